@@ -1,0 +1,96 @@
+//! A queue of messages with a limit in bytes.
+
+use alloc::collections::VecDeque;
+
+use crate::Message;
+
+/// Messages in order, and exactly how many bytes they count for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Buffer {
+    messages: VecDeque<Message>,
+    cost: usize,
+}
+
+/// A queue that grew beyond this gives its memory back when it is empty.
+const KEEP: usize = 16;
+
+impl Buffer {
+    /// Appends a message. Whether there is room is for the caller to ask.
+    pub(crate) fn push(&mut self, message: Message) {
+        self.cost = self.cost.saturating_add(message.cost());
+        self.messages.push_back(message);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        self.cost -= message.cost();
+        if self.messages.is_empty() && self.messages.capacity() > KEEP {
+            self.messages = VecDeque::new();
+        }
+        Some(message)
+    }
+
+    pub(crate) fn front(&self) -> Option<&Message> {
+        self.messages.front()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Bytes that the messages count for.
+    pub(crate) const fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Whether a message may be added: none is refused when there are none.
+    pub(crate) fn has_room(&self, message: &Message, limit: usize) -> bool {
+        self.is_empty() || self.cost.saturating_add(message.cost()) <= limit
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Message> {
+        self.messages.iter()
+    }
+
+    /// Whether the count is what the messages add up to.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.messages.iter().map(Message::cost).sum::<usize>() == self.cost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_exactly() {
+        let mut buffer = Buffer::default();
+        for n in 0..100 {
+            buffer.push(Message::from(alloc::vec![0; n]));
+            assert!(buffer.is_exact());
+        }
+        while buffer.pop().is_some() {
+            assert!(buffer.is_exact());
+        }
+        assert_eq!(buffer.cost(), 0);
+        assert_eq!(buffer.messages.capacity(), 0);
+    }
+
+    #[test]
+    fn one_message_is_always_taken() {
+        let mut buffer = Buffer::default();
+        let large = Message::from(alloc::vec![0; 100]);
+        assert!(buffer.has_room(&large, 10));
+        buffer.push(large);
+        assert!(!buffer.has_room(&Message::from(""), 10));
+        assert!(buffer.has_room(&Message::from(""), 100 + 2 * Message::OVERHEAD));
+    }
+}

@@ -1,0 +1,242 @@
+//! What goes into a session and what comes out of it.
+
+use core::fmt;
+
+use bytes::Bytes;
+
+use crate::{Frame, Response, TransportKind};
+
+/// An HTTP request that waits for its answer, by the embedder's own number. Numbers are not used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId(pub u64);
+
+/// A message channel (a WebSocket), by the embedder's own number. Numbers are not used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(pub u64);
+
+/// What a transport can tell a session.
+///
+/// Pairs of an [`Instant`](crate::Instant) and an input, with the calls of the application between them, are a
+/// complete journal of a session: the same journal gives the same outputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A GET arrived. It is answered at once or held until there is something to send.
+    Poll {
+        /// Its number.
+        exchange: ExchangeId,
+    },
+    /// The head of a POST arrived. It claims the only place for a POST before its body is read.
+    PostHead {
+        /// Its number.
+        exchange: ExchangeId,
+        /// Its `Content-Type` is exactly `application/octet-stream`, which revision 4 refuses.
+        octet_stream: bool,
+    },
+    /// The body of a POST arrived, or it did not.
+    PostBody {
+        /// The number given with its head.
+        exchange: ExchangeId,
+        /// The whole body.
+        body: Result<Bytes, BodyError>,
+    },
+    /// The peer of an exchange went away before it was answered.
+    ExchangeLost {
+        /// Its number.
+        exchange: ExchangeId,
+    },
+    /// A second transport opened for this session: the probe of an upgrade.
+    ChannelOpened {
+        /// Its number.
+        channel: ChannelId,
+        /// The peer cannot take binary frames.
+        base64: bool,
+    },
+    /// A whole message arrived on a channel.
+    ChannelFrame {
+        /// The number of the channel.
+        channel: ChannelId,
+        /// The message.
+        frame: Frame,
+    },
+    /// A channel is gone.
+    ChannelClosed {
+        /// Its number.
+        channel: ChannelId,
+        /// How it ended.
+        end: ChannelEnd,
+    },
+}
+
+/// Why there is no body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum BodyError {
+    /// It is larger than [`Config::max_payload`](crate::Config::max_payload).
+    #[error("the body is larger than the limit")]
+    TooLarge,
+    /// It did not arrive in time.
+    #[error("the body did not arrive in time")]
+    Timeout,
+}
+
+/// How a channel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChannelEnd {
+    /// The peer closed it, in whatever way, or the connection was lost.
+    Closed,
+    /// The peer broke the rules of the channel.
+    Violation,
+    /// The peer sent a message above the limit.
+    TooLarge,
+}
+
+/// Everything that the I/O side must do. A new action does not compile until an adapter handles it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Answer an exchange.
+    Respond {
+        /// Its number.
+        exchange: ExchangeId,
+        /// The answer.
+        response: Response,
+    },
+    /// End an exchange without an answer, dropping its connection.
+    Abort {
+        /// Its number.
+        exchange: ExchangeId,
+    },
+    /// Pull frames with [`Session::next_frame`](crate::Session::next_frame) while there is room, until there are none.
+    ChannelReady {
+        /// The number of the channel.
+        channel: ChannelId,
+    },
+    /// Stop or resume reading from a channel.
+    ChannelRead {
+        /// The number of the channel.
+        channel: ChannelId,
+        /// Whether to read.
+        enabled: bool,
+    },
+    /// Write what was pulled, then close the channel, without a status code.
+    ChannelClose {
+        /// The number of the channel.
+        channel: ChannelId,
+    },
+    /// Tell the application.
+    Event(Event),
+}
+
+/// What the application is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// There are messages; take them with [`Session::recv`](crate::Session::recv) until there are none.
+    Readable,
+    /// After a message was refused as too much: there is room again.
+    Writable,
+    /// Packets are handed to the transport.
+    Flush {
+        /// How many.
+        packets: usize,
+    },
+    /// The transport took the packets of the last [`Event::Flush`].
+    Drain,
+    /// A probe was answered: the client is about to change to this transport.
+    Upgrading(TransportKind),
+    /// The session changed to this transport.
+    Upgraded(TransportKind),
+    /// A pong arrived.
+    Heartbeat,
+    /// The session is over. The last event, exactly once, after all messages were taken.
+    Closed(CloseReason),
+}
+
+/// Why a session ended.
+///
+/// The reference knows five reasons ([`CloseReason::as_str`]); the variants say what lies behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The client closed the session, or its channel went away. `transport close`
+    TransportClose,
+    /// Something went wrong with the transport. `transport error`
+    TransportError(TransportError),
+    /// The client sent something that is not a packet. `parse error`
+    ParseError,
+    /// The client did not answer a ping. `ping timeout`
+    PingTimeout,
+    /// The application closed the session. `forced close`
+    ForcedClose,
+}
+
+/// What went wrong with a transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The client left while its GET was held.
+    #[error("poll connection closed prematurely")]
+    PollLost,
+    /// The client left before its POST was complete, or answered.
+    #[error("data request connection closed prematurely")]
+    PostLost,
+    /// The client sent a GET while one was held.
+    #[error("overlap from client")]
+    PollOverlap,
+    /// The client sent a POST while one was under way.
+    #[error("data request overlap from client")]
+    PostOverlap,
+    /// The client posted binary, which revision 4 does not have.
+    #[error("invalid content")]
+    InvalidContent,
+    /// The body of a POST did not arrive in time.
+    #[error("data request timed out")]
+    PostTimeout,
+    /// The client sent a ping, which is for the server to send.
+    #[error("invalid heartbeat direction")]
+    HeartbeatDirection,
+    /// The client broke the rules of the WebSocket protocol.
+    #[error("websocket protocol violation")]
+    Violation,
+    /// The client sent a WebSocket message above the limit.
+    #[error("message too large")]
+    MessageTooLarge,
+    /// The client takes what is sent to it too slowly, or not at all.
+    #[error("client reads too slowly")]
+    SlowConsumer,
+}
+
+impl CloseReason {
+    /// The reference's name of the reason.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TransportClose => "transport close",
+            Self::TransportError(_) => "transport error",
+            Self::ParseError => "parse error",
+            Self::PingTimeout => "ping timeout",
+            Self::ForcedClose => "forced close",
+        }
+    }
+}
+
+/// The reference's name, and the details where there are any.
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TransportError(error) => write!(f, "{}: {error}", self.as_str()),
+            _ => f.write_str(self.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn reasons_have_the_names_of_the_reference() {
+        let reason = CloseReason::TransportError(TransportError::PollOverlap);
+        assert_eq!(reason.as_str(), "transport error");
+        assert_eq!(reason.to_string(), "transport error: overlap from client");
+        assert_eq!(CloseReason::ForcedClose.to_string(), "forced close");
+    }
+}

@@ -1,0 +1,112 @@
+//! The Engine.IO protocol as a pure state machine.
+//!
+//! Engine.IO is the transport under Socket.IO: sessions that start as HTTP long-polling, or as a WebSocket, and change
+//! their transport on the fly without losing a message. This crate holds every rule of the protocol (revision 4, the
+//! server's side) and nothing else: no socket, no clock, no thread, no randomness, `no_std` with `alloc`. Events go
+//! in, actions come out, and time is an argument. Whoever wants a ready server takes `engineio-tokio`; whoever has
+//! an own runtime or I/O drives [`Server`] or [`Session`] by hand.
+//!
+//! # The run loop
+//!
+//! 1. Sort a request with [`Route::parse`]. A handshake becomes a session with [`Server::open`]; a request with a
+//!    session id finds its session with [`Server::admit`].
+//! 2. Tell the session what arrived: [`Session::handle_input`] with an [`Input`]. HTTP exchanges and message channels
+//!    are named by numbers of your choice.
+//! 3. Do what it asks: [`Server::poll_output`] until there is nothing. **Any order of calls is legal**: outputs may be
+//!    drained after every input or later.
+//! 4. When [`Server::next_timeout`] is due, call [`Server::handle_timeout`].
+//! 5. The application sends with [`Session::send`] and takes messages with [`Session::recv`].
+//!
+//! ```
+//! use engineio_proto::*;
+//!
+//! let mut server = Server::new(Config::default())?;
+//! let mut now = Instant::ZERO; // yours: any monotonic clock
+//!
+//! // GET /engine.io/?EIO=4&transport=polling
+//! let query = "EIO=4&transport=polling";
+//! let request = Request { method: Method::Get, query, origin: None, upgrade: false };
+//! let Route::Handshake(handshake) = Route::parse(&request, server.config())? else { unreachable!() };
+//! let sid = Sid::from_entropy([7; 15]); // yours: 15 random bytes
+//! let key = server.open(now, sid, &handshake, None)?;
+//! server.session_mut(key).unwrap().handle_input(now, Input::Poll { exchange: ExchangeId(1) });
+//!
+//! // The answer is the open packet.
+//! let Some((_, Output::Respond { exchange, response })) = server.poll_output() else { unreachable!() };
+//! assert_eq!(exchange, ExchangeId(1));
+//! assert!(response.into_reply().body.starts_with(b"0{\"sid\":"));
+//!
+//! // POST /engine.io/?EIO=4&transport=polling&sid=…   4hello
+//! let mut session = server.session_mut(key).unwrap();
+//! session.handle_input(now, Input::PostHead { exchange: ExchangeId(2), octet_stream: false });
+//! session.handle_input(now, Input::PostBody { exchange: ExchangeId(2), body: Ok("4hello".into()) });
+//! assert_eq!(session.recv(now), Some(Message::from("hello")));
+//! session.send(Message::from("world"))?; // leaves with the next GET
+//! drop(session);
+//!
+//! // Nothing of the client for 45 seconds: the session ends, and says why.
+//! let mut closed = None;
+//! while let Some(at) = server.next_timeout() {
+//!     now = at; // yours: sleep until then
+//!     server.handle_timeout(now);
+//! }
+//! while let Some((_, output)) = server.poll_output() {
+//!     if let Output::Event(Event::Closed(reason)) = output {
+//!         closed = Some(reason);
+//!     }
+//! }
+//! assert_eq!(closed, Some(CloseReason::PingTimeout));
+//! assert_eq!(now, Instant::from_millis(45_000));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! Messages arrive in order, once, without a gap, whatever the transports do; a session that cannot keep this ends,
+//! and its [`CloseReason`] is the true one. Nothing grows with what a peer sends beyond the limits of [`Config`]. No
+//! input panics. The same calls give the same results. [`Session::check`] and [`Server::check`] test what can be
+//! tested from inside; they run after every call in debug builds.
+//!
+//! # Features
+//!
+//! * `std` (default): the standard-library parts of the dependencies. Without it the crate is `no_std` + `alloc`.
+//! * `tracing`: events for the transitions of sessions.
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(clippy::alloc_instead_of_core, clippy::std_instead_of_alloc, clippy::std_instead_of_core)]
+#![warn(clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::indexing_slicing))]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod buffer;
+mod config;
+mod event;
+mod handshake;
+mod packet;
+mod payload;
+mod response;
+mod route;
+mod server;
+mod session;
+mod sid;
+mod stats;
+mod text;
+mod time;
+mod transport;
+
+pub use config::{Config, ConfigError, Overflow};
+pub use event::{BodyError, ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Input, Output, TransportError};
+pub use packet::{Frame, Message, Packet, PacketError, PacketKind};
+pub use payload::{Payload, PayloadDecoder, SEPARATOR};
+pub use response::{Reply, Response, needs_xss_header};
+pub use route::{ErrorCode, Handshake, Method, Operation, Rejection, Request, Route, SessionRequest};
+pub use server::{Server, SessionKey, SessionMut};
+pub use session::{Phase, Row, SendError, Session, State, TRANSITIONS, Trigger, Violation};
+pub use sid::{Sid, SidError};
+pub use stats::Stats;
+pub use text::Text;
+pub use time::Instant;
+pub use transport::{TransportKind, Transports};

@@ -1,0 +1,429 @@
+//! Packets, and how one of them is written as text or as a WebSocket message.
+//!
+//! Source: protocol revision 4, "Packet encoding". A text packet is its type digit followed by its data. Binary data
+//! exists for messages only: as itself where the transport can carry bytes, else as `b` followed by base64.
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+
+use crate::Text;
+
+/// What a packet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PacketKind {
+    /// The handshake, from the server.
+    Open,
+    /// The end of the session.
+    Close,
+    /// The server's heartbeat, and with the data `probe` a client's question on a new transport.
+    Ping,
+    /// The answer to a ping.
+    Pong,
+    /// Data of the application.
+    Message,
+    /// The client's word that it now uses the new transport.
+    Upgrade,
+    /// Nothing; it ends a long poll.
+    Noop,
+}
+
+impl PacketKind {
+    /// The kind as it is written, an ASCII digit.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "0",
+            Self::Close => "1",
+            Self::Ping => "2",
+            Self::Pong => "3",
+            Self::Message => "4",
+            Self::Upgrade => "5",
+            Self::Noop => "6",
+        }
+    }
+
+    /// The kind that a byte stands for.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            b'0' => Self::Open,
+            b'1' => Self::Close,
+            b'2' => Self::Ping,
+            b'3' => Self::Pong,
+            b'4' => Self::Message,
+            b'5' => Self::Upgrade,
+            b'6' => Self::Noop,
+            _ => return None,
+        })
+    }
+}
+
+/// Data of the application.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// Text.
+    Text(Text),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+impl Message {
+    /// What a queued message counts for beside its data, in bytes: the place that it takes in a queue.
+    ///
+    /// Without it a limit in bytes would let empty messages grow a queue without bound.
+    pub const OVERHEAD: usize = 48;
+
+    /// A message that lives in the program itself. Allocates nothing.
+    pub const fn from_static(text: &'static str) -> Self {
+        Self::Text(Text::from_static(text))
+    }
+
+    /// The length of the data in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there is no data. An empty message is a message all the same.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the message counts for in a bounded queue: its data and [`Message::OVERHEAD`].
+    pub fn cost(&self) -> usize {
+        self.len().saturating_add(Self::OVERHEAD)
+    }
+}
+
+impl From<Text> for Message {
+    fn from(text: Text) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+/// Copies the text. For a literal, [`Message::from_static`] does not.
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+/// One packet of protocol revision 4.
+///
+/// ```
+/// use engineio_proto::{Message, Packet, PacketKind};
+///
+/// let packet = Packet::decode("4hello".into())?;
+/// assert_eq!(packet, Packet::from(Message::from("hello")));
+/// assert_eq!(Packet::decode("2probe".into())?, Packet::text(PacketKind::Ping, "probe"));
+/// assert!(Packet::decode("a123".into()).is_err());
+/// # Ok::<(), engineio_proto::PacketError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Packet {
+    /// A packet with text, or without data.
+    Text {
+        /// What it is for.
+        kind: PacketKind,
+        /// Its data, possibly none.
+        data: Text,
+    },
+    /// A message with bytes.
+    Binary(Bytes),
+}
+
+/// Why something is not a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PacketError {
+    /// There is nothing, not even a type.
+    #[error("the packet is empty")]
+    Empty,
+    /// The first character names no packet type.
+    #[error("the packet type is unknown")]
+    UnknownKind,
+    /// The data behind `b` is neither standard nor URL-safe base64.
+    #[error("the packet is not valid base64")]
+    Base64,
+}
+
+impl Packet {
+    /// A packet with text that lives in the program itself.
+    pub const fn text(kind: PacketKind, data: &'static str) -> Self {
+        Self::Text { kind, data: Text::from_static(data) }
+    }
+
+    /// What the packet is for.
+    pub const fn kind(&self) -> PacketKind {
+        match self {
+            Self::Text { kind, .. } => *kind,
+            Self::Binary(_) => PacketKind::Message,
+        }
+    }
+
+    /// Reads a text packet.
+    ///
+    /// # Errors
+    /// When the text is empty, starts with no packet type, or carries broken base64.
+    pub fn decode(text: Text) -> Result<Self, PacketError> {
+        match text.as_bytes().split_first() {
+            None => Err(PacketError::Empty),
+            Some((b'b', digits)) => decode_base64(digits).map(Self::Binary),
+            Some((&byte, _)) => PacketKind::from_byte(byte)
+                .map(|kind| Self::Text { kind, data: text.behind_first() })
+                .ok_or(PacketError::UnknownKind),
+        }
+    }
+
+    /// Reads a packet from bytes of an HTTP body; broken UTF-8 is replaced, not refused, as the reference does.
+    pub(crate) fn decode_bytes(bytes: Bytes) -> Result<Self, PacketError> {
+        match bytes.split_first() {
+            Some((b'b', digits)) => decode_base64(digits).map(Self::Binary),
+            _ => Self::decode(Text::from_utf8_lossy(bytes)),
+        }
+    }
+
+    /// The exact length of the packet as text, in bytes.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Text { data, .. } => 1 + data.len(),
+            Self::Binary(bytes) => 1 + base64_len(bytes.len()),
+        }
+    }
+
+    /// Appends the packet as text.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text { kind, data } => {
+                out.extend_from_slice(kind.as_str().as_bytes());
+                out.extend_from_slice(data.as_bytes());
+            }
+            Self::Binary(bytes) => {
+                out.push(b'b');
+                encode_base64(bytes, out);
+            }
+        }
+    }
+}
+
+impl From<Message> for Packet {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(data) => Self::Text { kind: PacketKind::Message, data },
+            Message::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
+}
+
+/// One whole message of a message channel, as a WebSocket carries it.
+///
+/// The first byte of a text frame that we send, the packet type, is kept apart from the data: an encoder writes
+/// header, `head` and `data` straight into its output buffer, and nobody copies the data to put one byte before it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Frame {
+    /// A text frame: `head` immediately followed by `data`.
+    Text {
+        /// What stands before the data. A frame that was received has everything in `data` and nothing here.
+        head: &'static str,
+        /// The text.
+        data: Text,
+    },
+    /// A binary frame.
+    Binary(Bytes),
+}
+
+impl Frame {
+    /// A text frame as it was received.
+    pub const fn received(data: Text) -> Self {
+        Self::Text { head: "", data }
+    }
+
+    /// The frame that carries a packet. With `base64`, bytes travel as text, for a peer that cannot take binary.
+    pub fn encode(packet: Packet, base64: bool) -> Self {
+        match packet {
+            Packet::Text { kind, data } => Self::Text { head: kind.as_str(), data },
+            Packet::Binary(bytes) if base64 => {
+                let mut out = Vec::with_capacity(base64_len(bytes.len()));
+                encode_base64(&bytes, &mut out);
+                Self::Text { head: "b", data: Text::from_utf8_lossy(out.into()) }
+            }
+            Packet::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
+
+    /// The packet that the frame carries.
+    ///
+    /// # Errors
+    /// As [`Packet::decode`]; a binary frame is always a message.
+    pub fn decode(self) -> Result<Packet, PacketError> {
+        match self {
+            Self::Binary(bytes) => Ok(Packet::Binary(bytes)),
+            Self::Text { head: "", data } => Packet::decode(data),
+            Self::Text { head: "b", data } => decode_base64(data.as_bytes()).map(Packet::Binary),
+            Self::Text { head, data } => match head.as_bytes() {
+                [byte] => PacketKind::from_byte(*byte)
+                    .map(|kind| Packet::Text { kind, data })
+                    .ok_or(PacketError::UnknownKind),
+                _ => Packet::decode(Text::from([head, &data].concat())),
+            },
+        }
+    }
+
+    /// The length of the frame's payload in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text { head, data } => head.len() + data.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether the frame's payload is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+pub(crate) const fn base64_len(len: usize) -> usize {
+    len.div_ceil(3).saturating_mul(4)
+}
+
+/// Lenient about padding and about bits that do not count, strict about the alphabet.
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
+
+fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + base64_len(bytes.len()), 0);
+    // The space is exact, so this cannot fail; if it ever did, the output would be cut, not wrong.
+    let space = out.get_mut(start..).unwrap_or_default();
+    let written = STANDARD.encode_slice(bytes, space).unwrap_or(0);
+    out.truncate(start + written);
+}
+
+fn decode_base64(text: &[u8]) -> Result<Bytes, PacketError> {
+    let digits = match text {
+        [digits @ .., b'=', b'='] | [digits @ .., b'='] => digits,
+        digits => digits,
+    };
+    // Exact, so that the result needs no second allocation.
+    let mut out = vec![0; digits.len() / 4 * 3 + (digits.len() % 4).saturating_sub(1)];
+    let engine = if memchr::memchr2(b'-', b'_', digits).is_some() { &URL_SAFE } else { &STANDARD };
+    match engine.decode_slice(text, &mut out) {
+        Ok(len) if len == out.len() => Ok(out.into()),
+        _ => Err(PacketError::Base64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    fn encoded(packet: &Packet) -> String {
+        let mut out = Vec::new();
+        packet.encode_into(&mut out);
+        assert_eq!(out.len(), packet.encoded_len());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn text_message_round_trips() {
+        let packet = Packet::from(Message::from("test"));
+        assert_eq!(encoded(&packet), "4test");
+        assert_eq!(Packet::decode("4test".into()), Ok(packet));
+    }
+
+    #[test]
+    fn empty_and_unknown_packets_are_errors() {
+        assert_eq!(Packet::decode(Text::new()), Err(PacketError::Empty));
+        for text in ["a123", "7", "{", "{}", "é", "\u{0}"] {
+            assert_eq!(Packet::decode(text.into()), Err(PacketError::UnknownKind), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_kind_restricts_its_data() {
+        for text in ["0{}", "1x", "2probe", "3probe", "4", "5x", "6x"] {
+            let packet = Packet::decode(text.into()).unwrap();
+            assert_eq!(encoded(&packet), text);
+        }
+    }
+
+    #[test]
+    fn binary_travels_as_base64() {
+        let packet = Packet::Binary(Bytes::from_static(&[1, 2, 3, 4]));
+        assert_eq!(encoded(&packet), "bAQIDBA==");
+        assert_eq!(Packet::decode("bAQIDBA==".into()), Ok(packet.clone()));
+        assert_eq!(Frame::encode(packet.clone(), false), Frame::Binary(Bytes::from_static(&[1, 2, 3, 4])));
+        let text = Frame::encode(packet.clone(), true);
+        assert_eq!(text, Frame::Text { head: "b", data: "AQIDBA==".into() });
+        assert_eq!(text.decode(), Ok(packet));
+    }
+
+    #[test]
+    fn empty_messages_are_messages() {
+        assert_eq!(Packet::decode("4".into()), Ok(Message::from("").into()));
+        assert_eq!(Packet::decode("b".into()), Ok(Message::from(Bytes::new()).into()));
+        assert_eq!(Frame::Binary(Bytes::new()).decode(), Ok(Packet::Binary(Bytes::new())));
+        assert_eq!(encoded(&Packet::Binary(Bytes::new())), "b");
+    }
+
+    #[test]
+    fn base64_is_lenient_about_padding_and_alphabet_only() {
+        let four = Ok(Packet::Binary(Bytes::from_static(&[0xfb, 0xff, 0xfe, 0x04])));
+        for text in ["b+//+BA==", "b+//+BA", "b-__-BA==", "b-__-BA", "b+//+BA="] {
+            assert_eq!(Packet::decode(text.into()), four, "{text}");
+        }
+        for text in ["bA", "bAQ!=", "bAQ==AgM=", "b=AQI", "b====", "bAQ I", "b+_==", "bA===", "b\u{e9}"] {
+            assert_eq!(Packet::decode(text.into()), Err(PacketError::Base64), "{text}");
+        }
+        // A digit that looks like a packet type is base64 in revision 4.
+        assert_eq!(Packet::decode("b4AAA".into()), Ok(Packet::Binary(Bytes::from_static(&[0xe0, 0, 0]))));
+    }
+
+    #[test]
+    fn frames_keep_the_type_apart_from_the_data() {
+        let data = Text::from("hello");
+        let Frame::Text { head, data: sent } = Frame::encode(Message::Text(data.clone()).into(), false) else {
+            panic!("a text message is a text frame");
+        };
+        assert_eq!((head, sent.as_bytes().as_ptr()), ("4", data.as_bytes().as_ptr()));
+        assert_eq!(Frame::received("2probe".into()).decode(), Ok(Packet::text(PacketKind::Ping, "probe")));
+        assert_eq!(
+            Frame::Text { head: "2pro", data: "be".into() }.decode(),
+            Ok(Packet::text(PacketKind::Ping, "probe")),
+        );
+        assert_eq!(Frame::received(Text::new()).decode(), Err(PacketError::Empty));
+        assert_eq!(Frame::Text { head: "9", data: Text::new() }.decode(), Err(PacketError::UnknownKind));
+    }
+
+    #[test]
+    fn errors_speak() {
+        assert_eq!(PacketError::Empty.to_string(), "the packet is empty");
+    }
+}

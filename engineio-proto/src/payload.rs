@@ -1,0 +1,188 @@
+//! Many packets in one HTTP body.
+//!
+//! Source: protocol revision 4, "Payload encoding": packets joined by the record separator 0x1E, always text.
+
+use alloc::vec::Vec;
+
+use bytes::{Buf, Bytes};
+
+use crate::{Packet, PacketError};
+
+/// What stands between two packets of a body. Text that contains it cannot travel by polling.
+pub const SEPARATOR: u8 = 0x1e;
+
+/// Packets that leave together as one HTTP body.
+///
+/// Joining and base64 happen in [`Payload::into_bytes`], so that a driver can do this work outside of its lock.
+///
+/// ```
+/// use engineio_proto::{Message, Payload};
+///
+/// let mut payload = Payload::default();
+/// payload.push(Message::from("hey").into());
+/// payload.push(Message::from(vec![1, 2, 3, 4]).into());
+/// assert_eq!(payload.encoded_len(), 14);
+/// assert_eq!(payload.into_bytes(), "4hey\u{1e}bAQIDBA==");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    packets: Vec<Packet>,
+}
+
+impl Payload {
+    /// A payload with room for `packets` packets.
+    pub fn with_capacity(packets: usize) -> Self {
+        Self { packets: Vec::with_capacity(packets) }
+    }
+
+    /// Adds a packet at the end.
+    pub fn push(&mut self, packet: Packet) {
+        self.packets.push(packet);
+    }
+
+    /// The packets, in order.
+    pub fn packets(&self) -> &[Packet] {
+        &self.packets
+    }
+
+    /// The exact length of the body, in bytes, known without encoding it.
+    pub fn encoded_len(&self) -> usize {
+        let data: usize = self.packets.iter().map(Packet::encoded_len).sum();
+        data + self.packets.len().saturating_sub(1)
+    }
+
+    /// The body. One allocation of exactly [`Payload::encoded_len`] bytes.
+    pub fn into_bytes(self) -> Bytes {
+        let mut out = Vec::with_capacity(self.encoded_len());
+        for (index, packet) in self.packets.iter().enumerate() {
+            if index > 0 {
+                out.push(SEPARATOR);
+            }
+            packet.encode_into(&mut out);
+        }
+        out.into()
+    }
+}
+
+impl FromIterator<Packet> for Payload {
+    fn from_iter<T: IntoIterator<Item = Packet>>(packets: T) -> Self {
+        Self { packets: packets.into_iter().collect() }
+    }
+}
+
+impl Extend<Packet> for Payload {
+    fn extend<T: IntoIterator<Item = Packet>>(&mut self, packets: T) {
+        self.packets.extend(packets);
+    }
+}
+
+/// Reads the packets of a body one by one, without copying text and without looking ahead.
+///
+/// It stops at the first piece that is not a packet: whatever came before counts, nothing behind it does. A body
+/// without bytes, and a separator too many, contain an empty piece, which is not a packet.
+///
+/// ```
+/// use engineio_proto::{Message, PacketError, PayloadDecoder};
+///
+/// let mut packets = PayloadDecoder::new("4a\u{1e}".into());
+/// assert_eq!(packets.next(), Some(Ok(Message::from("a").into())));
+/// assert_eq!(packets.next(), Some(Err(PacketError::Empty)));
+/// assert_eq!(packets.next(), None);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadDecoder {
+    rest: Option<Bytes>,
+}
+
+impl PayloadDecoder {
+    /// Starts to read a body.
+    pub const fn new(body: Bytes) -> Self {
+        Self { rest: Some(body) }
+    }
+}
+
+impl Iterator for PayloadDecoder {
+    type Item = Result<Packet, PacketError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut rest = self.rest.take()?;
+        let piece = match memchr::memchr(SEPARATOR, &rest) {
+            Some(end) => {
+                let piece = rest.split_to(end);
+                rest.advance(1);
+                self.rest = Some(rest);
+                piece
+            }
+            None => rest,
+        };
+        let packet = Packet::decode_bytes(piece);
+        if packet.is_err() {
+            self.rest = None;
+        }
+        Some(packet)
+    }
+}
+
+impl core::iter::FusedIterator for PayloadDecoder {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Message, PacketKind, Text};
+
+    fn decode(body: &'static str) -> Result<Vec<Packet>, PacketError> {
+        PayloadDecoder::new(Bytes::from_static(body.as_bytes())).collect()
+    }
+
+    #[test]
+    fn all_kinds_in_one_payload() {
+        let body = "0\x1e1\x1e2probe\x1e3probe\x1e4test";
+        let packets = decode(body).unwrap();
+        let kinds: Vec<_> = packets.iter().map(Packet::kind).collect();
+        use PacketKind::{Close, Message, Open, Ping, Pong};
+        assert_eq!(kinds, [Open, Close, Ping, Pong, Message]);
+        assert_eq!(packets.into_iter().collect::<Payload>().into_bytes(), body);
+    }
+
+    #[test]
+    fn text_and_binary_mix() {
+        for (bytes, body) in [(&[1u8, 2, 3, 4][..], "4test\x1ebAQIDBA=="), (&[], "4test\x1eb")] {
+            let packets = [Message::from("test").into(), Packet::Binary(Bytes::from_static(bytes))];
+            assert_eq!(decode(body).unwrap(), packets);
+            let payload: Payload = packets.into_iter().collect();
+            assert_eq!(payload.encoded_len(), body.len());
+            assert_eq!(payload.into_bytes(), body);
+        }
+    }
+
+    #[test]
+    fn an_empty_piece_anywhere_is_an_error() {
+        for body in ["", "\x1e", "4a\x1e", "\x1e4a", "4a\x1e\x1e4b"] {
+            assert_eq!(decode(body), Err(PacketError::Empty), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn junk_is_one_error() {
+        for body in ["{", "{}", r#"["a123", "a456"]"#] {
+            let all: Vec<_> = PayloadDecoder::new(body.into()).collect();
+            assert_eq!(all, [Err(PacketError::UnknownKind)], "{body}");
+        }
+    }
+
+    #[test]
+    fn broken_utf8_is_replaced() {
+        let mut packets = PayloadDecoder::new(Bytes::from_static(b"4\xe2\x82\x1e4b"));
+        let first = Packet::Text { kind: PacketKind::Message, data: Text::from("\u{fffd}") };
+        assert_eq!(packets.next(), Some(Ok(first)));
+        assert_eq!(packets.next(), Some(Ok(Message::from("b").into())));
+    }
+
+    #[test]
+    fn text_is_sliced_not_copied() {
+        let body = Bytes::from_static(b"4first\x1e4second");
+        let packets: Vec<_> = PayloadDecoder::new(body.clone()).map(Result::unwrap).collect();
+        let Packet::Text { data, .. } = &packets[1] else { panic!("text") };
+        assert_eq!(data.as_bytes().as_ptr(), body[8..].as_ptr());
+    }
+}

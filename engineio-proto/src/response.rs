@@ -1,0 +1,109 @@
+//! The answers to HTTP requests, down to status, headers and body.
+
+use bytes::Bytes;
+
+use crate::{Payload, Rejection};
+
+/// The answer to an exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// Packets, for a poll.
+    Payload(Payload),
+    /// A POST was taken.
+    Accepted,
+    /// The request breaks the rules of its transport: an overlap, or binary content.
+    Refused,
+    /// The body is too large.
+    TooLarge,
+    /// The body did not arrive in time.
+    Timeout,
+    /// No transport knows the method.
+    Unsupported,
+    /// The request was refused with a code.
+    Rejected(Rejection),
+}
+
+/// An answer as HTTP knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// Names and values of the headers, without `Content-Length`.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// The body.
+    pub body: Bytes,
+}
+
+const PAYLOAD: &[(&str, &str)] = &[("content-type", "text/plain; charset=UTF-8"), ("cache-control", "no-store")];
+// HTML, because old browsers offer plain text to be downloaded.
+const ACCEPTED: &[(&str, &str)] = &[("content-type", "text/html"), ("cache-control", "no-store")];
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+const REFUSED_UPGRADE: &[(&str, &str)] = &[("content-type", "text/html"), ("connection", "close")];
+
+impl Response {
+    /// The answer as HTTP. Encodes the payload, so that this is best done outside of locks.
+    pub fn into_reply(self) -> Reply {
+        let empty = |status| Reply { status, headers: &[], body: Bytes::new() };
+        match self {
+            Self::Payload(payload) => Reply { status: 200, headers: PAYLOAD, body: payload.into_bytes() },
+            Self::Accepted => Reply { status: 200, headers: ACCEPTED, body: Bytes::from_static(b"ok") },
+            Self::Refused => empty(400),
+            Self::TooLarge => empty(413),
+            Self::Timeout => empty(408),
+            Self::Unsupported => empty(500),
+            Self::Rejected(rejection) => {
+                Reply { status: rejection.status(), headers: JSON, body: rejection.to_json() }
+            }
+        }
+    }
+}
+
+impl Rejection {
+    /// The answer to a WebSocket handshake that is refused: always 400, the bare text, and the connection ends.
+    pub fn into_upgrade_reply(self) -> Reply {
+        let body = Bytes::copy_from_slice(self.message().as_bytes());
+        Reply { status: 400, headers: REFUSED_UPGRADE, body }
+    }
+}
+
+/// Whether a browser must be told `X-XSS-Protection: 0` lest it mangle a payload: old Internet Explorers.
+pub fn needs_xss_header(user_agent: &[u8]) -> bool {
+    let has = |needle: &[u8]| user_agent.windows(needle.len()).any(|window| window == needle);
+    has(b";MSIE") || has(b"Trident/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Message;
+
+    #[test]
+    fn answers_are_those_of_the_reference() {
+        let payload: Payload = [Message::from("hey").into()].into_iter().collect();
+        let reply = Response::Payload(payload).into_reply();
+        assert_eq!((reply.status, reply.headers, &reply.body[..]), (200, PAYLOAD, &b"4hey"[..]));
+        let reply = Response::Accepted.into_reply();
+        assert_eq!((reply.status, reply.headers, &reply.body[..]), (200, ACCEPTED, &b"ok"[..]));
+        for (response, status) in
+            [(Response::Refused, 400), (Response::TooLarge, 413), (Response::Timeout, 408), (Response::Unsupported, 500)]
+        {
+            assert_eq!(response.into_reply(), Reply { status, headers: &[], body: Bytes::new() });
+        }
+        let reply = Response::Rejected(Rejection::UnknownSid).into_reply();
+        assert_eq!((reply.status, reply.headers), (400, JSON));
+    }
+
+    #[test]
+    fn refused_upgrades_get_bare_text() {
+        let reply = Rejection::Forbidden { message: None }.into_upgrade_reply();
+        assert_eq!((reply.status, &reply.body[..]), (400, &b"Forbidden"[..]));
+    }
+
+    #[test]
+    fn old_browsers() {
+        assert!(needs_xss_header(b"Mozilla/4.0 (compatible;MSIE 8.0; Windows NT 6.0)"));
+        assert!(needs_xss_header(b"Mozilla/5.0 (Windows NT 6.3; Trident/7.0; rv:11.0) like Gecko"));
+        assert!(!needs_xss_header(b"Mozilla/5.0 (X11; Linux x86_64) Firefox/1"));
+        assert!(!needs_xss_header(b""));
+    }
+}

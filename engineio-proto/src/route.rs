@@ -1,0 +1,355 @@
+//! From an HTTP request to what it wants, or to why it is refused.
+//!
+//! Source: the reference's `verify`, whose order of checks clients and tests rely on. The checks that need no session
+//! are here; those that do are in [`Server::admit`](crate::Server::admit) and [`Server::open`](crate::Server::open).
+//!
+//! | # | check | code |
+//! |---|---|---|
+//! | 2 | the transport is enabled | 0 |
+//! | 3 | the `Origin` header has only legal characters | 3 |
+//! | 4–6 | with `sid`: the session exists, is on this transport, speaks this revision | 1, 3, 3 |
+//! | 7 | without `sid`: the method is GET | 2 |
+//! | 8 | without `sid`: a WebSocket is asked for by an upgrade, polling without one | 3 |
+//! | 9 | without `sid`: the application agrees (the embedder asks it) | 4 |
+//! | 11–13 | without `sid`: the revision is served, the id is free, there is room | 5, 3, 3 |
+
+use alloc::borrow::Cow;
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use bytes::Bytes;
+
+use crate::{Config, TransportKind};
+
+/// What of an HTTP request decides where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its method.
+    pub method: Method,
+    /// What stands behind `?` in its target, undecoded.
+    pub query: &'a str,
+    /// Its `Origin` header.
+    pub origin: Option<&'a [u8]>,
+    /// Whether it has the header `Upgrade: websocket`.
+    pub upgrade: bool,
+}
+
+/// The methods that make a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// GET: a handshake, or a poll.
+    Get,
+    /// POST: data.
+    Post,
+    /// Any other.
+    Other,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// It wants a new session.
+    Handshake(Handshake),
+    /// It belongs to a session.
+    Session(SessionRequest),
+}
+
+/// A request for a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    /// On which transport.
+    pub transport: TransportKind,
+    /// The protocol revision that the client speaks: 4, or 3 for anything else.
+    pub protocol: u8,
+    /// The client cannot take binary, not even on a WebSocket.
+    pub base64: bool,
+}
+
+/// A request for a session that should exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRequest {
+    /// The id it names. May be anything.
+    pub sid: String,
+    /// What it wants to do.
+    pub operation: Operation,
+    /// The transport it names.
+    pub transport: TransportKind,
+    /// The protocol revision it names: 4, or 3 for anything else.
+    pub protocol: u8,
+    /// The client cannot take binary.
+    pub base64: bool,
+}
+
+/// What a request can want from a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// A GET: wait for packets.
+    Poll,
+    /// A POST: deliver packets.
+    Post,
+    /// A WebSocket handshake: probe a new transport.
+    Upgrade,
+    /// A method that no transport knows.
+    Unsupported,
+}
+
+impl Route {
+    /// Sorts a request, refusing it where the request alone says that it cannot be served.
+    ///
+    /// ```
+    /// use engineio_proto::{Config, ErrorCode, Method, Request, Route};
+    ///
+    /// let query = "EIO=4&transport=polling";
+    /// let mut request = Request { method: Method::Get, query, origin: None, upgrade: false };
+    /// assert!(matches!(Route::parse(&request, &Config::default()), Ok(Route::Handshake(_))));
+    /// request.query = "EIO=4&transport=carrier-pigeon";
+    /// assert_eq!(Route::parse(&request, &Config::default()).unwrap_err().code(), ErrorCode::UnknownTransport);
+    /// ```
+    ///
+    /// # Errors
+    /// The first check of the table above that fails.
+    pub fn parse(request: &Request<'_>, config: &Config) -> Result<Self, Rejection> {
+        let query = Query::parse(request.query);
+        let transport = TransportKind::from_name(&query.transport)
+            .filter(|&kind| config.transports.contains(kind))
+            .ok_or_else(|| Rejection::UnknownTransport { transport: excerpt(&query.transport) })?;
+        if request.origin.is_some_and(|origin| !origin.iter().copied().all(legal_in_header)) {
+            return Err(Rejection::InvalidOrigin);
+        }
+        let protocol = if query.eio == "4" { 4 } else { 3 };
+        let base64 = query.base64;
+        // Where WebSockets are disabled, an upgrade request is a plain one.
+        let upgrade = request.upgrade && config.transports.contains(TransportKind::WebSocket);
+        if !query.sid.is_empty() {
+            let operation = match request.method {
+                _ if upgrade => Operation::Upgrade,
+                Method::Get => Operation::Poll,
+                Method::Post => Operation::Post,
+                Method::Other => Operation::Unsupported,
+            };
+            let sid = query.sid.into_owned();
+            return Ok(Self::Session(SessionRequest { sid, operation, transport, protocol, base64 }));
+        }
+        if request.method != Method::Get {
+            return Err(Rejection::HandshakeMethod);
+        }
+        if upgrade != (transport == TransportKind::WebSocket) {
+            return Err(Rejection::WrongHandshake { transport });
+        }
+        Ok(Self::Handshake(Handshake { transport, protocol, base64 }))
+    }
+}
+
+/// The parameters that count; of a repeated one the last counts.
+#[derive(Default)]
+struct Query<'a> {
+    transport: Cow<'a, str>,
+    sid: Cow<'a, str>,
+    eio: Cow<'a, str>,
+    base64: bool,
+}
+
+impl<'a> Query<'a> {
+    fn parse(query: &'a str) -> Self {
+        let mut parsed = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "transport" => parsed.transport = value,
+                "sid" => parsed.sid = value,
+                "EIO" => parsed.eio = value,
+                "b64" => parsed.base64 = !matches!(&*value, "" | "0" | "false"),
+                _ => (),
+            }
+        }
+        parsed
+    }
+}
+
+fn legal_in_header(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
+}
+
+/// Enough of a client's text to recognise it by, and no more.
+fn excerpt(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// Why a request is refused before it reaches a session. Its [`ErrorCode`] is what the client learns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// No enabled transport has this name.
+    UnknownTransport {
+        /// The name, cut to 64 characters.
+        transport: String,
+    },
+    /// The `Origin` header has characters that no header may have.
+    InvalidOrigin,
+    /// There is no session with this id, or not any more.
+    UnknownSid,
+    /// The session is on another transport.
+    TransportMismatch {
+        /// The transport that the request names.
+        requested: TransportKind,
+        /// The transport that the session is on.
+        current: TransportKind,
+    },
+    /// The session speaks another protocol revision.
+    ProtocolMismatch {
+        /// The revision that the request names.
+        requested: u8,
+        /// The revision of the session.
+        current: u8,
+    },
+    /// A plain request for a session on a message channel.
+    NotPolling,
+    /// The session may not change its transport, or not to this one.
+    NoUpgrade,
+    /// A session is opened by GET only.
+    HandshakeMethod,
+    /// The transport is not opened in this way: a WebSocket without an upgrade, polling with one.
+    WrongHandshake {
+        /// The transport that the request names.
+        transport: TransportKind,
+    },
+    /// The application does not want the session.
+    Forbidden {
+        /// What to tell the client instead of `Forbidden`.
+        message: Option<String>,
+    },
+    /// The client's protocol revision is not served.
+    UnsupportedProtocol {
+        /// The revision.
+        protocol: u8,
+    },
+    /// No id could be made for the session, or it is taken.
+    NoSid,
+    /// The server holds as many sessions as it may.
+    Full,
+    /// The body of the request is not a payload.
+    InvalidPayload,
+}
+
+/// What a client is told of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum ErrorCode {
+    /// The transport is unknown.
+    UnknownTransport = 0,
+    /// The session id is unknown.
+    UnknownSid = 1,
+    /// A handshake is a GET.
+    BadHandshakeMethod = 2,
+    /// The request makes no sense.
+    BadRequest = 3,
+    /// The application refused.
+    Forbidden = 4,
+    /// The protocol revision is not served.
+    UnsupportedProtocolVersion = 5,
+}
+
+impl ErrorCode {
+    /// The fixed text of the code.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::UnknownTransport => "Transport unknown",
+            Self::UnknownSid => "Session ID unknown",
+            Self::BadHandshakeMethod => "Bad handshake method",
+            Self::BadRequest => "Bad request",
+            Self::Forbidden => "Forbidden",
+            Self::UnsupportedProtocolVersion => "Unsupported protocol version",
+        }
+    }
+}
+
+impl Rejection {
+    /// What the client is told.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTransport { .. } => ErrorCode::UnknownTransport,
+            Self::UnknownSid => ErrorCode::UnknownSid,
+            Self::HandshakeMethod => ErrorCode::BadHandshakeMethod,
+            Self::Forbidden { .. } => ErrorCode::Forbidden,
+            Self::UnsupportedProtocol { .. } => ErrorCode::UnsupportedProtocolVersion,
+            Self::InvalidOrigin
+            | Self::TransportMismatch { .. }
+            | Self::ProtocolMismatch { .. }
+            | Self::NotPolling
+            | Self::NoUpgrade
+            | Self::WrongHandshake { .. }
+            | Self::NoSid
+            | Self::Full
+            | Self::InvalidPayload => ErrorCode::BadRequest,
+        }
+    }
+
+    /// The text that the client is shown: that of the code, or the application's.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Forbidden { message: Some(message) } if !message.is_empty() => message,
+            _ => self.code().message(),
+        }
+    }
+
+    /// The status of the answer to a plain request.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::Forbidden { .. } => 403,
+            Self::Full => 503,
+            _ => 400,
+        }
+    }
+
+    /// The JSON body of the answer to a plain request.
+    pub fn to_json(&self) -> Bytes {
+        let mut body = String::from(r#"{"code":"#);
+        body.push_str(&(self.code() as u8).to_string());
+        body.push_str(r#","message":""#);
+        for character in self.message().chars() {
+            match character {
+                '"' => body.push_str("\\\""),
+                '\\' => body.push_str("\\\\"),
+                '\n' => body.push_str("\\n"),
+                '\r' => body.push_str("\\r"),
+                '\t' => body.push_str("\\t"),
+                control if control < ' ' => {
+                    body.push_str(&alloc::format!("\\u{:04x}", u32::from(control)));
+                }
+                other => body.push(other),
+            }
+        }
+        body.push_str("\"}");
+        body.into()
+    }
+}
+
+/// What happened, with what of the request matters, for logs.
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code().message())?;
+        match self {
+            Self::UnknownTransport { transport } => write!(f, ": {transport:?}"),
+            Self::InvalidOrigin => f.write_str(": illegal characters in the Origin header"),
+            Self::TransportMismatch { requested, current } => {
+                write!(f, ": {requested} is asked for, the session is on {current}")
+            }
+            Self::ProtocolMismatch { requested, current } => {
+                write!(f, ": revision {requested} is asked for, the session speaks {current}")
+            }
+            Self::NotPolling => f.write_str(": the session is not on polling"),
+            Self::NoUpgrade => f.write_str(": the session may not be upgraded to this transport"),
+            Self::WrongHandshake { transport } => write!(f, ": {transport} is not opened in this way"),
+            Self::Forbidden { message: Some(message) } => write!(f, ": {message:?}"),
+            Self::UnsupportedProtocol { protocol } => write!(f, ": {protocol}"),
+            Self::NoSid => f.write_str(": no session id, or it is taken"),
+            Self::Full => f.write_str(": the server holds as many sessions as it may"),
+            Self::InvalidPayload => f.write_str(": the body is not a payload"),
+            Self::UnknownSid | Self::HandshakeMethod | Self::Forbidden { message: None } => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests;

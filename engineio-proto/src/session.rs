@@ -1,0 +1,409 @@
+//! One session: what its transports and its application may do to it, and what it asks for.
+//!
+//! The decisions stand in the files of one subject each: `polling` (GET and POST), `channel` (frames, probe and
+//! upgrade), `incoming` (packets, and how a slow application slows its client), `heartbeat`, `closing`. The states
+//! and their transitions are data, in `state`.
+
+mod channel;
+mod check;
+mod closing;
+mod heartbeat;
+mod incoming;
+mod polling;
+mod state;
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+
+use crate::buffer::Buffer;
+use crate::config::has_separator;
+use crate::{
+    ChannelId, CloseReason, Config, Event, ExchangeId, Frame, Input, Instant, Message, Output, Overflow,
+    PayloadDecoder, Sid, Stats, TransportError, TransportKind,
+};
+
+use channel::Probe;
+pub use check::Violation;
+use heartbeat::{Due, Heartbeat};
+pub use state::{Phase, Row, State, TRANSITIONS, Trigger};
+
+/// The server's side of one session.
+///
+/// Begin one with [`Session::polling`] or [`Session::channel`], tell it what arrives ([`Session::handle_input`]) and
+/// what time it is ([`Session::next_timeout`], [`Session::handle_timeout`]), and do what [`Session::poll_output`] asks
+/// for. The application's side is [`send`](Session::send), [`recv`](Session::recv) and [`close`](Session::close).
+///
+/// A `now` that is earlier than one given before counts as the latest. Calls without need change nothing.
+///
+/// [`Server`](crate::Server) keeps many of these; an embedder with an own map uses them directly:
+///
+/// ```
+/// use std::sync::Arc;
+/// use engineio_proto::*;
+///
+/// let now = Instant::ZERO;
+/// let sid = Sid::from_entropy([1; 15]);
+/// let mut session = Session::channel(now, sid, Arc::new(Config::default()), ChannelId(1), false);
+///
+/// assert_eq!(session.poll_output(), Some(Output::ChannelReady { channel: ChannelId(1) }));
+/// assert!(session.next_frame(now, ChannelId(1)).is_some()); // the open packet
+///
+/// let frame = Frame::received("4hello".into());
+/// session.handle_input(now, Input::ChannelFrame { channel: ChannelId(1), frame });
+/// let message = session.recv(now).unwrap();
+/// session.send(message)?;
+/// assert_eq!(session.next_frame(now, ChannelId(1)), Some(Frame::Text { head: "4", data: "hello".into() }));
+/// # Ok::<(), SendError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    sid: Sid,
+    /// The latest time that was told.
+    now: Instant,
+
+    state: State,
+    /// The application closed the session; this is how long it may take.
+    closing: Option<Instant>,
+    /// Why the session is over, and whether the application was told.
+    closed: Option<(CloseReason, bool)>,
+
+    /// The GET that is held.
+    get: Option<ExchangeId>,
+    post: Post,
+    /// The channel that probes, or that the session is on.
+    channel: Option<ChannelId>,
+    probe: Probe,
+    base64: bool,
+    upgraded: bool,
+
+    heartbeat: Heartbeat,
+    owed: Owed,
+    /// Packets of a POST that wait for the application to take earlier messages.
+    backlog: Option<PayloadDecoder>,
+    /// Frames that wait for the same, or for the POST that was under way when the session was upgraded.
+    held: VecDeque<Frame>,
+    inbox: Buffer,
+    outbox: Buffer,
+    /// How many packets of the last announced flush are still to be pulled from the channel.
+    batch: usize,
+    /// When the last frame was pulled, if more were waiting behind it.
+    pulled: Option<Instant>,
+
+    outputs: VecDeque<Output>,
+    told: Told,
+    stats: Stats,
+}
+
+/// The place for a POST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Post {
+    Free,
+    /// Its body is on the way.
+    Receiving(ExchangeId),
+    /// Its body is in the backlog; its answer waits until the last packet was handled.
+    Held(ExchangeId),
+}
+
+/// What must be sent before any message. These are never in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owed {
+    open: bool,
+    initial: bool,
+    /// How many probes were not answered yet.
+    pongs: u32,
+}
+
+/// What the embedder was told last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    /// That there are frames to pull.
+    ready: bool,
+    /// That it should read from the channel.
+    reading: bool,
+    /// That there are messages to take.
+    readable: bool,
+    /// That there is no room; it waits to hear that there is.
+    full: bool,
+    /// Whether the application wants what arrives at all.
+    wanted: bool,
+}
+
+/// An output queue that grew beyond this gives its memory back when it is empty.
+const KEEP_OUTPUTS: usize = 8;
+
+/// Why a message was not taken. It comes back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The send buffer is full; [`Event::Writable`] tells when there is room.
+    #[error("the send buffer is full")]
+    Full(Message),
+    /// The session is closing or closed.
+    #[error("the session is closed")]
+    Closed(Message),
+    /// Text with the character 0x1E has no form on polling, where that character separates packets.
+    #[error("text with a record separator (0x1E) cannot be sent by polling")]
+    Separator(Message),
+}
+
+impl SendError {
+    /// The message that was not taken.
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Full(message) | Self::Closed(message) | Self::Separator(message) => message,
+        }
+    }
+}
+
+impl Session {
+    /// A session that begins on polling. Its first input should be the GET of the handshake.
+    pub fn polling(now: Instant, sid: Sid, config: Arc<Config>) -> Self {
+        Self::new(now, sid, config, State::Polling)
+    }
+
+    /// A session that begins on a channel, which is, or is about to be, open. `base64`: the peer cannot take binary.
+    pub fn channel(now: Instant, sid: Sid, config: Arc<Config>, channel: ChannelId, base64: bool) -> Self {
+        let mut session = Self::new(now, sid, config, State::Channel);
+        session.channel = Some(channel);
+        session.base64 = base64;
+        session.tell_ready();
+        session
+    }
+
+    fn new(now: Instant, sid: Sid, config: Arc<Config>, state: State) -> Self {
+        Self {
+            heartbeat: Heartbeat::new(now, &config),
+            owed: Owed { open: true, initial: config.initial_message.is_some(), pongs: 0 },
+            config,
+            sid,
+            now,
+            state,
+            closing: None,
+            closed: None,
+            get: None,
+            post: Post::Free,
+            channel: None,
+            probe: Probe::default(),
+            base64: false,
+            upgraded: false,
+            backlog: None,
+            held: VecDeque::new(),
+            inbox: Buffer::default(),
+            outbox: Buffer::default(),
+            batch: 0,
+            pulled: None,
+            outputs: VecDeque::new(),
+            told: Told { ready: false, reading: true, readable: false, full: false, wanted: true },
+            stats: Stats::default(),
+        }
+    }
+
+    /// Tells the session what a transport did.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.advance(now);
+        match input {
+            Input::Poll { exchange } => self.poll(exchange),
+            Input::PostHead { exchange, octet_stream } => self.post_head(exchange, octet_stream),
+            Input::PostBody { exchange, body } => self.post_body(exchange, body),
+            Input::ExchangeLost { exchange } => self.exchange_lost(exchange),
+            Input::ChannelOpened { channel, base64 } => self.channel_opened(channel, base64),
+            Input::ChannelFrame { channel, frame } => self.channel_frame(channel, frame),
+            Input::ChannelClosed { channel, end } => self.channel_closed(channel, end),
+        }
+        self.debug_check();
+    }
+
+    /// When [`Session::handle_timeout`] should be called next.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let release = (self.state == State::Probed && self.get.is_some()).then_some(self.probe.release_at);
+        let probe = self.state.is_probing().then_some(self.probe.deadline);
+        [self.heartbeat.timeout(), self.closing, probe, release].into_iter().flatten().min()
+    }
+
+    /// Does what is due. Without effect when nothing is.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.advance(now);
+        if self.closing.is_some_and(|deadline| deadline <= now) {
+            self.finish(CloseReason::ForcedClose);
+        }
+        let reading_paused = self.reading_paused();
+        match self.heartbeat.handle_timeout(now, &self.config, reading_paused) {
+            Due::Nothing => (),
+            Due::Ping => self.flush(),
+            Due::Dead { sent } => {
+                // Who takes nothing is not silent for lack of life: the true reason is that it does not read.
+                let stuck = self.state == State::Channel || self.told.full;
+                self.finish(match sent {
+                    false if stuck => CloseReason::TransportError(TransportError::SlowConsumer),
+                    _ => CloseReason::PingTimeout,
+                });
+            }
+        }
+        if self.state.is_probing() && self.probe.deadline <= now {
+            self.fail_probe(true);
+        }
+        self.answer_poll();
+        self.debug_check();
+    }
+
+    /// The next thing to do, in order. Pull until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if self.outputs.is_empty() && self.outputs.capacity() > KEEP_OUTPUTS {
+            self.outputs = VecDeque::new();
+        }
+        output
+    }
+
+    /// Whether [`Session::poll_output`] has something.
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    /// Sends a message, or keeps it until the transport takes it.
+    ///
+    /// # Errors
+    /// Gives the message back when there is no room, when the session is over, and when it is text with 0x1E while
+    /// the session is on polling.
+    pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        if self.phase() != Phase::Open {
+            return Err(SendError::Closed(message));
+        }
+        if self.state != State::Channel && matches!(&message, Message::Text(text) if has_separator(text)) {
+            return Err(SendError::Separator(message));
+        }
+        if !self.outbox.has_room(&message, self.config.send_limit) {
+            if self.config.overflow == Overflow::Close {
+                self.finish(CloseReason::TransportError(TransportError::SlowConsumer));
+                self.debug_check();
+                return Err(SendError::Closed(message));
+            }
+            self.told.full = true;
+            return Err(SendError::Full(message));
+        }
+        self.stats.messages_accepted += 1;
+        self.outbox.push(message);
+        self.flush();
+        self.debug_check();
+        Ok(())
+    }
+
+    /// Whether a message would be taken at the moment. When not, and only then, [`Event::Writable`] follows.
+    pub fn poll_ready(&mut self) -> bool {
+        let ready = self.phase() != Phase::Open || self.outbox.cost() < self.config.send_limit;
+        self.told.full |= !ready;
+        ready
+    }
+
+    /// Takes the next message that arrived. After [`Event::Readable`], take until there is none.
+    pub fn recv(&mut self, now: Instant) -> Option<Message> {
+        self.advance(now);
+        let message = self.inbox.pop();
+        if message.is_none() {
+            self.told.readable = false;
+        }
+        self.pump();
+        self.debug_check();
+        message
+    }
+
+    /// The messages that were not handed to a transport. They stay after the end of the session.
+    pub fn unsent(&self) -> impl Iterator<Item = &Message> {
+        self.outbox.iter()
+    }
+
+    /// The id of the session.
+    pub fn sid(&self) -> &Sid {
+        &self.sid
+    }
+
+    /// Where its packets travel.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// How far it is on its way.
+    pub fn phase(&self) -> Phase {
+        match (self.state, self.closing) {
+            (State::Closed, _) => Phase::Closed,
+            (_, Some(_)) => Phase::Closing,
+            (_, None) => Phase::Open,
+        }
+    }
+
+    /// The transport that it is on. After its end, the last one.
+    pub fn transport(&self) -> TransportKind {
+        match (self.state, self.upgraded) {
+            (State::Channel, _) | (_, true) => TransportKind::WebSocket,
+            _ => TransportKind::Polling,
+        }
+    }
+
+    /// Whether it changed its transport.
+    pub fn upgraded(&self) -> bool {
+        self.upgraded
+    }
+
+    /// Why it is over, if it is.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.closed.map(|(reason, _)| reason)
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Bytes (see [`Message::cost`]) that wait to be handed to a transport.
+    pub fn send_buffered(&self) -> usize {
+        self.outbox.cost()
+    }
+
+    /// Bytes (see [`Message::cost`]) that wait to be taken by the application.
+    pub fn receive_buffered(&self) -> usize {
+        self.inbox.cost()
+    }
+
+    /// Whether another frame of this channel may be given to the session. Frames that come all the same are kept, but
+    /// then it is the embedder who lets memory grow.
+    pub fn wants_frames(&self, channel: ChannelId) -> bool {
+        self.channel == Some(channel) && self.told.reading
+    }
+
+    /// Clamps and keeps the time.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// Moves along the table of transitions; whether there was a row.
+    fn shift(&mut self, trigger: Trigger) -> bool {
+        let Some(next) = self.state.next(trigger) else { return false };
+        #[cfg(feature = "tracing")]
+        tracing::trace!(sid = ?self.sid, from = ?self.state, ?trigger, to = ?next);
+        self.state = next;
+        true
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Sends what there is by the transport that there is.
+    fn flush(&mut self) {
+        if self.state == State::Channel { self.tell_ready() } else { self.answer_poll() }
+    }
+
+    /// After messages left: the application may send again.
+    fn tell_writable(&mut self) {
+        if self.told.full && self.outbox.cost() <= self.config.send_low {
+            self.told.full = false;
+            self.emit(Event::Writable);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

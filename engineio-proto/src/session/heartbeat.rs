@@ -1,0 +1,186 @@
+//! When to ping, and when a client is gone.
+//!
+//! The rules, with what differs from the reference:
+//!
+//! * The first ping is due one interval after the session began, the next one interval after any pong.
+//! * A pong must come within the timeout, counted from when the ping was *handed over*: what has not left cannot be
+//!   answered. The reference counts from when it was queued. A ping that cannot be handed over within the timeout ends
+//!   the session too.
+//! * Any other packet extends the wait once per ping, as in the reference.
+//! * The wait is extended while the session itself does not read (its application is slow), and when a channel that was
+//!   full took more, because then the client does read.
+//! * A change of the transport changes nothing. The reference forgets the deadline there.
+
+use core::time::Duration;
+
+use crate::{Config, Instant};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heartbeat {
+    /// The next ping is due then.
+    Waiting { ping_at: Instant },
+    /// A ping is outstanding.
+    Pinged {
+        deadline: Instant,
+        /// It was handed to a transport.
+        sent: bool,
+        /// The extension by another packet was used.
+        extended: bool,
+        /// Since it was queued, the session did not read for a while.
+        paused: bool,
+    },
+    /// The session is over.
+    Off,
+}
+
+/// What a heartbeat that is due asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    Ping,
+    /// The client is gone; whether its last ping was handed over.
+    Dead {
+        sent: bool,
+    },
+}
+
+impl Heartbeat {
+    pub(crate) fn new(now: Instant, config: &Config) -> Self {
+        Self::Waiting { ping_at: now + at_least(config.ping_interval) }
+    }
+
+    pub(crate) const fn timeout(&self) -> Option<Instant> {
+        match *self {
+            Self::Waiting { ping_at } => Some(ping_at),
+            Self::Pinged { deadline, .. } => Some(deadline),
+            Self::Off => None,
+        }
+    }
+
+    /// Looks at the clock. `paused`: the session does not read at the moment.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, config: &Config, reading_paused: bool) -> Due {
+        match self {
+            Self::Waiting { ping_at } if *ping_at <= now => {
+                let deadline = now + at_least(config.ping_timeout);
+                *self = Self::Pinged { deadline, sent: false, extended: false, paused: reading_paused };
+                Due::Ping
+            }
+            Self::Pinged { deadline, paused, .. } if *deadline <= now && (*paused || reading_paused) => {
+                *paused = reading_paused;
+                *deadline = now + at_least(config.ping_timeout);
+                Due::Nothing
+            }
+            Self::Pinged { deadline, sent, .. } if *deadline <= now => Due::Dead { sent: *sent },
+            _ => Due::Nothing,
+        }
+    }
+
+    /// Whether a ping waits to be handed over.
+    pub(crate) const fn owes_ping(&self) -> bool {
+        matches!(self, Self::Pinged { sent: false, .. })
+    }
+
+    /// Hands the ping over, if one waits.
+    pub(crate) fn take_ping(&mut self, now: Instant, config: &Config) -> bool {
+        let Self::Pinged { deadline, sent: sent @ false, .. } = self else { return false };
+        *sent = true;
+        *deadline = now + at_least(config.ping_timeout);
+        true
+    }
+
+    /// A pong arrived. One that nobody asked for postpones the next ping, but does not answer it.
+    pub(crate) fn pong(&mut self, now: Instant, config: &Config) {
+        match self {
+            Self::Pinged { sent: false, deadline, .. } => *deadline = now + at_least(config.ping_timeout),
+            Self::Pinged { .. } | Self::Waiting { .. } => *self = Self::new(now, config),
+            Self::Off => (),
+        }
+    }
+
+    /// Another packet arrived.
+    pub(crate) fn packet(&mut self, now: Instant, config: &Config) {
+        if let Self::Pinged { deadline, extended: extended @ false, .. } = self {
+            *extended = true;
+            *deadline = now + at_least(config.ping_timeout);
+        }
+    }
+
+    /// A full channel took more: the client reads.
+    pub(crate) fn progress(&mut self, now: Instant, config: &Config) {
+        if let Self::Pinged { deadline, sent: true, .. } = self {
+            *deadline = now + at_least(config.ping_timeout);
+        }
+    }
+
+    /// The session stopped to read.
+    pub(crate) fn pause(&mut self) {
+        if let Self::Pinged { paused, .. } = self {
+            *paused = true;
+        }
+    }
+}
+
+/// No time may be so short that a timer is due again at once.
+fn at_least(duration: Duration) -> Duration {
+    duration.max(Duration::from_micros(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(25);
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    const START: Instant = Instant::from_millis(1000);
+
+    fn due(heartbeat: &mut Heartbeat, now: Instant) -> Due {
+        heartbeat.handle_timeout(now, &Config::default(), false)
+    }
+
+    fn pinged() -> (Heartbeat, Instant) {
+        let mut heartbeat = Heartbeat::new(START, &Config::default());
+        let now = START + INTERVAL;
+        assert_eq!(due(&mut heartbeat, now), Due::Ping);
+        assert!(heartbeat.take_ping(now, &Config::default()));
+        (heartbeat, now)
+    }
+
+    #[test]
+    fn a_silent_client_is_dead_after_interval_and_timeout() {
+        let (mut heartbeat, now) = pinged();
+        assert_eq!(due(&mut heartbeat, now + (TIMEOUT - Duration::from_micros(1))), Due::Nothing);
+        assert_eq!(due(&mut heartbeat, now + TIMEOUT), Due::Dead { sent: true });
+    }
+
+    #[test]
+    fn other_packets_extend_once_per_ping() {
+        let (mut heartbeat, now) = pinged();
+        let config = Config::default();
+        heartbeat.packet(now + Duration::from_secs(5), &config);
+        heartbeat.packet(now + Duration::from_secs(9), &config);
+        assert_eq!(heartbeat.timeout(), Some(now + Duration::from_secs(25)));
+    }
+
+    #[test]
+    fn r94_an_unsolicited_pong_does_not_answer_a_later_ping() {
+        let config = Config::default();
+        let mut heartbeat = Heartbeat::new(START, &config);
+        heartbeat.pong(START + Duration::from_secs(10), &config);
+        assert_eq!(heartbeat.timeout(), Some(START + Duration::from_secs(35)));
+        // A pong while the ping waits to be handed over answers nothing either.
+        assert_eq!(due(&mut heartbeat, START + Duration::from_secs(35)), Due::Ping);
+        heartbeat.pong(START + Duration::from_secs(36), &config);
+        assert!(heartbeat.owes_ping());
+    }
+
+    #[test]
+    fn a_slow_application_is_not_a_dead_client() {
+        let (mut heartbeat, now) = pinged();
+        let config = Config::default();
+        heartbeat.pause();
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT, &config, true), Due::Nothing);
+        // Reading again: one more timeout, and then it counts.
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 2, &config, false), Due::Nothing);
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 3, &config, false), Due::Dead { sent: true });
+    }
+}

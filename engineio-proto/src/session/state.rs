@@ -1,0 +1,113 @@
+//! Where a session's packets travel, as data.
+
+use core::fmt;
+
+/// Where the packets of a session travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// By polling.
+    Polling,
+    /// By polling; a channel is open and has not proven anything yet.
+    Probing,
+    /// By polling; a probe on the channel was answered, and held polls are released.
+    Probed,
+    /// On the channel.
+    Channel,
+    /// Nowhere any more.
+    Closed,
+}
+
+/// How far a session is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Messages go both ways.
+    Open,
+    /// The application closed the session; what it sent before is still handed over.
+    Closing,
+    /// The session is over.
+    Closed,
+}
+
+/// What moves a session from state to state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trigger {
+    /// A second transport opened.
+    ProbeOpened,
+    /// `2probe` arrived on it.
+    ProbePinged,
+    /// It closed, took too long, or carried anything unexpected.
+    ProbeFailed,
+    /// `5` arrived on it. That a probe went before is not asked, as in the reference.
+    UpgradeReceived,
+    /// The session ended, for whatever reason.
+    Ended,
+}
+
+/// One rule: in this state, this trigger leads to that state.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Row(pub State, pub Trigger, pub State);
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(from, trigger, to) = self;
+        write!(f, "{from:?} --{trigger:?}--> {to:?}")
+    }
+}
+
+/// All transitions that there are. What is not here does not happen: the trigger is ignored.
+///
+/// `docs/state-machine.md` shows them as a diagram; a test keeps it true.
+pub const TRANSITIONS: &[Row] = {
+    use State::{Channel, Closed, Polling, Probed, Probing};
+    use Trigger::{Ended, ProbeFailed, ProbeOpened, ProbePinged, UpgradeReceived};
+    &[
+        Row(Polling, ProbeOpened, Probing),
+        Row(Polling, Ended, Closed),
+        Row(Probing, ProbePinged, Probed),
+        Row(Probing, ProbeFailed, Polling),
+        Row(Probing, UpgradeReceived, Channel),
+        Row(Probing, Ended, Closed),
+        Row(Probed, ProbePinged, Probed),
+        Row(Probed, ProbeFailed, Polling),
+        Row(Probed, UpgradeReceived, Channel),
+        Row(Probed, Ended, Closed),
+        Row(Channel, Ended, Closed),
+    ]
+};
+
+impl State {
+    /// Where a trigger leads from here; `None` if nowhere.
+    pub fn next(self, trigger: Trigger) -> Option<Self> {
+        TRANSITIONS.iter().find(|row| row.0 == self && row.1 == trigger).map(|row| row.2)
+    }
+
+    /// Whether a probe is under way.
+    pub const fn is_probing(self) -> bool {
+        matches!(self, Self::Probing | Self::Probed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::String;
+
+    fn diagram() -> String {
+        let rows = TRANSITIONS.iter().map(|Row(from, trigger, to)| format!("    {from:?} --> {to:?}: {trigger:?}\n"));
+        format!("stateDiagram-v2\n    [*] --> Polling\n    [*] --> Channel\n{}", rows.collect::<String>())
+    }
+
+    #[test]
+    fn no_state_and_trigger_has_two_rows() {
+        for (index, row) in TRANSITIONS.iter().enumerate() {
+            assert!(TRANSITIONS[..index].iter().all(|other| (other.0, other.1) != (row.0, row.1)), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn the_diagram_in_the_docs_is_true() {
+        let docs = include_str!("../../../docs/state-machine.md");
+        assert!(docs.contains(&diagram()), "docs/state-machine.md should contain:\n{}", diagram());
+    }
+}

@@ -1,0 +1,21 @@
+//! What a session counts.
+
+/// Totals of one session since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Messages received and put up for the application.
+    pub messages_received: u64,
+    /// Bytes of data in them.
+    pub bytes_received: u64,
+    /// Messages taken from the application.
+    pub messages_accepted: u64,
+    /// Messages handed to a transport.
+    pub messages_sent: u64,
+    /// Bytes of data in them.
+    pub bytes_sent: u64,
+    /// Pings handed to a transport.
+    pub pings_sent: u32,
+    /// Pongs received.
+    pub pongs_received: u32,
+}

@@ -1,0 +1,141 @@
+//! Text that shares its bytes.
+
+use alloc::string::String;
+use core::fmt;
+use core::ops::Deref;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+/// UTF-8 text in a reference-counted buffer: cloning and slicing copy nothing, and the text is checked once.
+///
+/// ```
+/// use engineio_proto::Text;
+///
+/// let text = Text::from("4hello");
+/// assert_eq!(&*text, "4hello");
+/// assert_eq!(text.clone().into_bytes().as_ptr(), text.as_bytes().as_ptr());
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(ByteString);
+
+impl Text {
+    /// Text without characters.
+    pub const fn new() -> Self {
+        Self(ByteString::new())
+    }
+
+    /// Text that lives in the program itself. Allocates nothing.
+    pub const fn from_static(text: &'static str) -> Self {
+        Self(ByteString::from_static(text))
+    }
+
+    /// Takes bytes that should be UTF-8; what is not is replaced by U+FFFD. Copies only when it must replace.
+    pub fn from_utf8_lossy(bytes: Bytes) -> Self {
+        match ByteString::try_from(bytes.clone()) {
+            Ok(text) => Self(text),
+            Err(_) => Self(ByteString::from(String::from_utf8_lossy(&bytes).into_owned())),
+        }
+    }
+
+    /// The text as `str`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The bytes of the text.
+    pub fn as_bytes(&self) -> &Bytes {
+        self.0.as_bytes()
+    }
+
+    /// Gives up the text for its bytes. Copies nothing.
+    pub fn into_bytes(self) -> Bytes {
+        self.0.into_bytes()
+    }
+
+    /// The text behind its first byte, which must be ASCII. Copies nothing.
+    pub(crate) fn behind_first(&self) -> Self {
+        self.0.get(1..).map_or_else(Self::new, |rest| Self(self.0.slice_ref(rest)))
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Text {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Copies the text. For a literal, [`Text::from_static`] does not.
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Fails, giving the reason, when the bytes are not UTF-8.
+impl TryFrom<Bytes> for Text {
+    type Error = core::str::Utf8Error;
+
+    fn try_from(bytes: Bytes) -> Result<Self, Self::Error> {
+        ByteString::try_from(bytes).map(Self)
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_utf8_is_replaced() {
+        let text = Text::from_utf8_lossy(Bytes::from_static(b"a\xffb"));
+        assert_eq!(text, "a\u{fffd}b");
+        assert!(Text::try_from(Bytes::from_static(b"a\xffb")).is_err());
+    }
+
+    #[test]
+    fn slicing_shares() {
+        let text = Text::from("4héé");
+        let rest = text.behind_first();
+        assert_eq!(rest, "héé");
+        assert_eq!(rest.as_bytes().as_ptr(), text.as_bytes()[1..].as_ptr());
+        assert_eq!(Text::new().behind_first(), "");
+    }
+}

@@ -1,0 +1,97 @@
+//! The time that a machine is told.
+
+use core::fmt;
+use core::ops::{Add, AddAssign, Sub};
+use core::time::Duration;
+
+/// A point in time, in microseconds since an epoch that the embedder chooses.
+///
+/// The core never asks what time it is: every call that depends on time takes a `now`. A driver derives it from a
+/// monotonic clock, a simulation counts it up. Arithmetic saturates; nothing here panics.
+///
+/// ```
+/// use core::time::Duration;
+/// use engineio_proto::Instant;
+///
+/// let start = Instant::from_millis(5);
+/// assert_eq!(start + Duration::from_millis(20), Instant::from_millis(25));
+/// assert_eq!(start.saturating_since(Instant::from_millis(9)), Duration::ZERO);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The epoch itself.
+    pub const ZERO: Self = Self(0);
+
+    /// The point `micros` microseconds after the epoch.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// The point `millis` milliseconds after the epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(1000))
+    }
+
+    /// Microseconds since the epoch.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to `self`, zero if `earlier` is later.
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_add(micros(rhs)))
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, rhs: Duration) {
+        *self = *self + rhs;
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.saturating_since(earlier)
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}s", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn arithmetic_saturates() {
+        let end = Instant::from_micros(u64::MAX);
+        assert_eq!(end + Duration::MAX, end);
+        assert_eq!(Instant::ZERO - end, Duration::ZERO);
+        assert_eq!(Instant::from_millis(u64::MAX), end);
+    }
+
+    #[test]
+    fn prints_seconds() {
+        assert_eq!(format!("{:?}", Instant::from_micros(1_000_250)), "1.000250s");
+    }
+}
