@@ -15,7 +15,7 @@ use crate::{Message, SEPARATOR, TransportKind, Transports};
 /// let server = Server::new(config)?;
 /// # Ok::<(), engineio_proto::ConfigError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
     /// From the handshake, or from a pong, to the next ping. Default: 25 s.

@@ -39,7 +39,7 @@ pub enum Input {
         /// The whole body.
         body: Result<Bytes, BodyError>,
     },
-    /// The peer of an exchange went away before it was answered.
+    /// The peer of an exchange went away before it was answered, or before it had taken the answer.
     ExchangeLost {
         /// Its number.
         exchange: ExchangeId,

@@ -85,6 +85,7 @@ mod buffer;
 mod config;
 mod event;
 mod handshake;
+mod mount;
 mod packet;
 mod payload;
 mod response;
@@ -99,6 +100,7 @@ mod transport;
 
 pub use config::{Config, ConfigError, Overflow};
 pub use event::{BodyError, ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Input, Output, TransportError};
+pub use mount::Mount;
 pub use packet::{Frame, Message, Packet, PacketError, PacketKind};
 pub use payload::{Payload, PayloadDecoder, SEPARATOR};
 pub use response::{Reply, Response, needs_xss_header};

@@ -283,9 +283,9 @@ impl Frame {
             Self::Text { head: "", data } => Packet::decode(data),
             Self::Text { head: "b", data } => decode_base64(data.as_bytes()).map(Packet::Binary),
             Self::Text { head, data } => match head.as_bytes() {
-                [byte] => PacketKind::from_byte(*byte)
-                    .map(|kind| Packet::Text { kind, data })
-                    .ok_or(PacketError::UnknownKind),
+                [byte] => {
+                    PacketKind::from_byte(*byte).map(|kind| Packet::Text { kind, data }).ok_or(PacketError::UnknownKind)
+                }
                 _ => Packet::decode(Text::from([head, &data].concat())),
             },
         }

@@ -51,9 +51,7 @@ impl Response {
             Self::TooLarge => empty(413),
             Self::Timeout => empty(408),
             Self::Unsupported => empty(500),
-            Self::Rejected(rejection) => {
-                Reply { status: rejection.status(), headers: JSON, body: rejection.to_json() }
-            }
+            Self::Rejected(rejection) => Reply { status: rejection.status(), headers: JSON, body: rejection.to_json() },
         }
     }
 }
@@ -84,9 +82,12 @@ mod tests {
         assert_eq!((reply.status, reply.headers, &reply.body[..]), (200, PAYLOAD, &b"4hey"[..]));
         let reply = Response::Accepted.into_reply();
         assert_eq!((reply.status, reply.headers, &reply.body[..]), (200, ACCEPTED, &b"ok"[..]));
-        for (response, status) in
-            [(Response::Refused, 400), (Response::TooLarge, 413), (Response::Timeout, 408), (Response::Unsupported, 500)]
-        {
+        for (response, status) in [
+            (Response::Refused, 400),
+            (Response::TooLarge, 413),
+            (Response::Timeout, 408),
+            (Response::Unsupported, 500),
+        ] {
             assert_eq!(response.into_reply(), Reply { status, headers: &[], body: Bytes::new() });
         }
         let reply = Response::Rejected(Rejection::UnknownSid).into_reply();

@@ -18,8 +18,8 @@ use crate::{
 
 /// A container of sessions.
 ///
-/// A session is in it from [`Server::open`] until its [`Event::Closed`] was pulled; its id is unknown as soon as it
-/// is closed. The front page of the crate shows the run loop.
+/// A session is in it from [`Server::open`] until something is pulled after its [`Event::Closed`]; its id is unknown as
+/// soon as it is closed. The front page of the crate shows the run loop.
 #[derive(Clone, Debug)]
 pub struct Server {
     config: Arc<Config>,
@@ -32,6 +32,9 @@ pub struct Server {
     /// Slots with outputs, each once, taken in turn.
     ready: VecDeque<usize>,
     generation: u32,
+    /// The slot of the session that was drained behind its end last. It leaves with the next pull, so that the embedder
+    /// can still look at it.
+    finished: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ struct Slot {
     deadline: Option<Instant>,
     is_ready: bool,
     is_indexed: bool,
+    /// Its end was told.
+    is_over: bool,
 }
 
 /// A session in a [`Server`]. It is never used for another one.
@@ -77,6 +82,7 @@ impl Server {
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
             generation: 0,
+            finished: None,
         })
     }
 
@@ -118,7 +124,7 @@ impl Server {
         let Ok(small) = u32::try_from(index) else { return Err(Rejection::Full) };
         self.generation = self.generation.wrapping_add(1);
         let key = SessionKey { index: small, generation: self.generation };
-        entry.insert(Slot { session, key, deadline: None, is_ready: false, is_indexed: true });
+        entry.insert(Slot { session, key, deadline: None, is_ready: false, is_indexed: true, is_over: false });
         self.index.insert(sid, key);
         self.refresh(index);
         Ok(key)
@@ -167,16 +173,22 @@ impl Server {
 
     /// The next thing to do for any session. Sessions take turns.
     pub fn poll_output(&mut self) -> Option<(SessionKey, Output)> {
+        if let Some(index) = self.finished.take() {
+            // Something that came too late for the session may still want its answer.
+            if self.slots.get(index).is_some_and(|slot| !slot.is_ready) {
+                self.remove(index);
+            }
+        }
         while let Some(index) = self.ready.pop_front() {
             let Some(slot) = self.slots.get_mut(index) else { continue };
             let key = slot.key;
             let output = slot.session.poll_output();
             slot.is_ready = slot.session.has_output();
+            slot.is_over |= matches!(output, Some(Output::Event(Event::Closed(_))));
             if slot.is_ready {
                 self.ready.push_back(index);
-            }
-            if let Some(Output::Event(Event::Closed(_))) = output {
-                self.remove(index);
+            } else if slot.is_over {
+                self.finished = Some(index);
             }
             if let Some(output) = output {
                 return Some((key, output));
@@ -288,9 +300,6 @@ impl Server {
             }
             if slot.is_indexed {
                 self.index.remove(slot.session.sid());
-            }
-            if slot.is_ready {
-                self.ready.retain(|&ready| ready != index);
             }
         }
         if self.slots.is_empty() {

@@ -55,7 +55,7 @@ pub use state::{Phase, Row, State, TRANSITIONS, Trigger};
 /// assert_eq!(session.next_frame(now, ChannelId(1)), Some(Frame::Text { head: "4", data: "hello".into() }));
 /// # Ok::<(), SendError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     config: Arc<Config>,
     sid: Sid,
@@ -70,11 +70,14 @@ pub struct Session {
 
     /// The GET that is held.
     get: Option<ExchangeId>,
+    /// The last GET that was answered with messages: if its answer is lost, so are they.
+    answered: Option<ExchangeId>,
     post: Post,
     /// The channel that probes, or that the session is on.
     channel: Option<ChannelId>,
     probe: Probe,
     base64: bool,
+    transport: TransportKind,
     upgraded: bool,
 
     heartbeat: Heartbeat,
@@ -166,6 +169,7 @@ impl Session {
     pub fn channel(now: Instant, sid: Sid, config: Arc<Config>, channel: ChannelId, base64: bool) -> Self {
         let mut session = Self::new(now, sid, config, State::Channel);
         session.channel = Some(channel);
+        session.transport = TransportKind::WebSocket;
         session.base64 = base64;
         session.tell_ready();
         session
@@ -182,10 +186,12 @@ impl Session {
             closing: None,
             closed: None,
             get: None,
+            answered: None,
             post: Post::Free,
             channel: None,
             probe: Probe::default(),
             base64: false,
+            transport: TransportKind::Polling,
             upgraded: false,
             backlog: None,
             held: VecDeque::new(),
@@ -335,10 +341,12 @@ impl Session {
 
     /// The transport that it is on. After its end, the last one.
     pub fn transport(&self) -> TransportKind {
-        match (self.state, self.upgraded) {
-            (State::Channel, _) | (_, true) => TransportKind::WebSocket,
-            _ => TransportKind::Polling,
-        }
+        self.transport
+    }
+
+    /// The channel that it is on, or that probes.
+    pub fn current_channel(&self) -> Option<ChannelId> {
+        self.channel
     }
 
     /// Whether it changed its transport.

@@ -66,9 +66,9 @@ impl Sid {
     /// Which of `shards` containers a session belongs to. The same for every call, on every machine.
     pub fn shard(sid: &str, shards: usize) -> usize {
         // FNV-1a: ids are random already, so any spreading function does.
-        let hash = sid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = sid
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         usize::try_from(hash % (shards.max(1) as u64)).unwrap_or(0)
     }
 }

@@ -60,22 +60,14 @@ fn a_disabled_transport_is_unknown() {
 fn illegal_origins_are_refused() {
     for byte in (0..=8).chain(10..=31).chain([127]) {
         let origin = [b'a', byte];
-        let request = Request {
-            method: Method::Get,
-            query: "EIO=4&transport=polling",
-            origin: Some(&origin),
-            upgrade: false,
-        };
+        let request =
+            Request { method: Method::Get, query: "EIO=4&transport=polling", origin: Some(&origin), upgrade: false };
         assert_eq!(Route::parse(&request, &Config::default()), Err(Rejection::InvalidOrigin), "{byte}");
     }
     for byte in [9, 32, 126, 128, 255] {
         let origin = [b'a', byte];
-        let request = Request {
-            method: Method::Get,
-            query: "EIO=4&transport=polling",
-            origin: Some(&origin),
-            upgrade: false,
-        };
+        let request =
+            Request { method: Method::Get, query: "EIO=4&transport=polling", origin: Some(&origin), upgrade: false };
         assert!(Route::parse(&request, &Config::default()).is_ok(), "{byte}");
     }
 }
@@ -104,15 +96,9 @@ fn an_empty_sid_is_none() {
 #[test]
 fn a_handshake_is_a_get() {
     for method in [Method::Post, Method::Other] {
-        assert_eq!(
-            code(&plain(method, "EIO=4&transport=polling")),
-            Some(ErrorCode::BadHandshakeMethod)
-        );
+        assert_eq!(code(&plain(method, "EIO=4&transport=polling")), Some(ErrorCode::BadHandshakeMethod));
         // The method comes before the missing upgrade.
-        assert_eq!(
-            code(&plain(method, "EIO=4&transport=websocket")),
-            Some(ErrorCode::BadHandshakeMethod)
-        );
+        assert_eq!(code(&plain(method, "EIO=4&transport=websocket")), Some(ErrorCode::BadHandshakeMethod));
     }
 }
 

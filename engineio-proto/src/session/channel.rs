@@ -104,6 +104,7 @@ impl Session {
             self.outputs.push_back(Output::ChannelClose { channel });
         }
         self.owed.pongs = 0;
+        self.pulled = None;
         self.told.ready = false;
         self.base64 = false;
     }
@@ -114,6 +115,7 @@ impl Session {
         if !self.shift(Trigger::UpgradeReceived) {
             return;
         }
+        self.transport = TransportKind::WebSocket;
         self.upgraded = true;
         // A client that has really changed has no use for this; one that has not should not take it for the end.
         self.respond_poll([NOOP].into_iter().collect());
@@ -208,7 +210,7 @@ impl Session {
         if self.told.reading != reading {
             self.told.reading = reading;
             self.outputs.push_back(Output::ChannelRead { channel, enabled: reading });
-            if !reading {
+            if self.reading_paused() {
                 self.heartbeat.pause();
             }
         }

@@ -22,9 +22,10 @@ impl Session {
             ),
             (
                 "the receive buffer is within its limit plus one message",
-                self.inbox.iter().last().is_none_or(|last| {
-                    self.inbox.cost().saturating_sub(last.cost()) < self.config.receive_limit
-                }),
+                self.inbox
+                    .iter()
+                    .last()
+                    .is_none_or(|last| self.inbox.cost().saturating_sub(last.cost()) < self.config.receive_limit),
             ),
             (
                 "a held poll has nothing to say",

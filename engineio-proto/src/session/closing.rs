@@ -32,6 +32,9 @@ impl Session {
         self.outbox.clear();
         self.inbox.clear();
         self.finish(CloseReason::ForcedClose);
+        // A session that was over already may have waited for the application to take more.
+        self.drop_rest(Response::Accepted);
+        self.tell_closed();
         self.debug_check();
     }
 

@@ -6,7 +6,9 @@
 use alloc::collections::VecDeque;
 
 use super::{Phase, Post, Session, State};
-use crate::{CloseReason, Event, Message, Output, Packet, PacketError, PacketKind, Rejection, Response, TransportError};
+use crate::{
+    CloseReason, Event, Message, Output, Packet, PacketError, PacketKind, Rejection, Response, TransportError,
+};
 
 impl Session {
     /// Handles what waits, as far as there is room: first the POST, then the frames behind it.
@@ -105,9 +107,9 @@ impl Session {
         self.inbox.cost() < self.config.receive_limit
     }
 
-    /// Whether the client's packets cannot reach us because the session does not take them.
+    /// Whether the client's packets cannot reach us because the application is slow.
     pub(super) fn reading_paused(&self) -> bool {
-        self.backlog.is_some() || !self.told.reading
+        self.backlog.is_some() || (self.state == State::Channel && !self.has_inbox_room())
     }
 
     /// Tells that the session is over, once, and when nothing is left to be received.

@@ -62,6 +62,8 @@ impl Session {
                 self.respond(exchange, Response::TooLarge);
             }
             Err(BodyError::Timeout) => {
+                // Behind it there would be a hole.
+                self.held.clear();
                 self.post = Post::Free;
                 self.respond(exchange, Response::Timeout);
                 self.finish(CloseReason::TransportError(TransportError::PostTimeout));
@@ -74,6 +76,9 @@ impl Session {
     pub(super) fn exchange_lost(&mut self, exchange: ExchangeId) {
         let error = if self.get == Some(exchange) {
             self.get = None;
+            TransportError::PollLost
+        } else if self.answered == Some(exchange) {
+            // The messages in the answer are lost with it. The session must not go on with a hole.
             TransportError::PollLost
         } else if matches!(self.post, Post::Receiving(post) | Post::Held(post) if post == exchange) {
             // What was received whole is still delivered, so only a body on the way leaves a hole behind it.
@@ -113,6 +118,7 @@ impl Session {
         if !self.outbox.is_empty() || (self.heartbeat.owes_ping() && !closing) {
             let payload = self.next_payload();
             self.emit(Event::Flush { packets: payload.packets().len() });
+            self.answered = self.get;
             self.respond_poll(payload);
             self.emit(Event::Drain);
             self.tell_writable();

@@ -1,0 +1,289 @@
+//! The task of one WebSocket: reads and writes, and leaves every decision to the session.
+//!
+//! One turn of it: write what is there, read what there is, and in one visit to the session hand over the frames that
+//! arrived and pull those that are to leave. An idle task owns neither a read nor a write buffer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use engineio_proto::{ChannelEnd, ChannelId, Frame, Input, SessionKey};
+use hyper::rt::{Read, ReadBuf, Sleep, Write};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use smallvec::SmallVec;
+
+use crate::server::Inner;
+use crate::websocket::Codec;
+
+/// Frames are pulled while less than this waits to be written.
+const WRITE_AHEAD: usize = 32 * 1024;
+/// Read at once. On the stack, not in the task.
+const READ_CHUNK: usize = 16 * 1024;
+/// Frames that are handed over in one visit.
+const FRAMES: usize = 8;
+/// Turns before other tasks get theirs.
+const BUDGET: usize = 32;
+
+/// Serves one WebSocket from its 101 to its end.
+pub(crate) struct ChannelTask {
+    inner: Arc<Inner>,
+    shard: usize,
+    key: SessionKey,
+    channel: ChannelId,
+    stage: Stage,
+    codec: Codec,
+    output: Vec<u8>,
+    written: usize,
+    /// Messages in `output`, and before.
+    pulled: u64,
+    /// The session takes frames.
+    reading: bool,
+    /// The peer's close frame came.
+    goodbye: bool,
+}
+
+enum Stage {
+    /// The 101 is on its way.
+    Accepting(OnUpgrade),
+    Open(Upgraded),
+    /// The session is done with the channel; what is in `output` is still written, and the peer's goodbye awaited.
+    Closing(Upgraded, Pin<Box<dyn Sleep>>),
+    Done,
+}
+
+/// What a visit to the session brought.
+#[derive(Debug, Default)]
+struct Visit {
+    frames: SmallVec<[Frame; FRAMES]>,
+    /// Nothing more is to be pulled at the moment.
+    drained: bool,
+    /// Somebody wants to know when everything is written.
+    awaited: bool,
+    close: bool,
+}
+
+impl ChannelTask {
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        shard: usize,
+        key: SessionKey,
+        channel: ChannelId,
+        upgrade: OnUpgrade,
+    ) -> Self {
+        let codec = Codec::new(inner.config().max_payload);
+        let stage = Stage::Accepting(upgrade);
+        let output = Vec::new();
+        Self { inner, shard, key, channel, stage, codec, output, written: 0, pulled: 0, reading: true, goodbye: false }
+    }
+
+    /// Hands over what arrived, pulls what is to leave.
+    fn visit(&mut self, cx: &Context<'_>, incoming: SmallVec<[Frame; FRAMES]>, end: Option<ChannelEnd>) -> Visit {
+        let (key, channel) = (self.key, self.channel);
+        let written = self.output.is_empty().then_some(self.pulled);
+        let mut room = WRITE_AHEAD.saturating_sub(self.output.len() - self.written);
+        let (visit, reading, pulled) = self.inner.with(self.shard, |core, now| {
+            let mut visit = Visit { close: true, ..Visit::default() };
+            let (mut reading, mut pulled) = (false, self.pulled);
+            if let Some(written) = written {
+                core.set_written(key, written);
+            }
+            if let Some(mut session) = core.server.session_mut(key) {
+                for frame in incoming {
+                    session.handle_input(now, Input::ChannelFrame { channel, frame });
+                }
+                if let Some(end) = end {
+                    session.handle_input(now, Input::ChannelClosed { channel, end });
+                }
+                while room > 0 && !visit.drained {
+                    match session.next_frame(now, channel) {
+                        Some(frame) => {
+                            room = room.saturating_sub(frame.len());
+                            visit.frames.push(frame);
+                        }
+                        None => visit.drained = true,
+                    }
+                }
+                reading = session.wants_frames(channel);
+                pulled = session.stats().messages_sent;
+            }
+            visit.awaited = core.hands(key).is_some_and(|hands| !hands.waiters.is_empty());
+            if let Some(place) = core.channel(channel) {
+                visit.close = place.close;
+                if !place.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    place.waker = Some(cx.waker().clone());
+                }
+            }
+            (visit, reading, pulled)
+        });
+        self.reading = reading;
+        self.pulled = pulled;
+        visit
+    }
+
+    /// Turns until there is nothing to do but to wait. A visit to the session is made only when there is a reason: the
+    /// task was woken, frames arrived, or there is room for more.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut worth_a_visit = true;
+        for _ in 0..BUDGET {
+            let Stage::Open(io) = &mut self.stage else { return Poll::Ready(()) };
+            let blocked = match poll_write(io, cx, &mut self.output, &mut self.written) {
+                Poll::Ready(Ok(())) => false,
+                Poll::Ready(Err(_)) => return self.end(cx, ChannelEnd::Closed),
+                Poll::Pending => true,
+            };
+            let mut unread = false;
+            if self.reading && !self.codec.has_input() {
+                let mut chunk = [0; READ_CHUNK];
+                match poll_read(io, cx, &mut chunk) {
+                    Poll::Pending => (),
+                    Poll::Ready(Err(_) | Ok(0)) => return self.end(cx, ChannelEnd::Closed),
+                    Poll::Ready(Ok(len)) => {
+                        self.codec.receive(chunk.get(..len).unwrap_or_default());
+                        unread = true;
+                    }
+                }
+            }
+            let mut incoming = SmallVec::new();
+            let end = if self.reading { self.decode(&mut incoming) } else { None };
+            if worth_a_visit || !incoming.is_empty() || end.is_some() {
+                let visit = self.visit(cx, incoming, end);
+                for frame in &visit.frames {
+                    Codec::send(frame, &mut self.output);
+                }
+                if visit.close || end.is_some() {
+                    self.goodbye = end == Some(ChannelEnd::Closed);
+                    return self.start_closing(cx);
+                }
+                worth_a_visit = !blocked && (!visit.drained || (visit.awaited && !visit.frames.is_empty()));
+            }
+            let writable = !blocked && !self.output.is_empty();
+            let readable = self.reading && (unread || self.codec.has_input());
+            if !writable && !readable && !worth_a_visit {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Decodes up to a visit's worth of frames.
+    fn decode(&mut self, frames: &mut SmallVec<[Frame; FRAMES]>) -> Option<ChannelEnd> {
+        while frames.len() < FRAMES {
+            match self.codec.next(&mut self.output)? {
+                Ok(frame) => frames.push(frame),
+                Err(end) => return Some(end),
+            }
+        }
+        None
+    }
+
+    /// The connection is lost.
+    fn end(&mut self, cx: &Context<'_>, end: ChannelEnd) -> Poll<()> {
+        self.visit(cx, SmallVec::new(), Some(end));
+        self.stage = Stage::Done;
+        Poll::Ready(())
+    }
+
+    fn start_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.codec.close(&mut self.output);
+        let sleep = self.inner.runtime().sleep(self.inner.config().close_timeout);
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Open(io) => self.stage = Stage::Closing(io, sleep),
+            _ => return Poll::Ready(()),
+        }
+        self.poll_closing(cx)
+    }
+
+    /// Writes the rest and waits for the peer to close, within limits.
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Closing(io, sleep) = &mut self.stage else { return Poll::Ready(()) };
+        if sleep.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if ready!(poll_write(io, cx, &mut self.output, &mut self.written)).is_err() {
+            return Poll::Ready(());
+        }
+        let mut chunk = [0; READ_CHUNK];
+        for _ in 0..BUDGET {
+            // The server ends the connection first once both have said goodbye.
+            if self.goodbye {
+                return Pin::new(io).poll_shutdown(cx).map(drop);
+            }
+            match ready!(poll_read(io, cx, &mut chunk)) {
+                Err(_) | Ok(0) => return Poll::Ready(()),
+                Ok(len) => {
+                    let bytes = chunk.get(..len).unwrap_or_default();
+                    self.goodbye = self.codec.receive_goodbye(bytes, &mut self.output);
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Future for ChannelTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            match &mut this.stage {
+                Stage::Accepting(upgrade) => match ready!(Pin::new(upgrade).poll(cx)) {
+                    Ok(io) => this.stage = Stage::Open(io),
+                    Err(_) => return this.end(cx, ChannelEnd::Closed),
+                },
+                Stage::Open(_) => {
+                    ready!(this.poll_open(cx));
+                    this.stage = Stage::Done;
+                }
+                Stage::Closing(..) => {
+                    ready!(this.poll_closing(cx));
+                    this.stage = Stage::Done;
+                }
+                Stage::Done => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl Drop for ChannelTask {
+    fn drop(&mut self) {
+        self.inner.with(self.shard, |core, now| {
+            core.close_channel(self.channel);
+            if let Some(mut session) = core.server.session_mut(self.key) {
+                let (channel, end) = (self.channel, ChannelEnd::Closed);
+                session.handle_input(now, Input::ChannelClosed { channel, end });
+            }
+        });
+    }
+}
+
+fn poll_write(
+    io: &mut Upgraded,
+    cx: &mut Context<'_>,
+    output: &mut Vec<u8>,
+    written: &mut usize,
+) -> Poll<std::io::Result<()>> {
+    if output.is_empty() {
+        return Poll::Ready(Ok(()));
+    }
+    while *written < output.len() {
+        let rest = output.get(*written..).unwrap_or_default();
+        match ready!(Pin::new(&mut *io).poll_write(cx, rest))? {
+            0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+            len => *written += len,
+        }
+    }
+    ready!(Pin::new(&mut *io).poll_flush(cx))?;
+    *output = Vec::new();
+    *written = 0;
+    Poll::Ready(Ok(()))
+}
+
+fn poll_read(io: &mut Upgraded, cx: &mut Context<'_>, chunk: &mut [u8]) -> Poll<std::io::Result<usize>> {
+    let mut buf = ReadBuf::new(chunk);
+    ready!(Pin::new(io).poll_read(cx, buf.unfilled()))?;
+    Poll::Ready(Ok(buf.filled().len()))
+}

@@ -1,0 +1,71 @@
+//! The first request of a session, kept small.
+
+use http::{Extensions, HeaderName, HeaderValue, Request, Uri, request};
+
+/// Target and headers as one piece of memory. As parsed by hyper they would hold on to its whole read buffer.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    /// The target, then a line for each header.
+    text: Box<[u8]>,
+    extensions: Extensions,
+}
+
+impl RequestHead {
+    pub(crate) fn new(parts: &request::Parts) -> Self {
+        let target = parts.uri.to_string();
+        let len = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum::<usize>();
+        let mut text = Vec::with_capacity(target.len() + len);
+        text.extend_from_slice(target.as_bytes());
+        for (name, value) in &parts.headers {
+            text.push(b'\n');
+            text.extend_from_slice(name.as_str().as_bytes());
+            text.push(b':');
+            text.extend_from_slice(value.as_bytes());
+        }
+        let extensions = if parts.extensions.is_empty() { Extensions::new() } else { parts.extensions.clone() };
+        Self { text: text.into(), extensions }
+    }
+
+    pub(crate) fn to_request(&self) -> Request<()> {
+        let mut request = Request::new(());
+        let mut lines = self.text.split(|&byte| byte == b'\n');
+        if let Some(target) = lines.next().and_then(|target| Uri::try_from(target).ok()) {
+            *request.uri_mut() = target;
+        }
+        for line in lines {
+            let mut halves = line.splitn(2, |&byte| byte == b':');
+            let name = halves.next().and_then(|name| HeaderName::from_bytes(name).ok());
+            let value = halves.next().and_then(|value| HeaderValue::from_bytes(value).ok());
+            if let (Some(name), Some(value)) = (name, value) {
+                request.headers_mut().append(name, value);
+            }
+        }
+        *request.extensions_mut() = self.extensions.clone();
+        request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_survives() {
+        let (mut parts, ()) = Request::builder()
+            .uri("/engine.io/?EIO=4&transport=polling&token=a%20b")
+            .header("cookie", "a=b:c; d=e")
+            .header("x-two", "1")
+            .header("x-two", "2")
+            .header("x-bytes", HeaderValue::from_bytes(b"\xff\xfe").unwrap())
+            .extension(7_u8)
+            .body(())
+            .unwrap()
+            .into_parts();
+        let request = RequestHead::new(&parts).to_request();
+        assert_eq!(request.uri(), &parts.uri);
+        assert_eq!(request.headers(), &parts.headers);
+        assert_eq!(request.extensions().get(), Some(&7_u8));
+        parts.extensions = Extensions::new();
+        assert!(RequestHead::new(&parts).to_request().extensions().is_empty());
+    }
+}

@@ -1,0 +1,67 @@
+//! The hands of an Engine.IO server, for any runtime.
+//!
+//! All protocol is in `engineio-proto`; this crate carries it out over hyper's own runtime traits
+//! ([`hyper::rt`]): it reads bodies with limits, holds polls, serves WebSockets, keeps the timers, and gives the
+//! application [`Socket`]s. There is one code path and no runtime in it. Applications use it through `engineio-tokio`;
+//! a runtime crate of one's own needs an executor, a timer and a listener:
+//!
+//! ```
+//! use engineio_driver::{Builder, HyperService, Runtime};
+//! use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Runtime::new(TokioExecutor::new(), TokioTimer::new());
+//! let server = Builder::new(runtime).build()?;
+//!
+//! // For each connection, here one in memory:
+//! let (mut client, io) = tokio::io::duplex(4096);
+//! let service = HyperService::new(server.clone(), None);
+//! let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
+//! tokio::spawn(connection.with_upgrades());
+//!
+//! # use tokio::io::AsyncWriteExt;
+//! client.write_all(b"GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: x\r\n\r\n").await?;
+//! let socket = server.accept().await;
+//! socket.send("hello").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! Sessions live in shards, each a core server behind a lock. Wakers, and the places for the answers to requests, are
+//! kept beside the sessions; whoever changes a session does at once what it asks for, and wakes tasks after unlocking.
+//! There is one task for each WebSocket, none for a session on polling, and one timer task for each shard.
+#![forbid(unsafe_code)]
+
+mod body;
+mod builder;
+mod channel;
+mod exchange;
+mod handler;
+mod head;
+mod http;
+mod runtime;
+mod server;
+mod service;
+mod shard;
+mod socket;
+mod table;
+mod timer;
+mod upgrade;
+mod websocket;
+
+pub use body::ReplyBody;
+pub use builder::Builder;
+pub use handler::Handler;
+pub use http::{Aborted, RemoteAddr};
+pub use runtime::{Runtime, Task};
+pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
+pub use service::{HyperService, not_found};
+pub use socket::{Event, Events, Handle, Socket};
+
+pub use engineio_proto::{
+    CloseReason, ConfigError, ErrorCode, Message, Mount, Overflow, Rejection, SendError, Sid, Stats, Text,
+    TransportError, TransportKind,
+};

@@ -1,0 +1,73 @@
+//! What the driver needs of a runtime: to start tasks and to wait.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant as StdInstant};
+
+use engineio_proto::Instant;
+use hyper::rt::{Executor, Sleep, Timer};
+
+/// A task that the driver starts.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An executor and a timer, both by hyper's own traits: every runtime that can run hyper can run this.
+#[derive(Clone)]
+pub struct Runtime {
+    executor: Arc<dyn Executor<Task> + Send + Sync>,
+    timer: Arc<dyn Timer + Send + Sync>,
+}
+
+impl Runtime {
+    /// Combines an executor and a timer.
+    pub fn new(
+        executor: impl Executor<Task> + Send + Sync + 'static,
+        timer: impl Timer + Send + Sync + 'static,
+    ) -> Self {
+        Self { executor: Arc::new(executor), timer: Arc::new(timer) }
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.executor.execute(Box::pin(task));
+    }
+
+    pub(crate) fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        self.timer.sleep(duration)
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Runtime")
+    }
+}
+
+/// The time of the core, counted from when the clock was made, by the clock of the runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    runtime: Runtime,
+    epoch: StdInstant,
+}
+
+impl Clock {
+    pub(crate) fn new(runtime: Runtime) -> Self {
+        let epoch = runtime.timer.now();
+        Self { runtime, epoch }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        let elapsed = self.runtime.timer.now().saturating_duration_since(self.epoch);
+        Instant::ZERO + elapsed
+    }
+
+    /// Arms a sleep for a time of the core, or changes it.
+    pub(crate) fn arm(&self, sleep: &mut Option<Pin<Box<dyn Sleep>>>, at: Instant) {
+        // Rounded up, or a sleep that ends a moment early would have to be armed again.
+        let at = self.epoch + Duration::from_micros(at.as_micros().saturating_add(1));
+        match sleep {
+            Some(sleep) => self.runtime.timer.reset(sleep, at),
+            None => *sleep = Some(self.runtime.timer.sleep_until(at)),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Attacks that the core must bear: SEC-13 to SEC-79, where no other test covers them.
+
+use engineio_proto::{BodyError, CloseReason, Event, Method, Rejection, TransportError, TransportKind};
+
+use crate::common::{BAD_REQUEST, UNKNOWN_SID, World};
+
+/// Covers: SEC-13
+#[test]
+fn sec13_ids_with_odd_names_are_unknown() {
+    let mut world = World::polling();
+    for sid in ["constructor", "__proto__", "toString", "hasOwnProperty", "%00", "../..", "%ff%fe", "'\"<>"] {
+        let get = world.request(Method::Get, &format!("EIO=4&transport=polling&sid={sid}"));
+        assert_eq!(world.answer_of(get), Some(UNKNOWN_SID), "{sid}");
+    }
+    let long = "x".repeat(1 << 20);
+    let get = world.request(Method::Get, &format!("EIO=4&transport=polling&sid={long}"));
+    assert_eq!(world.answer_of(get), Some(UNKNOWN_SID));
+}
+
+/// Covers: SEC-18
+#[test]
+fn sec18_requests_of_another_revision_are_refused() {
+    let mut world = World::polling();
+    world.send("a");
+    for eio in ["", "EIO=3&", "EIO=5&", "EIO=04&", "EIO=4&EIO=3&"] {
+        for method in [Method::Get, Method::Post] {
+            let query = format!("{eio}transport=polling&sid={}", world.sid());
+            let exchange = world.request(method, &query);
+            assert_eq!(world.answer_of(exchange), Some(BAD_REQUEST), "{query}");
+        }
+    }
+    let get = world.get();
+    assert_eq!(world.answer_of(get), Some("200 4a"));
+}
+
+/// Covers: SEC-43
+#[test]
+fn sec43_surrogates_are_only_text() {
+    let mut world = World::polling();
+    // A lone surrogate as three bytes, which is not UTF-8, and as an escape, which is not interpreted.
+    let post = world.post(&b"4\xed\xa0\x80\x1e4\\ud800"[..]);
+    assert_eq!(world.answer_of(post), Some("200 ok"));
+    assert_eq!(world.recv_all(), ["\u{fffd}\u{fffd}\u{fffd}", "\\ud800"]);
+}
+
+/// Covers: SEC-44, SEC-55
+#[test]
+fn sec44_very_many_packets_in_a_post_are_decoded_as_they_are_taken() {
+    let mut world = World::polling();
+    let body = vec!["4"; 500_000].join("\x1e");
+    let post = world.post(body);
+    // The body is one MB; as messages it would be twenty-four.
+    assert_eq!(world.answer_of(post), None);
+    let limit = world.server.config().receive_limit;
+    assert!(world.session().receive_buffered() < limit + 100);
+    world.draining = false;
+    let key = world.key();
+    let now = world.now;
+    let mut taken = 0;
+    let mut session = world.server.session_mut(key).unwrap();
+    while session.recv(now).is_some() {
+        taken += 1;
+    }
+    drop(session);
+    assert_eq!(taken, 500_000);
+    world.drain();
+    assert_eq!(world.answer_of(post), Some("200 ok"));
+}
+
+/// Covers: SEC-70
+#[test]
+fn sec70_a_flood_of_handshakes_is_bounded() {
+    let mut world = World::with(|config| config.max_sessions = 50);
+    for n in 0..50 {
+        if n % 2 == 0 { world.open_polling() } else { world.open_websocket() };
+    }
+    let refused = world.request(Method::Get, "EIO=4&transport=polling");
+    assert_eq!(world.answer_of(refused), Some(r#"503 {"code":3,"message":"Bad request"}"#));
+    assert_eq!(world.request_upgrade("EIO=4&transport=websocket"), Err("400 Bad request".into()));
+    world.advance(44_999);
+    assert_eq!(world.server.len(), 50);
+    world.advance(1);
+    assert_eq!(world.server.len(), 0);
+    assert_eq!(world.server.next_timeout(), None);
+    world.open_polling();
+}
+
+/// Covers: SEC-71
+#[test]
+fn sec71_a_body_that_does_not_arrive_ends_the_session() {
+    let mut world = World::polling();
+    let get = world.get();
+    let post = world.post_head();
+    world.post_end(post, Err(BodyError::Timeout));
+    assert_eq!(world.answer_of(post), Some("408"));
+    assert_eq!(world.answer_of(get), Some("200 1"));
+    assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PostTimeout)));
+
+    // Before that, the end of the session ends the request.
+    let mut world = World::polling();
+    let post = world.post_head();
+    world.advance(45_000);
+    assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+    assert_eq!(world.answer_of(post), Some("aborted"));
+}
+
+/// Covers: SEC-74
+#[test]
+fn sec74_repeated_probes_are_answered_and_nothing_more() {
+    let mut world = World::polling();
+    world.probe_open();
+    for _ in 0..1_000 {
+        world.frame("2probe");
+    }
+    assert_eq!(world.frames(), vec!["3probe"; 1_000]);
+    // They release no more polls than one would.
+    let mut noops = 0;
+    let mut get = world.get();
+    for _ in 0..1_000 {
+        world.frame("2probe");
+        if world.answer_of(get).is_some() {
+            noops += 1;
+            get = world.get();
+        }
+        world.advance(1);
+    }
+    assert_eq!(noops, 13, "0, 10, 30, 70 ms, and then every 100 ms");
+    world.advance(9_000);
+    assert_eq!(world.session().transport(), TransportKind::Polling);
+    assert_eq!(world.count(Event::Upgraded(TransportKind::WebSocket)), 0);
+}
+
+/// Covers: SEC-53
+#[test]
+fn sec53_refusals_do_not_repeat_what_the_client_said() {
+    let evil = "<script>alert(1)</script>";
+    let mut world = World::polling();
+    for query in [format!("transport={evil}"), format!("transport=polling&sid={evil}"), format!("EIO={evil}&transport=polling")] {
+        let exchange = world.request(Method::Get, &query);
+        assert!(!world.answer_of(exchange).unwrap().contains("script"));
+        assert!(!world.request_upgrade(&query).unwrap_err().contains("script"));
+    }
+    assert_eq!(Rejection::UnknownTransport { transport: evil.into() }.message(), "Transport unknown");
+}

@@ -1,0 +1,97 @@
+//! What can happen to a session, as letters. A sequence of letters is a life.
+
+use engineio_proto::ChannelEnd;
+
+/// A packet that a client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Word {
+    /// The next message: text and bytes in turn.
+    Message,
+    /// `3`
+    Pong,
+    /// `2probe`
+    Probe,
+    /// `5`
+    Upgrade,
+    /// `1`
+    Close,
+    /// Not a packet.
+    Junk,
+}
+
+/// One thing that happens. `Lost` and the letters about bodies mean the latest request of their kind, those about
+/// frames the latest channel, even when it is over with them already: a driver may be late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A GET arrives.
+    Get,
+    /// The client left the latest GET, held or answered.
+    GetLost,
+    /// The head of a POST arrives.
+    Head,
+    /// The head of a POST with binary content arrives.
+    OctetHead,
+    /// The body of the POST arrives.
+    Body(&'static [Word]),
+    /// The body of the POST is too large.
+    BodyTooLarge,
+    /// The body of the POST does not arrive in time.
+    BodyTimeout,
+    /// The client left the latest POST.
+    PostLost,
+    /// A second transport opens: as a probe, or as one too many.
+    Open,
+    /// A frame arrives on the session's channel.
+    Frame(Word),
+    /// A frame arrives on a channel that never was this session's.
+    StrayFrame,
+    /// The channel is gone.
+    Gone(ChannelEnd),
+    /// The application sends: text and bytes in turn.
+    Send,
+    /// The application takes a message.
+    Recv,
+    /// The application closes in order.
+    Close,
+    /// The application closes at once.
+    Abort,
+    /// The application wants no more messages.
+    Discard,
+    /// The next frame is pulled from the channel.
+    Pull,
+    /// Time passes until the session wants to be woken.
+    Tick,
+}
+
+/// Everything that can happen.
+pub const EVERYTHING: &[Op] = &[
+    Op::Get,
+    Op::GetLost,
+    Op::Head,
+    Op::OctetHead,
+    Op::Body(&[Word::Message]),
+    Op::Body(&[Word::Message, Word::Message]),
+    Op::Body(&[Word::Message, Word::Junk, Word::Message]),
+    Op::Body(&[Word::Pong]),
+    Op::Body(&[Word::Close, Word::Message]),
+    Op::BodyTooLarge,
+    Op::BodyTimeout,
+    Op::PostLost,
+    Op::Open,
+    Op::Frame(Word::Probe),
+    Op::Frame(Word::Upgrade),
+    Op::Frame(Word::Message),
+    Op::Frame(Word::Pong),
+    Op::Frame(Word::Close),
+    Op::Frame(Word::Junk),
+    Op::StrayFrame,
+    Op::Gone(ChannelEnd::Closed),
+    Op::Gone(ChannelEnd::TooLarge),
+    Op::Send,
+    Op::Recv,
+    Op::Close,
+    Op::Abort,
+    Op::Discard,
+    Op::Pull,
+    Op::Tick,
+];

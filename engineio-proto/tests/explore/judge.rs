@@ -1,0 +1,213 @@
+//! Whether what came out is what had to come: every output against the model, then the whole session.
+
+use engineio_proto::{Event, Output, Response, Session, State, TransportKind};
+
+use crate::model::open_packet;
+use crate::model::{Answer, INTERVAL, MAX_PAYLOAD, Model, Ping, Post, RELEASE, SEND_LIMIT, SEND_LOW, Said, TIMEOUT};
+use crate::wire::{self, Heard};
+
+/// Exchanges of a POST are numbered from here, so that the two kinds never meet.
+pub const POSTS: u64 = 1000;
+
+impl Model {
+    /// Takes one output, which must be one that is due.
+    pub fn hear(&mut self, output: &Output) {
+        match output {
+            Output::Respond { exchange, response } => self.hear_answer(exchange.0, response),
+            Output::Abort { exchange } => assert_eq!(self.due_answer(exchange.0), Some(Answer::Aborted), "law 1"),
+            Output::ChannelReady { channel } => {
+                assert!(!self.ready, "frames are announced twice");
+                self.ready = self.channel == Some(channel.0);
+            }
+            Output::ChannelRead { enabled, .. } => {
+                assert_ne!(self.reading, *enabled, "reading is switched to what it was");
+                self.reading = *enabled;
+            }
+            Output::ChannelClose { channel } => {
+                let position = self.due.closes.iter().position(|&id| id == channel.0);
+                self.due.closes.remove(position.expect("law 8: a channel is closed without need"));
+            }
+            Output::Event(event) => self.hear_event(*event),
+        }
+    }
+
+    fn due_answer(&mut self, exchange: u64) -> Option<Answer> {
+        let position = self.due.answers.iter().position(|&(id, _)| id == exchange)?;
+        Some(self.due.answers.remove(position).1)
+    }
+
+    fn hear_answer(&mut self, exchange: u64, response: &Response) {
+        let body = response.clone().into_reply();
+        let answer = self.due_answer(exchange);
+        if let Response::Payload(payload) = response {
+            assert!(exchange < POSTS, "a POST is answered with packets");
+            let packets = wire::payload(&body.body).expect("law 11: everything emitted decodes");
+            assert_eq!(packets.len(), payload.packets().len(), "law 11");
+            return self.hear_packets(exchange, answer, &packets, body.body.len());
+        }
+        let expected = match answer.unwrap_or_else(|| panic!("law 1: {exchange} is answered without being open")) {
+            Answer::Accepted => (200, &b"ok"[..]),
+            Answer::Refused => (400, &b""[..]),
+            Answer::TooLarge => (413, &b""[..]),
+            Answer::Timeout => (408, &b""[..]),
+            Answer::Rejected(1) => (400, &br#"{"code":1,"message":"Session ID unknown"}"#[..]),
+            Answer::Rejected(3) => (400, &br#"{"code":3,"message":"Bad request"}"#[..]),
+            other => panic!("{exchange} had to be answered with {other:?}, not {response:?}"),
+        };
+        assert_eq!((body.status, &body.body[..]), expected, "the answer of {exchange}");
+    }
+
+    fn hear_packets(&mut self, exchange: u64, answer: Option<Answer>, packets: &[Heard], len: usize) {
+        match answer {
+            Some(Answer::Open) => assert_eq!(packets, [Heard::new(b'0', open_packet(&["websocket"]))]),
+            Some(Answer::Bare(kinds)) => {
+                let bare: Vec<_> = kinds.iter().map(|&kind| Heard::new(kind, "")).collect();
+                assert_eq!(packets, bare, "the answer of {exchange}");
+            }
+            Some(Answer::Data) => self.hear_data(packets, len),
+            None => {
+                // A poll that is released a while after the probe.
+                assert_eq!(self.get.take(), Some(exchange), "law 1: {exchange} is answered without being held");
+                assert_eq!((self.state, packets), (State::Probed, &[Heard::new(b'6', "")][..]));
+                let last = self.released.replace(self.now).expect("the first poll is released at once");
+                assert!(self.now >= last + RELEASE.0, "polls are released too fast");
+            }
+            Some(other) => panic!("{exchange} had to be answered with {other:?}, not {packets:?}"),
+        }
+    }
+
+    fn hear_data(&mut self, packets: &[Heard], len: usize) {
+        assert!(self.flushing, "packets leave without Flush");
+        assert!(len <= MAX_PAYLOAD || packets.len() == 1, "law 11: a payload is too large");
+        let mut packets = packets.iter();
+        if matches!(self.ping, Ping::Owed(_)) {
+            assert_eq!(packets.next(), Some(&Heard::new(b'2', "")), "a ping goes first");
+            self.ping = Ping::Sent(self.now);
+        }
+        for packet in packets {
+            assert_eq!(self.queue.pop_front().map(Said::heard).as_ref(), Some(packet), "law 2: towards the client");
+        }
+        if let Some(next) = self.queue.front() {
+            assert!(len + 1 + next.text().len() > MAX_PAYLOAD, "{next:?} would have fitted too");
+        }
+    }
+
+    fn hear_event(&mut self, event: Event) {
+        assert!(!self.told, "law 3: {event:?} behind Closed");
+        match event {
+            Event::Readable => {
+                assert!(!self.readable, "messages are announced twice");
+                self.readable = true;
+            }
+            Event::Writable => {
+                assert!(self.full && Self::cost(&self.queue) <= SEND_LOW, "Writable without need");
+                self.full = false;
+            }
+            Event::Flush { packets } => {
+                assert!(!self.flushing && packets > 0, "Flush {packets} within a Flush");
+                self.flushing = true;
+            }
+            Event::Drain => {
+                assert!(self.flushing, "Drain without Flush");
+                self.flushing = false;
+            }
+            Event::Upgrading(TransportKind::WebSocket) => {
+                self.due.upgradings = self.due.upgradings.checked_sub(1).expect("Upgrading without a probe");
+            }
+            Event::Upgraded(TransportKind::WebSocket) => {
+                assert!(std::mem::take(&mut self.due.upgraded), "Upgraded without an upgrade");
+            }
+            Event::Heartbeat => {
+                self.due.heartbeats = self.due.heartbeats.checked_sub(1).expect("Heartbeat without a pong");
+            }
+            Event::Closed(reason) => {
+                assert_eq!(Some(reason), self.reason, "law 3: the true reason");
+                assert!(self.is_idle(), "law 3: Closed before the last message was taken");
+                self.told = true;
+            }
+            other => panic!("unknown event {other:?}"),
+        }
+    }
+
+    /// Whether nothing is left for the application.
+    pub fn is_idle(&self) -> bool {
+        self.unread.is_empty() && self.waiting.is_empty() && self.behind.is_empty()
+    }
+
+    /// The step is over: nothing may be missing, and the session must be where the model is.
+    pub fn settle(&mut self, session: &Session) {
+        session.check().unwrap_or_else(|violation| panic!("{violation}"));
+        let due = std::mem::take(&mut self.due);
+        assert_eq!(due, Default::default(), "law 1, 3: this is missing");
+        if self.state == State::Closed {
+            self.ready = false;
+            self.flushing = false;
+            self.left = None;
+        }
+        assert_eq!(session.state(), self.state, "the state");
+        assert_eq!(session.phase(), self.phase(), "the phase");
+        assert_eq!(session.close_reason(), self.reason, "law 3: the true reason");
+        assert_eq!(session.upgraded(), self.upgraded);
+        assert_eq!(self.told, self.reason.is_some() && self.is_idle(), "law 3: Closed exactly when all is taken");
+        self.settle_exchanges();
+        self.settle_buffers(session);
+        self.settle_channel(session);
+        self.settle_time(session);
+    }
+
+    /// Law 1: whatever is still open has a reason to be.
+    fn settle_exchanges(&self) {
+        if self.get.is_some() {
+            assert!(self.on_polling(), "a poll is held by a session that is not on polling");
+            let nothing = self.queue.is_empty() && !self.opening && !self.owes_ping() && self.closing.is_none();
+            assert!(nothing, "a poll is held although there is something to say");
+        }
+        match self.post {
+            Post::Free => (),
+            Post::Receiving(_) => assert_ne!(self.state, State::Closed, "a POST is received by a closed session"),
+            Post::Held(_) => assert!(!self.has_inbox_room(), "a POST waits without need"),
+        }
+    }
+
+    /// Laws 2 and 4.
+    fn settle_buffers(&self, session: &Session) {
+        assert_eq!(session.send_buffered(), Self::cost(&self.queue), "law 4: bytes to send");
+        assert_eq!(session.receive_buffered(), Self::cost(&self.unread), "law 4: bytes received");
+        assert!(session.send_buffered() <= SEND_LIMIT, "law 4: the send buffer is above its limit");
+        assert!(self.unread.len() <= 1, "law 4: the receive buffer is above its limit plus one message");
+        assert!(session.unsent().cloned().eq(self.queue.iter().map(|said| said.message())), "law 2: what is unsent");
+        assert!(self.unread.is_empty() || self.readable, "messages wait without Readable");
+        let room = Self::cost(&self.queue) <= SEND_LOW && self.reason.is_none();
+        assert!(!(self.full && room), "there is room without Writable");
+    }
+
+    fn settle_channel(&mut self, session: &Session) {
+        assert!(!self.has_frames() || self.ready, "frames wait without ChannelReady");
+        assert!(!self.flushing || !self.queue.is_empty(), "a Flush without its Drain");
+        if self.state == State::Channel {
+            assert_eq!(self.reading, self.wants_frames(), "what is read from the channel");
+        }
+        if let Some(channel) = self.channel {
+            assert_eq!(session.wants_frames(engineio_proto::ChannelId(channel)), self.reading);
+        }
+    }
+
+    /// Laws 5 and 9.
+    fn settle_time(&mut self, session: &Session) {
+        let slow = !self.has_inbox_room() && (self.state == State::Channel || !self.waiting.is_empty());
+        self.excused |= slow && matches!(self.ping, Ping::Owed(_) | Ping::Sent(_));
+        let Some(next) = session.next_timeout() else {
+            return assert_eq!(self.state, State::Closed, "law 5: an open session wants to be woken");
+        };
+        assert!(next > self.now, "law 5: what is due at {next:?} should be done at {:?}", self.now);
+        let heartbeat = match self.ping {
+            Ping::Due(at) => at,
+            Ping::Owed(_) | Ping::Sent(_) => self.now + TIMEOUT,
+            Ping::Off => self.now + INTERVAL,
+        };
+        let probing = matches!(self.state, State::Probing | State::Probed).then_some(self.probe_deadline);
+        let release = (self.state == State::Probed && self.get.is_some()).then_some(self.now + RELEASE.1);
+        let latest = [Some(heartbeat), self.closing, probing, release].into_iter().flatten().min();
+        assert!(Some(next) <= latest, "law 5: woken at {next:?}, too late for {latest:?}");
+    }
+}

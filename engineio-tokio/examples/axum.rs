@@ -1,0 +1,31 @@
+//! An Engine.IO server inside an axum application: `cargo run --example axum`, then connect to port 3000.
+#![allow(missing_docs)]
+
+use axum::Router;
+use axum::routing::get;
+use engineio_tokio::{EngineLayer, Handle, Handler, Message};
+
+/// Sends everything back.
+struct Echo;
+
+impl Handler for Echo {
+    async fn message(&mut self, socket: &Handle, message: Message) {
+        // A session that is over has no use for an answer.
+        let _ = socket.send(message).await;
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let server = engineio_tokio::builder().build()?;
+    let app: Router = Router::new()
+        .route("/", get(|| async { "An Engine.IO server is at /engine.io/\n" }))
+        .fallback(|| async { (http::StatusCode::NOT_FOUND, "not here\n") })
+        .layer(EngineLayer::new(server.clone()));
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    tokio::spawn(async move { server.run(|_socket| Echo).await });
+    axum::serve(listener, app).await?;
+    Ok(())
+}

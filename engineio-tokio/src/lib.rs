@@ -1,0 +1,69 @@
+//! An Engine.IO server on tokio.
+//!
+//! Engine.IO is the transport under Socket.IO: sessions that start as HTTP long-polling, or as a WebSocket, and change
+//! their transport on the fly without losing a message. The official JavaScript clients connect to this server and
+//! notice nothing but speed.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = engineio_tokio::builder().build()?;
+//! engineio_tokio::bind(&server, "127.0.0.1:3000").await?;
+//!
+//! loop {
+//!     let mut socket = server.accept().await;
+//!     tokio::spawn(async move {
+//!         while let Some(message) = socket.recv().await {
+//!             if socket.send(message).await.is_err() {
+//!                 break;
+//!             }
+//!         }
+//!         println!("{}: {:?}", socket.id(), socket.close_reason());
+//!     });
+//! }
+//! # }
+//! ```
+//!
+//! * [`builder`] sets every option and makes a [`Server`].
+//! * [`bind`] and [`serve`] listen; `EngineService` and `EngineLayer` mount the server in axum or any tower stack, and
+//!   [`HyperService`] in a hyper server.
+//! * [`Server::accept`] gives a [`Socket`] for each session: a `Stream` and a `Sink` of [`Message`]s. [`Server::run`]
+//!   serves sessions with the callbacks of a [`Handler`] instead.
+//! * A [`Handle`] sends from anywhere; [`Server::get`], [`Server::broadcast`] and [`Server::sessions`] find sessions.
+//!
+//! # Bounds
+//!
+//! A session keeps at most [`Builder::send_buffer`] bytes that its client has not taken. Above it, [`Handle::send`]
+//! waits and [`Handle::try_send`] gives the message back. An application that does not take messages slows its client
+//! down at [`Builder::receive_buffer`] bytes. A client that takes nothing at all is closed, and the
+//! [`CloseReason`] says so.
+//!
+//! # Features
+//!
+//! * `tower` (default): the service and the layer.
+//! * `tracing`: events for what happens to sessions.
+#![forbid(unsafe_code)]
+
+mod serve;
+#[cfg(feature = "tower")]
+mod tower;
+
+pub use engineio_driver::{
+    Broadcast, Builder, CloseReason, ConfigError, ConnectionError, ErrorCode, Event, Events, Handle, Handler,
+    HyperService, Incoming, Message, Mount, Overflow, Refusal, Rejection, RemoteAddr, ReplyBody, SendError, Server,
+    Sid, Socket, Stats, Text, TransportError, TransportKind,
+};
+pub use serve::{bind, serve};
+#[cfg(feature = "tower")]
+pub use tower::{EngineBody, EngineLayer, EngineService, NotFound};
+
+/// Begins a [`Server`] that runs on tokio.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let server = engineio_tokio::builder().ping_interval(Duration::from_secs(10)).max_payload(100_000).build()?;
+/// # Ok::<(), engineio_tokio::ConfigError>(())
+/// ```
+pub fn builder() -> Builder {
+    Builder::new(engineio_driver::Runtime::new(hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioTimer::new()))
+}

@@ -1,0 +1,32 @@
+# The commands of this repository. `just` lists them.
+_default:
+    @just --list --unsorted
+
+# The fast part of CI: format, lints, docs, tests
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+    cargo test --workspace --all-features --lib --bins --tests --examples
+    cargo test --workspace --all-features --doc
+
+# Everything that must hold before a merge
+ci:
+    .ci/run
+
+# The reference clients in Node.js, Python and a browser: all, or some of `node python browser`
+interop *parts:
+    cargo build --release --examples -p engineio-tokio
+    interop/run {{ parts }}
+
+# The benchmarks
+bench *args:
+    cargo bench --workspace {{ args }}
+
+# The chat example
+chat *args:
+    cargo run --release -p engineio-tokio --example chat -- {{ args }}
+
+# All interleavings of an upgrade, a close, a heartbeat and a few messages
+explore:
+    cargo test --release -p engineio-proto --test explore -- --nocapture
