@@ -81,7 +81,6 @@ const MODES = [
   ["upgrade", UPGRADE, {}],
   // on a websocket the client encodes binary messages to base64 one by one in the background, and texts overtake them
   ["polling, base64", POLLING, { transports: ["polling"], forceBase64: true }],
-  ["upgrade, per-message deflate", UPGRADE, {}, ["--per-message-deflate", "on"]],
   ["an upgrade that comes late", UPGRADE, {}, [], { websocketDelay: 500 }],
   ["an upgrade that fails", POLLING, {}, [], { refuseWebsocket: true }],
 ];

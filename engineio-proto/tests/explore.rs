@@ -23,21 +23,33 @@ mod wire;
 #[path = "explore/world.rs"]
 mod world;
 
-use alphabet::{EVERYTHING, Op, Word};
+use alphabet::{Op, Word};
 use engineio_proto::{ChannelEnd, State, TRANSITIONS};
 use search::Search;
+use world::World;
 
 /// How deep to go: seconds in debug builds, a minute in release builds.
-fn depth(debug: usize, release: usize) -> usize {
+const fn depth(debug: usize, release: usize) -> usize {
     if cfg!(debug_assertions) { debug } else { release }
 }
 
+fn world(state: State, prelude: &[Op]) -> World {
+    let mut world = World::new(state);
+    for &op in prelude {
+        world.step(op);
+    }
+    world
+}
+
+const OPENED: &[Op] = &[Op::Get];
+const ON_CHANNEL: &[Op] = &[Op::Pull, Op::Pull];
 const PROBED: &[Op] = &[Op::Get, Op::Get, Op::Open, Op::Frame(Word::Probe)];
+const TWO: Op = Op::Body(&[Word::Message, Word::Message]);
 
 #[test]
 fn all_from_polling() {
-    let mut search = Search::new("polling", State::Polling, &[Op::Get]);
-    search.to_depth(depth(4, std::env::var("D").map_or(6, |d| d.parse().unwrap())));
+    let mut search = Search::new("polling", world(State::Polling, OPENED));
+    search.to_depth(depth(4, 8));
     let rows: Vec<_> = search.rows.iter().copied().collect();
     let mut all = TRANSITIONS.to_vec();
     all.sort();
@@ -46,12 +58,79 @@ fn all_from_polling() {
 
 #[test]
 fn all_from_channel() {
-    Search::new("channel", State::Channel, &[Op::Pull, Op::Pull])
-        .to_depth(depth(4, std::env::var("D").map_or(6, |d| d.parse().unwrap())));
+    Search::new("channel", world(State::Channel, ON_CHANNEL)).to_depth(depth(4, 7));
 }
 
 #[test]
 fn all_from_the_middle_of_a_probe() {
-    Search::new("probed", State::Polling, PROBED)
-        .to_depth(depth(4, std::env::var("D").map_or(6, |d| d.parse().unwrap())));
+    Search::new("probed", world(State::Polling, PROBED)).to_depth(depth(4, 7));
+}
+
+/// Worlds that are too far from the beginning to be reached by letters alone.
+#[test]
+fn all_from_far_away() {
+    let starts: &[(&str, State, &[Op])] = &[
+        ("polling, not opened", State::Polling, &[]),
+        ("channel, not opened", State::Channel, &[]),
+        ("polling, a ping is outstanding", State::Polling, &[Op::Get, Op::Get, Op::Tick]),
+        ("polling, a ping is owed", State::Polling, &[Op::Get, Op::Tick]),
+        ("channel, a ping is outstanding", State::Channel, &[Op::Pull, Op::Tick, Op::Pull]),
+        ("polling, all is full", State::Polling, &[Op::Get, Op::Head, TWO, Op::Send, Op::Send, Op::Send]),
+        (
+            "channel, all is full",
+            State::Channel,
+            &[Op::Pull, Op::Frame(Word::Message), Op::Frame(Word::Message), Op::Send, Op::Send, Op::Send],
+        ),
+        (
+            "upgraded, a POST is under way",
+            State::Polling,
+            &[Op::Get, Op::Head, Op::Open, Op::Frame(Word::Probe), Op::Frame(Word::Upgrade)],
+        ),
+        (
+            "closing in a probe",
+            State::Polling,
+            &[Op::Get, Op::Open, Op::Frame(Word::Probe), Op::Send, Op::Close],
+        ),
+    ];
+    for &(name, state, prelude) in starts {
+        Search::new(name, world(state, prelude)).to_depth(depth(3, 5));
+    }
+}
+
+/// One upgrade, a poll, a POST, a message each way, a ping and its pong, and one end, in every order that keeps the
+/// order within each.
+#[test]
+fn all_orders_of_an_upgrade() {
+    const POLL: &[Op] = &[Op::Get];
+    const POST: &[Op] = &[Op::Head, Op::Body(&[Word::Message])];
+    const UPGRADE: &[Op] =
+        &[Op::Open, Op::Frame(Word::Probe), Op::Frame(Word::Upgrade), Op::Frame(Word::Message), Op::Frame(Word::Pong)];
+    const SEND: &[Op] = &[Op::Send];
+    const RECV: &[Op] = &[Op::Recv, Op::Recv];
+    const TIME: &[Op] = &[Op::Tick, Op::Tick];
+    const PULL: &[Op] = &[Op::Pull, Op::Pull, Op::Pull];
+    const ENDS: &[(&str, &[Op])] = &[
+        ("an upgrade, and the application closes", &[Op::Close]),
+        ("an upgrade, and the application aborts", &[Op::Abort]),
+        ("an upgrade, and the channel breaks", &[Op::Gone(ChannelEnd::Closed)]),
+        ("an upgrade, and the client closes", &[Op::Frame(Word::Close)]),
+        ("an upgrade, and the poll is lost", &[Op::GetLost]),
+        ("an upgrade, and the POST is lost", &[Op::PostLost]),
+        ("an upgrade, and another one", &[Op::Open, Op::Frame(Word::Probe)]),
+    ];
+    // In debug builds there are fewer letters.
+    let (recv, time, pull) = (&RECV[..depth(1, 2)], &TIME[..depth(1, 2)], &PULL[..depth(1, 3)]);
+    for &(name, end) in &ENDS[..depth(1, ENDS.len())] {
+        Search::new(name, world(State::Polling, OPENED)).shuffle(&[POLL, POST, UPGRADE, SEND, recv, time, pull, end]);
+    }
+}
+
+/// An embedder that drains late finds the same.
+#[test]
+fn all_without_draining() {
+    for (name, state, prelude) in
+        [("polling", State::Polling, OPENED), ("channel", State::Channel, ON_CHANNEL), ("probed", State::Polling, PROBED)]
+    {
+        Search::new(name, world(state, prelude).with_late_embedder()).to_depth(depth(3, 5));
+    }
 }

@@ -337,8 +337,9 @@ fn s068_binary_posts_are_refused() {
 fn s077_the_end_of_a_session_closes_its_probe() {
     let ends: [fn(&mut World); 6] = [
         |world| {
-            world.get();
-            world.get();
+            // The ping that waits, the first noop, and a GET that is held.
+            let answers = [world.get(), world.get(), world.get()].map(|get| world.answer_of(get).map(String::from));
+            assert_eq!(answers, [Some("200 2".into()), Some("200 6".into()), None]);
             world.close();
         },
         World::abort,
@@ -554,7 +555,7 @@ fn s105_many_large_messages_do_not_starve_the_heartbeat() {
         assert_eq!(world.closed(), None);
     }
     assert_eq!(sent, 100);
-    assert_eq!(pings, 14);
+    assert_eq!(pings, 16, "every 200 ms: one frame of seven");
 }
 
 /// Covers: S-106

@@ -14,10 +14,10 @@ use crate::alphabet::Word;
 use crate::wire::{Heard, base64_encode};
 
 pub const START: Instant = Instant::from_millis(1000);
-pub const INTERVAL: Duration = Duration::from_millis(50);
-pub const TIMEOUT: Duration = Duration::from_millis(40);
-pub const UPGRADE_TIMEOUT: Duration = Duration::from_millis(70);
-pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(65);
+pub const INTERVAL: Duration = Duration::from_millis(250);
+pub const TIMEOUT: Duration = Duration::from_millis(200);
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_millis(350);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(325);
 /// Two small messages fit, a third does not.
 pub const SEND_LIMIT: usize = 100;
 pub const SEND_LOW: usize = 50;
@@ -642,7 +642,7 @@ impl Model {
 pub fn open_packet(upgrades: &[&str]) -> String {
     let upgrades: Vec<_> = upgrades.iter().map(|name| format!("{name:?}")).collect();
     format!(
-        r#"{{"sid":"AAAAAAAAAAAAAAAAAAAA","upgrades":[{}],"pingInterval":50,"pingTimeout":40,"maxPayload":9}}"#,
+        r#"{{"sid":"AAAAAAAAAAAAAAAAAAAA","upgrades":[{}],"pingInterval":250,"pingTimeout":200,"maxPayload":9}}"#,
         upgrades.join(",")
     )
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use engineio_proto::{Output, Row, State};
+use engineio_proto::{Output, Row};
 
 use crate::alphabet::{EVERYTHING, Op};
 use crate::epilogue;
@@ -35,13 +35,6 @@ impl Scope {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Depth(depth) => *depth == 0,
-            Self::Threads(threads) => threads.iter().all(|thread| thread.is_empty()),
-        }
-    }
-
     /// A number that tells a scope from those that are left of the same one.
     fn rank(&self) -> u64 {
         match self {
@@ -66,12 +59,8 @@ pub struct Search {
 }
 
 impl Search {
-    /// Plays the prelude, and searches from there.
-    pub fn new(name: &'static str, state: State, prelude: &[Op]) -> Self {
-        let mut start = World::new(state);
-        for &op in prelude {
-            start.step(op);
-        }
+    /// Searches from a world.
+    pub fn new(name: &'static str, start: World) -> Self {
         Self {
             name,
             start,
@@ -112,7 +101,7 @@ impl Search {
         if self.ended.insert(fingerprint) {
             self.steps += epilogue::play_all(world);
         }
-        let mut sequences = 0;
+        let mut sequences = u64::from(next.is_empty());
         for (op, scope) in next {
             self.path.push(op);
             let mut after = world.clone();
@@ -127,7 +116,8 @@ impl Search {
 
     /// Walks on from the world behind a step, unless that is known.
     fn walk_on(&mut self, before: &World, fingerprint: u64, after: &World, scope: &Scope) -> u64 {
-        if scope.is_empty() {
+        // At the depth that is reached it is left to the next one to play the ends.
+        if let Scope::Depth(0) = scope {
             return 1;
         }
         let fingerprint = if after == before { fingerprint } else { after.fingerprint() };

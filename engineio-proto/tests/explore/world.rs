@@ -23,6 +23,14 @@ pub struct World {
     session: Session,
     pub model: Model,
     numbers: Numbers,
+    late: Option<Late>,
+}
+
+/// The same session with an embedder that never drained it, and what it should find there.
+#[derive(Clone, PartialEq, Eq)]
+struct Late {
+    session: Session,
+    log: Vec<Output>,
 }
 
 /// The latest numbers given away.
@@ -89,7 +97,14 @@ impl World {
         drain(&mut session).iter().for_each(|output| model.hear(output));
         model.settle(&session);
         let channels = u64::from(state == State::Channel);
-        Self { session, model, numbers: Numbers { gets: 0, posts: POSTS, channels, by_client: 0, by_server: 0 } }
+        let numbers = Numbers { gets: 0, posts: POSTS, channels, by_client: 0, by_server: 0 };
+        Self { session, model, numbers, late: None }
+    }
+
+    /// From here on, the session is also played without being drained.
+    pub fn with_late_embedder(mut self) -> Self {
+        self.late = Some(Late { session: self.session.clone(), log: Vec::new() });
+        self
     }
 
     /// Plays one letter, and tests every law that can be tested here. Returns what came out.
@@ -105,7 +120,18 @@ impl World {
         outputs.iter().for_each(|output| self.model.hear(output));
         self.model.settle(&self.session);
         self.law_6(before, &call, &answer, &outputs);
+        self.law_7(&call, &answer, &outputs);
         outputs
+    }
+
+    /// Drained after every call or at the end: the same outputs, and the same session.
+    fn law_7(&mut self, call: &Call, answer: &Answer, outputs: &[Output]) {
+        let Some(late) = &mut self.late else { return };
+        assert_eq!(call.apply(&mut late.session, self.model.now), *answer, "law 7: a late embedder");
+        late.log.extend_from_slice(outputs);
+        let mut drained = late.session.clone();
+        assert_eq!(drain(&mut drained), late.log, "law 7: a late embedder");
+        assert!(drained == self.session, "law 7: a late embedder");
     }
 
     /// Calls without need change nothing, and a time that goes backwards is the latest one.
@@ -143,6 +169,9 @@ impl World {
         let mut sink = Sink(DefaultHasher::new());
         // Whatever a session consists of is in its debug form.
         let _ = write!(sink, "{:?}", self.session);
+        if let Some(late) = &self.late {
+            let _ = write!(sink, "{:?}", late.log);
+        }
         (&self.model, self.numbers).hash(&mut sink.0);
         sink.0.finish()
     }

@@ -1,0 +1,182 @@
+//! What the machine asks of the allocator: nothing where nothing is needed, and everything back.
+//!
+//! The counting allocator counts per thread, so that the tests do not disturb one another.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::Arc;
+
+use allocation_counter::{AllocationInfo, measure};
+use bytes::Bytes;
+use engineio_proto::{
+    ChannelId, Config, Event, ExchangeId, Frame, Input, Instant, Message, Output, Packet, Payload, PayloadDecoder,
+    Session, SessionKey, Sid, Text,
+};
+
+const NOW: Instant = Instant::ZERO;
+const CHANNEL: ChannelId = ChannelId(1);
+
+/// A WebSocket session behind its open packet.
+fn on_channel(config: Arc<Config>) -> Session {
+    let mut session = Session::channel(NOW, Sid::from_entropy([1; 15]), config, CHANNEL, false);
+    assert!(session.next_frame(NOW, CHANNEL).is_some());
+    assert!(session.next_frame(NOW, CHANNEL).is_none());
+    drain(&mut session);
+    session
+}
+
+/// A polling session behind its handshake.
+fn on_polling(config: Arc<Config>) -> Session {
+    let mut session = Session::polling(NOW, Sid::from_entropy([1; 15]), config);
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(1) });
+    drain(&mut session);
+    session
+}
+
+fn drain(session: &mut Session) -> usize {
+    std::iter::from_fn(|| session.poll_output()).count()
+}
+
+/// One message in, taken, sent back, and its frame out.
+fn echo(session: &mut Session, frame: Frame) -> Frame {
+    session.handle_input(NOW, Input::ChannelFrame { channel: CHANNEL, frame });
+    assert_eq!(session.poll_output(), Some(Output::Event(Event::Readable)));
+    let message = session.recv(NOW).unwrap();
+    assert_eq!(session.recv(NOW), None);
+    session.send(message).unwrap();
+    assert_eq!(session.poll_output(), Some(Output::ChannelReady { channel: CHANNEL }));
+    let echo = session.next_frame(NOW, CHANNEL).unwrap();
+    assert_eq!(session.next_frame(NOW, CHANNEL), None);
+    assert_eq!(session.poll_output(), Some(Output::Event(Event::Flush { packets: 1 })));
+    assert_eq!(session.poll_output(), Some(Output::Event(Event::Drain)));
+    assert_eq!(session.poll_output(), None);
+    echo
+}
+
+fn nothing() -> AllocationInfo {
+    AllocationInfo::default()
+}
+
+#[test]
+fn an_echo_allocates_nothing() {
+    for (data, is_text) in [(&b"4hello, world"[..], true), (&b"hello, world"[..], false)] {
+        let mut session = on_channel(Arc::default());
+        let mut frames: Vec<_> = (0..100)
+            .map(|_| {
+                let data = Bytes::copy_from_slice(data);
+                if is_text { Frame::received(data.try_into().unwrap()) } else { Frame::Binary(data) }
+            })
+            .collect();
+        echo(&mut session, frames.pop().unwrap());
+        // Shared from here on: the first slice of a buffer turns it into a shared one.
+        let mut echoes: Vec<_> = frames.iter().cloned().map(|frame| echo(&mut session, frame)).collect();
+        echoes.clear();
+        let counted = measure(|| {
+            while let Some(frame) = frames.pop() {
+                let back = echo(&mut session, frame);
+                assert_eq!(back.len(), data.len());
+                std::mem::forget(back);
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{counted:?}");
+    }
+}
+
+#[test]
+fn decoding_text_allocates_nothing() {
+    let body = Bytes::from_static("4first\u{1e}4second\u{1e}2probe\u{1e}4thïrd\u{1e}6".as_bytes());
+    let counted = measure(|| assert_eq!(PayloadDecoder::new(body.clone()).filter(Result::is_ok).count(), 5));
+    assert_eq!(counted, nothing());
+}
+
+#[test]
+fn decoding_bytes_allocates_exactly_the_result() {
+    for len in [1_usize, 2, 3, 100, 1001] {
+        let payload: Payload = [Packet::Binary(vec![7; len].into())].into_iter().collect();
+        let body = payload.into_bytes();
+        let counted = measure(|| {
+            let packet = PayloadDecoder::new(body).next().unwrap();
+            assert!(matches!(&packet, Ok(Packet::Binary(bytes)) if bytes.len() == len));
+            std::mem::forget(packet);
+        });
+        assert_eq!((counted.count_total, counted.bytes_total), (1, len as u64), "{len} bytes");
+    }
+}
+
+#[test]
+fn encoding_allocates_once_and_exactly() {
+    let packets = [Message::from("hello"), Message::from(vec![1; 1000]), Message::from("wörld")];
+    let payload: Payload = packets.into_iter().map(Packet::from).collect();
+    let len = payload.encoded_len();
+    let mut body = None;
+    let counted = measure(|| body = Some(payload.into_bytes()));
+    assert_eq!((counted.count_total, counted.bytes_total), (1, len as u64));
+    assert_eq!(body.unwrap().len(), len);
+}
+
+#[test]
+fn a_text_frame_is_not_copied() {
+    let message = Message::from("x".repeat(10_000));
+    let counted = measure(|| assert_eq!(Frame::encode(message.into(), false).len(), 10_001));
+    assert_eq!(counted.count_total, 0);
+}
+
+/// Many messages each way, until all are handed over and taken.
+fn burst(session: &mut Session) {
+    for _ in 0..1000 {
+        session.send(Message::from_static("out")).unwrap();
+        let frame = Frame::received(Text::from_static("4in"));
+        session.handle_input(NOW, Input::ChannelFrame { channel: CHANNEL, frame });
+    }
+    assert_eq!(session.receive_buffered(), 1000 * Message::from_static("in").cost());
+    while session.recv(NOW).is_some() {}
+    while session.next_frame(NOW, CHANNEL).is_some() {}
+    drain(session);
+    assert_eq!(session.stats().messages_sent, 1000);
+}
+
+#[test]
+fn a_burst_gives_its_memory_back() {
+    let config = Arc::new(Config::default());
+    let counted = measure(|| {
+        let mut session = on_channel(Arc::clone(&config));
+        burst(&mut session);
+        std::mem::forget(session);
+    });
+    assert!(counted.bytes_max > 100_000, "this was a burst: {counted:?}");
+    // The id, and places for four frames and for four outputs.
+    assert_eq!((counted.count_current, counted.bytes_current), (3, 40 + 4 * 48 + 4 * 40));
+}
+
+#[test]
+fn a_burst_by_polling_gives_its_memory_back() {
+    let config = Arc::new(Config::default());
+    let counted = measure(|| {
+        let mut session = on_polling(Arc::clone(&config));
+        for exchange in (2..1002).map(ExchangeId) {
+            session.handle_input(NOW, Input::PostHead { exchange, octet_stream: false });
+            session.handle_input(NOW, Input::PostBody { exchange, body: Ok(Bytes::from_static(b"4in\x1e4in")) });
+            session.send(Message::from_static("out")).unwrap();
+        }
+        while session.recv(NOW).is_some() {}
+        session.handle_input(NOW, Input::Poll { exchange: ExchangeId(1002) });
+        drain(&mut session);
+        assert_eq!((session.stats().messages_received, session.stats().messages_sent), (2000, 1000));
+        std::mem::forget(session);
+    });
+    assert!(counted.bytes_max > 100_000, "this was a burst: {counted:?}");
+    // The id.
+    assert_eq!((counted.count_current, counted.bytes_current), (1, 40));
+}
+
+/// There are many of these. Whoever changes a number here does so on purpose.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn sizes() {
+    assert_eq!(size_of::<Session>(), 440);
+    assert_eq!(size_of::<Input>(), 64);
+    assert_eq!(size_of::<Output>(), 40);
+    assert_eq!(size_of::<Frame>(), 48);
+    assert_eq!(size_of::<Packet>(), 40);
+    assert_eq!(size_of::<Message>(), 40);
+    assert_eq!(size_of::<SessionKey>(), 8);
+}

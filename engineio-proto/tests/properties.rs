@@ -1,0 +1,284 @@
+//! What holds for arbitrary data and for long random lives.
+//!
+//! The seeds are fixed, so that a run tells the same every time; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` ask for
+//! other or longer ones. Operations are shrunk, not seeds; what was ever found is in `properties.proptest-regressions`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
+
+#[path = "properties/chaos.rs"]
+mod chaos;
+#[path = "explore/wire.rs"]
+mod wire;
+
+use bytes::Bytes;
+use chaos::{Crowd, Lone, Op, ops};
+use engineio_proto::{
+    Config, Frame, Instant, Message, Method, Packet, PacketError, PacketKind, Payload, PayloadDecoder, Request, Route,
+    SEPARATOR, Sid, Text,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::RngSeed;
+use wire::Heard;
+
+/// The same cases in every run, unless the environment asks for others.
+fn cases(cases: u32) -> ProptestConfig {
+    let mut config = ProptestConfig { max_shrink_iters: 100_000, ..ProptestConfig::with_cases(cases) };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(0x00e1_0004);
+    }
+    config
+}
+
+fn kind() -> impl Strategy<Value = PacketKind> {
+    (b'0'..=b'6').prop_map(|digit| PacketKind::from_byte(digit).unwrap())
+}
+
+/// Any packet that can travel, in a payload too.
+fn packet() -> impl Strategy<Value = Packet> {
+    prop_oneof![
+        (kind(), "[^\u{1e}]*").prop_map(|(kind, data)| Packet::Text { kind, data: data.into() }),
+        vec(any::<u8>(), 0..100).prop_map(|bytes| Packet::Binary(bytes.into())),
+    ]
+}
+
+/// Text that looks a little like packets.
+fn almost_packets() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        4 => "[0-6][a-z]{0,3}".prop_map(String::into_bytes),
+        4 => "b[A-Za-z0-9+/_-]{0,9}={0,3}".prop_map(String::into_bytes),
+        1 => vec(any::<u8>(), 0..9),
+    ];
+    vec(piece, 0..6).prop_map(|pieces| pieces.join(&SEPARATOR))
+}
+
+fn heard(packet: &Packet) -> Heard {
+    match packet {
+        Packet::Text { kind, data } => Heard::new(kind.as_str().as_bytes()[0], data.as_bytes().to_vec()),
+        Packet::Binary(bytes) => Heard::new(b'b', bytes.to_vec()),
+    }
+}
+
+/// One piece of a body as the documentation of the decoder tells it: text is repaired, base64 is lenient about its
+/// padding, its alphabet and the bits that do not count.
+fn lenient(piece: &[u8]) -> Option<Heard> {
+    let Some((b'b', text)) = piece.split_first() else {
+        return wire::packet(String::from_utf8_lossy(piece).as_bytes());
+    };
+    let digits = text.strip_suffix(b"==").or(text.strip_suffix(b"=")).unwrap_or(text);
+    let url_safe = digits.iter().any(|digit| b"-_".contains(digit));
+    let standard = digits.iter().any(|digit| b"+/".contains(digit));
+    let padding = text.len() - digits.len();
+    if url_safe && standard || digits.len() % 4 == 1 || padding > 0 && digits.len() % 4 + padding > 4 || padding > 0 && digits.len() % 4 == 0 {
+        return None;
+    }
+    let mut full: Vec<u8> = digits.iter().map(|digit| match digit { b'-' => b'+', b'_' => b'/', digit => *digit }).collect();
+    // Bits that do not count are cut off by filling the group up.
+    let len = full.len() * 3 / 4;
+    full.resize(full.len().next_multiple_of(4), b'A');
+    let mut data = wire::base64_decode(&full)?;
+    data.truncate(len);
+    Some(Heard::new(b'b', data))
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn packets_round_trip(packet in packet()) {
+        let mut text = Vec::new();
+        packet.encode_into(&mut text);
+        prop_assert_eq!(text.len(), packet.encoded_len());
+        prop_assert_eq!(wire::packet(&text), Some(heard(&packet)));
+        prop_assert_eq!(Packet::decode(Text::try_from(Bytes::from(text)).unwrap()), Ok(packet));
+    }
+
+    #[test]
+    fn payloads_round_trip(packets in vec(packet(), 1..8)) {
+        let payload: Payload = packets.iter().cloned().collect();
+        let len = payload.encoded_len();
+        let body = payload.into_bytes();
+        prop_assert_eq!(body.len(), len);
+        prop_assert_eq!(wire::payload(&body), Some(packets.iter().map(heard).collect()));
+        prop_assert_eq!(PayloadDecoder::new(body).collect::<Result<Vec<_>, _>>(), Ok(packets));
+    }
+
+    #[test]
+    fn frames_round_trip(packet in packet(), base64: bool) {
+        let frame = Frame::encode(packet.clone(), base64);
+        let (len, heard_in_it) = match &frame {
+            Frame::Binary(bytes) => (bytes.len(), Some(Heard::new(b'b', bytes.to_vec()))),
+            Frame::Text { head, data } => {
+                let text = [head, data.as_str()].concat();
+                (text.len(), wire::packet(text.as_bytes()))
+            }
+        };
+        prop_assert_eq!((frame.len(), frame.is_empty()), (len, len == 0));
+        prop_assert_eq!(heard_in_it, Some(heard(&packet)));
+        prop_assert!(!(base64 && matches!(frame, Frame::Binary(_))));
+        if let Frame::Text { head, data } = &frame {
+            // What we send is what a peer that is like us receives.
+            let received = Frame::received([head, data.as_str()].concat().as_str().into());
+            prop_assert_eq!(received.decode(), Ok(packet.clone()));
+        }
+        prop_assert_eq!(frame.decode(), Ok(packet));
+    }
+
+    #[test]
+    fn any_body_is_read_up_to_the_first_piece_that_is_no_packet(
+        body in prop_oneof![almost_packets(), vec(any::<u8>(), 0..200)],
+    ) {
+        let mut decoder = PayloadDecoder::new(body.clone().into());
+        for piece in body.split(|&byte| byte == SEPARATOR) {
+            let packet = decoder.next().expect("a packet or an error for every piece");
+            prop_assert_eq!(packet.as_ref().ok().map(heard), lenient(piece), "{:?}", piece);
+            if packet.is_err() {
+                break;
+            }
+        }
+        prop_assert_eq!(decoder.next(), None);
+        prop_assert_eq!(decoder.next(), None);
+    }
+
+    #[test]
+    fn any_frame_is_read(head in prop_oneof![Just(""), Just("4"), Just("b"), Just("9"), Just("2pro")], data: String) {
+        let whole = [head, &data].concat();
+        let alone = Packet::decode(whole.as_str().into());
+        prop_assert_eq!(alone == Err(PacketError::Empty), whole.is_empty());
+        prop_assert_eq!(Frame::Text { head, data: data.as_str().into() }.decode(), alone);
+        let bytes = Bytes::from(data);
+        prop_assert_eq!(Frame::Binary(bytes.clone()).decode(), Ok(Packet::Binary(bytes)));
+    }
+
+    #[test]
+    fn any_request_is_sorted(
+        query in prop_oneof![
+            ".*",
+            "(EIO=[34]?|transport=(polling|websocket|x)|sid=[a-z%+]{0,4}|b64=[01]?|t=.)(&(EIO=4|transport=polling|sid=)){0,3}",
+        ],
+        origin in proptest::option::of(vec(any::<u8>(), 0..9)),
+        method in prop_oneof![Just(Method::Get), Just(Method::Post), Just(Method::Other)],
+        upgrade: bool,
+    ) {
+        let request = Request { method, query: &query, origin: origin.as_deref(), upgrade };
+        match Route::parse(&request, &Config::default()) {
+            Ok(Route::Handshake(_)) => prop_assert_eq!(method, Method::Get),
+            Ok(Route::Session(request)) => prop_assert!(!request.sid.is_empty()),
+            Err(rejection) => {
+                prop_assert!(rejection.status() >= 400);
+                let json = String::from_utf8(rejection.to_json().to_vec()).unwrap();
+                let code = format!(r#"{{"code":{},"message":""#, rejection.code() as u8);
+                prop_assert!(json.starts_with(&code) && !json.bytes().any(|byte| byte < b' '), "{}", json);
+            }
+        }
+    }
+
+    #[test]
+    fn any_session_id_is_checked(text in ".{0,140}", entropy: [u8; 15], shards in 0_usize..9) {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        let valid = (1..=Sid::MAX_LEN).contains(&text.len()) && text.bytes().all(legal);
+        prop_assert_eq!(Sid::new(&text).is_ok(), valid);
+        let sid = Sid::from_entropy(entropy);
+        prop_assert_eq!(Sid::new(&sid), Ok(sid.clone()));
+        prop_assert!(Sid::shard(&text, shards) < shards.max(1));
+    }
+
+    #[test]
+    fn buffers_count_exactly(messages in vec(vec(any::<u8>(), 0..60), 1..20), limit in 1_usize..400) {
+        let mut lone = Lone::with_limits(limit, 1);
+        let mut expected = std::collections::VecDeque::new();
+        for message in messages {
+            let message = Message::from(message);
+            let cost: usize = expected.iter().map(Message::cost).sum();
+            let taken = expected.is_empty() || cost + message.cost() <= limit;
+            prop_assert_eq!(lone.session.send(message.clone()).is_ok(), taken);
+            expected.extend(taken.then_some(message));
+            prop_assert_eq!(lone.session.send_buffered(), expected.iter().map(Message::cost).sum::<usize>());
+            prop_assert!(lone.session.unsent().eq(&expected));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    /// Laws 3, 4, 5 and 13, for many sessions in one container, a network that does anything and a misusing embedder.
+    #[test]
+    fn a_server_survives_chaos(ops in vec((0..chaos::SESSIONS, ops()), 1..600)) {
+        let mut crowd = Crowd::new();
+        for (who, op) in &ops {
+            crowd.play(*who, op);
+        }
+        crowd.end();
+    }
+
+    /// Law 7: drained after every call or at the end, the outputs are the same.
+    #[test]
+    fn draining_late_changes_nothing(on_channel: bool, ops in vec(ops(), 1..400)) {
+        let mut early = Lone::new(on_channel);
+        let mut late = Lone::new(on_channel);
+        let mut outputs = early.drain();
+        for op in &ops {
+            prop_assert_eq!(early.play(op), late.play(op));
+            outputs.extend(early.drain());
+        }
+        prop_assert_eq!(late.drain(), outputs);
+        prop_assert!(late.session == early.session);
+    }
+
+    /// Law 6: a time that goes backwards counts as the latest.
+    #[test]
+    fn time_is_clamped(on_channel: bool, ops in vec((ops(), 0_u64..50_000), 1..400)) {
+        let mut straight = Lone::new(on_channel);
+        let mut jumping = Lone::new(on_channel);
+        for (op, back) in &ops {
+            straight.now = straight.time(op);
+            // Most calls tell the time, but not all.
+            let now = straight.now;
+            straight.session.handle_timeout(now);
+            jumping.session.handle_timeout(now);
+            let past = Instant::from_micros(now.as_micros().saturating_sub(*back));
+            prop_assert_eq!(straight.play_at(now, op), jumping.play_at(past, op));
+            prop_assert!(straight.session == jumping.session);
+        }
+        prop_assert_eq!(straight.drain(), jumping.drain());
+    }
+
+    /// Law 5: what was due is done, or moved into the future.
+    #[test]
+    fn what_is_due_is_done(on_channel: bool, ops in vec((ops(), 0_u64..60_000), 1..400)) {
+        let mut lone = Lone::new(on_channel);
+        for (op, late) in &ops {
+            lone.play(op);
+            let Some(next) = lone.session.next_timeout() else { continue };
+            lone.now = lone.now.max(Instant::from_micros(next.as_micros().saturating_add(*late)));
+            lone.session.handle_timeout(lone.now);
+            let next = lone.session.next_timeout();
+            prop_assert!(next.is_none_or(|next| next > lone.now), "{:?} at {:?}", next, lone.now);
+        }
+    }
+}
+
+/// The strategies can make what the rules tell apart; a property about nothing would hold too.
+#[test]
+fn the_chaos_reaches_what_it_should() {
+    let mut runner = proptest::test_runner::TestRunner::new(cases(1));
+    let mut reached = std::collections::BTreeSet::new();
+    for round in 0..300 {
+        let mut lone = Lone::new(round % 2 == 0);
+        for _ in 0..60 {
+            let op: Op = ops().new_tree(&mut runner).unwrap().current();
+            lone.play(&op);
+            reached.insert(format!("{:?}", lone.session.state()));
+            reached.insert(format!("{:?}", lone.session.phase()));
+            reached.extend(lone.session.close_reason().map(|reason| reason.to_string()));
+        }
+    }
+    let expected = [
+        "Channel", "Closed", "Closing", "Open", "Polling", "Probed", "Probing", "forced close", "parse error",
+        "ping timeout", "transport close", "transport error: poll connection closed prematurely",
+    ];
+    for name in expected {
+        assert!(reached.contains(name), "{name} was not reached: {reached:?}");
+    }
+}

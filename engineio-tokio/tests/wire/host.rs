@@ -1,0 +1,155 @@
+//! A server to talk to, and its application.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use engineio_tokio::{Builder, CloseReason, HyperService, Server, Socket};
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::raw::within;
+
+/// Intervals that no test lives to see.
+pub fn builder() -> Builder {
+    engineio_tokio::builder().ping_interval(HOUR).ping_timeout(HOUR).upgrade_timeout(HOUR).shards(2)
+}
+
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// A server on a port of its own. How many requests it holds, answered later or never, can be waited for.
+#[derive(Debug)]
+pub struct Host {
+    pub addr: SocketAddr,
+    pub server: Server,
+    held: watch::Receiver<usize>,
+}
+
+impl Host {
+    pub async fn start(builder: Builder) -> Self {
+        let server = builder.build().expect("the options make sense");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+        let addr = listener.local_addr().expect("a listener has an address");
+        let (held, watched) = watch::channel(0);
+        tokio::spawn(listen(listener, server.clone(), held));
+        Self { addr, server, held: watched }
+    }
+
+    /// An application that sends every message back.
+    pub async fn echo(builder: Builder) -> Self {
+        let host = Self::start(builder).await;
+        tokio::spawn(echo(host.server.clone()));
+        host
+    }
+
+    pub async fn accept(&self) -> Socket {
+        within(self.server.accept()).await
+    }
+
+    /// Waits until exactly so many requests are held.
+    pub async fn holds(&self, requests: usize) {
+        let mut held = self.held.clone();
+        within(held.wait_for(|held| *held == requests)).await.expect("the server runs");
+    }
+}
+
+pub async fn echo(server: Server) {
+    loop {
+        let mut socket = server.accept().await;
+        tokio::spawn(async move {
+            while let Some(message) = socket.recv().await {
+                if socket.send(message).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+/// Waits for the end of a session.
+pub async fn reason(socket: &Socket) -> CloseReason {
+    within(socket.closed()).await
+}
+
+/// What the server reported about requests that it refused: code, message, context.
+#[derive(Clone, Debug, Default)]
+pub struct Reports(Arc<Mutex<Vec<(u8, String, String)>>>);
+
+impl Reports {
+    /// Adds the reports of a server to these.
+    pub fn of(&self, builder: Builder) -> Builder {
+        let reports = self.clone();
+        builder.on_connection_error(move |error| {
+            let report = (error.code() as u8, error.message().to_owned(), error.rejection.to_string());
+            reports.0.lock().expect("nobody panics here").push(report);
+        })
+    }
+
+    /// Takes what was reported since the last call.
+    pub fn take(&self) -> Vec<(u8, String, String)> {
+        std::mem::take(&mut self.0.lock().expect("nobody panics here"))
+    }
+}
+
+async fn listen(listener: TcpListener, server: Server, held: watch::Sender<usize>) {
+    while let Ok((stream, addr)) = listener.accept().await {
+        let service = Tap { service: HyperService::new(server.clone(), Some(addr)), held: held.clone() };
+        tokio::spawn(serve(stream, service, server.header_timeout()));
+    }
+}
+
+async fn serve(stream: TcpStream, service: Tap, header_timeout: Duration) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let _ = connection.await;
+}
+
+/// The service of a connection, and how many of its requests are not answered at once.
+struct Tap {
+    service: HyperService,
+    held: watch::Sender<usize>,
+}
+
+type Request = hyper::Request<Incoming>;
+
+impl Service<Request> for Tap {
+    type Response = <HyperService as Service<Request>>::Response;
+    type Error = <HyperService as Service<Request>>::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request) -> Self::Future {
+        let mut answer = self.service.call(request);
+        let held = self.held.clone();
+        Box::pin(async move {
+            if let Some(answer) = (&mut answer).now_or_never() {
+                return answer;
+            }
+            let _held = Held::new(held);
+            answer.await
+        })
+    }
+}
+
+struct Held(watch::Sender<usize>);
+
+impl Held {
+    fn new(held: watch::Sender<usize>) -> Self {
+        held.send_modify(|held| *held += 1);
+        Self(held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.send_modify(|held| *held -= 1);
+    }
+}
