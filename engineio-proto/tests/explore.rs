@@ -49,7 +49,7 @@ const TWO: Op = Op::Body(&[Word::Message, Word::Message]);
 #[test]
 fn all_from_polling() {
     let mut search = Search::new("polling", world(State::Polling, OPENED));
-    search.to_depth(depth(4, 8));
+    search.deepen(depth(4, 8));
     let rows: Vec<_> = search.rows.iter().copied().collect();
     let mut all = TRANSITIONS.to_vec();
     all.sort();
@@ -58,12 +58,12 @@ fn all_from_polling() {
 
 #[test]
 fn all_from_channel() {
-    Search::new("channel", world(State::Channel, ON_CHANNEL)).to_depth(depth(4, 7));
+    Search::new("channel", world(State::Channel, ON_CHANNEL)).deepen(depth(4, 7));
 }
 
 #[test]
 fn all_from_the_middle_of_a_probe() {
-    Search::new("probed", world(State::Polling, PROBED)).to_depth(depth(4, 7));
+    Search::new("probed", world(State::Polling, PROBED)).deepen(depth(4, 7));
 }
 
 /// Worlds that are too far from the beginning to be reached by letters alone.
@@ -86,14 +86,10 @@ fn all_from_far_away() {
             State::Polling,
             &[Op::Get, Op::Head, Op::Open, Op::Frame(Word::Probe), Op::Frame(Word::Upgrade)],
         ),
-        (
-            "closing in a probe",
-            State::Polling,
-            &[Op::Get, Op::Open, Op::Frame(Word::Probe), Op::Send, Op::Close],
-        ),
+        ("closing in a probe", State::Polling, &[Op::Get, Op::Open, Op::Frame(Word::Probe), Op::Send, Op::Close]),
     ];
     for &(name, state, prelude) in starts {
-        Search::new(name, world(state, prelude)).to_depth(depth(3, 5));
+        Search::new(name, world(state, prelude)).deepen(depth(3, 5));
     }
 }
 
@@ -128,9 +124,11 @@ fn all_orders_of_an_upgrade() {
 /// An embedder that drains late finds the same.
 #[test]
 fn all_without_draining() {
-    for (name, state, prelude) in
-        [("polling", State::Polling, OPENED), ("channel", State::Channel, ON_CHANNEL), ("probed", State::Polling, PROBED)]
-    {
-        Search::new(name, world(state, prelude).with_late_embedder()).to_depth(depth(3, 5));
+    for (name, state, prelude) in [
+        ("polling", State::Polling, OPENED),
+        ("channel", State::Channel, ON_CHANNEL),
+        ("probed", State::Polling, PROBED),
+    ] {
+        Search::new(name, world(state, prelude).with_late_embedder()).deepen(depth(3, 5));
     }
 }

@@ -69,10 +69,21 @@ fn lenient(piece: &[u8]) -> Option<Heard> {
     let url_safe = digits.iter().any(|digit| b"-_".contains(digit));
     let standard = digits.iter().any(|digit| b"+/".contains(digit));
     let padding = text.len() - digits.len();
-    if url_safe && standard || digits.len() % 4 == 1 || padding > 0 && digits.len() % 4 + padding > 4 || padding > 0 && digits.len() % 4 == 0 {
+    if url_safe && standard
+        || digits.len() % 4 == 1
+        || padding > 0 && digits.len() % 4 + padding > 4
+        || padding > 0 && digits.len() % 4 == 0
+    {
         return None;
     }
-    let mut full: Vec<u8> = digits.iter().map(|digit| match digit { b'-' => b'+', b'_' => b'/', digit => *digit }).collect();
+    let mut full: Vec<u8> = digits
+        .iter()
+        .map(|digit| match digit {
+            b'-' => b'+',
+            b'_' => b'/',
+            digit => *digit,
+        })
+        .collect();
     // Bits that do not count are cut off by filling the group up.
     let len = full.len() * 3 / 4;
     full.resize(full.len().next_multiple_of(4), b'A');
@@ -275,8 +286,18 @@ fn the_chaos_reaches_what_it_should() {
         }
     }
     let expected = [
-        "Channel", "Closed", "Closing", "Open", "Polling", "Probed", "Probing", "forced close", "parse error",
-        "ping timeout", "transport close", "transport error: poll connection closed prematurely",
+        "Channel",
+        "Closed",
+        "Closing",
+        "Open",
+        "Polling",
+        "Probed",
+        "Probing",
+        "forced close",
+        "parse error",
+        "ping timeout",
+        "transport close",
+        "transport error: poll connection closed prematurely",
     ];
     for name in expected {
         assert!(reached.contains(name), "{name} was not reached: {reached:?}");

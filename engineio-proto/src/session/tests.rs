@@ -1,1 +1,132 @@
-mod placeholder {}
+use super::*;
+use crate::{BodyError, ChannelEnd};
+use alloc::vec::Vec;
+
+const NOW: Instant = Instant::from_millis(1000);
+const CHANNEL: ChannelId = ChannelId(1);
+
+fn sid() -> Sid {
+    Sid::from_entropy([1; 15])
+}
+
+/// The laws are checked after every call and look at every message, so there should not be very many.
+fn config() -> Arc<Config> {
+    let mut config = Config::default();
+    (config.send_limit, config.send_low) = (10_000, 1_000);
+    Arc::new(config)
+}
+
+fn polling() -> Session {
+    let mut session = Session::polling(NOW, sid(), config());
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(1) });
+    session
+}
+
+fn on_channel() -> Session {
+    Session::channel(NOW, sid(), config(), CHANNEL, false)
+}
+
+fn drained(mut session: Session) -> Session {
+    while session.next_frame(NOW, CHANNEL).is_some() {}
+    while session.poll_output().is_some() {}
+    session
+}
+
+fn frame(session: &mut Session, text: &'static str) {
+    session.handle_input(NOW, Input::ChannelFrame { channel: CHANNEL, frame: Frame::received(text.into()) });
+}
+
+/// A session in every state and phase, with everything that can wait in it.
+fn sessions() -> Vec<Session> {
+    let mut all = alloc::vec![polling(), on_channel()];
+    let mut held = polling();
+    held.handle_input(NOW, Input::Poll { exchange: ExchangeId(2) });
+    held.handle_input(NOW, Input::PostHead { exchange: ExchangeId(3), octet_stream: false });
+    all.push(held.clone());
+    held.handle_input(NOW, Input::ChannelOpened { channel: CHANNEL, base64: false });
+    all.push(held.clone());
+    frame(&mut held, "2probe");
+    held.handle_input(NOW, Input::Poll { exchange: ExchangeId(4) });
+    all.push(held.clone());
+    frame(&mut held, "5");
+    frame(&mut held, "4a");
+    all.push(held);
+    let mut full = drained(on_channel());
+    full.handle_timeout(NOW + core::time::Duration::from_secs(25));
+    frame(&mut full, "4a");
+    while full.send("b").is_ok() {}
+    full.next_frame(NOW, CHANNEL);
+    all.push(full.clone());
+    full.close(NOW);
+    all.push(full.clone());
+    full.handle_input(NOW, Input::ChannelClosed { channel: CHANNEL, end: ChannelEnd::Closed });
+    all.push(full);
+    all
+}
+
+#[test]
+fn calls_without_need_change_nothing() {
+    for session in sessions().into_iter().map(drained) {
+        let mut again = session.clone();
+        again.handle_timeout(NOW);
+        again.handle_timeout(Instant::ZERO);
+        assert_eq!(again.next_frame(Instant::ZERO, CHANNEL), None);
+        assert_eq!(again.next_frame(NOW, ChannelId(99)), None);
+        assert_eq!(again.poll_output(), None);
+        again.handle_input(NOW, Input::ExchangeLost { exchange: ExchangeId(99) });
+        again.handle_input(NOW, Input::PostBody { exchange: ExchangeId(99), body: Err(BodyError::Timeout) });
+        again.handle_input(NOW, Input::ChannelFrame { channel: ChannelId(99), frame: Frame::received("1".into()) });
+        again.handle_input(NOW, Input::ChannelClosed { channel: ChannelId(99), end: ChannelEnd::Violation });
+        assert_eq!(again, session);
+    }
+}
+
+#[test]
+fn a_clock_that_goes_back_is_clamped() {
+    let mut session = polling();
+    let later = NOW + core::time::Duration::from_secs(10);
+    session.handle_input(later, Input::PostHead { exchange: ExchangeId(2), octet_stream: false });
+    session.handle_input(NOW, Input::PostBody { exchange: ExchangeId(2), body: Ok("3".into()) });
+    assert_eq!(session.now, later);
+    assert_eq!(session.next_timeout(), Some(later + core::time::Duration::from_secs(25)));
+}
+
+#[test]
+fn a_session_that_was_busy_gives_its_memory_back() {
+    let mut session = drained(on_channel());
+    for _ in 0..100 {
+        frame(&mut session, "3");
+        frame(&mut session, "4a");
+        session.send("b").unwrap();
+    }
+    assert!(session.outputs.capacity() > KEEP_OUTPUTS);
+    while session.recv(NOW).is_some() {}
+    let session = drained(session);
+    assert_eq!((session.outputs.capacity(), session.inbox, session.outbox), (0, Buffer::default(), Buffer::default()));
+    assert!(session.held.capacity() <= 4);
+}
+
+#[test]
+fn a_probe_leaves_nothing_to_the_next_one() {
+    let fresh = drained(polling());
+    let mut session = fresh.clone();
+    session.handle_input(NOW, Input::ChannelOpened { channel: CHANNEL, base64: true });
+    for _ in 0..3 {
+        frame(&mut session, "2probe");
+    }
+    assert!(session.next_frame(NOW, CHANNEL).is_some());
+    assert_eq!((session.owed.pongs, session.base64), (2, true));
+    session.handle_input(NOW, Input::ChannelClosed { channel: CHANNEL, end: ChannelEnd::Closed });
+    let mut session = drained(session);
+    // Its clocks do not count while nothing probes; they begin anew with the next one.
+    session.probe = fresh.probe;
+    assert_eq!(session, fresh);
+}
+
+#[test]
+fn an_idle_session_is_small() {
+    let size = size_of::<Session>();
+    assert!(size <= 448, "{size} bytes");
+    let session = drained(on_channel());
+    assert_eq!((session.held.capacity(), session.inbox.len(), session.outbox.len()), (0, 0, 0));
+}

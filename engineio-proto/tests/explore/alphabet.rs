@@ -59,6 +59,8 @@ pub enum Op {
     Discard,
     /// The next frame is pulled from the channel.
     Pull,
+    /// Time passes, but not as long as the session wants to sleep; it is woken all the same.
+    Wait,
     /// Time passes until the session wants to be woken.
     Tick,
 }
@@ -93,5 +95,6 @@ pub const EVERYTHING: &[Op] = &[
     Op::Abort,
     Op::Discard,
     Op::Pull,
+    Op::Wait,
     Op::Tick,
 ];

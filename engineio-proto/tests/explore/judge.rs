@@ -202,7 +202,8 @@ impl Model {
         assert!(next > self.now, "law 5: what is due at {next:?} should be done at {:?}", self.now);
         let heartbeat = match self.ping {
             Ping::Due(at) => at,
-            Ping::Owed(_) | Ping::Sent(_) => self.now + TIMEOUT,
+            Ping::Owed(_) | Ping::Sent(_) if self.excused => self.now + TIMEOUT,
+            Ping::Owed(_) | Ping::Sent(_) => self.patience().unwrap(),
             Ping::Off => self.now + INTERVAL,
         };
         let probing = matches!(self.state, State::Probing | State::Probed).then_some(self.probe_deadline);

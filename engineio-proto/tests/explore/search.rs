@@ -73,7 +73,7 @@ impl Search {
     }
 
     /// All sequences of up to `depth` letters.
-    pub fn to_depth(&mut self, depth: usize) {
+    pub fn deepen(&mut self, depth: usize) {
         let start = self.start.clone();
         let mut sequences = 0;
         for depth in 1..=depth {

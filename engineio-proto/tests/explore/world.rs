@@ -12,7 +12,7 @@ use engineio_proto::{
 
 use crate::alphabet::{Op, Word};
 use crate::judge::POSTS;
-use crate::model::{Item, Model, Post, SEND_LIMIT, START, Said, config};
+use crate::model::{Item, Model, Post, SEND_LIMIT, START, Said, WAIT, config};
 use crate::wire::{self, Heard};
 
 /// A channel that no session ever heard of.
@@ -110,8 +110,15 @@ impl World {
     /// Plays one letter, and tests every law that can be tested here. Returns what came out.
     pub fn step(&mut self, op: Op) -> Vec<Output> {
         let before = self.session.clone();
-        if op == Op::Tick {
-            self.model.now = before.next_timeout().unwrap_or(self.model.now);
+        let next = before.next_timeout().unwrap_or(self.model.now);
+        match op {
+            Op::Tick => self.model.now = next,
+            // Not quite as long as wanted.
+            Op::Wait if next > self.model.now => {
+                let almost = Instant::from_micros(next.as_micros() - 1);
+                self.model.now = almost.min(self.model.now + WAIT);
+            }
+            _ => (),
         }
         let call = self.call(op);
         let answer = call.apply(&mut self.session, self.model.now);
@@ -246,7 +253,7 @@ impl World {
             Op::Abort => return Call::Abort,
             Op::Discard => return Call::Discard,
             Op::Pull => return Call::Pull(self.latest_channel()),
-            Op::Tick => return Call::Tick,
+            Op::Wait | Op::Tick => return Call::Tick,
         })
     }
 
@@ -316,7 +323,7 @@ impl World {
                 let Answer::Pulled(frame) = answer else { unreachable!() };
                 assert_eq!(frame.as_ref().map(heard), expected, "law 2: towards the client");
             }
-            Op::Tick => self.model.tick(self.session.close_reason()),
+            Op::Wait | Op::Tick => self.model.tick(self.session.close_reason()),
             _ => (),
         }
     }

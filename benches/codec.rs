@@ -1,0 +1,63 @@
+//! Packets, payloads and frames, to bytes and back.
+#![allow(missing_docs, clippy::unwrap_used)] // The macro of criterion makes a function without documentation.
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use engineio_proto::{Frame, Message, Packet, Payload, PayloadDecoder, Text};
+
+fn text(len: usize) -> Packet {
+    Message::from("x".repeat(len)).into()
+}
+
+fn binary(len: usize) -> Packet {
+    Packet::Binary((0..len).map(|n| n as u8).collect::<Vec<_>>().into())
+}
+
+fn packets(c: &mut Criterion) {
+    let mut group = c.benchmark_group("packet");
+    for (name, packet) in [("text 100 B", text(100)), ("base64 100 B", binary(100)), ("base64 64 KiB", binary(1 << 16))]
+    {
+        let mut encoded = Vec::new();
+        packet.encode_into(&mut encoded);
+        group.throughput(Throughput::Bytes(encoded.len() as u64));
+        let mut out = Vec::with_capacity(encoded.len());
+        group.bench_function(format!("encode {name}"), |b| {
+            b.iter(|| {
+                out.clear();
+                black_box(&packet).encode_into(&mut out);
+            });
+        });
+        let encoded = Text::try_from(Bytes::from(encoded)).unwrap();
+        group.bench_function(format!("decode {name}"), |b| b.iter(|| Packet::decode(black_box(&encoded).clone())));
+    }
+    group.finish();
+}
+
+fn payloads(c: &mut Criterion) {
+    let mut group = c.benchmark_group("payload");
+    for (name, packet) in [("16 × text 100 B", text(100)), ("16 × base64 100 B", binary(100))] {
+        let payload: Payload = std::iter::repeat_n(packet, 16).collect();
+        let body = payload.clone().into_bytes();
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(format!("encode {name}"), |b| b.iter(|| black_box(&payload).clone().into_bytes()));
+        group.bench_function(format!("decode {name}"), |b| {
+            b.iter(|| PayloadDecoder::new(black_box(&body).clone()).map(Result::unwrap).map(black_box).count());
+        });
+    }
+    group.finish();
+}
+
+fn frames(c: &mut Criterion) {
+    let mut group = c.benchmark_group("frame");
+    for (name, packet) in [("text 100 B", text(100)), ("binary 100 B", binary(100))] {
+        group.bench_function(format!("encode {name}"), |b| b.iter(|| Frame::encode(black_box(&packet).clone(), false)));
+        let frame = Frame::encode(packet, false);
+        group.bench_function(format!("decode {name}"), |b| b.iter(|| black_box(&frame).clone().decode()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, packets, payloads, frames);
+criterion_main!(benches);

@@ -1,0 +1,115 @@
+//! What many sessions in one container cost.
+#![allow(missing_docs, clippy::unwrap_used)] // The macro of criterion makes a function without documentation.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use engineio_proto::{
+    ChannelEnd, ChannelId, Config, Frame, Handshake, Input, Instant, Output, Server, SessionKey, Sid, Text,
+    TransportKind,
+};
+
+const SESSIONS: u64 = 10_000;
+
+fn channel(key: SessionKey) -> ChannelId {
+    ChannelId(key.index() as u64)
+}
+
+/// Opens a WebSocket session; `number` tells it from the others.
+fn open(server: &mut Server, now: Instant, number: u64) -> SessionKey {
+    let mut entropy = [0; 15];
+    // Ids are random, so they must not come in order.
+    entropy[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+    entropy[8..].copy_from_slice(&number.to_le_bytes()[..7]);
+    let handshake = Handshake { transport: TransportKind::WebSocket, protocol: 4, base64: false };
+    // The server gives the lowest free place away.
+    let place = ChannelId(server.len() as u64);
+    let key = server.open(now, Sid::from_entropy(entropy), &handshake, Some(place)).unwrap();
+    assert_eq!(channel(key), place);
+    key
+}
+
+/// Does everything that the server asks for; the applications echo.
+fn serve(server: &mut Server, now: Instant) {
+    while let Some((key, output)) = server.poll_output() {
+        if let Some(mut session) = server.session_mut(key) {
+            while let Some(message) = session.recv(now) {
+                session.send(message).unwrap();
+            }
+            if let Output::ChannelReady { channel } = output {
+                while let Some(frame) = session.next_frame(now, channel) {
+                    black_box(frame);
+                }
+            }
+        }
+    }
+}
+
+fn receive(server: &mut Server, now: Instant, key: SessionKey, text: &'static str) {
+    let frame = Frame::received(Text::from_static(text));
+    let input = Input::ChannelFrame { channel: channel(key), frame };
+    server.session_mut(key).unwrap().handle_input(now, input);
+}
+
+fn crowded(spread: Duration) -> (Server, Vec<SessionKey>, Instant) {
+    let mut server = Server::new(Config::default()).unwrap();
+    let mut now = Instant::ZERO;
+    let mut keys = Vec::new();
+    for number in 0..SESSIONS {
+        keys.push(open(&mut server, now, number));
+        serve(&mut server, now);
+        now += spread / SESSIONS as u32;
+    }
+    (server, keys, now)
+}
+
+/// One session comes and goes among 10,000.
+fn open_and_close(c: &mut Criterion) {
+    let (mut server, _, now) = crowded(Duration::ZERO);
+    let mut number = SESSIONS;
+    c.bench_function("server/open and close among 10,000", |b| {
+        b.iter(|| {
+            number += 1;
+            let key = open(&mut server, now, number);
+            serve(&mut server, now);
+            let gone = Input::ChannelClosed { channel: channel(key), end: ChannelEnd::Closed };
+            server.session_mut(key).unwrap().handle_input(now, gone);
+            serve(&mut server, now);
+        });
+    });
+    assert_eq!(server.len() as u64, SESSIONS);
+}
+
+/// One echo, by each of 10,000 in turn.
+fn echo(c: &mut Criterion) {
+    let (mut server, keys, now) = crowded(Duration::ZERO);
+    let mut turns = keys.iter().cycle();
+    c.bench_function("server/echo among 10,000", |b| {
+        b.iter(|| {
+            receive(&mut server, now, *turns.next().unwrap(), "4hello, world");
+            serve(&mut server, now);
+        });
+    });
+}
+
+/// One ping and its pong, at the times of 10,000 heartbeats.
+fn heartbeat(c: &mut Criterion) {
+    let (mut server, ..) = crowded(Duration::from_secs(25));
+    c.bench_function("server/heartbeat among 10,000", |b| {
+        b.iter(|| {
+            let now = server.next_timeout().unwrap();
+            server.handle_timeout(now);
+            while let Some((key, output)) = server.poll_output() {
+                if let Output::ChannelReady { channel } = output {
+                    while server.session_mut(key).unwrap().next_frame(now, channel).is_some() {}
+                    receive(&mut server, now, key, "3");
+                }
+            }
+        });
+    });
+    assert_eq!(server.len() as u64, SESSIONS, "all are alive");
+}
+
+criterion_group!(benches, open_and_close, echo, heartbeat);
+criterion_main!(benches);
