@@ -48,10 +48,7 @@ impl Drop for Server {
 }
 
 fn measure(kind: &str, connections: usize) -> Result<f64> {
-    let mut process = Command::new(std::env::current_exe()?)
-        .args(["--serve", kind])
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut process = Command::new(std::env::current_exe()?).args(["--serve", kind]).stdout(Stdio::piped()).spawn()?;
     let stdout = process.stdout.take().ok_or("no output")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
@@ -137,7 +134,9 @@ async fn serve_bare(listener: tokio::net::TcpListener) -> Result<()> {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(async move {
             let config = tokio_tungstenite::tungstenite::protocol::WebSocketConfig::default().read_buffer_size(4096);
-            let Ok(mut socket) = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await else { return };
+            let Ok(mut socket) = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await else {
+                return;
+            };
             while let Some(Ok(message)) = socket.next().await {
                 if !(message.is_text() || message.is_binary()) {
                     continue;

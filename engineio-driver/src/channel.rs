@@ -31,6 +31,8 @@ pub(crate) struct ChannelTask {
     shard: usize,
     key: SessionKey,
     channel: ChannelId,
+    /// In the list of what is under way.
+    task: usize,
     stage: Stage,
     codec: Codec,
     output: Vec<u8>,
@@ -74,7 +76,21 @@ impl ChannelTask {
         let codec = Codec::new(inner.config().max_payload);
         let stage = Stage::Accepting(upgrade);
         let output = Vec::new();
-        Self { inner, shard, key, channel, stage, codec, output, written: 0, pulled: 0, reading: true, goodbye: false }
+        let task = inner.tasks.begin();
+        Self {
+            inner,
+            shard,
+            key,
+            channel,
+            task,
+            stage,
+            codec,
+            output,
+            written: 0,
+            pulled: 0,
+            reading: true,
+            goodbye: false,
+        }
     }
 
     /// Hands over what arrived, pulls what is to leave.
@@ -257,6 +273,7 @@ impl Drop for ChannelTask {
                 session.handle_input(now, Input::ChannelClosed { channel, end });
             }
         });
+        self.inner.tasks.finish(self.task);
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use engineio_proto::{CloseReason, Message, TransportKind};
 
 use crate::socket::{Event, Events, Handle};
+use crate::tasks::Guard;
 
 /// What handles one session, by callbacks. Each is called when the one before has returned, in the order of events; a
 /// slow one slows down the client of this session, and nobody else.
@@ -56,7 +57,7 @@ pub trait Handler: Send + 'static {
 }
 
 /// Calls a handler for whatever happens, until the end.
-pub(crate) async fn serve<H: Handler>(mut events: Events, mut handler: H) {
+pub(crate) async fn serve<H: Handler>(mut events: Events, mut handler: H, _under_way: Guard) {
     let socket = events.handle().clone();
     while let Some(event) = events.next().await {
         match event {

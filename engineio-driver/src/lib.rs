@@ -48,6 +48,7 @@ mod service;
 mod shard;
 mod socket;
 mod table;
+mod tasks;
 mod timer;
 mod upgrade;
 mod websocket;
@@ -60,6 +61,7 @@ pub use runtime::{Runtime, Task};
 pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
 pub use service::{HyperService, not_found};
 pub use socket::{Event, Events, Handle, Socket};
+pub use tasks::Guard;
 
 pub use engineio_proto::{
     CloseReason, ConfigError, ErrorCode, Message, Mount, Overflow, Rejection, SendError, Sid, Stats, Text,

@@ -21,6 +21,7 @@ use crate::http::{self as exchange, Aborted};
 use crate::runtime::{Clock, Runtime};
 use crate::shard::{Core, Shard};
 use crate::socket::{Handle, Link, Socket};
+use crate::tasks::{Guard, Tasks};
 use crate::timer::TimerTask;
 
 /// An Engine.IO server.
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     /// No new sessions.
     draining: AtomicBool,
     backlog: Mutex<Backlog>,
+    pub(crate) tasks: Arc<Tasks>,
 }
 
 /// What a server is told beside the configuration of the core.
@@ -140,6 +142,7 @@ impl Server {
             observes: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             backlog: Mutex::default(),
+            tasks: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -201,7 +204,7 @@ impl Server {
         loop {
             let socket = self.accept().await;
             let handler = handler(&socket);
-            self.inner.runtime.spawn(crate::handler::serve(socket.events(), handler));
+            self.inner.runtime.spawn(crate::handler::serve(socket.events(), handler, self.guard()));
         }
     }
 
@@ -255,8 +258,11 @@ impl Server {
         self.sessions().iter().for_each(Handle::abort);
     }
 
-    /// Refuses new sessions, closes those that there are in order, and waits for them to end, each at most for
-    /// [`Builder::close_timeout`](crate::Builder::close_timeout).
+    /// Refuses new sessions, closes those that there are in order, and waits: for the sessions to end, which takes at
+    /// most [`Builder::close_timeout`](crate::Builder::close_timeout), for the connections to have written
+    /// everything, and for the handlers to return from their last callbacks.
+    ///
+    /// Go on listening meanwhile: clients on polling come back for the rest of their messages.
     pub async fn shutdown(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
         let sessions = self.sessions();
@@ -264,6 +270,12 @@ impl Server {
         for session in sessions {
             session.closed().await;
         }
+        self.inner.tasks.end().await;
+    }
+
+    /// Something for [`Server::shutdown`] to wait for. For adapters: hold one for each connection.
+    pub fn guard(&self) -> Guard {
+        Guard::new(&self.inner.tasks)
     }
 
     /// The options.

@@ -16,8 +16,12 @@ mod epilogue;
 mod judge;
 #[path = "explore/model.rs"]
 mod model;
+#[path = "explore/rules.rs"]
+mod rules;
 #[path = "explore/search.rs"]
 mod search;
+#[path = "explore/setting.rs"]
+mod setting;
 #[path = "explore/wire.rs"]
 mod wire;
 #[path = "explore/world.rs"]
@@ -95,8 +99,7 @@ fn all_from_far_away() {
 
 /// One upgrade, a poll, a POST, a message each way, a ping and its pong, and one end, in every order that keeps the
 /// order within each.
-#[test]
-fn all_orders_of_an_upgrade() {
+fn all_orders(ends: &[(&'static str, &'static [Op])]) {
     const POLL: &[Op] = &[Op::Get];
     const POST: &[Op] = &[Op::Head, Op::Body(&[Word::Message])];
     const UPGRADE: &[Op] =
@@ -105,20 +108,30 @@ fn all_orders_of_an_upgrade() {
     const RECV: &[Op] = &[Op::Recv, Op::Recv];
     const TIME: &[Op] = &[Op::Tick, Op::Tick];
     const PULL: &[Op] = &[Op::Pull, Op::Pull, Op::Pull];
-    const ENDS: &[(&str, &[Op])] = &[
-        ("an upgrade, and the application closes", &[Op::Close]),
-        ("an upgrade, and the application aborts", &[Op::Abort]),
-        ("an upgrade, and the channel breaks", &[Op::Gone(ChannelEnd::Closed)]),
-        ("an upgrade, and the client closes", &[Op::Frame(Word::Close)]),
-        ("an upgrade, and the poll is lost", &[Op::GetLost]),
-        ("an upgrade, and the POST is lost", &[Op::PostLost]),
-        ("an upgrade, and another one", &[Op::Open, Op::Frame(Word::Probe)]),
-    ];
     // In debug builds there are fewer letters.
     let (recv, time, pull) = (&RECV[..depth(1, 2)], &TIME[..depth(1, 2)], &PULL[..depth(1, 3)]);
-    for &(name, end) in &ENDS[..depth(1, ENDS.len())] {
+    for &(name, end) in &ends[..depth(1, ends.len())] {
         Search::new(name, world(State::Polling, OPENED)).shuffle(&[POLL, POST, UPGRADE, SEND, recv, time, pull, end]);
     }
+}
+
+#[test]
+fn all_orders_of_an_upgrade_and_an_end() {
+    all_orders(&[
+        ("an upgrade, and the application closes", &[Op::Close]),
+        ("an upgrade, and the application aborts", &[Op::Abort]),
+        ("an upgrade, and the client closes", &[Op::Frame(Word::Close)]),
+        ("an upgrade, and the channel breaks", &[Op::Gone(ChannelEnd::Closed)]),
+    ]);
+}
+
+#[test]
+fn all_orders_of_an_upgrade_and_a_disturbance() {
+    all_orders(&[
+        ("an upgrade, and another one", &[Op::Open, Op::Frame(Word::Probe)]),
+        ("an upgrade, and the poll is lost", &[Op::GetLost]),
+        ("an upgrade, and the POST is lost", &[Op::PostLost]),
+    ]);
 }
 
 /// An embedder that drains late finds the same.

@@ -258,7 +258,8 @@ fn ten_thousand_messages_on_connect_do_not_kill_a_client_on_polling() {
         let get = world.get();
         let payload = world.answer_of(get).unwrap().strip_prefix("200 ").unwrap().to_owned();
         assert!(payload.len() <= 1_000_000);
-        let (pings, messages): (Vec<_>, Vec<_>) = payload.split('\x1e').map(String::from).partition(|packet| packet == "2");
+        let (pings, messages): (Vec<_>, Vec<_>) =
+            payload.split('\x1e').map(String::from).partition(|packet| packet == "2");
         if !pings.is_empty() {
             world.post("3");
         }

@@ -4,8 +4,6 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
@@ -165,7 +163,6 @@ struct Session {
     report: Reporter,
     /// The server, if it may be told to broadcast.
     broadcast: Option<Server>,
-    closing: Arc<AtomicBool>,
 }
 
 impl Handler for Session {
@@ -242,14 +239,10 @@ impl Session {
                 .await;
             }
             Command::Info => {
-                let state = match (self.closing.load(Ordering::Relaxed), socket.is_open()) {
-                    (false, true) => "open",
-                    _ => "closing",
-                };
                 let info = json!({
                     "transport": socket.transport().name(),
                     "upgraded": socket.is_upgraded(),
-                    "readyState": state,
+                    "readyState": if socket.is_open() { "open" } else { "closing" },
                     "protocol": socket.protocol(),
                 });
                 let _ = socket.send(info.to_string()).await;
@@ -342,29 +335,23 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
     print_line(&json!({ "event": "listening", "port": listener.local_addr()?.port() }));
 
-    let closing = Arc::new(AtomicBool::new(false));
-    let sessions = server.run(|socket| {
-        report.line(&json!({
-            "event": "connection",
-            "sid": socket.id().as_str(),
-            "transport": socket.transport().name(),
-            "protocol": socket.protocol(),
-        }));
-        Session {
-            report: report.clone(),
-            broadcast: args.broadcast.then(|| server.clone()),
-            closing: Arc::clone(&closing),
-        }
+    tokio::spawn(engineio_tokio::serve(server.clone(), listener));
+    let (serving, broadcast) = (server.clone(), args.broadcast.then(|| server.clone()));
+    tokio::spawn(async move {
+        serving
+            .run(|socket| {
+                report.line(&json!({
+                    "event": "connection",
+                    "sid": socket.id().as_str(),
+                    "transport": socket.transport().name(),
+                    "protocol": socket.protocol(),
+                }));
+                Session { report: report.clone(), broadcast: broadcast.clone() }
+            })
+            .await;
     });
-    tokio::select! {
-        () = sessions => (),
-        () = engineio_tokio::serve(server.clone(), listener) => (),
-        result = stop() => result?,
-    }
-    closing.store(true, Ordering::Relaxed);
+    stop().await?;
     server.shutdown().await;
-    // The last close lines and close frames are on their way.
-    tokio::time::sleep(Duration::from_millis(50)).await;
     Ok(())
 }
 

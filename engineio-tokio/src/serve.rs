@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use engineio_driver::{HyperService, Server};
@@ -44,6 +45,7 @@ pub async fn serve(server: Server, listener: TcpListener) {
 async fn serve_connection(server: Server, stream: TcpStream, addr: SocketAddr) {
     // Packets are small and wanted now.
     let _ = stream.set_nodelay(true);
+    let under_way = server.guard();
     let timeout = server.header_timeout();
     let service = HyperService::new(server, Some(addr));
     let connection = http1::Builder::new()
@@ -51,8 +53,15 @@ async fn serve_connection(server: Server, stream: TcpStream, addr: SocketAddr) {
         .header_read_timeout(timeout)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
+    let mut connection = pin!(connection);
     // How a connection ends is known to its sessions.
-    let _ = connection.await;
+    tokio::select! {
+        _ = &mut connection => (),
+        () = under_way.ending() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
 }
 
 fn is_about_the_connection(error: &io::Error) -> bool {

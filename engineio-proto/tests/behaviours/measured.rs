@@ -73,13 +73,9 @@ fn m007_an_upgrade_to_polling_is_refused() {
 /// Covers: M-010, M-011
 #[test]
 fn m010_empty_pieces_are_parse_errors_behind_what_is_valid() {
-    for (body, delivered) in [
-        ("4a\x1e", &["a"][..]),
-        ("4a\x1e\x1e4b", &["a"]),
-        ("\x1e4a", &[]),
-        ("", &[]),
-        ("4a\x1e4b\x1ex", &["a", "b"]),
-    ] {
+    for (body, delivered) in
+        [("4a\x1e", &["a"][..]), ("4a\x1e\x1e4b", &["a"]), ("\x1e4a", &[]), ("", &[]), ("4a\x1e4b\x1ex", &["a", "b"])]
+    {
         let mut world = World::polling();
         let post = world.post(body);
         assert_eq!(world.answer_of(post), Some(BAD_REQUEST), "{body:?}");

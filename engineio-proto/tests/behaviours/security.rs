@@ -71,7 +71,11 @@ fn sec44_very_many_packets_in_a_post_are_decoded_as_they_are_taken() {
 fn sec70_a_flood_of_handshakes_is_bounded() {
     let mut world = World::with(|config| config.max_sessions = 50);
     for n in 0..50 {
-        if n % 2 == 0 { world.open_polling() } else { world.open_websocket() };
+        if n % 2 == 0 {
+            world.open_polling()
+        } else {
+            world.open_websocket()
+        };
     }
     let refused = world.request(Method::Get, "EIO=4&transport=polling");
     assert_eq!(world.answer_of(refused), Some(r#"503 {"code":3,"message":"Bad request"}"#));
@@ -134,7 +138,9 @@ fn sec74_repeated_probes_are_answered_and_nothing_more() {
 fn sec53_refusals_do_not_repeat_what_the_client_said() {
     let evil = "<script>alert(1)</script>";
     let mut world = World::polling();
-    for query in [format!("transport={evil}"), format!("transport=polling&sid={evil}"), format!("EIO={evil}&transport=polling")] {
+    for query in
+        [format!("transport={evil}"), format!("transport=polling&sid={evil}"), format!("EIO={evil}&transport=polling")]
+    {
         let exchange = world.request(Method::Get, &query);
         assert!(!world.answer_of(exchange).unwrap().contains("script"));
         assert!(!world.request_upgrade(&query).unwrap_err().contains("script"));

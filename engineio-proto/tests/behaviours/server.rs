@@ -8,9 +8,7 @@ use engineio_proto::{
     Sid, State, TransportError, TransportKind, Transports,
 };
 
-use crate::common::{
-    BAD_METHOD, BAD_REQUEST, UNKNOWN_SID, UNKNOWN_TRANSPORT, UNSUPPORTED_VERSION, World,
-};
+use crate::common::{BAD_METHOD, BAD_REQUEST, UNKNOWN_SID, UNKNOWN_TRANSPORT, UNSUPPORTED_VERSION, World};
 
 const WEBSOCKET: TransportKind = TransportKind::WebSocket;
 
@@ -190,7 +188,9 @@ fn s042_a_session_is_opened_by_get_only() {
 #[test]
 fn s043_other_revisions_are_refused() {
     let mut world = World::with(|_| ());
-    for query in ["transport=polling", "EIO=abc&transport=polling", "EIO=3&transport=polling", "EIO=5&transport=polling"] {
+    for query in
+        ["transport=polling", "EIO=abc&transport=polling", "EIO=3&transport=polling", "EIO=5&transport=polling"]
+    {
         let exchange = world.request(Method::Get, query);
         assert_eq!(world.answer_of(exchange), Some(UNSUPPORTED_VERSION), "{query}");
     }

@@ -419,7 +419,9 @@ impl World {
     /// The open packet that a session with the default options and this id and these upgrades begins with.
     pub(crate) fn open_packet(&self, upgrades: &str) -> String {
         let sid = self.sid();
-        format!(r#"0{{"sid":"{sid}","upgrades":[{upgrades}],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}}"#)
+        format!(
+            r#"0{{"sid":"{sid}","upgrades":[{upgrades}],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}}"#
+        )
     }
 
     /// The query of a request for the session.

@@ -3,7 +3,8 @@
 use engineio_proto::{CloseReason, Phase, TransportError};
 
 use crate::alphabet::{Op, Word};
-use crate::model::{INTERVAL, Post, TIMEOUT};
+use crate::model::Post;
+use crate::setting::{INTERVAL, TIMEOUT};
 use crate::world::World;
 
 /// More rounds than any end needs.

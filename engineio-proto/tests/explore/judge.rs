@@ -2,8 +2,8 @@
 
 use engineio_proto::{Event, Output, Response, Session, State, TransportKind};
 
-use crate::model::open_packet;
-use crate::model::{Answer, INTERVAL, MAX_PAYLOAD, Model, Ping, Post, RELEASE, SEND_LIMIT, SEND_LOW, Said, TIMEOUT};
+use crate::model::{Answer, Model, Ping, Post};
+use crate::setting::{INTERVAL, MAX_PAYLOAD, RELEASE, SEND_LIMIT, SEND_LOW, Said, TIMEOUT, open_packet};
 use crate::wire::{self, Heard};
 
 /// Exchanges of a POST are numbered from here, so that the two kinds never meet.

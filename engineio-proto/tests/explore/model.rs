@@ -1,94 +1,15 @@
 //! What must happen: a second, plain telling of the rules, in terms of what client and application can see.
 //!
-//! Where the rules leave a choice (when exactly a poll is released, when exactly a silent client is given up), the
-//! model knows the bounds only, and `judge` checks them.
+//! Where the rules leave a choice (when exactly a poll is released, when a client that could not be heard is given up),
+//! the model knows the bounds only, and `judge` checks them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use engineio_proto::{ChannelEnd, CloseReason, Config, Instant, Message, Phase, State, TransportError, Transports};
+use engineio_proto::{ChannelEnd, CloseReason, Instant, Phase, State, TransportError};
 
 use crate::alphabet::Word;
-use crate::wire::{Heard, base64_encode};
-
-pub const START: Instant = Instant::from_millis(1000);
-pub const INTERVAL: Duration = Duration::from_millis(250);
-pub const TIMEOUT: Duration = Duration::from_millis(200);
-pub const UPGRADE_TIMEOUT: Duration = Duration::from_millis(350);
-pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(325);
-/// A while that is shorter than all of these.
-pub const WAIT: Duration = Duration::from_millis(120);
-/// Two small messages fit, a third does not.
-pub const SEND_LIMIT: usize = 100;
-pub const SEND_LOW: usize = 50;
-/// Any message fills the receive buffer.
-pub const RECEIVE_LIMIT: usize = 1;
-/// A ping and a text, or a text and bytes, but not all three.
-pub const MAX_PAYLOAD: usize = 9;
-/// How long a poll may be held at most while a probe was answered, and how soon the next one may be released.
-pub const RELEASE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
-
-pub fn config() -> Arc<Config> {
-    let mut config = Config::default();
-    config.ping_interval = INTERVAL;
-    config.ping_timeout = TIMEOUT;
-    config.upgrade_timeout = UPGRADE_TIMEOUT;
-    config.close_timeout = CLOSE_TIMEOUT;
-    config.max_payload = MAX_PAYLOAD;
-    config.transports = Transports::ALL;
-    config.send_limit = SEND_LIMIT;
-    config.send_low = SEND_LOW;
-    config.receive_limit = RECEIVE_LIMIT;
-    config.validate().unwrap();
-    config.into()
-}
-
-/// A message, by who sent it and as which of theirs. Odd ones are text, even ones are bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Said(pub u8, pub u8);
-
-impl Said {
-    /// What it counts for in a buffer.
-    pub const COST: usize = 2 + Message::OVERHEAD;
-
-    fn is_text(self) -> bool {
-        self.1 % 2 == 1
-    }
-
-    fn bytes(self) -> [u8; 2] {
-        [self.0, b'0' + self.1]
-    }
-
-    pub fn message(self) -> Message {
-        match self.bytes() {
-            bytes if self.is_text() => Message::from(std::str::from_utf8(&bytes).unwrap()),
-            bytes => Message::from(bytes.to_vec()),
-        }
-    }
-
-    pub fn heard(self) -> Heard {
-        Heard::new(if self.is_text() { b'4' } else { b'b' }, self.bytes())
-    }
-
-    /// The packet in the form that is always text.
-    pub fn text(self) -> String {
-        match self.bytes() {
-            bytes if self.is_text() => format!("4{}", std::str::from_utf8(&bytes).unwrap()),
-            bytes => format!("b{}", base64_encode(&bytes)),
-        }
-    }
-
-    /// The frame of a WebSocket: bytes as they are.
-    pub fn frame(self) -> engineio_proto::Frame {
-        if self.is_text() {
-            engineio_proto::Frame::received(self.text().as_str().into())
-        } else {
-            engineio_proto::Frame::Binary(Bytes::copy_from_slice(&self.bytes()))
-        }
-    }
-}
+use crate::setting::{CLOSE_TIMEOUT, INTERVAL, RECEIVE_LIMIT, START, Said, UPGRADE_TIMEOUT, open_packet};
+use crate::wire::Heard;
 
 /// Something of the client that waits to be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -267,7 +188,7 @@ impl Model {
         Self::cost(&self.unread) < RECEIVE_LIMIT
     }
 
-    fn answer(&mut self, exchange: u64, answer: Answer) {
+    pub fn answer(&mut self, exchange: u64, answer: Answer) {
         self.due.answers.push((exchange, answer));
     }
 
@@ -410,7 +331,7 @@ impl Model {
         }
     }
 
-    fn fail_probe(&mut self, close: bool) {
+    pub fn fail_probe(&mut self, close: bool) {
         self.state = State::Polling;
         self.due.closes.extend(self.channel.take().filter(|_| close));
         self.pongs = 0;
@@ -492,166 +413,4 @@ impl Model {
         }
         self.queue.pop_front().map(Said::heard)
     }
-
-    /// Time passed and the session was woken. `given_up`: it says that the client is dead; `judge` asks whether it may.
-    pub fn tick(&mut self, given_up: Option<CloseReason>) {
-        if self.closing.is_some_and(|at| at <= self.now) {
-            self.end(CloseReason::ForcedClose, false);
-        }
-        match self.ping {
-            Ping::Due(at) if at <= self.now => {
-                self.ping = Ping::Owed(self.now);
-                self.extended = None;
-                self.excused = false;
-                self.answer_poll();
-            }
-            Ping::Owed(_) | Ping::Sent(_) if given_up.is_some() => {
-                self.may_give_up(given_up);
-                self.end(given_up.unwrap(), false);
-            }
-            Ping::Owed(_) | Ping::Sent(_) => {
-                assert!(self.excused || Some(self.now) < self.patience(), "law 9: a silent client lives on");
-            }
-            Ping::Due(_) | Ping::Off => (),
-        }
-        if matches!(self.state, State::Probing | State::Probed) && self.probe_deadline <= self.now {
-            self.fail_probe(true);
-        }
-        self.answer_poll();
-    }
-
-    /// Until when the client may be silent, unless it is excused.
-    pub fn patience(&self) -> Option<Instant> {
-        match self.ping {
-            Ping::Owed(since) | Ping::Sent(since) => Some(since.max(self.extended.unwrap_or(since)) + TIMEOUT),
-            Ping::Due(_) | Ping::Off => None,
-        }
-    }
-
-    fn may_give_up(&self, reason: Option<CloseReason>) {
-        let expected = match self.ping {
-            Ping::Owed(_) if self.state == State::Channel || self.full => {
-                CloseReason::TransportError(TransportError::SlowConsumer)
-            }
-            _ => CloseReason::PingTimeout,
-        };
-        assert_eq!(reason, Some(expected), "law 3: the true reason");
-        assert!(Some(self.now) >= self.patience(), "law 9: a client was given up too early");
-    }
-
-    // The rules behind all of this.
-
-    fn answer_poll(&mut self) {
-        let Some(id) = self.get else { return };
-        if self.opening {
-            self.opening = false;
-            self.answer(id, Answer::Open);
-        } else if !self.queue.is_empty() || self.owes_ping() {
-            // The judge takes out of the queue what it finds in the answer.
-            self.answer(id, Answer::Data);
-            self.answered = Some(id);
-        } else if self.closing.is_some() {
-            self.get = None;
-            self.answer(id, Answer::Bare(b"61"));
-            return self.end(CloseReason::ForcedClose, false);
-        } else if self.state == State::Probed && self.released.is_none() {
-            self.released = Some(self.now);
-            self.answer(id, Answer::Bare(b"6"));
-        } else {
-            return;
-        }
-        self.get = None;
-    }
-
-    /// Handles what waits, as far as there is room.
-    fn pump(&mut self) {
-        while self.has_inbox_room() {
-            let Some(item) = self.waiting.pop_front() else { break };
-            self.handle(item);
-        }
-    }
-
-    fn handle(&mut self, item: Item) {
-        let phase = self.phase();
-        match item {
-            Item::PostEnd => return self.end_post(Answer::Accepted),
-            Item::Other(Word::Pong) => match self.ping {
-                Ping::Owed(_) => self.ping = Ping::Owed(self.now),
-                Ping::Due(_) | Ping::Sent(_) => self.ping = Ping::Due(self.now + INTERVAL),
-                Ping::Off => (),
-            },
-            Item::Other(Word::Junk) => (),
-            Item::Message(_) | Item::Other(_) => {
-                let pinged = matches!(self.ping, Ping::Owed(_) | Ping::Sent(_));
-                self.extended = self.extended.or(pinged.then_some(self.now));
-            }
-        }
-        match (item, phase) {
-            (Item::Message(_), Phase::Closing) => (),
-            (Item::Message(said), _) => self.unread.extend(self.wanted.then_some(said)),
-            (Item::Other(Word::Pong), Phase::Open | Phase::Closing) => self.due.heartbeats += 1,
-            (Item::Other(Word::Close), Phase::Open | Phase::Closing) => self.end(CloseReason::TransportClose, true),
-            (Item::Other(Word::Probe), Phase::Open) => {
-                self.end(CloseReason::TransportError(TransportError::HeartbeatDirection), false);
-            }
-            (Item::Other(Word::Junk), Phase::Open) => self.end(CloseReason::ParseError, false),
-            (Item::Other(Word::Junk), _) => self.drop_waiting(Answer::Rejected(3)),
-            (Item::Other(Word::Close | Word::Probe), Phase::Closed) => self.drop_waiting(Answer::Accepted),
-            _ => (),
-        }
-    }
-
-    fn end_post(&mut self, answer: Answer) {
-        if let Post::Held(id) = self.post {
-            self.post = Post::Free;
-            self.answer(id, answer);
-        }
-    }
-
-    fn drop_waiting(&mut self, answer: Answer) {
-        self.end_post(answer);
-        self.waiting.clear();
-        self.behind.clear();
-    }
-
-    /// The end. `by_packet`: the client said so itself, so that nothing behind it counts.
-    fn end(&mut self, reason: CloseReason, by_packet: bool) {
-        if self.reason.is_some() {
-            return;
-        }
-        if let Some(id) = self.get.take() {
-            let farewell: &[u8] = if reason == CloseReason::TransportClose { b"6" } else { b"1" };
-            self.answer(id, Answer::Bare(farewell));
-        }
-        if let Post::Receiving(id) = self.post {
-            self.post = Post::Free;
-            self.answer(id, Answer::Aborted);
-            self.behind.clear();
-        }
-        self.reason = Some(reason);
-        self.state = State::Closed;
-        self.closing = None;
-        self.opening = false;
-        self.pongs = 0;
-        self.ping = Ping::Off;
-        self.due.closes.extend(self.channel.take());
-        match reason {
-            CloseReason::ParseError | CloseReason::TransportError(TransportError::HeartbeatDirection) => {
-                self.drop_waiting(Answer::Rejected(3));
-            }
-            CloseReason::ForcedClose => self.drop_waiting(Answer::Accepted),
-            CloseReason::TransportClose if by_packet => self.drop_waiting(Answer::Accepted),
-            _ => self.end_post(Answer::Accepted),
-        }
-        self.pump();
-    }
-}
-
-/// The data of the open packet.
-pub fn open_packet(upgrades: &[&str]) -> String {
-    let upgrades: Vec<_> = upgrades.iter().map(|name| format!("{name:?}")).collect();
-    format!(
-        r#"{{"sid":"AAAAAAAAAAAAAAAAAAAA","upgrades":[{}],"pingInterval":250,"pingTimeout":200,"maxPayload":9}}"#,
-        upgrades.join(",")
-    )
 }

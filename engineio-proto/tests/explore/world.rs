@@ -12,7 +12,8 @@ use engineio_proto::{
 
 use crate::alphabet::{Op, Word};
 use crate::judge::POSTS;
-use crate::model::{Item, Model, Post, SEND_LIMIT, START, Said, WAIT, config};
+use crate::model::{Item, Model, Post};
+use crate::setting::{SEND_LIMIT, START, Said, WAIT, config};
 use crate::wire::{self, Heard};
 
 /// A channel that no session ever heard of.

@@ -124,14 +124,14 @@ fn r75_a_batch_is_encoded_as_one_payload() {
 #[test]
 fn r76_a_packet_that_does_not_fit_is_first_in_the_next_poll() {
     let mut world = World::polling_with(|config| config.max_payload = 10);
-    for text in ["aaaa", "bbbb", "c"] {
+    for text in ["aaaa", "bbbb", "ccc"] {
         world.send(text);
     }
     world.send(vec![0; 30]);
     world.send("d");
     let answers: Vec<_> = (0..4).map(|_| world.get()).collect();
     let answers: Vec<_> = answers.into_iter().map(|get| world.answer_of(get).unwrap().to_owned()).collect();
-    assert_eq!(answers, ["200 4aaaa", "200 4bbbb\x1e4c", &format!("200 b{}", "A".repeat(40)), "200 4d"]);
+    assert_eq!(answers, ["200 4aaaa", "200 4bbbb\x1e4ccc", &format!("200 b{}", "A".repeat(40)), "200 4d"]);
 }
 
 // Many frames arrive before anybody looks.

@@ -301,9 +301,9 @@ fn r20_a_post_under_way_comes_before_what_follows_the_switch() {
     world.probe();
     let post = world.post_head();
     world.frame("5");
+    assert!(!world.is_reading(world.channel));
     world.frame("4c");
     assert_eq!(world.recv(), None);
-    assert!(!world.is_reading(world.channel));
     world.post_body(post, "4a\x1e4b");
     assert_eq!(world.answer_of(post), Some("200 ok"));
     assert!(world.is_reading(world.channel));

@@ -1,0 +1,162 @@
+//! The rules behind the model: time, what a poll is answered, how packets are handled, how it ends.
+
+use engineio_proto::{CloseReason, Instant, Phase, State, TransportError};
+
+use crate::alphabet::Word;
+use crate::model::{Answer, Item, Model, Ping, Post};
+use crate::setting::{INTERVAL, TIMEOUT};
+
+impl Model {
+    /// Time passed and the session was woken. `given_up`: it says that the client is dead; `judge` asks whether it may.
+    pub fn tick(&mut self, given_up: Option<CloseReason>) {
+        if self.closing.is_some_and(|at| at <= self.now) {
+            self.end(CloseReason::ForcedClose, false);
+        }
+        match self.ping {
+            Ping::Due(at) if at <= self.now => {
+                self.ping = Ping::Owed(self.now);
+                self.extended = None;
+                self.excused = false;
+                self.answer_poll();
+            }
+            Ping::Owed(_) | Ping::Sent(_) if given_up.is_some() => {
+                self.may_give_up(given_up);
+                self.end(given_up.unwrap(), false);
+            }
+            Ping::Owed(_) | Ping::Sent(_) => {
+                assert!(self.excused || Some(self.now) < self.patience(), "law 9: a silent client lives on");
+            }
+            Ping::Due(_) | Ping::Off => (),
+        }
+        if matches!(self.state, State::Probing | State::Probed) && self.probe_deadline <= self.now {
+            self.fail_probe(true);
+        }
+        self.answer_poll();
+    }
+
+    /// Until when the client may be silent, unless it is excused.
+    pub fn patience(&self) -> Option<Instant> {
+        match self.ping {
+            Ping::Owed(since) | Ping::Sent(since) => Some(since.max(self.extended.unwrap_or(since)) + TIMEOUT),
+            Ping::Due(_) | Ping::Off => None,
+        }
+    }
+
+    fn may_give_up(&self, reason: Option<CloseReason>) {
+        let expected = match self.ping {
+            Ping::Owed(_) if self.state == State::Channel || self.full => {
+                CloseReason::TransportError(TransportError::SlowConsumer)
+            }
+            _ => CloseReason::PingTimeout,
+        };
+        assert_eq!(reason, Some(expected), "law 3: the true reason");
+        assert!(Some(self.now) >= self.patience(), "law 9: a client was given up too early");
+    }
+
+    // The rules behind all of this.
+
+    pub fn answer_poll(&mut self) {
+        let Some(id) = self.get else { return };
+        if self.opening {
+            self.opening = false;
+            self.answer(id, Answer::Open);
+        } else if !self.queue.is_empty() || self.owes_ping() {
+            // The judge takes out of the queue what it finds in the answer.
+            self.answer(id, Answer::Data);
+            self.answered = Some(id);
+        } else if self.closing.is_some() {
+            self.get = None;
+            self.answer(id, Answer::Bare(b"61"));
+            return self.end(CloseReason::ForcedClose, false);
+        } else if self.state == State::Probed && self.released.is_none() {
+            self.released = Some(self.now);
+            self.answer(id, Answer::Bare(b"6"));
+        } else {
+            return;
+        }
+        self.get = None;
+    }
+
+    /// Handles what waits, as far as there is room.
+    pub fn pump(&mut self) {
+        while self.has_inbox_room() {
+            let Some(item) = self.waiting.pop_front() else { break };
+            self.handle(item);
+        }
+    }
+
+    fn handle(&mut self, item: Item) {
+        let phase = self.phase();
+        match item {
+            Item::PostEnd => return self.end_post(Answer::Accepted),
+            Item::Other(Word::Pong) => match self.ping {
+                Ping::Owed(_) => self.ping = Ping::Owed(self.now),
+                Ping::Due(_) | Ping::Sent(_) => self.ping = Ping::Due(self.now + INTERVAL),
+                Ping::Off => (),
+            },
+            Item::Other(Word::Junk) => (),
+            Item::Message(_) | Item::Other(_) => {
+                let pinged = matches!(self.ping, Ping::Owed(_) | Ping::Sent(_));
+                self.extended = self.extended.or(pinged.then_some(self.now));
+            }
+        }
+        match (item, phase) {
+            (Item::Message(_), Phase::Closing) => (),
+            (Item::Message(said), _) => self.unread.extend(self.wanted.then_some(said)),
+            (Item::Other(Word::Pong), Phase::Open | Phase::Closing) => self.due.heartbeats += 1,
+            (Item::Other(Word::Close), Phase::Open | Phase::Closing) => self.end(CloseReason::TransportClose, true),
+            (Item::Other(Word::Probe), Phase::Open) => {
+                self.end(CloseReason::TransportError(TransportError::HeartbeatDirection), false);
+            }
+            (Item::Other(Word::Junk), Phase::Open) => self.end(CloseReason::ParseError, false),
+            (Item::Other(Word::Junk), _) => self.drop_waiting(Answer::Rejected(3)),
+            (Item::Other(Word::Close | Word::Probe), Phase::Closed) => self.drop_waiting(Answer::Accepted),
+            _ => (),
+        }
+    }
+
+    fn end_post(&mut self, answer: Answer) {
+        if let Post::Held(id) = self.post {
+            self.post = Post::Free;
+            self.answer(id, answer);
+        }
+    }
+
+    pub fn drop_waiting(&mut self, answer: Answer) {
+        self.end_post(answer);
+        self.waiting.clear();
+        self.behind.clear();
+    }
+
+    /// The end. `by_packet`: the client said so itself, so that nothing behind it counts.
+    pub fn end(&mut self, reason: CloseReason, by_packet: bool) {
+        if self.reason.is_some() {
+            return;
+        }
+        if let Some(id) = self.get.take() {
+            let farewell: &[u8] = if reason == CloseReason::TransportClose { b"6" } else { b"1" };
+            self.answer(id, Answer::Bare(farewell));
+        }
+        if let Post::Receiving(id) = self.post {
+            self.post = Post::Free;
+            self.answer(id, Answer::Aborted);
+            self.behind.clear();
+        }
+        self.reason = Some(reason);
+        self.state = State::Closed;
+        self.closing = None;
+        self.opening = false;
+        self.pongs = 0;
+        self.ping = Ping::Off;
+        self.due.closes.extend(self.channel.take());
+        match reason {
+            CloseReason::ParseError | CloseReason::TransportError(TransportError::HeartbeatDirection) => {
+                self.drop_waiting(Answer::Rejected(3));
+            }
+            CloseReason::ForcedClose => self.drop_waiting(Answer::Accepted),
+            CloseReason::TransportClose if by_packet => self.drop_waiting(Answer::Accepted),
+            _ => self.end_post(Answer::Accepted),
+        }
+        self.pump();
+    }
+}
