@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use engineio_proto::{CloseReason, Instant, Message, SendError, SessionKey, Sid, Stats, TransportKind};
+use engineio_proto::{CloseReason, Instant, Message, SendError, Session, SessionKey, Sid, Stats, TransportKind};
 use futures_core::Stream;
 use futures_sink::Sink;
 
@@ -45,7 +45,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn of(session: &engineio_proto::Session) -> Self {
+    pub(crate) fn of(session: &Session) -> Self {
         Self { transport: session.transport(), upgraded: session.upgraded(), stats: session.stats() }
     }
 }
@@ -154,7 +154,7 @@ impl Handle {
 
     /// Whether messages can still be sent.
     pub fn is_open(&self) -> bool {
-        let open = |session: &engineio_proto::Session| session.phase() == engineio_proto::Phase::Open;
+        let open = |session: &Session| session.phase() == engineio_proto::Phase::Open;
         self.inner.look(self.link.shard, |core| core.server.session(self.link.key).is_some_and(open))
     }
 
@@ -164,11 +164,15 @@ impl Handle {
     /// Gives the message back when there is no room, when the session is over, or when it is text with the character
     /// 0x1E, for which polling has no form.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let message = message.into();
-        self.with(|core, _| match core.server.session_mut(self.link.key) {
-            Some(mut session) => session.send(message),
-            None => Err(SendError::Closed(message)),
-        })
+        self.with(|core, _| offer(core, self.link.key, message.into(), Session::send))
+    }
+
+    /// Sends several messages that stay together, as text with its binary attachments, if there is room for all.
+    ///
+    /// # Errors
+    /// As [`Handle::try_send`], and when they are too many for the buffer altogether. None is sent then.
+    pub fn try_send_all(&self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
+        self.with(|core, _| offer(core, self.link.key, messages, Session::send_all))
     }
 
     /// Sends a message, waiting for room.
@@ -178,24 +182,34 @@ impl Handle {
     /// # Errors
     /// As [`Handle::try_send`], but for the lack of room.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let mut message = Some(message.into());
+        self.send_when_ready(message.into(), Session::send).await
+    }
+
+    /// Sends several messages that stay together, waiting for room for all.
+    ///
+    /// # Errors
+    /// As [`Handle::try_send_all`], but for the lack of room.
+    pub async fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
+        self.send_when_ready(messages, Session::send_all).await
+    }
+
+    async fn send_when_ready<T>(
+        &self,
+        what: T,
+        send: fn(&mut Session, T) -> Result<(), SendError<T>>,
+    ) -> Result<(), SendError<T>> {
+        let mut waiting = Some(what);
         poll_fn(|cx| {
-            let Some(next) = message.take() else { return Poll::Ready(Ok(())) };
-            self.with(|core, _| {
-                let Some(mut session) = core.server.session_mut(self.link.key) else {
-                    return Poll::Ready(Err(SendError::Closed(next)));
-                };
-                match session.send(next) {
-                    Err(SendError::Full(back)) => {
-                        message = Some(back);
-                        drop(session);
-                        if let Some(hands) = core.hands_mut(self.link.key) {
-                            register(&mut hands.senders, cx);
-                        }
-                        Poll::Pending
+            let Some(what) = waiting.take() else { return Poll::Ready(Ok(())) };
+            self.with(|core, _| match offer(core, self.link.key, what, send) {
+                Err(SendError::Full(back)) => {
+                    waiting = Some(back);
+                    if let Some(hands) = core.hands_mut(self.link.key) {
+                        register(&mut hands.senders, cx);
                     }
-                    result => Poll::Ready(result),
+                    Poll::Pending
                 }
+                result => Poll::Ready(result),
             })
         })
         .await
@@ -474,6 +488,19 @@ impl Stream for Events {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         self.poll_event(cx)
+    }
+}
+
+/// Offers something to a session, if it is still there.
+fn offer<T>(
+    core: &mut Core,
+    key: SessionKey,
+    what: T,
+    send: impl FnOnce(&mut Session, T) -> Result<(), SendError<T>>,
+) -> Result<(), SendError<T>> {
+    match core.server.session_mut(key) {
+        Some(mut session) => send(&mut session, what),
+        None => Err(SendError::Closed(what)),
     }
 }
 

@@ -14,6 +14,7 @@ mod state;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::buffer::Buffer;
 use crate::config::has_separator;
@@ -135,26 +136,29 @@ struct Told {
 /// An output queue that grew beyond this gives its memory back when it is empty.
 const KEEP_OUTPUTS: usize = 8;
 
-/// Why a message was not taken. It comes back.
+/// Why a message, or several (`T`), was not taken. It comes back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SendError {
+pub enum SendError<T = Message> {
     /// The send buffer is full; [`Event::Writable`] tells when there is room.
     #[error("the send buffer is full")]
-    Full(Message),
+    Full(T),
     /// The session is closing or closed.
     #[error("the session is closed")]
-    Closed(Message),
+    Closed(T),
     /// Text with the character 0x1E has no form on polling, where that character separates packets.
     #[error("text with a record separator (0x1E) cannot be sent by polling")]
-    Separator(Message),
+    Separator(T),
+    /// Several messages that must stay together count for more than [`Config::send_limit`]: they never fit.
+    #[error("the messages do not fit into the send buffer together")]
+    TooLarge(T),
 }
 
-impl SendError {
-    /// The message that was not taken.
-    pub fn into_message(self) -> Message {
+impl<T> SendError<T> {
+    /// What was not taken.
+    pub fn into_inner(self) -> T {
         match self {
-            Self::Full(message) | Self::Closed(message) | Self::Separator(message) => message,
+            Self::Full(back) | Self::Closed(back) | Self::Separator(back) | Self::TooLarge(back) => back,
         }
     }
 }
@@ -274,26 +278,58 @@ impl Session {
     /// the session is on polling.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
-        if self.phase() != Phase::Open {
-            return Err(SendError::Closed(message));
+        if let Err(refusal) = self.may_send(core::slice::from_ref(&message)) {
+            return Err(refusal(message));
         }
-        if self.state != State::Channel && matches!(&message, Message::Text(text) if has_separator(text)) {
-            return Err(SendError::Separator(message));
-        }
-        if !self.outbox.has_room(&message, self.config.send_limit) {
-            if self.config.overflow == Overflow::Close {
-                self.finish(CloseReason::TransportError(TransportError::SlowConsumer));
-                self.debug_check();
-                return Err(SendError::Closed(message));
-            }
-            self.told.full = true;
-            return Err(SendError::Full(message));
-        }
-        self.stats.messages_accepted += 1;
-        self.outbox.push(message);
+        self.accept(message);
         self.flush();
         self.debug_check();
         Ok(())
+    }
+
+    /// Sends several messages that stay together: no other message comes between them, and none is taken without the
+    /// others.
+    ///
+    /// # Errors
+    /// Gives all of them back, for the reasons of [`Session::send`], and when they are too many for the limit.
+    pub fn send_all(&mut self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
+        if let Err(refusal) = self.may_send(&messages) {
+            return Err(refusal(messages));
+        }
+        messages.into_iter().for_each(|message| self.accept(message));
+        self.flush();
+        self.debug_check();
+        Ok(())
+    }
+
+    /// Whether these messages are taken, or why not.
+    fn may_send<T>(&mut self, messages: &[Message]) -> Result<(), fn(T) -> SendError<T>> {
+        if self.phase() != Phase::Open {
+            return Err(SendError::Closed);
+        }
+        let separated = |message: &Message| matches!(message, Message::Text(text) if has_separator(text));
+        if self.state != State::Channel && messages.iter().any(separated) {
+            return Err(SendError::Separator);
+        }
+        let cost = messages.iter().map(Message::cost).fold(0, usize::saturating_add);
+        if messages.len() > 1 && cost > self.config.send_limit {
+            return Err(SendError::TooLarge);
+        }
+        if self.outbox.has_room(cost, self.config.send_limit) {
+            return Ok(());
+        }
+        if self.config.overflow == Overflow::Close {
+            self.finish(CloseReason::TransportError(TransportError::SlowConsumer));
+            self.debug_check();
+            return Err(SendError::Closed);
+        }
+        self.told.full = true;
+        Err(SendError::Full)
+    }
+
+    fn accept(&mut self, message: Message) {
+        self.stats.messages_accepted += 1;
+        self.outbox.push(message);
     }
 
     /// Whether a message would be taken at the moment. When not, and only then, [`Event::Writable`] follows.

@@ -46,12 +46,12 @@ fn a_very_long_transport_name_is_cut() {
 
 #[test]
 fn a_disabled_transport_is_unknown() {
-    let mut config = Config::default();
-    config.transports = Transports::NONE.with(TransportKind::WebSocket);
+    let only = |kind| Config { transports: Transports::NONE.with(kind), ..Config::default() };
+    let config = only(TransportKind::WebSocket);
     let request = Request { method: Method::Get, query: "EIO=4&transport=polling", origin: None, upgrade: false };
     assert_eq!(code(&Route::parse(&request, &config)), Some(ErrorCode::UnknownTransport));
 
-    config.transports = Transports::NONE.with(TransportKind::Polling);
+    let config = only(TransportKind::Polling);
     let request = Request { upgrade: true, ..request };
     assert_eq!(handshake(Route::parse(&request, &config)).transport, TransportKind::Polling);
 }

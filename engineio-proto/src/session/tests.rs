@@ -130,3 +130,32 @@ fn an_idle_session_is_small() {
     let session = drained(on_channel());
     assert_eq!((session.held.capacity(), session.inbox.len(), session.outbox.len()), (0, 0, 0));
 }
+
+#[test]
+fn r77_messages_that_belong_together_stay_together() {
+    let messages = |texts: &[&'static str]| texts.iter().map(|&text| Message::from_static(text)).collect::<Vec<_>>();
+    let limit = config().send_limit;
+
+    // One held poll takes them all.
+    let mut session = drained(polling());
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(2) });
+    while session.poll_output().is_some() {}
+    session.send_all(messages(&["a", "b", "c"])).unwrap();
+    let answer = core::iter::from_fn(|| session.poll_output()).find_map(|output| match output {
+        Output::Respond { response, .. } => Some(response.into_reply().body),
+        _ => None,
+    });
+    assert_eq!(answer.unwrap(), "4a\u{1e}4b\u{1e}4c");
+
+    // Without room for all, none is taken, and there is word when there is room.
+    session.send(Message::from(alloc::vec![0; limit - 3 * Message::OVERHEAD])).unwrap();
+    let refused = session.send_all(messages(&["a", "b", "c"]));
+    assert_eq!(refused, Err(SendError::Full(messages(&["a", "b", "c"]))));
+    assert_eq!(session.stats().messages_accepted, 4);
+
+    // What never fits is not told to wait.
+    let large = alloc::vec![Message::from(alloc::vec![0; limit / 2]), Message::from(alloc::vec![0; limit / 2])];
+    assert!(matches!(session.send_all(large), Err(SendError::TooLarge(_))));
+    assert!(matches!(session.send_all(messages(&["a", "b\u{1e}"])), Err(SendError::Separator(_))));
+    assert_eq!(session.send_all(Vec::new()), Ok(()));
+}
