@@ -39,6 +39,8 @@ pub(crate) struct ChannelTask {
     written: usize,
     /// Messages in `output`, and before.
     pulled: u64,
+    /// Bytes in `output` that answer the peer's pings, at most.
+    answers: usize,
     /// The session takes frames.
     reading: bool,
     /// The peer's close frame came.
@@ -88,6 +90,7 @@ impl ChannelTask {
             output,
             written: 0,
             pulled: 0,
+            answers: 0,
             reading: true,
             goodbye: false,
         }
@@ -148,20 +151,22 @@ impl ChannelTask {
                 Poll::Ready(Err(_)) => return self.end(cx, ChannelEnd::Closed),
                 Poll::Pending => true,
             };
-            let mut unread = false;
-            if self.reading && !self.codec.has_input() {
+            if !blocked {
+                self.answers = 0;
+            }
+            let reading = self.reading && self.answers < WRITE_AHEAD;
+            // Only a read that finds nothing brings the wakeup for what comes later.
+            let mut unread = true;
+            if reading && !self.codec.has_input() {
                 let mut chunk = [0; READ_CHUNK];
                 match poll_read(io, cx, &mut chunk) {
-                    Poll::Pending => (),
+                    Poll::Pending => unread = false,
                     Poll::Ready(Err(_) | Ok(0)) => return self.end(cx, ChannelEnd::Closed),
-                    Poll::Ready(Ok(len)) => {
-                        self.codec.receive(chunk.get(..len).unwrap_or_default());
-                        unread = true;
-                    }
+                    Poll::Ready(Ok(len)) => self.codec.receive(chunk.get(..len).unwrap_or_default()),
                 }
             }
             let mut incoming = SmallVec::new();
-            let end = if self.reading { self.decode(&mut incoming) } else { None };
+            let end = if reading { self.decode(&mut incoming) } else { None };
             if worth_a_visit || !incoming.is_empty() || end.is_some() {
                 let visit = self.visit(cx, incoming, end);
                 for frame in &visit.frames {
@@ -174,7 +179,8 @@ impl ChannelTask {
                 worth_a_visit = !blocked && (!visit.drained || (visit.awaited && !visit.frames.is_empty()));
             }
             let writable = !blocked && !self.output.is_empty();
-            let readable = self.reading && (unread || self.codec.has_input());
+            // A client that takes no answers to its pings is not read any further.
+            let readable = self.reading && self.answers < WRITE_AHEAD && (unread || self.codec.has_input());
             if !writable && !readable && !worth_a_visit {
                 return Poll::Pending;
             }
@@ -186,7 +192,10 @@ impl ChannelTask {
     /// Decodes up to a visit's worth of frames.
     fn decode(&mut self, frames: &mut SmallVec<[Frame; FRAMES]>) -> Option<ChannelEnd> {
         while frames.len() < FRAMES {
-            match self.codec.next(&mut self.output)? {
+            let len = self.output.len();
+            let next = self.codec.next(&mut self.output);
+            self.answers += self.output.len() - len;
+            match next? {
                 Ok(frame) => frames.push(frame),
                 Err(end) => return Some(end),
             }
@@ -203,6 +212,8 @@ impl ChannelTask {
 
     fn start_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.codec.close(&mut self.output);
+        // The peer's goodbye may be among what was read before.
+        self.goodbye |= self.codec.receive_goodbye(&[], &mut self.output);
         let sleep = self.inner.runtime().sleep(self.inner.config().close_timeout);
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Open(io) => self.stage = Stage::Closing(io, sleep),
@@ -222,10 +233,14 @@ impl ChannelTask {
         }
         let mut chunk = [0; READ_CHUNK];
         for _ in 0..BUDGET {
-            // The server ends the connection first once both have said goodbye.
-            if self.goodbye {
-                return Pin::new(io).poll_shutdown(cx).map(drop);
+            if self.codec.is_over() {
+                // The server ends the connection first.
+                let _ = ready!(Pin::new(&mut *io).poll_shutdown(cx));
             }
+            if self.goodbye {
+                return Poll::Ready(());
+            }
+            // Who broke the rules may still be sending, and would not read why if the connection broke.
             match ready!(poll_read(io, cx, &mut chunk)) {
                 Err(_) | Ok(0) => return Poll::Ready(()),
                 Ok(len) => {

@@ -69,11 +69,11 @@ impl Codec {
                 Ok(Message::Text(text)) => Some(Ok(Frame::received(to_text(text)))),
                 Ok(Message::Binary(bytes)) => Some(Ok(Frame::Binary(unshare(bytes)))),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
-                Ok(Message::Close(_)) => {
+                Ok(Message::Close(close)) => {
                     // The answer is written by the flush that this does.
                     let _ = self.with_context(output, |context, pipe| context.flush(pipe));
                     self.closing = true;
-                    self.end(ChannelEnd::Closed)
+                    self.end(if is_violation(close.as_ref()) { ChannelEnd::Violation } else { ChannelEnd::Closed })
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.release();
@@ -112,6 +112,11 @@ impl Codec {
     /// Whether received bytes wait to be decoded.
     pub(crate) fn has_input(&self) -> bool {
         self.consumed < self.input.len()
+    }
+
+    /// Whether nothing that the peer still sends matters.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.over
     }
 
     /// Takes bytes after [`Codec::close`]; only the peer's own close frame matters among them. Whether it came.
@@ -186,6 +191,11 @@ impl Codec {
         }
         end
     }
+}
+
+/// Whether a close frame had a status that no peer may send: the library then puts this one in its place.
+fn is_violation(close: Option<&CloseFrame>) -> bool {
+    close.is_some_and(|close| close.code == CloseCode::Protocol && close.reason == "Protocol violation")
 }
 
 fn to_text(text: Utf8Bytes) -> Text {

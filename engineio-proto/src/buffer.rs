@@ -51,9 +51,10 @@ impl Buffer {
         self.cost
     }
 
-    /// Whether so much may be added: nothing is refused when there is nothing.
-    pub(crate) fn has_room(&self, cost: usize, limit: usize) -> bool {
-        self.is_empty() || self.cost.saturating_add(cost) <= limit
+    /// Whether the limit is kept, but for the last message.
+    pub(crate) fn is_within(&self, limit: usize) -> bool {
+        let last = self.messages.back().map_or(0, Message::cost);
+        self.cost <= limit || self.cost.saturating_sub(last) < limit
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Message> {
@@ -85,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn one_message_is_always_taken() {
+    fn the_last_message_may_exceed_the_limit() {
         let mut buffer = Buffer::default();
-        let large = Message::from(alloc::vec![0; 100]);
-        assert!(buffer.has_room(large.cost(), 10));
-        buffer.push(large);
-        assert!(!buffer.has_room(Message::OVERHEAD, 10));
-        assert!(buffer.has_room(Message::OVERHEAD, 100 + 2 * Message::OVERHEAD));
-        assert!(!buffer.has_room(2 * Message::OVERHEAD, 100 + 2 * Message::OVERHEAD));
+        assert!(buffer.is_within(0));
+        buffer.push(Message::from(alloc::vec![0; 100]));
+        assert!(buffer.is_within(10));
+        buffer.push(Message::from(""));
+        assert!(!buffer.is_within(10));
+        assert!(buffer.is_within(100 + 2 * Message::OVERHEAD));
     }
 }

@@ -36,7 +36,7 @@ pub struct Config {
     pub initial_message: Option<Message>,
     /// Above how many bytes (see [`Message::cost`]) a session takes no more messages to send. Default: 1 MiB.
     ///
-    /// One message is always taken when none is buffered, however large.
+    /// The message that reaches the limit may exceed it: so much is buffered at most, and one message.
     pub send_limit: usize,
     /// Down to how many bytes a full send buffer must empty before it reports that it is writable. Default: 256 KiB.
     pub send_low: usize,

@@ -204,11 +204,9 @@ impl Server {
 
     /// Lets every session do what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(&(at, index)) = self.deadlines.first() {
-            if at > now {
-                break;
-            }
-            self.deadlines.pop_first();
+        // Each of them once: at the very end of time nothing can be put off any more, and this must end all the same.
+        for _ in 0..self.deadlines.range(..=(now, usize::MAX)).count() {
+            let Some((_, index)) = self.deadlines.pop_first() else { break };
             if let Some(slot) = self.slots.get_mut(index) {
                 slot.deadline = None;
                 slot.session.handle_timeout(now);

@@ -315,7 +315,10 @@ impl Session {
         if messages.len() > 1 && cost > self.config.send_limit {
             return Err(SendError::TooLarge);
         }
-        if self.outbox.has_room(cost, self.config.send_limit) {
+        // A single message is taken up to the limit, and may itself exceed it; several must fit.
+        let before = self.outbox.cost();
+        let several = messages.len() > 1 && before.saturating_add(cost) > self.config.send_limit;
+        if before < self.config.send_limit && !several {
             return Ok(());
         }
         if self.config.overflow == Overflow::Close {

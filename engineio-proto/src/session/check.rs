@@ -16,17 +16,8 @@ impl Session {
         let closed = self.state == State::Closed;
         let laws = [
             ("byte counts are exact", self.inbox.is_exact() && self.outbox.is_exact()),
-            (
-                "the send buffer is within its limit",
-                self.outbox.len() <= 1 || self.outbox.cost() <= self.config.send_limit,
-            ),
-            (
-                "the receive buffer is within its limit plus one message",
-                self.inbox
-                    .iter()
-                    .last()
-                    .is_none_or(|last| self.inbox.cost().saturating_sub(last.cost()) < self.config.receive_limit),
-            ),
+            ("the send buffer is within its limit plus one message", self.outbox.is_within(self.config.send_limit)),
+            ("the receive buffer is within its limit plus one message", self.inbox.is_within(self.config.receive_limit)),
             (
                 "a held poll has nothing to say",
                 self.get.is_none() || (self.outbox.is_empty() && !self.owed.open && !self.heartbeat.owes_ping()),
@@ -51,11 +42,12 @@ impl Session {
         }
     }
 
-    /// In debug builds every call ends with a check.
+    /// In debug builds every call ends with a check, unless long queues would make that slow.
     pub(super) fn debug_check(&self) {
         #[cfg(debug_assertions)]
-        if let Err(violation) = self.check() {
-            debug_assert!(false, "{violation} in {self:#?}");
+        if self.inbox.len().saturating_add(self.outbox.len()) <= 256 {
+            let result = self.check();
+            debug_assert!(result.is_ok(), "{result:?} in {self:#?}");
         }
     }
 }

@@ -107,7 +107,7 @@ impl Heartbeat {
 
     /// A full channel took more: the client reads.
     pub(crate) fn progress(&mut self, now: Instant, config: &Config) {
-        if let Self::Pinged { deadline, sent: true, .. } = self {
+        if let Self::Pinged { deadline, .. } = self {
             *deadline = now + at_least(config.ping_timeout);
         }
     }
@@ -182,5 +182,15 @@ mod tests {
         // Reading again: one more timeout, and then it counts.
         assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 2, &config, false), Due::Nothing);
         assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 3, &config, false), Due::Dead { sent: true });
+    }
+    #[test]
+    fn a_client_that_takes_more_is_not_dead() {
+        // Nor before its ping left: a session that is closing sends none.
+        let config = Config::default();
+        let mut heartbeat = Heartbeat::new(START, &config);
+        let now = START + INTERVAL;
+        assert_eq!(due(&mut heartbeat, now), Due::Ping);
+        heartbeat.progress(now + Duration::from_secs(15), &config);
+        assert_eq!(heartbeat.timeout(), Some(now + Duration::from_secs(15) + TIMEOUT));
     }
 }

@@ -136,6 +136,7 @@ impl Session {
         payload.extend(self.config.initial_message.clone().map(Packet::from));
         self.owed.open = false;
         self.owed.initial = false;
+        self.answered = self.get;
         self.respond_poll(payload);
     }
 

@@ -66,6 +66,19 @@ fn sec44_very_many_packets_in_a_post_are_decoded_as_they_are_taken() {
     assert_eq!(world.answer_of(post), Some("200 ok"));
 }
 
+/// Covers: SEC-45
+#[test]
+fn sec45_text_is_never_interpreted() {
+    let digits = "9".repeat(10_000);
+    let texts = [digits.as_str(), "0", "-0", "1e999", "null", "{\"a\":1}", " ", "\n", "\0", "b", "bAQ=="];
+    let mut world = World::polling();
+    world.post(texts.map(|text| format!("4{text}")).join("\x1e"));
+    world.echo();
+    let get = world.get();
+    let expected = format!("200 {}", texts.map(|text| format!("4{text}")).join("\x1e"));
+    assert_eq!(world.answer_of(get), Some(expected.as_str()));
+}
+
 /// Covers: SEC-70
 #[test]
 fn sec70_a_flood_of_handshakes_is_bounded() {

@@ -49,6 +49,8 @@ pub enum Op {
     Gone(ChannelEnd),
     /// The application sends: text and bytes in turn.
     Send,
+    /// The application sends two messages that stay together.
+    SendBoth,
     /// The application takes a message.
     Recv,
     /// The application closes in order.
@@ -90,6 +92,7 @@ pub const EVERYTHING: &[Op] = &[
     Op::Gone(ChannelEnd::Closed),
     Op::Gone(ChannelEnd::TooLarge),
     Op::Send,
+    Op::SendBoth,
     Op::Recv,
     Op::Close,
     Op::Abort,

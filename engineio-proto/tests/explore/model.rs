@@ -341,8 +341,8 @@ impl Model {
 
     // What the application does.
 
-    pub fn send(&mut self, said: Said) {
-        self.queue.push_back(said);
+    pub fn send(&mut self, said: &[Said]) {
+        self.queue.extend(said);
         self.answer_poll();
     }
 
@@ -401,10 +401,11 @@ impl Model {
             self.opening = false;
             return Some(Heard::new(b'0', open_packet(&[])));
         }
-        if let (Ping::Sent(_), Some(left)) = (self.ping, self.left) {
-            if left < self.now {
-                // The channel was full and is not any more: the client reads.
-                self.ping = Ping::Sent(self.now);
+        if self.left.is_some_and(|left| left < self.now) {
+            // The channel was full and is not any more: the client reads.
+            match &mut self.ping {
+                Ping::Owed(since) | Ping::Sent(since) => *since = self.now,
+                Ping::Due(_) | Ping::Off => (),
             }
         }
         if self.owes_ping() {

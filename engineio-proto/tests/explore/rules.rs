@@ -60,6 +60,7 @@ impl Model {
         if self.opening {
             self.opening = false;
             self.answer(id, Answer::Open);
+            self.answered = Some(id);
         } else if !self.queue.is_empty() || self.owes_ping() {
             // The judge takes out of the queue what it finds in the answer.
             self.answer(id, Answer::Data);

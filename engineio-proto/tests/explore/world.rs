@@ -49,6 +49,7 @@ struct Numbers {
 enum Call {
     Input(Input),
     Send(Message),
+    SendAll(Vec<Message>),
     Recv,
     Close,
     Abort,
@@ -62,6 +63,7 @@ enum Call {
 enum Answer {
     Nothing,
     Sent(Result<(), SendError>),
+    SentAll(Result<(), SendError<Vec<Message>>>),
     Received(Option<Message>),
     Pulled(Option<Frame>),
 }
@@ -71,6 +73,7 @@ impl Call {
         match self {
             Self::Input(input) => session.handle_input(now, input.clone()),
             Self::Send(message) => return Answer::Sent(session.send(message.clone())),
+            Self::SendAll(messages) => return Answer::SentAll(session.send_all(messages.clone())),
             Self::Recv => return Answer::Received(session.recv(now)),
             Self::Close => session.close(now),
             Self::Abort => session.abort(now),
@@ -219,8 +222,13 @@ impl World {
         ChannelId(self.model.channel.unwrap_or(self.numbers.channels))
     }
 
-    fn next_said(&self, by_server: bool) -> Said {
-        if by_server { Said(b's', self.numbers.by_server + 1) } else { Said(b'c', self.numbers.by_client + 1) }
+    /// The message that the application sends next.
+    fn next_said(&self) -> Said {
+        Said(b's', self.numbers.by_server + 1)
+    }
+
+    fn next_two(&self) -> [Said; 2] {
+        [1, 2].map(|next| Said(b's', self.numbers.by_server + next))
     }
 
     /// The call of a letter; numbers are given away here.
@@ -248,7 +256,8 @@ impl World {
             Op::Frame(word) => Input::ChannelFrame { channel: self.latest_channel(), frame: self.frame(word) },
             Op::StrayFrame => Input::ChannelFrame { channel: STRAY, frame: Frame::received("4x".into()) },
             Op::Gone(end) => Input::ChannelClosed { channel: self.latest_channel(), end },
-            Op::Send => return Call::Send(self.next_said(true).message()),
+            Op::Send => return Call::Send(self.next_said().message()),
+            Op::SendBoth => return Call::SendAll(self.next_two().map(Said::message).to_vec()),
             Op::Recv => return Call::Recv,
             Op::Close => return Call::Close,
             Op::Abort => return Call::Abort,
@@ -279,7 +288,7 @@ impl World {
 
     fn frame(&self, word: Word) -> Frame {
         match word {
-            Word::Message => self.next_said(false).frame(),
+            Word::Message => Said(b'c', self.numbers.by_client + 1).frame(),
             word => Frame::received(std::str::from_utf8(&self.body(&[word])).unwrap().into()),
         }
     }
@@ -309,8 +318,15 @@ impl World {
             Op::Frame(word) if self.model.channel.is_some() => self.model.probe_frame(word),
             Op::Gone(end) if self.model.channel.is_some() => self.model.gone(end),
             Op::Send => {
-                let expected = self.expected_send();
+                let said = self.next_said();
+                let expected = self.expected_send(&[said]).map_err(|refusal| refusal(said.message()));
                 assert_eq!(*answer, Answer::Sent(expected), "send");
+            }
+            Op::SendBoth => {
+                let both = self.next_two();
+                let messages = both.map(Said::message).to_vec();
+                let expected = self.expected_send(&both).map_err(|refusal| refusal(messages));
+                assert_eq!(*answer, Answer::SentAll(expected), "send_all");
             }
             Op::Recv => {
                 let expected = self.model.recv().map(Said::message);
@@ -329,16 +345,15 @@ impl World {
         }
     }
 
-    fn expected_send(&mut self) -> Result<(), SendError> {
-        let said = self.next_said(true);
+    fn expected_send<T>(&mut self, said: &[Said]) -> Result<(), fn(T) -> SendError<T>> {
         if self.model.phase() != Phase::Open {
-            return Err(SendError::Closed(said.message()));
+            return Err(SendError::Closed);
         }
-        if Model::cost(&self.model.queue) + Said::COST > SEND_LIMIT {
+        if Model::cost(&self.model.queue) + said.len() * Said::COST > SEND_LIMIT {
             self.model.full = true;
-            return Err(SendError::Full(said.message()));
+            return Err(SendError::Full);
         }
-        self.numbers.by_server += 1;
+        self.numbers.by_server += said.len() as u8;
         self.model.send(said);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Races of polls, POSTs and the application.
 
-use engineio_proto::{CloseReason, Event, Method, SendError, Sid, TransportError};
+use engineio_proto::{CloseReason, Event, Message, Method, SendError, Sid, TransportError};
 
 use crate::common::{BAD_REQUEST, UNKNOWN_SID, World};
 
@@ -234,7 +234,7 @@ fn r115_a_plain_request_for_a_websocket_session_is_refused() {
 #[test]
 fn r76_a_message_given_back_is_not_lost() {
     let mut world = World::polling_with(|config| {
-        config.send_limit = 100;
+        config.send_limit = 2 * (1 + Message::OVERHEAD);
         config.send_low = 0;
     });
     world.send("a");
@@ -247,4 +247,21 @@ fn r76_a_message_given_back_is_not_lost() {
     world.send("c");
     let get = world.get();
     assert_eq!(world.answer_of(get), Some("200 4c"));
+
+    // There is room again at the low mark, not at the first byte.
+    let mut world = World::websocket_with(|config| {
+        config.send_limit = 4 * (1 + Message::OVERHEAD);
+        config.send_low = 2 * (1 + Message::OVERHEAD);
+    });
+    for text in ["a", "b", "c", "d"] {
+        world.send(text);
+    }
+    assert_eq!(world.try_send("e"), Err(SendError::Full("e".into())));
+    assert_eq!(world.pull().as_deref(), Some("4a"));
+    assert_eq!(world.count(Event::Writable), 0);
+    assert_eq!(world.pull().as_deref(), Some("4b"));
+    assert_eq!(world.count(Event::Writable), 1);
+    world.send("e");
+    assert_eq!(world.frames(), ["4c", "4d", "4e"]);
+    assert_eq!(world.count(Event::Writable), 1);
 }

@@ -332,14 +332,16 @@ fn r20_a_post_under_way_comes_before_what_follows_the_switch() {
     assert_eq!(world.recv(), None);
     assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PostTimeout)));
 
-    // The POST never ends, and nothing else comes: that is a silent client.
+    // The POST never ends, and nothing more comes: that is a silent client.
     let mut world = World::polling();
     world.probe();
     world.post_head();
     world.frame("5");
+    world.frame("4c");
     world.advance(25_000);
     assert_eq!(world.frames(), ["2"]);
     world.advance(20_000);
+    assert_eq!(world.recv(), None);
     assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
     world.assert_no_connections();
 }

@@ -28,7 +28,7 @@ async fn t001_polling() {
     assert_eq!(host.server.get(&sid).unwrap().transport(), TransportKind::Polling);
 }
 
-/// Covers: T-006, S-043, M-008
+/// Covers: S-043
 #[tokio::test]
 async fn t002_the_revision_must_be_4() {
     let reports = Reports::default();
@@ -60,7 +60,6 @@ async fn t003_the_transport_must_be_known() {
 }
 
 /// An unknown transport is refused before anything else is looked at.
-/// Covers: S-001
 #[tokio::test]
 async fn t003_the_transport_comes_first() {
     let host = Host::start(builder().allow_request(|_| async { Err(Refusal::new()) })).await;
@@ -122,7 +121,7 @@ async fn t005_websocket() {
     assert_eq!((accepted.id().as_str(), accepted.transport()), (sid.as_str(), TransportKind::WebSocket));
 }
 
-/// Covers: T-007, S-004, SEC-4
+/// Covers: T-007, S-004, M-008, SEC-4
 #[tokio::test]
 async fn t006_a_websocket_must_name_revision_and_transport() {
     let reports = Reports::default();
@@ -176,7 +175,7 @@ async fn m005_a_denied_handshake_is_denied_whatever_its_revision() {
     }
 }
 
-/// The version is looked at before an id is made.
+/// The revision is looked at before an id is made.
 #[tokio::test]
 async fn m005_a_wrong_revision_needs_no_id() {
     let host = Host::start(builder().generate_id(|_| async { None })).await;
@@ -194,7 +193,6 @@ async fn s034_without_websocket_nothing_is_offered() {
     assert_eq!(response.transcript(), refusal(0, "Transport unknown"));
 }
 
-/// Covers: S-035
 #[tokio::test]
 async fn s035_without_polling_there_are_websockets_only() {
     let host = Host::start(builder().transports([TransportKind::WebSocket])).await;

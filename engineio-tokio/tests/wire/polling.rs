@@ -96,7 +96,6 @@ async fn t011_what_is_no_packet_ends_the_session() {
     }
 }
 
-/// Covers: T-011, S-005
 #[tokio::test]
 async fn s005_an_unknown_session() {
     let host = Host::start(builder()).await;

@@ -207,7 +207,6 @@ async fn m026_an_upgrade_without_a_probe() {
     assert_eq!(held.response().await.brief(), (200, "6"));
 }
 
-/// Covers: M-029
 #[tokio::test]
 async fn m029_a_get_that_is_held_at_the_switch() {
     let (host, client, mut socket) = polling().await;
