@@ -93,6 +93,19 @@ pub enum Operation {
     Unsupported,
 }
 
+impl Handshake {
+    /// Check 11, which [`Server::open`](crate::Server::open) does too: it comes before an id is made.
+    ///
+    /// # Errors
+    /// When the client's revision is not served.
+    pub const fn check(&self) -> Result<(), Rejection> {
+        match self.protocol {
+            4 => Ok(()),
+            protocol => Err(Rejection::UnsupportedProtocol { protocol }),
+        }
+    }
+}
+
 impl Route {
     /// Sorts a request, refusing it where the request alone says that it cannot be served.
     ///

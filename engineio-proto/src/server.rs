@@ -12,7 +12,7 @@ use slab::Slab;
 
 use crate::session::Violation;
 use crate::{
-    ChannelId, Config, ConfigError, Event, Handshake, Instant, Operation, Output, Phase, Rejection, Session,
+    ChannelId, Config, ConfigError, Handshake, Instant, Operation, Output, Phase, Rejection, Session,
     SessionRequest, Sid, TransportKind,
 };
 
@@ -44,8 +44,6 @@ struct Slot {
     deadline: Option<Instant>,
     is_ready: bool,
     is_indexed: bool,
-    /// Its end was told.
-    is_over: bool,
 }
 
 /// A session in a [`Server`]. It is never used for another one.
@@ -103,10 +101,8 @@ impl Server {
         handshake: &Handshake,
         channel: Option<ChannelId>,
     ) -> Result<SessionKey, Rejection> {
-        let &Handshake { transport, protocol, base64 } = handshake;
-        if protocol != 4 {
-            return Err(Rejection::UnsupportedProtocol { protocol });
-        }
+        handshake.check()?;
+        let &Handshake { transport, base64, .. } = handshake;
         if self.index.contains_key(&sid) {
             return Err(Rejection::NoSid);
         }
@@ -124,7 +120,7 @@ impl Server {
         let Ok(small) = u32::try_from(index) else { return Err(Rejection::Full) };
         self.generation = self.generation.wrapping_add(1);
         let key = SessionKey { index: small, generation: self.generation };
-        entry.insert(Slot { session, key, deadline: None, is_ready: false, is_indexed: true, is_over: false });
+        entry.insert(Slot { session, key, deadline: None, is_ready: false, is_indexed: true });
         self.index.insert(sid, key);
         self.refresh(index);
         Ok(key)
@@ -184,10 +180,9 @@ impl Server {
             let key = slot.key;
             let output = slot.session.poll_output();
             slot.is_ready = slot.session.has_output();
-            slot.is_over |= matches!(output, Some(Output::Event(Event::Closed(_))));
             if slot.is_ready {
                 self.ready.push_back(index);
-            } else if slot.is_over {
+            } else if slot.session.is_finished() {
                 self.finished = Some(index);
             }
             if let Some(output) = output {
@@ -284,7 +279,7 @@ impl Server {
             }
             slot.deadline = next;
         }
-        if !slot.is_ready && slot.session.has_output() {
+        if !slot.is_ready && (slot.session.has_output() || slot.session.is_finished()) {
             slot.is_ready = true;
             self.ready.push_back(index);
         }

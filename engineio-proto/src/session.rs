@@ -271,6 +271,11 @@ impl Session {
         !self.outputs.is_empty()
     }
 
+    /// Whether nothing is left to do: [`Event::Closed`] was pulled, and everything else.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.closed, Some((_, true))) && self.outputs.is_empty()
+    }
+
     /// Sends a message, or keeps it until the transport takes it.
     ///
     /// # Errors

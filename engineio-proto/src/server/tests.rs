@@ -101,7 +101,7 @@ fn a_session_leaves_with_the_pull_behind_its_end() {
     assert!(server.index.is_empty(), "unknown at once");
     let outputs = [
         Some((key, Output::ChannelClose { channel: channel(1) })),
-        Some((key, Output::Event(Event::Closed(crate::CloseReason::ForcedClose)))),
+        Some((key, Output::Event(crate::Event::Closed(crate::CloseReason::ForcedClose)))),
     ];
     assert_eq!(outputs, [server.poll_output(), server.poll_output()]);
     assert!(server.session(key).is_some(), "still there to be looked at");
@@ -126,4 +126,19 @@ fn a_server_whose_sessions_are_gone_keeps_nothing() {
     server.check().unwrap();
     assert!(server.index.is_empty() && server.deadlines.is_empty() && server.ready.is_empty());
     assert_eq!((server.slots.capacity(), server.finished), (0, None));
+}
+
+#[test]
+fn a_session_whose_end_was_pulled_from_itself_leaves_too() {
+    let mut server = Server::new(Config::default()).unwrap();
+    let handshake = Handshake { transport: TransportKind::WebSocket, protocol: 4, base64: false };
+    let key = server.open(Instant::ZERO, Sid::from_entropy([9; 15]), &handshake, Some(ChannelId(1))).unwrap();
+    let mut session = server.session_mut(key).unwrap();
+    session.abort(Instant::ZERO);
+    while session.poll_output().is_some() {}
+    drop(session);
+    assert_eq!(server.poll_output(), None);
+    assert_eq!(server.poll_output(), None);
+    assert!(server.session(key).is_none());
+    server.check().unwrap();
 }

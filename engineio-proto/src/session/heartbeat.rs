@@ -183,6 +183,7 @@ mod tests {
         assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 2, &config, false), Due::Nothing);
         assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 3, &config, false), Due::Dead { sent: true });
     }
+
     #[test]
     fn a_client_that_takes_more_is_not_dead() {
         // Nor before its ping left: a session that is closing sends none.

@@ -100,8 +100,8 @@ impl Model {
                 self.readable = true;
             }
             Event::Writable => {
-                assert!(self.full && Self::cost(&self.queue) <= SEND_LOW, "Writable without need");
-                self.full = false;
+                let needed = self.full.take().is_some();
+                assert!(needed && Self::cost(&self.queue) <= SEND_LOW, "Writable without need");
             }
             Event::Flush { packets } => {
                 assert!(!self.flushing && packets > 0, "Flush {packets} within a Flush");
@@ -177,8 +177,8 @@ impl Model {
         assert!(self.unread.len() <= 1, "law 4: the receive buffer is above its limit plus one message");
         assert!(session.unsent().cloned().eq(self.queue.iter().map(|said| said.message())), "law 2: what is unsent");
         assert!(self.unread.is_empty() || self.readable, "messages wait without Readable");
-        let room = Self::cost(&self.queue) <= SEND_LOW && self.reason.is_none();
-        assert!(!(self.full && room), "there is room without Writable");
+        let some_left = self.full.is_some_and(|waiting| self.queue.len() < waiting) && self.reason.is_none();
+        assert!(!some_left || Self::cost(&self.queue) > SEND_LOW, "there is room without Writable");
     }
 
     fn settle_channel(&mut self, session: &Session) {

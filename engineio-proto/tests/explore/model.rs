@@ -106,11 +106,12 @@ pub struct Model {
     /// When a frame was pulled with more behind it.
     pub left: Option<Instant>,
 
-    /// What the embedder was told: to read, that there are frames, messages, that there is no room.
+    /// What the embedder was told: to read, that there are frames, that there are messages.
     pub reading: bool,
     pub ready: bool,
     pub readable: bool,
-    pub full: bool,
+    /// How many messages waited when one was refused; until there was room again.
+    pub full: Option<usize>,
     pub flushing: bool,
 
     pub due: Due,
@@ -146,7 +147,7 @@ impl Model {
             reading: true,
             ready: false,
             readable: false,
-            full: false,
+            full: None,
             flushing: false,
             due: Due::default(),
         }

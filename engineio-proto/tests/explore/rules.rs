@@ -44,7 +44,7 @@ impl Model {
 
     fn may_give_up(&self, reason: Option<CloseReason>) {
         let expected = match self.ping {
-            Ping::Owed(_) if self.state == State::Channel || self.full => {
+            Ping::Owed(_) if self.state == State::Channel || self.full.is_some() => {
                 CloseReason::TransportError(TransportError::SlowConsumer)
             }
             _ => CloseReason::PingTimeout,

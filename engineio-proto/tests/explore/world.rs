@@ -350,7 +350,7 @@ impl World {
             return Err(SendError::Closed);
         }
         if Model::cost(&self.model.queue) + said.len() * Said::COST > SEND_LIMIT {
-            self.model.full = true;
+            self.model.full = Some(self.model.queue.len());
             return Err(SendError::Full);
         }
         self.numbers.by_server += said.len() as u8;

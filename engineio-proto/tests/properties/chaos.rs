@@ -18,6 +18,7 @@ pub const SESSIONS: usize = 4;
 pub enum Op {
     Input(Input),
     Send(Message),
+    SendAll(Vec<Message>),
     Ready,
     Recv,
     Close,
@@ -34,6 +35,7 @@ pub enum Answer {
     Nothing,
     Ready(bool),
     Sent(Result<(), SendError>),
+    SentAll(Result<(), SendError<Vec<Message>>>),
     Received(Option<Message>),
     Pulled(Option<Frame>),
 }
@@ -96,6 +98,7 @@ pub fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         50 => input().prop_map(Op::Input),
         16 => message().prop_map(Op::Send),
+        4 => proptest::collection::vec(message(), 0..4).prop_map(Op::SendAll),
         2 => Just(Op::Ready),
         20 => Just(Op::Recv),
         16 => channel().prop_map(Op::Pull),
@@ -126,6 +129,7 @@ fn play(session: &mut Session, now: Instant, op: &Op) -> Answer {
     match op {
         Op::Input(input) => session.handle_input(now, input.clone()),
         Op::Send(message) => return Answer::Sent(session.send(message.clone())),
+        Op::SendAll(messages) => return Answer::SentAll(session.send_all(messages.clone())),
         Op::Ready => return Answer::Ready(session.poll_ready()),
         Op::Recv => return Answer::Received(session.recv(now)),
         Op::Close => session.close(now),
