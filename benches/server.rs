@@ -12,22 +12,14 @@ use engineio_proto::{
 
 const SESSIONS: u64 = 10_000;
 
-fn channel(key: SessionKey) -> ChannelId {
-    ChannelId(key.index() as u64)
-}
-
-/// Opens a WebSocket session; `number` tells it from the others.
+/// Opens a WebSocket session; `number` tells it from the others, and is its channel.
 fn open(server: &mut Server, now: Instant, number: u64) -> SessionKey {
     let mut entropy = [0; 15];
     // Ids are random, so they must not come in order.
     entropy[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
     entropy[8..].copy_from_slice(&number.to_le_bytes()[..7]);
     let handshake = Handshake { transport: TransportKind::WebSocket, protocol: 4, base64: false };
-    // The server gives the lowest free place away.
-    let place = ChannelId(server.len() as u64);
-    let key = server.open(now, Sid::from_entropy(entropy), &handshake, Some(place)).unwrap();
-    assert_eq!(channel(key), place);
-    key
+    server.open(now, Sid::from_entropy(entropy), &handshake, Some(ChannelId(number))).unwrap()
 }
 
 /// Does everything that the server asks for; the applications echo.
@@ -46,9 +38,9 @@ fn serve(server: &mut Server, now: Instant) {
     }
 }
 
-fn receive(server: &mut Server, now: Instant, key: SessionKey, text: &'static str) {
+fn receive(server: &mut Server, now: Instant, key: SessionKey, channel: ChannelId, text: &'static str) {
     let frame = Frame::received(Text::from_static(text));
-    let input = Input::ChannelFrame { channel: channel(key), frame };
+    let input = Input::ChannelFrame { channel, frame };
     server.session_mut(key).unwrap().handle_input(now, input);
 }
 
@@ -73,7 +65,7 @@ fn open_and_close(c: &mut Criterion) {
             number += 1;
             let key = open(&mut server, now, number);
             serve(&mut server, now);
-            let gone = Input::ChannelClosed { channel: channel(key), end: ChannelEnd::Closed };
+            let gone = Input::ChannelClosed { channel: ChannelId(number), end: ChannelEnd::Closed };
             server.session_mut(key).unwrap().handle_input(now, gone);
             serve(&mut server, now);
         });
@@ -84,10 +76,11 @@ fn open_and_close(c: &mut Criterion) {
 /// One echo, by each of 10,000 in turn.
 fn echo(c: &mut Criterion) {
     let (mut server, keys, now) = crowded(Duration::ZERO);
-    let mut turns = keys.iter().cycle();
+    let mut turns = (0..SESSIONS).map(ChannelId).zip(keys).cycle();
     c.bench_function("server/echo among 10,000", |b| {
         b.iter(|| {
-            receive(&mut server, now, *turns.next().unwrap(), "4hello, world");
+            let (channel, key) = turns.next().unwrap();
+            receive(&mut server, now, key, channel, "4hello, world");
             serve(&mut server, now);
         });
     });
@@ -103,7 +96,7 @@ fn heartbeat(c: &mut Criterion) {
             while let Some((key, output)) = server.poll_output() {
                 if let Output::ChannelReady { channel } = output {
                     while server.session_mut(key).unwrap().next_frame(now, channel).is_some() {}
-                    receive(&mut server, now, key, "3");
+                    receive(&mut server, now, key, channel, "3");
                 }
             }
         });

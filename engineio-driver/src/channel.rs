@@ -154,8 +154,9 @@ impl ChannelTask {
             if !blocked {
                 self.answers = 0;
             }
+            // A client that takes no answers to its pings is not read any further.
             let reading = self.reading && self.answers < WRITE_AHEAD;
-            // Only a read that finds nothing brings the wakeup for what comes later.
+            // Only a read that finds nothing brings a wakeup later.
             let mut unread = true;
             if reading && !self.codec.has_input() {
                 let mut chunk = [0; READ_CHUNK];
@@ -179,7 +180,6 @@ impl ChannelTask {
                 worth_a_visit = !blocked && (!visit.drained || (visit.awaited && !visit.frames.is_empty()));
             }
             let writable = !blocked && !self.output.is_empty();
-            // A client that takes no answers to its pings is not read any further.
             let readable = self.reading && self.answers < WRITE_AHEAD && (unread || self.codec.has_input());
             if !writable && !readable && !worth_a_visit {
                 return Poll::Pending;

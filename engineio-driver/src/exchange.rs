@@ -127,3 +127,40 @@ fn lose(core: &mut Core, now: Instant, key: SessionKey, exchange: ExchangeId) {
         session.handle_input(now, Input::ExchangeLost { exchange });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use engineio_proto::{CloseReason, TransportError};
+    use http::Request;
+    use http_body::Body as _;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+    use crate::{Builder, Runtime, Server};
+
+    async fn get(server: &Server, target: String) -> http::Response<crate::ReplyBody> {
+        let request = Request::builder().uri(target).body(Empty::<Bytes>::new()).unwrap();
+        server.handle(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn r79_an_answer_that_nobody_takes_ends_the_session() {
+        let server = Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap();
+        let opened = get(&server, "/engine.io/?EIO=4&transport=polling".into()).await;
+        assert!(opened.collect().await.unwrap().to_bytes().starts_with(b"0{"));
+        let socket = server.accept().await;
+        let target = format!("/engine.io/?EIO=4&transport=polling&sid={}", socket.id());
+
+        socket.send("a").await.unwrap();
+        let taken = get(&server, target.clone()).await;
+        assert_eq!(taken.collect().await.unwrap().to_bytes(), "4a");
+        assert!(socket.is_open());
+
+        socket.send("b").await.unwrap();
+        let lost = get(&server, target).await;
+        assert_eq!(lost.body().size_hint().exact(), Some(2));
+        drop(lost);
+        assert_eq!(socket.close_reason(), Some(CloseReason::TransportError(TransportError::PollLost)));
+    }
+}

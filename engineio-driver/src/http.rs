@@ -44,7 +44,9 @@ where
     B::Data: Send,
 {
     let (mut parts, body) = request.into_parts();
-    let is_upgrade = upgrade::is_upgrade(&parts.headers);
+    // Where there are no WebSockets, nobody sees that one is asked for.
+    let websockets = inner.config().transports.contains(TransportKind::WebSocket);
+    let is_upgrade = websockets && upgrade::is_upgrade(&parts.headers);
     let routed = Route::parse(
         &Request {
             method: match parts.method {
@@ -125,6 +127,7 @@ async fn open(
         },
         _ => None,
     };
+    handshake.check()?;
     let sid = inner.generate_sid(parts).await.ok_or(Rejection::NoSid)?;
     let remote = parts.extensions.get::<RemoteAddr>().map(|addr| addr.0);
     let place = inner.reserve().ok_or(Rejection::Full)?;
@@ -216,7 +219,7 @@ where
             waiting.await
         }
     };
-    if !body.is_end_stream() {
+    if matches!(answer, Answer::Response(_)) && !body.is_end_stream() {
         // A client that still sends would not read the answer if its connection broke.
         inner.runtime().spawn(body::discard(body, limit, inner.runtime().sleep(inner.body_timeout())));
     }

@@ -64,6 +64,6 @@ pub use socket::{Event, Events, Handle, Socket};
 pub use tasks::Guard;
 
 pub use engineio_proto::{
-    CloseReason, ConfigError, ErrorCode, Message, Mount, Overflow, Rejection, SendError, Sid, Stats, Text,
+    CloseReason, ConfigError, ErrorCode, Message, Mount, Overflow, PROTOCOL, Rejection, SendError, Sid, Stats, Text,
     TransportError, TransportKind,
 };

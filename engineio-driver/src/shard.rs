@@ -81,7 +81,8 @@ impl Events {
         if self.queue.len() >= MAX_EVENTS {
             // What only observes gives way to what cannot be missed.
             let expendable = |event: &Observed| {
-                matches!(event, Observed::Event(Event::Flush { .. } | Event::Drain | Event::Heartbeat))
+                use Event::{Drain, Flush, Heartbeat, Upgrading};
+                matches!(event, Observed::Event(Flush { .. } | Drain | Heartbeat | Upgrading(_)))
             };
             if let Some(index) = self.queue.iter().position(expendable) {
                 self.queue.remove(index);

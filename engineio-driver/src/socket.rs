@@ -86,8 +86,8 @@ pub enum Event {
     Upgrade(TransportKind),
     /// A pong arrived.
     Heartbeat,
-    /// So many [`Flush`](Event::Flush), [`Drain`](Event::Drain) and [`Heartbeat`](Event::Heartbeat) events were dropped
-    /// because nobody took them.
+    /// So many [`Flush`](Event::Flush), [`Drain`](Event::Drain), [`Upgrading`](Event::Upgrading) and
+    /// [`Heartbeat`](Event::Heartbeat) events were dropped because nobody took them.
     Lagged {
         /// How many.
         events: usize,
@@ -127,7 +127,7 @@ impl Handle {
 
     /// The revision of the protocol that the client speaks.
     pub fn protocol(&self) -> u8 {
-        4
+        engineio_proto::PROTOCOL
     }
 
     /// Where the first request came from, if the server was told.

@@ -20,6 +20,9 @@ const READ_BUFFER: usize = 4096;
 /// The longest frame header: two bytes, eight of length, four of mask.
 const MAX_HEADER: usize = 14;
 
+/// The longest payload of a control frame. The limit is for messages.
+const MAX_CONTROL: usize = 125;
+
 /// The server's side of one WebSocket.
 #[derive(Debug)]
 pub(crate) struct Codec {
@@ -27,6 +30,8 @@ pub(crate) struct Codec {
     /// Received and not decoded.
     input: Vec<u8>,
     consumed: usize,
+    /// Something was received and not searched for messages yet. It may be in the context already.
+    unsearched: bool,
     boundary: Boundary,
     context: Option<Box<WebSocketContext>>,
     /// A close frame was sent, or the peer's was received.
@@ -41,6 +46,7 @@ impl Codec {
             max_message,
             input: Vec::new(),
             consumed: 0,
+            unsearched: false,
             boundary: Boundary::new(),
             context: None,
             closing: false,
@@ -55,13 +61,14 @@ impl Codec {
         }
         self.boundary.follow(bytes);
         self.input.extend_from_slice(bytes);
+        self.unsearched |= !bytes.is_empty();
     }
 
     /// The next whole message, or how the channel ended; `None` when more bytes are needed. Answers to the peer's pings
     /// and to its close frame are appended to `output`.
     pub(crate) fn next(&mut self, output: &mut Vec<u8>) -> Option<Result<Frame, ChannelEnd>> {
         loop {
-            if self.over || (self.context.is_none() && !self.has_input()) {
+            if !self.unsearched {
                 return None;
             }
             let result = self.with_context(output, |context, pipe| context.read(pipe));
@@ -109,9 +116,9 @@ impl Codec {
         }
     }
 
-    /// Whether received bytes wait to be decoded.
-    pub(crate) fn has_input(&self) -> bool {
-        self.consumed < self.input.len()
+    /// Whether there may be more messages in what was received.
+    pub(crate) const fn has_input(&self) -> bool {
+        self.unsearched
     }
 
     /// Whether nothing that the peer still sends matters.
@@ -142,13 +149,13 @@ impl Codec {
         output: &mut Vec<u8>,
         work: impl FnOnce(&mut WebSocketContext, &mut Pipe<'_>) -> T,
     ) -> T {
-        let max = Some(self.max_message);
+        let max = self.max_message;
         let context = self.context.get_or_insert_with(|| {
             let config = WebSocketConfig::default()
                 .read_buffer_size(READ_BUFFER)
                 .write_buffer_size(0)
-                .max_message_size(max)
-                .max_frame_size(max);
+                .max_message_size(Some(max))
+                .max_frame_size(Some(max.max(MAX_CONTROL)));
             Box::new(WebSocketContext::new(Role::Server, Some(config)))
         });
         let mut pipe = Pipe { input: self.input.get(self.consumed..).unwrap_or_default(), output };
@@ -159,6 +166,7 @@ impl Codec {
 
     fn end(&mut self, end: ChannelEnd) -> Option<Result<Frame, ChannelEnd>> {
         self.over = true;
+        self.unsearched = false;
         self.input = Vec::new();
         self.consumed = 0;
         Some(Err(end))
@@ -166,6 +174,7 @@ impl Codec {
 
     /// Everything was decoded. Between two messages nothing is worth keeping.
     fn release(&mut self) {
+        self.unsearched = false;
         self.input = Vec::new();
         self.consumed = 0;
         if self.boundary.is_between_messages() && !self.closing {

@@ -104,7 +104,7 @@ pub use mount::Mount;
 pub use packet::{Frame, Message, Packet, PacketError, PacketKind};
 pub use payload::{Payload, PayloadDecoder, SEPARATOR};
 pub use response::{Reply, Response, needs_xss_header};
-pub use route::{ErrorCode, Handshake, Method, Operation, Rejection, Request, Route, SessionRequest};
+pub use route::{ErrorCode, Handshake, Method, Operation, PROTOCOL, Rejection, Request, Route, SessionRequest};
 pub use server::{Server, SessionKey, SessionMut};
 pub use session::{Phase, Row, SendError, Session, State, TRANSITIONS, Trigger, Violation};
 pub use sid::{Sid, SidError};

@@ -21,6 +21,9 @@ use bytes::Bytes;
 
 use crate::{Config, TransportKind};
 
+/// The revision of the protocol that is served.
+pub const PROTOCOL: u8 = 4;
+
 /// What of an HTTP request decides where it goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -100,7 +103,7 @@ impl Handshake {
     /// When the client's revision is not served.
     pub const fn check(&self) -> Result<(), Rejection> {
         match self.protocol {
-            4 => Ok(()),
+            PROTOCOL => Ok(()),
             protocol => Err(Rejection::UnsupportedProtocol { protocol }),
         }
     }
@@ -129,7 +132,7 @@ impl Route {
         if request.origin.is_some_and(|origin| !origin.iter().copied().all(legal_in_header)) {
             return Err(Rejection::InvalidOrigin);
         }
-        let protocol = if query.eio == "4" { 4 } else { 3 };
+        let protocol = if query.eio == "4" { PROTOCOL } else { 3 };
         let base64 = query.base64;
         // Where WebSockets are disabled, an upgrade request is a plain one.
         let upgrade = request.upgrade && config.transports.contains(TransportKind::WebSocket);

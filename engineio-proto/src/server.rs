@@ -12,7 +12,7 @@ use slab::Slab;
 
 use crate::session::Violation;
 use crate::{
-    ChannelId, Config, ConfigError, Handshake, Instant, Operation, Output, Phase, Rejection, Session,
+    ChannelId, Config, ConfigError, Handshake, Instant, Operation, Output, PROTOCOL, Phase, Rejection, Session,
     SessionRequest, Sid, TransportKind,
 };
 
@@ -139,8 +139,8 @@ impl Server {
         if !is_upgrade && requested != current {
             return Err(Rejection::TransportMismatch { requested, current });
         }
-        if request.protocol != 4 {
-            return Err(Rejection::ProtocolMismatch { requested: request.protocol, current: 4 });
+        if request.protocol != PROTOCOL {
+            return Err(Rejection::ProtocolMismatch { requested: request.protocol, current: PROTOCOL });
         }
         if !is_upgrade && current != TransportKind::Polling {
             return Err(Rejection::NotPolling);

@@ -300,7 +300,7 @@ fn the_chaos_reaches_what_it_should() {
     let mut runner = TestRunner::new(config);
     let ops = vec(ops(), 60);
     let mut reached = std::collections::BTreeSet::new();
-    for round in 0..300 {
+    for round in 0..150 {
         let mut lone = Lone::new(round % 2 == 0);
         for op in ops.new_tree(&mut runner).unwrap().current() {
             lone.play(&op);

@@ -4,22 +4,34 @@
 //! their transport on the fly without losing a message. The official JavaScript clients connect to this server and
 //! notice nothing but speed.
 //!
-//! ```no_run
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = engineio_tokio::builder().build()?;
-//! engineio_tokio::bind(&server, "127.0.0.1:3000").await?;
+//! let addr = engineio_tokio::bind(&server, "127.0.0.1:0").await?;
 //!
-//! loop {
-//!     let mut socket = server.accept().await;
-//!     tokio::spawn(async move {
-//!         while let Some(message) = socket.recv().await {
-//!             if socket.send(message).await.is_err() {
-//!                 break;
+//! tokio::spawn(async move {
+//!     loop {
+//!         let mut socket = server.accept().await;
+//!         tokio::spawn(async move {
+//!             while let Some(message) = socket.recv().await {
+//!                 if socket.send(message).await.is_err() {
+//!                     break;
+//!                 }
 //!             }
-//!         }
-//!         println!("{}: {:?}", socket.id(), socket.close_reason());
-//!     });
-//! }
+//!             println!("a session ended: {:?}", socket.close_reason());
+//!         });
+//!     }
+//! });
+//!
+//! // Any Engine.IO client may come now; by hand, it begins like this:
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! let mut client = tokio::net::TcpStream::connect(addr).await?;
+//! client.write_all(b"GET /engine.io/?EIO=4&transport=polling HTTP/1.0\r\n\r\n").await?;
+//! let mut answer = String::new();
+//! client.read_to_string(&mut answer).await?;
+//! assert!(answer.contains(r#"0{"sid":""#));
+//! # Ok(())
 //! # }
 //! ```
 //!
@@ -49,8 +61,8 @@ mod tower;
 
 pub use engineio_driver::{
     Broadcast, Builder, CloseReason, ConfigError, ConnectionError, ErrorCode, Event, Events, Handle, Handler,
-    HyperService, Incoming, Message, Mount, Overflow, Refusal, Rejection, RemoteAddr, ReplyBody, SendError, Server,
-    Sid, Socket, Stats, Text, TransportError, TransportKind,
+    HyperService, Incoming, Message, Mount, Overflow, PROTOCOL, Refusal, Rejection, RemoteAddr, ReplyBody, SendError,
+    Server, Sid, Socket, Stats, Text, TransportError, TransportKind,
 };
 pub use serve::{bind, serve};
 #[cfg(feature = "tower")]

@@ -73,7 +73,8 @@ fn illegal_origins_are_refused() {
 }
 
 #[test]
-fn only_exactly_four_is_revision_four() {
+fn s164_only_exactly_four_is_revision_four() {
+    assert_eq!(PROTOCOL, 4);
     for (query, protocol) in [
         ("transport=polling", 3),
         ("EIO=abc&transport=polling", 3),

@@ -205,14 +205,14 @@ impl Session {
 
     /// Stops or resumes reading from the channel, when that is a change.
     pub(super) fn tell_reading(&mut self) {
+        if self.reading_paused() {
+            self.heartbeat.pause();
+        }
         let Some(channel) = self.channel.filter(|_| self.state == State::Channel) else { return };
         let reading = self.held.is_empty() && self.has_inbox_room() && !matches!(self.post, Post::Receiving(_));
         if self.told.reading != reading {
             self.told.reading = reading;
             self.outputs.push_back(Output::ChannelRead { channel, enabled: reading });
-            if self.reading_paused() {
-                self.heartbeat.pause();
-            }
         }
     }
 }

@@ -17,7 +17,10 @@ impl Session {
         let laws = [
             ("byte counts are exact", self.inbox.is_exact() && self.outbox.is_exact()),
             ("the send buffer is within its limit plus one message", self.outbox.is_within(self.config.send_limit)),
-            ("the receive buffer is within its limit plus one message", self.inbox.is_within(self.config.receive_limit)),
+            (
+                "the receive buffer is within its limit plus one message",
+                self.inbox.is_within(self.config.receive_limit),
+            ),
             (
                 "a held poll has nothing to say",
                 self.get.is_none() || (self.outbox.is_empty() && !self.owed.open && !self.heartbeat.owes_ping()),

@@ -27,9 +27,6 @@ impl Session {
                 break;
             }
         }
-        if self.backlog.is_some() {
-            self.heartbeat.pause();
-        }
         self.tell_reading();
         if !self.told.readable && !self.inbox.is_empty() {
             self.told.readable = true;

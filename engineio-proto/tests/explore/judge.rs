@@ -3,7 +3,7 @@
 use engineio_proto::{Event, Output, Response, Session, State, TransportKind};
 
 use crate::model::{Answer, Model, Ping, Post};
-use crate::setting::{INTERVAL, MAX_PAYLOAD, RELEASE, SEND_LIMIT, SEND_LOW, Said, TIMEOUT, open_packet};
+use crate::setting::{MAX_PAYLOAD, RELEASE, SEND_LIMIT, SEND_LOW, Said, open_packet};
 use crate::wire::{self, Heard};
 
 /// Exchanges of a POST are numbered from here, so that the two kinds never meet.
@@ -19,7 +19,8 @@ impl Model {
                 assert!(!self.ready, "frames are announced twice");
                 self.ready = self.channel == Some(channel.0);
             }
-            Output::ChannelRead { enabled, .. } => {
+            Output::ChannelRead { channel, enabled } => {
+                assert!(self.channel.is_none_or(|id| id == channel.0), "a channel that is not the session's");
                 assert_ne!(self.reading, *enabled, "reading is switched to what it was");
                 self.reading = *enabled;
             }
@@ -77,7 +78,7 @@ impl Model {
     }
 
     fn hear_data(&mut self, packets: &[Heard], len: usize) {
-        assert!(self.flushing, "packets leave without Flush");
+        assert_eq!(self.flushing, Some(packets.len()), "packets leave without their Flush");
         assert!(len <= MAX_PAYLOAD || packets.len() == 1, "law 11: a payload is too large");
         let mut packets = packets.iter();
         if matches!(self.ping, Ping::Owed(_)) {
@@ -104,12 +105,11 @@ impl Model {
                 assert!(needed && Self::cost(&self.queue) <= SEND_LOW, "Writable without need");
             }
             Event::Flush { packets } => {
-                assert!(!self.flushing && packets > 0, "Flush {packets} within a Flush");
-                self.flushing = true;
+                let before = self.flushing.replace(packets);
+                assert!(before.is_none() && packets > 0, "Flush {packets} within {before:?}");
             }
             Event::Drain => {
-                assert!(self.flushing, "Drain without Flush");
-                self.flushing = false;
+                assert!(self.flushing.take().is_some(), "Drain without Flush");
             }
             Event::Upgrading(TransportKind::WebSocket) => {
                 self.due.upgradings = self.due.upgradings.checked_sub(1).expect("Upgrading without a probe");
@@ -141,7 +141,7 @@ impl Model {
         assert_eq!(due, Default::default(), "law 1, 3: this is missing");
         if self.state == State::Closed {
             self.ready = false;
-            self.flushing = false;
+            self.flushing = None;
             self.left = None;
         }
         assert_eq!(session.state(), self.state, "the state");
@@ -183,7 +183,7 @@ impl Model {
 
     fn settle_channel(&mut self, session: &Session) {
         assert!(!self.has_frames() || self.ready, "frames wait without ChannelReady");
-        assert!(!self.flushing || !self.queue.is_empty(), "a Flush without its Drain");
+        assert!(self.flushing.is_none() || !self.queue.is_empty(), "a Flush without its Drain");
         if self.state == State::Channel {
             assert_eq!(self.reading, self.wants_frames(), "what is read from the channel");
         }
@@ -200,15 +200,14 @@ impl Model {
             return assert_eq!(self.state, State::Closed, "law 5: an open session wants to be woken");
         };
         assert!(next > self.now, "law 5: what is due at {next:?} should be done at {:?}", self.now);
-        let heartbeat = match self.ping {
-            Ping::Due(at) => at,
-            Ping::Owed(_) | Ping::Sent(_) if self.excused => self.now + TIMEOUT,
-            Ping::Owed(_) | Ping::Sent(_) => self.patience().unwrap(),
-            Ping::Off => self.now + INTERVAL,
-        };
         let probing = matches!(self.state, State::Probing | State::Probed).then_some(self.probe_deadline);
-        let release = (self.state == State::Probed && self.get.is_some()).then_some(self.now + RELEASE.1);
-        let latest = [Some(heartbeat), self.closing, probing, release].into_iter().flatten().min();
-        assert!(Some(next) <= latest, "law 5: woken at {next:?}, too late for {latest:?}");
+        let ping = if let Ping::Due(at) = self.ping { Some(at) } else { self.patience() };
+        let expected = [ping, self.closing, probing].into_iter().flatten().min();
+        if self.state == State::Probed && self.get.is_some() {
+            // The release of the poll may come before all of these, and must not come late.
+            assert!(Some(next) <= expected.min(Some(self.now + RELEASE.1)), "law 5: woken at {next:?}, too late");
+        } else {
+            assert_eq!(Some(next), expected, "law 5: when to be woken");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What must happen: a second, plain telling of the rules, in terms of what client and application can see.
 //!
-//! Where the rules leave a choice (when exactly a poll is released, when a client that could not be heard is given up),
-//! the model knows the bounds only, and `judge` checks them.
+//! Where the rules leave a choice, which is when exactly a further poll is released, the model knows the bounds only,
+//! and `judge` checks them.
 
 use std::collections::VecDeque;
 
@@ -80,7 +80,7 @@ pub struct Model {
     /// The open packet was not handed over yet.
     pub opening: bool,
     pub get: Option<u64>,
-    /// The latest GET whose answer carried messages.
+    /// The latest GET whose answer must not be lost.
     pub answered: Option<u64>,
     pub post: Post,
     pub channel: Option<u64>,
@@ -101,7 +101,7 @@ pub struct Model {
     pub ping: Ping,
     /// When the first other packet than a pong came since the ping was due.
     pub extended: Option<Instant>,
-    /// The application was slow at some time since the ping was due, so that the client's packets could not come.
+    /// The application was slow meanwhile, so that the client's packets could not come: it gets one more timeout.
     pub excused: bool,
     /// When a frame was pulled with more behind it.
     pub left: Option<Instant>,
@@ -112,7 +112,8 @@ pub struct Model {
     pub readable: bool,
     /// How many messages waited when one was refused; until there was room again.
     pub full: Option<usize>,
-    pub flushing: bool,
+    /// How many packets the last Flush announced, until its Drain.
+    pub flushing: Option<usize>,
 
     pub due: Due,
 }
@@ -148,7 +149,7 @@ impl Model {
             ready: false,
             readable: false,
             full: None,
-            flushing: false,
+            flushing: None,
             due: Due::default(),
         }
     }

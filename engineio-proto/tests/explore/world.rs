@@ -6,8 +6,8 @@ use std::hash::{Hash as _, Hasher as _};
 
 use bytes::Bytes;
 use engineio_proto::{
-    BodyError, ChannelId, ExchangeId, Frame, Input, Instant, Message, Output, Phase, Row, SendError, Session, Sid,
-    State, TRANSITIONS, Trigger,
+    BodyError, ChannelId, Event, ExchangeId, Frame, Input, Instant, Message, Output, Phase, Row, SendError, Session,
+    Sid, State, TRANSITIONS, Trigger,
 };
 
 use crate::alphabet::{Op, Word};
@@ -128,6 +128,8 @@ impl World {
         let answer = call.apply(&mut self.session, self.model.now);
         let outputs = drain(&mut self.session);
         self.expect(op, &answer);
+        let is_closed = |output: &Output| matches!(output, Output::Event(Event::Closed(_)));
+        assert!(!outputs.iter().rev().skip(1).any(is_closed), "law 3: Closed is not the last");
         outputs.iter().for_each(|output| self.model.hear(output));
         self.model.settle(&self.session);
         self.law_6(before, &call, &answer, &outputs);
@@ -189,7 +191,7 @@ impl World {
 
     /// The row of the table that a step took, if it took one.
     pub fn row(before: State, after: State, outputs: &[Output]) -> Option<Row> {
-        let probed = |output: &Output| matches!(output, Output::Event(engineio_proto::Event::Upgrading(_)));
+        let probed = |output: &Output| matches!(output, Output::Event(Event::Upgrading(_)));
         let trigger = match (before, after) {
             (State::Probed, State::Probed) if outputs.iter().any(probed) => Trigger::ProbePinged,
             (before, after) if before == after => return None,
@@ -340,7 +342,7 @@ impl World {
                 let Answer::Pulled(frame) = answer else { unreachable!() };
                 assert_eq!(frame.as_ref().map(heard), expected, "law 2: towards the client");
             }
-            Op::Wait | Op::Tick => self.model.tick(self.session.close_reason()),
+            Op::Wait | Op::Tick => self.model.tick(),
             _ => (),
         }
     }

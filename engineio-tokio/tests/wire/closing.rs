@@ -93,7 +93,7 @@ async fn s056_the_client_closes_a_websocket() {
 async fn s056_a_websocket_that_is_gone_is_a_closed_one() {
     for abrupt in [false, true] {
         let (_host, client, socket) = websocket().await;
-        if abrupt { client.connection.reset() } else { drop(client) }
+        client.connection.leave(abrupt);
         assert_eq!(reason(&socket).await, CloseReason::TransportClose);
     }
 }

@@ -47,7 +47,8 @@ async fn t002_the_revision_must_be_4() {
 async fn t003_the_transport_must_be_known() {
     let reports = Reports::default();
     let host = Host::start(reports.of(builder())).await;
-    for transport in ["", "abc", "__proto__", "constructor", "hasOwnProperty", "%5f_proto__", "webtransport", "Polling"] {
+    for transport in ["", "abc", "__proto__", "constructor", "hasOwnProperty", "%5f_proto__", "webtransport", "Polling"]
+    {
         let response = get(host.addr, &format!("/engine.io/?EIO=4&transport={transport}")).await;
         assert_eq!(response.transcript(), refusal(0, "Transport unknown"), "{transport}");
         let name = transport.replace("%5f", "_");
@@ -216,7 +217,10 @@ async fn s038_the_application_sees_the_first_request() {
     let session = host.accept().await;
     let seen = session.request();
     assert_eq!(seen.uri(), target.as_str());
-    assert_eq!((&seen.headers()["cookie"], &seen.headers()["x-own"]), (&"a=1; b=2".parse().unwrap(), &"yes".parse().unwrap()));
+    assert_eq!(
+        (&seen.headers()["cookie"], &seen.headers()["x-own"]),
+        (&"a=1; b=2".parse().unwrap(), &"yes".parse().unwrap())
+    );
 }
 
 /// Covers: Y-005

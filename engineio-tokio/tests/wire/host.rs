@@ -17,22 +17,22 @@ use tokio::sync::watch;
 use crate::raw::within;
 
 /// Intervals that no test lives to see.
-pub fn builder() -> Builder {
+pub(crate) fn builder() -> Builder {
     engineio_tokio::builder().ping_interval(HOUR).ping_timeout(HOUR).upgrade_timeout(HOUR).shards(2)
 }
 
-pub const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// A server on a port of its own. How many requests it holds, answered later or never, can be waited for.
 #[derive(Debug)]
-pub struct Host {
-    pub addr: SocketAddr,
-    pub server: Server,
+pub(crate) struct Host {
+    pub(crate) addr: SocketAddr,
+    pub(crate) server: Server,
     held: watch::Receiver<usize>,
 }
 
 impl Host {
-    pub async fn start(builder: Builder) -> Self {
+    pub(crate) async fn start(builder: Builder) -> Self {
         let server = builder.build().expect("the options make sense");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
         let addr = listener.local_addr().expect("a listener has an address");
@@ -42,24 +42,24 @@ impl Host {
     }
 
     /// An application that sends every message back.
-    pub async fn echo(builder: Builder) -> Self {
+    pub(crate) async fn echo(builder: Builder) -> Self {
         let host = Self::start(builder).await;
         tokio::spawn(echo(host.server.clone()));
         host
     }
 
-    pub async fn accept(&self) -> Socket {
+    pub(crate) async fn accept(&self) -> Socket {
         within(self.server.accept()).await
     }
 
     /// Waits until exactly so many requests are held.
-    pub async fn holds(&self, requests: usize) {
+    pub(crate) async fn holds(&self, requests: usize) {
         let mut held = self.held.clone();
         within(held.wait_for(|held| *held == requests)).await.expect("the server runs");
     }
 }
 
-pub async fn echo(server: Server) {
+pub(crate) async fn echo(server: Server) {
     loop {
         let mut socket = server.accept().await;
         tokio::spawn(async move {
@@ -73,17 +73,17 @@ pub async fn echo(server: Server) {
 }
 
 /// Waits for the end of a session.
-pub async fn reason(socket: &Socket) -> CloseReason {
+pub(crate) async fn reason(socket: &Socket) -> CloseReason {
     within(socket.closed()).await
 }
 
 /// What the server reported about requests that it refused: code, message, context.
 #[derive(Clone, Debug, Default)]
-pub struct Reports(Arc<Mutex<Vec<(u8, String, String)>>>);
+pub(crate) struct Reports(Arc<Mutex<Vec<(u8, String, String)>>>);
 
 impl Reports {
     /// Adds the reports of a server to these.
-    pub fn of(&self, builder: Builder) -> Builder {
+    pub(crate) fn of(&self, builder: Builder) -> Builder {
         let reports = self.clone();
         builder.on_connection_error(move |error| {
             let report = (error.code() as u8, error.message().to_owned(), error.rejection.to_string());
@@ -92,7 +92,7 @@ impl Reports {
     }
 
     /// Takes what was reported since the last call.
-    pub fn take(&self) -> Vec<(u8, String, String)> {
+    pub(crate) fn take(&self) -> Vec<(u8, String, String)> {
         std::mem::take(&mut self.0.lock().expect("nobody panics here"))
     }
 }

