@@ -91,32 +91,30 @@ pub(crate) async fn discard<B: Body>(body: Pin<Box<B>>, limit: usize, deadline: 
 /// The body of an answer: all of it in one piece.
 #[derive(Debug, Default)]
 pub struct ReplyBody {
-    data: Option<Bytes>,
-    /// Learns whether the data was taken.
-    delivery: Option<Delivery>,
+    data: Option<ReplyData>,
 }
 
 impl ReplyBody {
     pub(crate) fn with_delivery(mut self, delivery: Option<Delivery>) -> Self {
-        self.delivery = delivery;
+        if let Some(data) = &mut self.data {
+            data.delivery = delivery;
+        }
         self
     }
 }
 
 impl From<Bytes> for ReplyBody {
-    fn from(data: Bytes) -> Self {
-        Self { data: Some(data).filter(|data| !data.is_empty()), delivery: None }
+    fn from(bytes: Bytes) -> Self {
+        let data = ReplyData { bytes, delivery: None };
+        Self { data: Some(data).filter(ReplyData::has_remaining) }
     }
 }
 
 impl Body for ReplyBody {
-    type Data = Bytes;
+    type Data = ReplyData;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(delivery) = self.delivery.take() {
-            delivery.taken();
-        }
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<ReplyData>, Infallible>>> {
         Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
     }
 
@@ -125,7 +123,45 @@ impl Body for ReplyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.remaining() as u64))
+    }
+}
+
+/// The data of an answer. hyper keeps it until it is written, and so it knows whether it was.
+#[derive(Debug)]
+pub struct ReplyData {
+    bytes: Bytes,
+    /// Learns whether the last byte was taken.
+    delivery: Option<Delivery>,
+}
+
+impl ReplyData {
+    fn note_taken(&mut self) {
+        if let Some(delivery) = self.delivery.take_if(|_| self.bytes.is_empty()) {
+            delivery.taken();
+        }
+    }
+}
+
+impl Buf for ReplyData {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.note_taken();
+    }
+
+    /// Does not copy.
+    fn copy_to_bytes(&mut self, len: usize) -> Bytes {
+        let bytes = self.bytes.copy_to_bytes(len);
+        self.note_taken();
+        bytes
     }
 }
 

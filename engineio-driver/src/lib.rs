@@ -53,7 +53,7 @@ mod timer;
 mod upgrade;
 mod websocket;
 
-pub use body::ReplyBody;
+pub use body::{ReplyBody, ReplyData};
 pub use builder::Builder;
 pub use handler::Handler;
 pub use http::{Aborted, RemoteAddr};

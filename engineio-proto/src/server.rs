@@ -18,8 +18,8 @@ use crate::{
 
 /// A container of sessions.
 ///
-/// A session is in it from [`Server::open`] until something is pulled after its [`Event::Closed`]; its id is unknown as
-/// soon as it is closed. The front page of the crate shows the run loop.
+/// A session is in it from [`Server::open`] until something is pulled after its [`Event::Closed`](crate::Event::Closed); its id is
+/// unknown as soon as it is closed. The front page of the crate shows the run loop.
 #[derive(Clone, Debug)]
 pub struct Server {
     config: Arc<Config>,

@@ -61,8 +61,8 @@ mod tower;
 
 pub use engineio_driver::{
     Broadcast, Builder, CloseReason, ConfigError, ConnectionError, ErrorCode, Event, Events, Handle, Handler,
-    HyperService, Incoming, Message, Mount, Overflow, PROTOCOL, Refusal, Rejection, RemoteAddr, ReplyBody, SendError,
-    Server, Sid, Socket, Stats, Text, TransportError, TransportKind,
+    HyperService, Incoming, Message, Mount, Overflow, PROTOCOL, Refusal, Rejection, RemoteAddr, ReplyBody, ReplyData,
+    SendError, Server, Sid, Socket, Stats, Text, TransportError, TransportKind,
 };
 pub use serve::{bind, serve};
 #[cfg(feature = "tower")]

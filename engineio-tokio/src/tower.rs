@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use engineio_driver::{ReplyBody, Server, not_found};
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -146,16 +146,16 @@ impl<R> EngineBody<R> {
     }
 }
 
-impl<R: Body<Data = Bytes>> Body for EngineBody<R> {
+impl<R: Body> Body for EngineBody<R> {
     type Data = Bytes;
     type Error = R::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
         match self.project().body.project() {
             EitherProjection::Engine { body } => {
-                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
+                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map(to_bytes).map_err(|never| match never {})))
             }
-            EitherProjection::Other { body } => body.poll_frame(cx),
+            EitherProjection::Other { body } => body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map(to_bytes))),
         }
     }
 
@@ -172,4 +172,9 @@ impl<R: Body<Data = Bytes>> Body for EngineBody<R> {
             Either::Other { body } => body.size_hint(),
         }
     }
+}
+
+/// What is there in one piece already is not copied.
+fn to_bytes<D: Buf>(frame: Frame<D>) -> Frame<Bytes> {
+    frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))
 }
