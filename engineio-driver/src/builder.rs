@@ -197,7 +197,18 @@ impl Builder {
     /// # Errors
     /// When the options do not make sense together.
     pub fn build(self) -> Result<Server, ConfigError> {
-        let options = Options { mount: self.mount, ..self.options };
+        let mut options = Options { mount: self.mount, ..self.options };
+        if options.backlog == 0 {
+            return Err(ConfigError::Zero("accept_backlog"));
+        }
+        let timeouts = [("body_timeout", &mut options.body_timeout), ("header_timeout", &mut options.header_timeout)];
+        for (name, timeout) in timeouts {
+            if timeout.is_zero() {
+                return Err(ConfigError::Zero(name));
+            }
+            // Longer would be beyond what clocks can count.
+            *timeout = (*timeout).min(Duration::from_secs(365 * 24 * 60 * 60));
+        }
         Server::new(self.runtime, self.config, options, self.shards)
     }
 }

@@ -39,6 +39,12 @@ pub(crate) struct ChannelTask {
     written: usize,
     /// Messages in `output`, and before.
     pulled: u64,
+    /// Messages that are written.
+    flushed: u64,
+    /// Messages of which the session knows that they are.
+    reported: u64,
+    /// Somebody wants to know.
+    awaited: bool,
     /// Bytes in `output` that answer the peer's pings, at most.
     answers: usize,
     /// The session takes frames.
@@ -62,8 +68,7 @@ struct Visit {
     frames: SmallVec<[Frame; FRAMES]>,
     /// Nothing more is to be pulled at the moment.
     drained: bool,
-    /// Somebody wants to know when everything is written.
-    awaited: bool,
+    /// The session is done with the channel, or gone.
     close: bool,
 }
 
@@ -90,6 +95,9 @@ impl ChannelTask {
             output,
             written: 0,
             pulled: 0,
+            flushed: 0,
+            reported: 0,
+            awaited: false,
             answers: 0,
             reading: true,
             goodbye: false,
@@ -99,14 +107,11 @@ impl ChannelTask {
     /// Hands over what arrived, pulls what is to leave.
     fn visit(&mut self, cx: &Context<'_>, incoming: SmallVec<[Frame; FRAMES]>, end: Option<ChannelEnd>) -> Visit {
         let (key, channel) = (self.key, self.channel);
-        let written = self.output.is_empty().then_some(self.pulled);
         let mut room = WRITE_AHEAD.saturating_sub(self.output.len() - self.written);
-        let (visit, reading, pulled) = self.inner.with(self.shard, |core, now| {
+        let (visit, reading, pulled, awaited) = self.inner.with(self.shard, |core, now| {
             let mut visit = Visit { close: true, ..Visit::default() };
             let (mut reading, mut pulled) = (false, self.pulled);
-            if let Some(written) = written {
-                core.set_written(key, written);
-            }
+            core.set_written(key, self.flushed);
             if let Some(mut session) = core.server.session_mut(key) {
                 for frame in incoming {
                     session.handle_input(now, Input::ChannelFrame { channel, frame });
@@ -125,23 +130,26 @@ impl ChannelTask {
                 }
                 reading = session.wants_frames(channel);
                 pulled = session.stats().messages_sent;
+                visit.close = false;
             }
-            visit.awaited = core.hands(key).is_some_and(|hands| !hands.waiters.is_empty());
+            let awaited = core.hands(key).is_some_and(|hands| !hands.waiters.is_empty());
             if let Some(place) = core.channel(channel) {
-                visit.close = place.close;
+                visit.close |= place.close;
                 if !place.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                     place.waker = Some(cx.waker().clone());
                 }
             }
-            (visit, reading, pulled)
+            (visit, reading, pulled, awaited)
         });
+        self.reported = self.flushed;
+        self.awaited = awaited;
         self.reading = reading;
         self.pulled = pulled;
         visit
     }
 
     /// Turns until there is nothing to do but to wait. A visit to the session is made only when there is a reason: the
-    /// task was woken, frames arrived, or there is room for more.
+    /// task was woken, frames arrived, there is room for more, or somebody waits to hear what is written.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut worth_a_visit = true;
         for _ in 0..BUDGET {
@@ -153,6 +161,7 @@ impl ChannelTask {
             };
             if !blocked {
                 self.answers = 0;
+                self.flushed = self.pulled;
             }
             // A client that takes no answers to its pings is not read any further.
             let reading = self.reading && self.answers < WRITE_AHEAD;
@@ -168,7 +177,8 @@ impl ChannelTask {
             }
             let mut incoming = SmallVec::new();
             let end = if reading { self.decode(&mut incoming) } else { None };
-            if worth_a_visit || !incoming.is_empty() || end.is_some() {
+            let news = self.awaited && self.reported < self.flushed;
+            if worth_a_visit || news || !incoming.is_empty() || end.is_some() {
                 let visit = self.visit(cx, incoming, end);
                 for frame in &visit.frames {
                     Codec::send(frame, &mut self.output);
@@ -177,7 +187,7 @@ impl ChannelTask {
                     self.goodbye = end == Some(ChannelEnd::Closed);
                     return self.start_closing(cx);
                 }
-                worth_a_visit = !blocked && (!visit.drained || (visit.awaited && !visit.frames.is_empty()));
+                worth_a_visit = !blocked && !visit.drained;
             }
             let writable = !blocked && !self.output.is_empty();
             let readable = self.reading && self.answers < WRITE_AHEAD && (unread || self.codec.has_input());

@@ -141,6 +141,12 @@ async fn open(
         })?;
         let link = Arc::new(Link::new(shard, key, sid, remote, head));
         core.attach(Arc::clone(&link), inner.observes());
+        if inner.is_draining() {
+            // It came in the very moment in which the others were closed.
+            if let Some(mut session) = core.server.session_mut(key) {
+                session.close(now);
+            }
+        }
         Ok((key, channel, link))
     })?;
     place.keep();
@@ -208,7 +214,6 @@ where
     };
     let answer = match read {
         Err(answer) => answer,
-        Ok(Err(ReadError::Lost)) => return Err(Aborted),
         Ok(read) => {
             let body = match read {
                 Ok(body) => Ok(body),

@@ -60,10 +60,10 @@ pub use http::{Aborted, RemoteAddr};
 pub use runtime::{Runtime, Task};
 pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
 pub use service::{HyperService, not_found};
-pub use socket::{Event, Events, Handle, Socket};
+pub use socket::{Event, Events, Handle, SinkError, Socket};
 pub use tasks::Guard;
 
 pub use engineio_proto::{
-    CloseReason, ConfigError, ErrorCode, Message, Mount, Overflow, PROTOCOL, Rejection, SendError, Sid, Stats, Text,
-    TransportError, TransportKind,
+    CloseReason, Config, ConfigError, ErrorCode, Message, Mount, Overflow, PROTOCOL, Rejection, SendError, Sid,
+    SidError, Stats, Text, TransportError, TransportKind, Transports,
 };

@@ -330,6 +330,10 @@ impl Inner {
         self.observes.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn shard_of(&self, sid: &str) -> usize {
         Sid::shard(sid, self.shards.len())
     }
@@ -384,7 +388,7 @@ impl Inner {
 
     /// A place for one more session, if there is one: among the sessions, and among those to be accepted.
     pub(crate) fn reserve(self: &Arc<Self>) -> Option<Place> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return None;
         }
         let mut backlog = self.backlog();

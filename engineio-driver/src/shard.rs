@@ -36,6 +36,8 @@ pub(crate) struct Core {
     sessions: Arc<AtomicUsize>,
     /// Who is to be woken after the visit.
     pub(crate) wakes: Wakes,
+    /// What is to be dropped after the visit: it may own things of the application, whose code must not run here.
+    graveyard: SmallVec<[Box<Hands>; 1]>,
 }
 
 /// When the shard's timer task will look next, and how to make it look earlier.
@@ -131,18 +133,20 @@ impl Shard {
                 timer: TimerState::default(),
                 sessions,
                 wakes: Wakes::new(),
+                graveyard: SmallVec::new(),
             }),
         }
     }
 
     /// Works with the sessions, then does what they ask for.
     pub(crate) fn with<T>(&self, clock: &Clock, work: impl FnOnce(&mut Core, Instant) -> T) -> T {
-        let (result, wakes) = {
+        let (result, wakes, graveyard) = {
             let mut core = self.lock();
             let result = work(&mut core, clock.now());
             core.dispatch();
-            (result, std::mem::take(&mut core.wakes))
+            (result, std::mem::take(&mut core.wakes), std::mem::take(&mut core.graveyard))
         };
+        drop(graveyard);
         wakes.into_iter().for_each(Waker::wake);
         result
     }
@@ -213,7 +217,9 @@ impl Core {
         while let Some((key, output)) = self.server.poll_output() {
             match output {
                 Output::Respond { exchange, response } => {
-                    self.note_written(key);
+                    if let Response::Payload(_) = response {
+                        self.note_written(key);
+                    }
                     self.answer(exchange, Answer::Response(response));
                 }
                 Output::Abort { exchange } => self.answer(exchange, Answer::Abort),
@@ -271,6 +277,11 @@ impl Core {
                 self.wakes.extend(hands.senders.drain(..));
                 return;
             }
+            proto::Event::Ended(_) => {
+                self.wakes.extend(hands.senders.drain(..));
+                self.wakes.extend(hands.waiters.drain(..));
+                return;
+            }
             proto::Event::Closed(reason) => return self.detach(key, reason),
             proto::Event::Flush { packets } => Observed::Event(Event::Flush { packets }),
             proto::Event::Drain => Observed::Event(Event::Drain),
@@ -289,12 +300,16 @@ impl Core {
     /// The session leaves the server: whoever still holds it finds its end in the link.
     fn detach(&mut self, key: SessionKey, reason: proto::CloseReason) {
         let Some(last) = self.server.session(key).map(Snapshot::of) else { return };
-        let Some(hands) = self.hands.get_mut(key.index()).and_then(Option::take) else { return };
+        let Some(mut hands) = self.hands.get_mut(key.index()).and_then(Option::take) else { return };
         self.sessions.fetch_sub(1, Ordering::Relaxed);
-        hands.link.set_closed(reason, last, hands.written, hands.events);
-        self.wakes.extend(hands.receiver);
-        self.wakes.extend(hands.senders);
-        self.wakes.extend(hands.waiters);
+        hands.link.set_closed(reason, last, hands.written, hands.events.take());
+        self.wakes.extend(hands.receiver.take());
+        self.wakes.extend(hands.senders.drain(..));
+        self.wakes.extend(hands.waiters.drain(..));
+        self.graveyard.push(hands);
+        while let Some(None) = self.hands.last() {
+            self.hands.pop();
+        }
     }
 
     /// Takes the next message of a session.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use engineio_proto::{CloseReason, Instant, Message, SendError, Session, SessionKey, Sid, Stats, TransportKind};
 use futures_core::Stream;
 use futures_sink::Sink;
+use smallvec::SmallVec;
 
 use crate::head::RequestHead;
 use crate::server::Inner;
@@ -147,9 +148,23 @@ impl Handle {
         self.snapshot().stats
     }
 
-    /// Why the session is over, if it is.
+    /// Why the session is over, if it is. There may still be messages to be taken.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.link.end.get().map(|end| end.reason)
+        let reason = |core: &Core| core.server.session(self.link.key).and_then(Session::close_reason);
+        let end = || self.link.end.get().map(|end| end.reason);
+        self.inner.look(self.link.shard, reason).or_else(end)
+    }
+
+    /// Bytes that were sent and wait to be handed to the transport, each message counting for a little more than its
+    /// data.
+    pub fn send_buffered(&self) -> usize {
+        self.inner.look(self.link.shard, |core| core.server.session(self.link.key).map_or(0, Session::send_buffered))
+    }
+
+    /// Bytes that arrived and wait to be taken, counted in the same way.
+    pub fn receive_buffered(&self) -> usize {
+        let buffered = |core: &Core| core.server.session(self.link.key).map_or(0, Session::receive_buffered);
+        self.inner.look(self.link.shard, buffered)
     }
 
     /// Whether messages can still be sent.
@@ -164,7 +179,9 @@ impl Handle {
     /// Gives the message back when there is no room, when the session is over, or when it is text with the character
     /// 0x1E, for which polling has no form.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.with(|core, _| offer(core, self.link.key, message.into(), Session::send))
+        // Converted first: whatever that does, it must not happen under the lock.
+        let message = message.into();
+        self.with(|core, _| offer(core, self.link.key, message, Session::send))
     }
 
     /// Sends several messages that stay together, as text with its binary attachments, if there is room for all.
@@ -177,7 +194,8 @@ impl Handle {
 
     /// Sends a message, waiting for room.
     ///
-    /// Sent means: it is in the session's buffer. [`Handle::flush`] waits until it has left.
+    /// Sent means: it is in the session's buffer. [`Handle::flush`] waits until it has left. Dropped before it is done,
+    /// the future drops the message.
     ///
     /// # Errors
     /// As [`Handle::try_send`], but for the lack of room.
@@ -205,7 +223,8 @@ impl Handle {
                 Err(SendError::Full(back)) => {
                     waiting = Some(back);
                     if let Some(hands) = core.hands_mut(self.link.key) {
-                        register(&mut hands.senders, cx);
+                        let stale = register(&mut hands.senders, cx);
+                        core.wakes.extend(stale);
                     }
                     Poll::Pending
                 }
@@ -229,24 +248,27 @@ impl Handle {
         let waiting = self.with(|core, _| {
             let session = core.server.session(key)?;
             let target = *target.get_or_insert(session.stats().messages_accepted);
-            let channel = session.current_channel();
+            let (channel, ended) = (session.current_channel(), session.close_reason());
             let hands = core.hands_mut(key)?;
             if hands.written >= target {
-                return None;
+                return Some(Poll::Ready(Ok(())));
             }
-            register(&mut hands.waiters, cx);
+            if let Some(reason) = ended {
+                return Some(Poll::Ready(Err(reason)));
+            }
+            let stale = register(&mut hands.waiters, cx);
+            core.wakes.extend(stale);
             if let Some(channel) = channel {
                 // Its task says when everything is written, but only if somebody waits for it.
                 core.wake_channel(channel);
             }
-            Some(())
+            Some(Poll::Pending)
         });
-        if waiting.is_some() {
-            return Poll::Pending;
-        }
-        Poll::Ready(match self.link.end.get() {
-            Some(end) if end.written < target.unwrap_or(end.last.stats.messages_accepted) => Err(end.reason),
-            _ => Ok(()),
+        waiting.unwrap_or_else(|| {
+            Poll::Ready(match self.link.end.get() {
+                Some(end) if end.written < target.unwrap_or(end.last.stats.messages_accepted) => Err(end.reason),
+                _ => Ok(()),
+            })
         })
     }
 
@@ -274,7 +296,8 @@ impl Handle {
         poll_fn(|cx| {
             self.with(|core, _| {
                 if let Some(hands) = core.hands_mut(self.link.key) {
-                    register(&mut hands.waiters, cx);
+                    let stale = register(&mut hands.waiters, cx);
+                    core.wakes.extend(stale);
                 }
             });
             self.close_reason().map_or(Poll::Pending, Poll::Ready)
@@ -310,6 +333,8 @@ impl fmt::Debug for Handle {
 #[derive(Debug)]
 pub struct Socket {
     handle: Handle,
+    /// What the flush of the sink waits for.
+    flushing: Option<u64>,
 }
 
 impl std::ops::Deref for Socket {
@@ -322,12 +347,33 @@ impl std::ops::Deref for Socket {
 
 impl Socket {
     pub(crate) const fn new(handle: Handle) -> Self {
-        Self { handle }
+        Self { handle, flushing: None }
     }
 
     /// A handle to send with, to keep or to give away.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// As [`Handle::send`]. It stands here too so that it is the one that is meant where `SinkExt` is in scope.
+    ///
+    /// # Errors
+    /// As [`Handle::send`].
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.handle.send(message).await
+    }
+
+    /// As [`Handle::flush`].
+    ///
+    /// # Errors
+    /// As [`Handle::flush`].
+    pub async fn flush(&self) -> Result<(), CloseReason> {
+        self.handle.flush().await
+    }
+
+    /// As [`Handle::close`].
+    pub fn close(&self) {
+        self.handle.close();
     }
 
     /// The next message; `None` once the session is over and every message was taken.
@@ -386,17 +432,30 @@ impl Stream for Socket {
     }
 }
 
-/// Ready when there is room. Flushed when every message has been written to its transport.
-impl Sink<Message> for Socket {
-    type Error = SendError;
+/// Why a [`Socket`] as a sink takes no more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// A message was not taken. It comes back.
+    #[error(transparent)]
+    Refused(#[from] SendError),
+    /// The session ended before every message was written.
+    #[error("the session ended before every message was written: {0}")]
+    Ended(CloseReason),
+}
 
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+/// Ready when there is room. Flushed when every message has been written to its transport. Closed when the session is.
+impl Sink<Message> for Socket {
+    type Error = SinkError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         let key = self.handle.link.key;
         self.handle.with(|core, _| {
             let ready = core.server.session_mut(key).is_none_or(|mut session| session.poll_ready());
             match core.hands_mut(key) {
                 Some(hands) if !ready => {
-                    register(&mut hands.senders, cx);
+                    let stale = register(&mut hands.senders, cx);
+                    core.wakes.extend(stale);
                     Poll::Pending
                 }
                 // A session that is over says so when the message is there to be given back.
@@ -405,16 +464,20 @@ impl Sink<Message> for Socket {
         })
     }
 
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
-        self.try_send(message)
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SinkError> {
+        Ok(self.try_send(message)?)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        // A session that ended has nothing left to flush; who sends next is told.
-        self.poll_flushed(cx, &mut None).map(|_| Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
+        let Self { handle, flushing } = &mut *self;
+        let flushed = handle.poll_flushed(cx, flushing);
+        if flushed.is_ready() {
+            *flushing = None;
+        }
+        flushed.map_err(SinkError::Ended)
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         self.handle.close();
         std::pin::pin!(self.handle.closed()).poll(cx).map(|_| Ok(()))
     }
@@ -510,8 +573,14 @@ fn set(place: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-fn register(wakers: &mut smallvec::SmallVec<[Waker; 1]>, cx: &Context<'_>) {
-    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-        wakers.push(cx.waker().clone());
+/// Adds a task to be woken. A future that was dropped leaves its waker behind; so when there are many, all are given
+/// back to be woken, and those who still wait come again.
+fn register(wakers: &mut SmallVec<[Waker; 1]>, cx: &Context<'_>) -> SmallVec<[Waker; 1]> {
+    const MANY: usize = 32;
+    if wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+        return SmallVec::new();
     }
+    let stale = if wakers.len() < MANY { SmallVec::new() } else { std::mem::take(wakers) };
+    wakers.push(cx.waker().clone());
+    stale
 }

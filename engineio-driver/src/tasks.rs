@@ -65,7 +65,9 @@ impl Tasks {
             if state.running.is_empty() {
                 return Poll::Ready(());
             }
-            state.waiting.push(cx.waker().clone());
+            if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.waiting.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await;

@@ -9,6 +9,7 @@ use engineio_proto::Instant;
 use hyper::rt::Sleep;
 
 use crate::server::Inner;
+use crate::shard::TimerState;
 
 /// Lets the sessions of a shard do what is due. It ends with the server.
 pub(crate) struct TimerTask {
@@ -21,6 +22,15 @@ pub(crate) struct TimerTask {
 impl TimerTask {
     pub(crate) const fn new(inner: Weak<Inner>, shard: usize) -> Self {
         Self { inner, shard, sleep: None, armed: None }
+    }
+}
+
+/// A runtime that ends takes its tasks with it; the next session starts the timer anew.
+impl Drop for TimerTask {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.upgrade() {
+            inner.with(self.shard, |core, _| core.timer = TimerState::default());
+        }
     }
 }
 

@@ -146,6 +146,9 @@ pub enum Event {
     Upgraded(TransportKind),
     /// A pong arrived.
     Heartbeat,
+    /// The session is over, but messages that arrived before are still there to be taken; [`Event::Closed`] follows when
+    /// they were. Whoever waits to send need not wait any longer.
+    Ended(CloseReason),
     /// The session is over. The last event, exactly once, after all messages were taken.
     Closed(CloseReason),
 }

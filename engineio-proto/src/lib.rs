@@ -65,7 +65,7 @@
 //! Messages arrive in order, once, without a gap, whatever the transports do; a session that cannot keep this ends,
 //! and its [`CloseReason`] is the true one. Nothing grows with what a peer sends beyond the limits of [`Config`]. No
 //! input panics. The same calls give the same results. [`Session::check`] and [`Server::check`] test what can be
-//! tested from inside; they run after every call in debug builds.
+//! tested from inside; in debug builds a session does it after every call, unless its queues are long.
 //!
 //! # Features
 //!

@@ -57,10 +57,12 @@ impl Response {
 }
 
 impl Rejection {
-    /// The answer to a WebSocket handshake that is refused: always 400, the bare text, and the connection ends.
+    /// The answer to a WebSocket handshake that is refused: 400, the bare text, and the connection ends. Only a server
+    /// that is full says 503 here too.
     pub fn into_upgrade_reply(self) -> Reply {
         let body = Bytes::copy_from_slice(self.message().as_bytes());
-        Reply { status: 400, headers: REFUSED_UPGRADE, body }
+        let status = if matches!(self, Self::Full) { 503 } else { 400 };
+        Reply { status, headers: REFUSED_UPGRADE, body }
     }
 }
 
@@ -98,6 +100,7 @@ mod tests {
     fn refused_upgrades_get_bare_text() {
         let reply = Rejection::Forbidden { message: None }.into_upgrade_reply();
         assert_eq!((reply.status, &reply.body[..]), (400, &b"Forbidden"[..]));
+        assert_eq!(Rejection::Full.into_upgrade_reply().status, 503);
     }
 
     #[test]

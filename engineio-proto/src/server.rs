@@ -1,11 +1,13 @@
 //! Many sessions: found by id, woken in time, drained in turn.
 //!
-//! Nothing here knows a rule of a session; it is written against the public API of [`Session`] alone. An embedder who
+//! What is decided here is whether a request and a session fit together; all else is the session's own, and this is
+//! written against its public API alone. An embedder who
 //! wants several threads keeps several servers and sends each session id to its own, see [`Sid::shard`].
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use core::fmt;
+use core::mem;
 use core::ops::{Deref, DerefMut};
 
 use slab::Slab;
@@ -179,6 +181,12 @@ impl Server {
             let Some(slot) = self.slots.get_mut(index) else { continue };
             let key = slot.key;
             let output = slot.session.poll_output();
+            if output.is_none() && slot.session.is_finished() {
+                // It was queued only to leave.
+                slot.is_ready = false;
+                self.remove(index);
+                continue;
+            }
             slot.is_ready = slot.session.has_output();
             if slot.is_ready {
                 self.ready.push_back(index);
@@ -200,8 +208,8 @@ impl Server {
     /// Lets every session do what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         // Each of them once: at the very end of time nothing can be put off any more, and this must end all the same.
-        for _ in 0..self.deadlines.range(..=(now, usize::MAX)).count() {
-            let Some((_, index)) = self.deadlines.pop_first() else { break };
+        let later = self.deadlines.split_off(&(now, usize::MAX));
+        for (_, index) in mem::replace(&mut self.deadlines, later) {
             if let Some(slot) = self.slots.get_mut(index) {
                 slot.deadline = None;
                 slot.session.handle_timeout(now);

@@ -238,15 +238,17 @@ impl Session {
             self.finish(CloseReason::ForcedClose);
         }
         let reading_paused = self.reading_paused();
-        match self.heartbeat.handle_timeout(now, &self.config, reading_paused) {
+        match self.heartbeat.handle_timeout(now, &self.config, reading_paused, !self.outbox.is_empty()) {
             Due::Nothing => (),
             Due::Ping => self.flush(),
-            Due::Dead { sent } => {
-                // Who takes nothing is not silent for lack of life: the true reason is that it does not read.
-                let stuck = self.state == State::Channel || self.told.full;
-                self.finish(match sent {
-                    false if stuck => CloseReason::TransportError(TransportError::SlowConsumer),
-                    _ => CloseReason::PingTimeout,
+            Due::Dead { slow } => {
+                // On a channel, or with a full buffer, the true reason is that it does not read. A client that does not
+                // poll is silent like any other.
+                let slow = slow && (self.state == State::Channel || self.told.full);
+                self.finish(if slow {
+                    CloseReason::TransportError(TransportError::SlowConsumer)
+                } else {
+                    CloseReason::PingTimeout
                 });
             }
         }

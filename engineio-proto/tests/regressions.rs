@@ -406,7 +406,7 @@ fn there_are_no_more_sessions_than_allowed() {
     world.open_websocket();
     let refused = world.request(Method::Get, "EIO=4&transport=polling");
     assert_eq!(world.answer_of(refused), Some(r#"503 {"code":3,"message":"Bad request"}"#));
-    assert_eq!(world.request_upgrade("EIO=4&transport=websocket"), Err("400 Bad request".into()));
+    assert_eq!(world.request_upgrade("EIO=4&transport=websocket"), Err("503 Bad request".into()));
     assert_eq!(world.server.len(), 2);
     // An upgrade is no new session, and one that ended makes room.
     world.abort();

@@ -286,9 +286,12 @@ enum Command {
 
 impl Command {
     fn parse(text: &str) -> Option<Self> {
+        /// No message is larger, whatever a client asks for.
+        const LARGEST: usize = 64 << 20;
         let words: Vec<&str> = text.split(':').collect();
-        let burst = |after, count: &str, size: &str, binary, close| {
-            Some(Self::Burst { after, count: count.parse().ok()?, size: size.parse().ok()?, binary, close })
+        let size = |size: &str| size.parse().ok().filter(|&size| size <= LARGEST);
+        let burst = |after, count: &str, bytes: &str, binary, close| {
+            Some(Self::Burst { after, count: count.parse().ok()?, size: size(bytes)?, binary, close })
         };
         match words.as_slice() {
             ["cmd", "close"] => Some(Self::Close { after: None }),
@@ -300,7 +303,7 @@ impl Command {
             ["cmd", "burst-after", millis, count, size] => burst(Some(millis.parse().ok()?), count, size, false, false),
             ["cmd", "burst-close", count, size] => burst(None, count, size, false, true),
             ["cmd", "info"] => Some(Self::Info),
-            ["bcast", count, size] => Some(Self::Broadcast { count: count.parse().ok()?, size: size.parse().ok()? }),
+            ["bcast", count, bytes] => Some(Self::Broadcast { count: count.parse().ok()?, size: size(bytes)? }),
             _ => None,
         }
     }

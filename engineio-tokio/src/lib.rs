@@ -60,9 +60,10 @@ mod serve;
 mod tower;
 
 pub use engineio_driver::{
-    Broadcast, Builder, CloseReason, ConfigError, ConnectionError, ErrorCode, Event, Events, Handle, Handler,
-    HyperService, Incoming, Message, Mount, Overflow, PROTOCOL, Refusal, Rejection, RemoteAddr, ReplyBody, ReplyData,
-    SendError, Server, Sid, Socket, Stats, Text, TransportError, TransportKind,
+    Aborted, Broadcast, Builder, CloseReason, Config, ConfigError, ConnectionError, ErrorCode, Event, Events, Guard,
+    Handle, Handler, HyperService, Incoming, Message, Mount, Overflow, PROTOCOL, Refusal, Rejection, RemoteAddr,
+    ReplyBody, ReplyData, Runtime, SendError, Server, Sid, SidError, SinkError, Socket, Stats, Text, TransportError,
+    TransportKind, Transports,
 };
 pub use serve::{bind, serve};
 #[cfg(feature = "tower")]
@@ -77,5 +78,5 @@ pub use tower::{EngineBody, EngineLayer, EngineService, NotFound};
 /// # Ok::<(), engineio_tokio::ConfigError>(())
 /// ```
 pub fn builder() -> Builder {
-    Builder::new(engineio_driver::Runtime::new(hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioTimer::new()))
+    Builder::new(Runtime::new(hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioTimer::new()))
 }

@@ -142,3 +142,25 @@ fn a_session_whose_end_was_pulled_from_itself_leaves_too() {
     assert!(server.session(key).is_none());
     server.check().unwrap();
 }
+
+#[test]
+fn a_finished_session_that_is_looked_at_leaves_beside_another() {
+    let mut server = server();
+    let (a, b) = (open(&mut server, START, 1), open(&mut server, START, 2));
+    for key in [a, b] {
+        server.session_mut(key).unwrap().handle_input(
+            START,
+            Input::ChannelClosed { channel: channel(if key == a { 1 } else { 2 }), end: crate::ChannelEnd::Closed },
+        );
+    }
+    while let Some((key, output)) = server.poll_output() {
+        if key == a && matches!(output, Output::Event(crate::Event::Closed(_))) {
+            break;
+        }
+    }
+    drop(server.session_mut(a));
+    while server.poll_output().is_some() {}
+    assert!(server.poll_output().is_none());
+    assert!(server.session(a).is_none() && server.session(b).is_none());
+    server.check().unwrap();
+}

@@ -2,7 +2,7 @@
 
 use super::polling::{CLOSE, NOOP};
 use super::{Heartbeat, Phase, Post, Session, State, Trigger};
-use crate::{CloseReason, Instant, Output, Rejection, Response, TransportError};
+use crate::{CloseReason, Event, Instant, Output, Rejection, Response, TransportError};
 
 impl Session {
     /// Closes the session in order: what was sent before is handed over first, within
@@ -83,8 +83,12 @@ impl Session {
             self.outputs.push_back(Output::ChannelClose { channel });
         }
         self.told.ready = false;
+        self.told.full = false;
         self.batch = 0;
         self.pulled = None;
         self.pump();
+        if let Some((reason, false)) = self.closed {
+            self.emit(Event::Ended(reason));
+        }
     }
 }

@@ -7,8 +7,10 @@
 //!   answered. The reference counts from when it was queued. A ping that cannot be handed over within the timeout ends
 //!   the session too.
 //! * Any other packet extends the wait once per ping, as in the reference.
-//! * The wait is extended while the session itself does not read (its application is slow), and when a channel that was
-//!   full took more, because then the client does read.
+//! * The wait is extended while the session itself does not read (its application is slow): then a pong that came would
+//!   not be seen. It is not extended for a client that meanwhile takes nothing of what waits for it.
+//! * The wait is extended when a channel that was full took more, because then the client does read, and when a client
+//!   polls a session that is closing, which sends no pings.
 //! * A change of the transport changes nothing. The reference forgets the deadline there.
 
 use core::time::Duration;
@@ -28,6 +30,8 @@ pub(crate) enum Heartbeat {
         extended: bool,
         /// Since it was queued, the session did not read for a while.
         paused: bool,
+        /// When the wait was extended for that, messages waited for the client, and it took none since.
+        stalled: bool,
     },
     /// The session is over.
     Off,
@@ -38,9 +42,9 @@ pub(crate) enum Heartbeat {
 pub(crate) enum Due {
     Nothing,
     Ping,
-    /// The client is gone; whether its last ping was handed over.
+    /// The client is gone: it does not answer, or, when slow, it does not take what is sent to it.
     Dead {
-        sent: bool,
+        slow: bool,
     },
 }
 
@@ -57,20 +61,26 @@ impl Heartbeat {
         }
     }
 
-    /// Looks at the clock. `paused`: the session does not read at the moment.
-    pub(crate) fn handle_timeout(&mut self, now: Instant, config: &Config, reading_paused: bool) -> Due {
+    /// Looks at the clock. `reading_paused`: the session does not read at the moment. `waiting`: messages wait to be
+    /// taken by the client.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, config: &Config, reading_paused: bool, waiting: bool) -> Due {
         match self {
             Self::Waiting { ping_at } if *ping_at <= now => {
                 let deadline = now + at_least(config.ping_timeout);
-                *self = Self::Pinged { deadline, sent: false, extended: false, paused: reading_paused };
+                let paused = reading_paused;
+                *self = Self::Pinged { deadline, sent: false, extended: false, paused, stalled: false };
                 Due::Ping
             }
-            Self::Pinged { deadline, paused, .. } if *deadline <= now && (*paused || reading_paused) => {
+            Self::Pinged { deadline, sent, paused, stalled, .. } if *deadline <= now => {
+                let slow = *stalled && waiting;
+                if !*sent || slow || !(*paused || reading_paused) {
+                    return Due::Dead { slow: slow || !*sent };
+                }
                 *paused = reading_paused;
+                *stalled = waiting;
                 *deadline = now + at_least(config.ping_timeout);
                 Due::Nothing
             }
-            Self::Pinged { deadline, sent, .. } if *deadline <= now => Due::Dead { sent: *sent },
             _ => Due::Nothing,
         }
     }
@@ -112,6 +122,13 @@ impl Heartbeat {
         }
     }
 
+    /// The client took a message.
+    pub(crate) fn taken(&mut self) {
+        if let Self::Pinged { stalled, .. } = self {
+            *stalled = false;
+        }
+    }
+
     /// The session stopped to read.
     pub(crate) fn pause(&mut self) {
         if let Self::Pinged { paused, .. } = self {
@@ -134,7 +151,7 @@ mod tests {
     const START: Instant = Instant::from_millis(1000);
 
     fn due(heartbeat: &mut Heartbeat, now: Instant) -> Due {
-        heartbeat.handle_timeout(now, &Config::default(), false)
+        heartbeat.handle_timeout(now, &Config::default(), false, false)
     }
 
     fn pinged() -> (Heartbeat, Instant) {
@@ -149,7 +166,7 @@ mod tests {
     fn a_silent_client_is_dead_after_interval_and_timeout() {
         let (mut heartbeat, now) = pinged();
         assert_eq!(due(&mut heartbeat, now + (TIMEOUT - Duration::from_micros(1))), Due::Nothing);
-        assert_eq!(due(&mut heartbeat, now + TIMEOUT), Due::Dead { sent: true });
+        assert_eq!(due(&mut heartbeat, now + TIMEOUT), Due::Dead { slow: false });
     }
 
     #[test]
@@ -178,10 +195,25 @@ mod tests {
         let (mut heartbeat, now) = pinged();
         let config = Config::default();
         heartbeat.pause();
-        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT, &config, true), Due::Nothing);
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT, &config, true, false), Due::Nothing);
         // Reading again: one more timeout, and then it counts.
-        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 2, &config, false), Due::Nothing);
-        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 3, &config, false), Due::Dead { sent: true });
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 2, &config, false, false), Due::Nothing);
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 3, &config, false, false), Due::Dead { slow: false });
+    }
+
+    #[test]
+    fn a_slow_application_does_not_excuse_a_client_that_takes_nothing() {
+        let config = Config::default();
+        let (mut heartbeat, now) = pinged();
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT, &config, true, true), Due::Nothing);
+        heartbeat.taken();
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 2, &config, true, true), Due::Nothing);
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 3, &config, true, true), Due::Dead { slow: true });
+
+        let mut heartbeat = Heartbeat::new(START, &config);
+        assert_eq!(due(&mut heartbeat, START + INTERVAL), Due::Ping);
+        let now = START + INTERVAL + TIMEOUT;
+        assert_eq!(heartbeat.handle_timeout(now, &config, true, true), Due::Dead { slow: true }, "not even the ping");
     }
 
     #[test]

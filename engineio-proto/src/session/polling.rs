@@ -27,6 +27,10 @@ impl Session {
             return self.finish(CloseReason::TransportError(TransportError::PollOverlap));
         }
         self.get = Some(exchange);
+        if self.closing.is_some() {
+            // It is not pinged any more, and shows in this way that it is there.
+            self.heartbeat.progress(self.now, &self.config);
+        }
         self.answer_poll();
     }
 
@@ -164,6 +168,7 @@ impl Session {
     /// Takes the next message out of the send buffer, for good.
     pub(super) fn take_message(&mut self) -> Option<Message> {
         let message = self.outbox.pop()?;
+        self.heartbeat.taken();
         self.stats.messages_sent += 1;
         self.stats.bytes_sent += message.len() as u64;
         Some(message)

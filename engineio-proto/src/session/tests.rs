@@ -159,3 +159,41 @@ fn r77_messages_that_belong_together_stay_together() {
     assert!(matches!(session.send_all(messages(&["a", "b\u{1e}"])), Err(SendError::Separator(_))));
     assert_eq!(session.send_all(Vec::new()), Ok(()));
 }
+
+#[test]
+fn whoever_waits_to_send_hears_of_the_end_before_the_messages_are_taken() {
+    let mut session = drained(on_channel());
+    frame(&mut session, "4unread");
+    while session.send("x".repeat(1000)).is_ok() {}
+    session.handle_input(NOW, Input::ChannelClosed { channel: CHANNEL, end: ChannelEnd::Closed });
+    let events = |session: &mut Session| {
+        core::iter::from_fn(|| session.poll_output())
+            .filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(events(&mut session), [Event::Readable, Event::Ended(CloseReason::TransportClose)]);
+    assert_eq!(session.recv(NOW), Some("unread".into()));
+    assert_eq!(events(&mut session), [Event::Closed(CloseReason::TransportClose)]);
+}
+
+#[test]
+fn a_client_that_floods_and_takes_nothing_is_found_out() {
+    let config = config();
+    let mut session = drained(on_channel());
+    // An application that echoes: it takes nothing more while it waits for room.
+    while session.send("x".repeat(1000)).is_ok() {}
+    let mut now = NOW;
+    for _ in 0..100 {
+        while session.wants_frames(CHANNEL) {
+            session.handle_input(
+                now,
+                Input::ChannelFrame { channel: CHANNEL, frame: Frame::Binary(alloc::vec![0; 100_000].into()) },
+            );
+        }
+        let Some(next) = session.next_timeout() else { break };
+        now = next;
+        session.handle_timeout(now);
+    }
+    assert_eq!(session.close_reason(), Some(CloseReason::TransportError(TransportError::SlowConsumer)));
+    assert!(now.saturating_since(NOW) <= config.ping_interval + 3 * config.ping_timeout);
+}

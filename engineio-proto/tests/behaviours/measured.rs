@@ -50,7 +50,6 @@ fn m006_refused_upgrades_are_400_with_bare_text() {
         (Rejection::NoUpgrade, "Bad request"),
         (Rejection::WrongHandshake { transport: polling }, "Bad request"),
         (Rejection::NoSid, "Bad request"),
-        (Rejection::Full, "Bad request"),
         (Rejection::Forbidden { message: None }, "Forbidden"),
         (Rejection::UnsupportedProtocol { protocol: 3 }, "Unsupported protocol version"),
     ] {

@@ -92,7 +92,7 @@ fn sec70_a_flood_of_handshakes_is_bounded() {
     }
     let refused = world.request(Method::Get, "EIO=4&transport=polling");
     assert_eq!(world.answer_of(refused), Some(r#"503 {"code":3,"message":"Bad request"}"#));
-    assert_eq!(world.request_upgrade("EIO=4&transport=websocket"), Err("400 Bad request".into()));
+    assert_eq!(world.request_upgrade("EIO=4&transport=websocket"), Err("503 Bad request".into()));
     world.advance(44_999);
     assert_eq!(world.server.len(), 50);
     world.advance(1);

@@ -87,6 +87,7 @@ impl Model {
         }
         for packet in packets {
             assert_eq!(self.queue.pop_front().map(Said::heard).as_ref(), Some(packet), "law 2: towards the client");
+            self.stalled = false;
         }
         if let Some(next) = self.queue.front() {
             assert!(len + 1 + next.text().len() > MAX_PAYLOAD, "{next:?} would have fitted too");
@@ -119,6 +120,11 @@ impl Model {
             }
             Event::Heartbeat => {
                 self.due.heartbeats = self.due.heartbeats.checked_sub(1).expect("Heartbeat without a pong");
+            }
+            Event::Ended(reason) => {
+                assert_eq!(Some(reason), self.reason, "law 3: the true reason");
+                assert!(!self.is_idle(), "Ended without a message that waits");
+                assert!(!std::mem::replace(&mut self.ended, true), "law 3: Ended twice");
             }
             Event::Closed(reason) => {
                 assert_eq!(Some(reason), self.reason, "law 3: the true reason");

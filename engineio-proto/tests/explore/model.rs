@@ -76,6 +76,8 @@ pub struct Model {
     pub reason: Option<CloseReason>,
     /// The application was told that the session is over.
     pub told: bool,
+    /// The application was told that it is over, before it has taken everything.
+    pub ended: bool,
 
     /// The open packet was not handed over yet.
     pub opening: bool,
@@ -103,6 +105,8 @@ pub struct Model {
     pub extended: Option<Instant>,
     /// The application was slow meanwhile, so that the client's packets could not come: it gets one more timeout.
     pub excused: bool,
+    /// When it was, messages waited, and the client took none since.
+    pub stalled: bool,
     /// When a frame was pulled with more behind it.
     pub left: Option<Instant>,
 
@@ -128,6 +132,7 @@ impl Model {
             closing: None,
             reason: None,
             told: false,
+            ended: false,
             opening: true,
             get: None,
             answered: None,
@@ -144,6 +149,7 @@ impl Model {
             ping: Ping::Due(START + INTERVAL),
             extended: None,
             excused: false,
+            stalled: false,
             left: None,
             reading: true,
             ready: false,
@@ -206,6 +212,9 @@ impl Model {
             }
             (_, None) => {
                 self.get = Some(id);
+                if self.closing.is_some() {
+                    self.breathe();
+                }
                 self.answer_poll();
             }
         }
@@ -405,15 +414,13 @@ impl Model {
         }
         if self.left.is_some_and(|left| left < self.now) {
             // The channel was full and is not any more: the client reads.
-            match &mut self.ping {
-                Ping::Owed(since) | Ping::Sent(since) => *since = self.now,
-                Ping::Due(_) | Ping::Off => (),
-            }
+            self.breathe();
         }
         if self.owes_ping() {
             self.ping = Ping::Sent(self.now);
             return Some(Heard::new(b'2', ""));
         }
+        self.stalled &= self.queue.is_empty();
         self.queue.pop_front().map(Said::heard)
     }
 }

@@ -17,6 +17,7 @@ impl Model {
                 self.ping = Ping::Owed(self.now);
                 self.extended = None;
                 self.excused = false;
+                self.stalled = false;
                 self.answer_poll();
             }
             Ping::Owed(_) | Ping::Sent(_) if self.patience() <= Some(self.now) => self.lose_patience(),
@@ -38,14 +39,31 @@ impl Model {
 
     fn lose_patience(&mut self) {
         match &mut self.ping {
-            Ping::Owed(since) | Ping::Sent(since) if self.excused => {
+            Ping::Sent(since) if self.excused && (!self.stalled || self.queue.is_empty()) => {
                 *since = self.now;
                 self.excused = false;
+                self.stalled = !self.queue.is_empty();
             }
-            Ping::Owed(_) if self.state == State::Channel || self.full.is_some() => {
-                self.end(CloseReason::TransportError(TransportError::SlowConsumer), false);
+            ping => {
+                let owed = matches!(ping, Ping::Owed(_));
+                let slow = owed || (self.stalled && !self.queue.is_empty());
+                self.end(
+                    if slow && (self.state == State::Channel || self.full.is_some()) {
+                        CloseReason::TransportError(TransportError::SlowConsumer)
+                    } else {
+                        CloseReason::PingTimeout
+                    },
+                    false,
+                );
             }
-            _ => self.end(CloseReason::PingTimeout, false),
+        }
+    }
+
+    /// The client shows that it is there, without a pong.
+    pub fn breathe(&mut self) {
+        match &mut self.ping {
+            Ping::Owed(since) | Ping::Sent(since) => *since = self.now,
+            Ping::Due(_) | Ping::Off => (),
         }
     }
 

@@ -420,7 +420,7 @@ fn r112_what_follows_the_end_in_a_payload_is_dropped() {
         assert_eq!(world.recv_all(), ["a"]);
         world.drain();
         assert_eq!(world.answer_of(post), Some(answer));
-        assert_eq!(world.events(), [Event::Readable, Event::Closed(reason)]);
+        assert_eq!(world.events(), [Event::Readable, Event::Ended(reason), Event::Closed(reason)]);
     }
 
     // The session ended for another reason while the payload waited for a slow application: what would have been the

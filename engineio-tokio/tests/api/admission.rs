@@ -150,7 +150,8 @@ async fn s026_an_id_that_cannot_be_made() {
 /// Covers: M-049, R-109
 #[tokio::test]
 async fn sec79_an_id_that_is_taken() {
-    let host = Host::start(builder().generate_id(|_| async { Some(sid("the-one")) })).await;
+    let generate = |_: &_| async { Some(sid("the-one")) };
+    let host = Host::start(builder().generate_id(generate).max_sessions(2).accept_backlog(2)).await;
     let client = Polling::open(host.addr).await;
     let socket = host.accept().await;
     for _ in 0..3 {

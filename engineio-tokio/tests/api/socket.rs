@@ -1,6 +1,6 @@
 //! A session in the hands of the application.
 
-use engineio_tokio::{CloseReason, Message, SendError, Socket, TransportKind};
+use engineio_tokio::{CloseReason, Message, SendError, SinkError, Socket, TransportKind};
 use futures_util::{FutureExt, StreamExt};
 
 use crate::host::{Host, builder, reason};
@@ -61,18 +61,18 @@ async fn a_socket_is_a_stream_and_a_sink() {
 
 #[tokio::test]
 async fn a_sink_flushes_and_closes() {
-    use futures_util::SinkExt as _;
+    use futures_util::SinkExt;
     let (_host, mut client, mut socket) = websocket().await;
     within(socket.feed("one".into())).await.unwrap();
-    within(socket.send("two".into())).await.unwrap();
+    within(SinkExt::send(&mut socket, "two".into())).await.unwrap();
     assert_eq!(socket.stats().messages_sent, 2);
-    within(socket.close()).await.unwrap();
+    within(SinkExt::close(&mut socket)).await.unwrap();
     assert_eq!(socket.close_reason(), Some(CloseReason::ForcedClose));
     assert_eq!(client.next().await, Frame::text("4one"));
     assert_eq!(client.next().await, Frame::text("4two"));
     client.closed().await;
-    let refused = within(socket.send("three".into())).await;
-    assert_eq!(refused, Err(SendError::Closed("three".into())));
+    let refused = within(SinkExt::send(&mut socket, "three".into())).await;
+    assert_eq!(refused, Err(SinkError::Refused(SendError::Closed("three".into()))));
 }
 
 /// Covers: S-118, S-120
@@ -175,7 +175,7 @@ async fn a_cancelled_recv_takes_nothing() {
         // Nothing is there yet; the attempt is dropped.
         assert!(socket.recv().now_or_never().is_none());
         let (message, response) = tokio::join!(
-            async {
+            within(async {
                 loop {
                     tokio::select! {
                         biased;
@@ -183,7 +183,7 @@ async fn a_cancelled_recv_takes_nothing() {
                         message = socket.recv() => break message,
                     }
                 }
-            },
+            }),
             client.post(format!("4{number}")),
         );
         assert_eq!((message, response.status), (Some(number.to_string().into()), 200));

@@ -6,7 +6,7 @@ use engineio_tokio::{CloseReason, Socket, TransportError};
 use tokio::time::sleep;
 
 use crate::host::{HOUR, Host, builder, reason};
-use crate::raw::{Connection, Frame, Polling, TEXT, UPGRADE, WEBSOCKET, WebSocket, frame, request};
+use crate::raw::{Connection, Frame, Polling, TEXT, UPGRADE, WEBSOCKET, WebSocket, frame, request, within};
 
 const UNKNOWN: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);
 const SHORT: Duration = Duration::from_millis(20);
@@ -171,17 +171,20 @@ async fn s079_a_heartbeat_during_an_upgrade() {
     let mut probe = WebSocket::probe(&client).await;
     probe.send("2probe").await;
     assert_eq!(probe.next().await, Frame::text("3probe"));
-    let mut pings = 0;
-    while pings < 3 {
-        match client.get().await.brief() {
-            (200, "6") => (),
-            (200, "2") => {
-                pings += 1;
-                assert_eq!(client.post("3").await.brief(), (200, "ok"));
+    let three_pings = async {
+        let mut pings = 0;
+        while pings < 3 {
+            match client.get().await.brief() {
+                (200, "6") => (),
+                (200, "2") => {
+                    pings += 1;
+                    assert_eq!(client.post("3").await.brief(), (200, "ok"));
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
-    }
+    };
+    within(three_pings).await;
     probe.send("5").await;
     assert_eq!(probe.next().await, Frame::text("2"));
     assert_eq!((socket.is_upgraded(), socket.close_reason()), (true, None));
@@ -192,7 +195,7 @@ async fn flood(socket: &Socket) -> CloseReason {
     let message = vec![0; 256 * 1024];
     let sender = socket.handle();
     let flooding = async { while sender.send(message.clone()).await.is_ok() {} };
-    let (reason, ()) = tokio::join!(reason(socket), flooding);
+    let (reason, ()) = tokio::join!(reason(socket), within(flooding));
     reason
 }
 
