@@ -217,19 +217,20 @@ impl Handle {
         send: fn(&mut Session, T) -> Result<(), SendError<T>>,
     ) -> Result<(), SendError<T>> {
         let mut waiting = Some(what);
+        let mut seat = Seat::new(self, |hands| &mut hands.senders);
         poll_fn(|cx| {
             let Some(what) = waiting.take() else { return Poll::Ready(Ok(())) };
-            self.with(|core, _| match offer(core, self.link.key, what, send) {
+            let sent = self.with(|core, _| match offer(core, self.link.key, what, send) {
                 Err(SendError::Full(back)) => {
                     waiting = Some(back);
                     if let Some(hands) = core.hands_mut(self.link.key) {
-                        let stale = register(&mut hands.senders, cx);
-                        core.wakes.extend(stale);
+                        register(&mut hands.senders, cx);
                     }
                     Poll::Pending
                 }
                 result => Poll::Ready(result),
-            })
+            });
+            seat.keep(cx, sent)
         })
         .await
     }
@@ -240,7 +241,8 @@ impl Handle {
     /// When the session ends before that, with the reason.
     pub async fn flush(&self) -> Result<(), CloseReason> {
         let mut target = None;
-        poll_fn(|cx| self.poll_flushed(cx, &mut target)).await
+        let mut seat = Seat::new(self, |hands| &mut hands.waiters);
+        poll_fn(|cx| seat.keep(cx, self.poll_flushed(cx, &mut target))).await
     }
 
     fn poll_flushed(&self, cx: &Context<'_>, target: &mut Option<u64>) -> Poll<Result<(), CloseReason>> {
@@ -256,8 +258,7 @@ impl Handle {
             if let Some(reason) = ended {
                 return Some(Poll::Ready(Err(reason)));
             }
-            let stale = register(&mut hands.waiters, cx);
-            core.wakes.extend(stale);
+            register(&mut hands.waiters, cx);
             if let Some(channel) = channel {
                 // Its task says when everything is written, but only if somebody waits for it.
                 core.wake_channel(channel);
@@ -293,16 +294,17 @@ impl Handle {
 
     /// Waits for the end of the session.
     pub async fn closed(&self) -> CloseReason {
-        poll_fn(|cx| {
-            self.with(|core, _| {
-                if let Some(hands) = core.hands_mut(self.link.key) {
-                    let stale = register(&mut hands.waiters, cx);
-                    core.wakes.extend(stale);
-                }
-            });
-            self.close_reason().map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
+        let mut seat = Seat::new(self, |hands| &mut hands.waiters);
+        poll_fn(|cx| seat.keep(cx, self.poll_closed(cx))).await
+    }
+
+    fn poll_closed(&self, cx: &Context<'_>) -> Poll<CloseReason> {
+        self.with(|core, _| {
+            if let Some(hands) = core.hands_mut(self.link.key) {
+                register(&mut hands.waiters, cx);
+            }
+        });
+        self.close_reason().map_or(Poll::Pending, Poll::Ready)
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -454,8 +456,7 @@ impl Sink<Message> for Socket {
             let ready = core.server.session_mut(key).is_none_or(|mut session| session.poll_ready());
             match core.hands_mut(key) {
                 Some(hands) if !ready => {
-                    let stale = register(&mut hands.senders, cx);
-                    core.wakes.extend(stale);
+                    register(&mut hands.senders, cx);
                     Poll::Pending
                 }
                 // A session that is over says so when the message is there to be given back.
@@ -479,7 +480,7 @@ impl Sink<Message> for Socket {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         self.handle.close();
-        std::pin::pin!(self.handle.closed()).poll(cx).map(|_| Ok(()))
+        self.handle.poll_closed(cx).map(|_| Ok(()))
     }
 }
 
@@ -573,14 +574,45 @@ fn set(place: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-/// Adds a task to be woken. A future that was dropped leaves its waker behind; so when there are many, all are given
-/// back to be woken, and those who still wait come again.
-fn register(wakers: &mut SmallVec<[Waker; 1]>, cx: &Context<'_>) -> SmallVec<[Waker; 1]> {
-    const MANY: usize = 32;
-    if wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-        return SmallVec::new();
+fn register(wakers: &mut Wakers, cx: &Context<'_>) {
+    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+        wakers.push(cx.waker().clone());
     }
-    let stale = if wakers.len() < MANY { SmallVec::new() } else { std::mem::take(wakers) };
-    wakers.push(cx.waker().clone());
-    stale
+}
+
+/// The place of a future among those who wait. It is given up with the future, or futures that are dropped would leave
+/// their wakers behind.
+struct Seat<'a> {
+    handle: &'a Handle,
+    list: fn(&mut Hands) -> &mut Wakers,
+    waker: Option<Waker>,
+}
+
+impl<'a> Seat<'a> {
+    const fn new(handle: &'a Handle, list: fn(&mut Hands) -> &mut Wakers) -> Self {
+        Self { handle, list, waker: None }
+    }
+
+    /// The seat is taken by a future that is not ready.
+    fn keep<T>(&mut self, cx: &Context<'_>, poll: Poll<T>) -> Poll<T> {
+        if poll.is_pending() {
+            set(&mut self.waker, cx);
+        }
+        poll
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let Some(waker) = &self.waker else { return };
+        self.handle.with(|core, _| {
+            let list = core.hands_mut(self.handle.link.key).map(self.list);
+            let left = list.and_then(|list| {
+                let index = list.iter().position(|other| other.will_wake(waker))?;
+                Some(list.remove(index))
+            });
+            // Another future of the same task may rely on it.
+            core.wakes.extend(left);
+        });
+    }
 }

@@ -212,7 +212,7 @@ async fn sec70_sessions_that_nobody_accepts_are_bounded() {
     let (_second, _) = WebSocket::open(host.addr).await;
     let response = get(host.addr, POLLING).await;
     assert_eq!((response.brief(), response.header("content-type")), (FULL, Some("application/json")));
-    assert_eq!(ask(host.addr, "GET", WEBSOCKET, UPGRADE, "").await.brief(), (400, "Bad request"));
+    assert_eq!(ask(host.addr, "GET", WEBSOCKET, UPGRADE, "").await.brief(), (503, "Bad request"));
     assert_eq!(reports.take().len(), 2);
     assert_eq!(host.server.len(), 2);
     // One is accepted, and one more has a place; an end before that makes none.
@@ -232,7 +232,7 @@ async fn sec70_sessions_are_bounded() {
     let first = Polling::open(host.addr).await;
     let (mut second, _) = WebSocket::open(host.addr).await;
     assert_eq!(get(host.addr, POLLING).await.brief(), FULL);
-    assert_eq!(ask(host.addr, "GET", WEBSOCKET, UPGRADE, "").await.brief(), (400, "Bad request"));
+    assert_eq!(ask(host.addr, "GET", WEBSOCKET, UPGRADE, "").await.brief(), (503, "Bad request"));
     let sockets = [host.accept().await, host.accept().await];
     assert_eq!(get(host.addr, POLLING).await.brief(), FULL);
     // Each end makes place for one.

@@ -1,5 +1,7 @@
 //! Who is faster waits for who is slower, and nothing is lost.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -52,6 +54,41 @@ async fn send_waits_for_a_client_that_does_not_poll() {
     within(waiting).await.unwrap();
     within(together).await.unwrap();
     assert_eq!(client.get().await.brief(), (200, "4waited\x1e4to\x1e4gether"));
+}
+
+/// Nobody who waits wakes another, however many there are.
+#[tokio::test]
+async fn many_may_wait() {
+    const SENDERS: usize = 200;
+    let host = Host::start(builder().send_buffer(EMPTY, 0)).await;
+    let client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    socket.try_send("").unwrap();
+    let polls = Arc::new(AtomicUsize::new(0));
+    let sending: Vec<_> = (0..SENDERS)
+        .map(|_| {
+            let (sender, polls) = (socket.handle(), Arc::clone(&polls));
+            tokio::spawn(async move {
+                let mut send = pin!(sender.send(""));
+                poll_fn(|cx| {
+                    polls.fetch_add(1, Ordering::Relaxed);
+                    send.as_mut().poll(cx)
+                })
+                .await
+            })
+        })
+        .collect();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(polls.load(Ordering::Relaxed), SENDERS);
+    let mut received = 0;
+    while received <= SENDERS {
+        received += client.get().await.text().split('\x1e').count();
+    }
+    for sender in sending {
+        within(sender).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]
