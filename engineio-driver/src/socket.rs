@@ -1,7 +1,7 @@
 //! A session in the hands of the application.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::head::RequestHead;
 use crate::server::Inner;
-use crate::shard::{Core, Events as Queue, Observed};
+use crate::shard::{Core, Events as Queue, Hands, Observed};
 
 /// What stays the same for a session, and how it ended.
 #[derive(Debug)]
@@ -573,6 +573,8 @@ fn set(place: &mut Option<Waker>, cx: &Context<'_>) {
         *place = Some(cx.waker().clone());
     }
 }
+
+type Wakers = SmallVec<[Waker; 1]>;
 
 fn register(wakers: &mut Wakers, cx: &Context<'_>) {
     if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {

@@ -67,7 +67,7 @@ async fn s006_the_application_is_asked_once() {
 }
 
 /// What is refused is reported with its code, its context and its request.
-/// Covers: S-001, S-037
+/// Covers: S-037
 #[tokio::test]
 async fn s001_refusals_are_reported() {
     let (report, mut reports) = mpsc::unbounded_channel();

@@ -13,7 +13,7 @@ async fn next(events: &mut Events) -> Option<Event> {
     within(events.next()).await
 }
 
-/// Covers: S-104, S-134, S-135, R-27
+/// Covers: S-134, S-135, R-27
 #[tokio::test]
 async fn s104_everything_in_order() {
     let host = Host::start(builder()).await;
@@ -139,7 +139,7 @@ impl Handler for Scribe {
     }
 }
 
-/// Covers: S-104, S-134
+/// Covers: S-134
 #[tokio::test]
 async fn s104_callbacks() {
     let host = Host::start(builder().ping_interval(Duration::from_millis(20))).await;

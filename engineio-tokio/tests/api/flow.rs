@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use engineio_tokio::{CloseReason, Message, Overflow, SendError, TransportError};
@@ -91,6 +92,59 @@ async fn many_may_wait() {
     }
 }
 
+/// A future that is dropped while it waits takes nobody's turn, not even in the same task.
+#[tokio::test]
+async fn who_stops_waiting_disturbs_nobody() {
+    let host = Host::start(builder().send_buffer(EMPTY, 0)).await;
+    let client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    socket.try_send("").unwrap();
+    let sender = socket.handle();
+    let task = tokio::spawn(async move {
+        let mut first = Some(Box::pin(sender.send("first")));
+        let mut second = pin!(sender.send("second"));
+        poll_fn(|cx| {
+            let sent = second.as_mut().poll(cx);
+            if let Some(mut first) = first.take() {
+                assert!(first.as_mut().poll(cx).is_pending());
+            }
+            sent
+        })
+        .await
+    });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.get().await.brief(), (200, "4"));
+    within(task).await.unwrap().unwrap();
+    assert_eq!(client.get().await.brief(), (200, "4second"));
+}
+
+/// A task that nobody needs to wake.
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[tokio::test]
+async fn who_stops_waiting_leaves_nothing_behind() {
+    let host = Host::start(builder().send_buffer(EMPTY, 0)).await;
+    let _client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    socket.try_send("").unwrap();
+    for _ in 0..3 {
+        let nobody = Arc::new(Nobody);
+        let waker = Waker::from(Arc::clone(&nobody));
+        let cx = &mut Context::from_waker(&waker);
+        assert!(pin!(socket.handle().send("")).poll(cx).is_pending());
+        assert!(pin!(socket.handle().flush()).poll(cx).is_pending());
+        assert!(pin!(socket.handle().closed()).poll(cx).is_pending());
+        drop(waker);
+        assert_eq!(Arc::strong_count(&nobody), 1);
+    }
+}
+
 #[tokio::test]
 async fn send_that_waits_learns_of_the_end() {
     let host = Host::start(builder().send_buffer(EMPTY, 0)).await;
@@ -131,7 +185,6 @@ async fn send_waits_for_a_client_that_does_not_read() {
     assert_eq!(socket.stats().bytes_sent, (MESSAGES * SIZE) as u64);
 }
 
-/// Covers: SEC-72
 #[tokio::test]
 async fn sec72_an_overflow_may_end_the_session() {
     let host = Host::start(builder().send_buffer(2 * EMPTY, EMPTY).overflow(Overflow::Close)).await;

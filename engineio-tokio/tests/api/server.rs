@@ -73,7 +73,7 @@ async fn a_broadcast_goes_to_all_that_have_room() {
     assert_eq!(full.get().await.brief(), (200, "bAQIDBA=="));
 }
 
-/// Covers, SEC-15, S-082
+/// Covers, S-082
 #[tokio::test]
 async fn sec15_all_sessions_can_be_closed_at_once() {
     let host = Host::start(builder()).await;

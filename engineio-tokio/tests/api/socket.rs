@@ -75,7 +75,7 @@ async fn a_sink_flushes_and_closes() {
     assert_eq!(refused, Err(SinkError::Refused(SendError::Closed("three".into()))));
 }
 
-/// Covers: S-118, S-120
+/// Covers: S-120
 #[tokio::test]
 async fn s118_flushed_is_what_has_left() {
     let (host, client, socket) = polling().await;
@@ -103,7 +103,7 @@ async fn s118_flushed_is_what_has_left() {
     assert_eq!(flushed, Ok(()));
 }
 
-/// Covers: S-121, S-119
+/// Covers: S-119
 #[tokio::test]
 async fn s121_what_was_sent_before_an_upgrade_is_flushed_behind_it() {
     let (_host, client, socket) = polling().await;
@@ -117,7 +117,7 @@ async fn s121_what_was_sent_before_an_upgrade_is_flushed_behind_it() {
     assert_eq!(within(flushing).await.unwrap(), Ok(()));
 }
 
-/// Covers: S-124, S-125
+/// Covers: S-125
 #[tokio::test]
 async fn s124_what_never_left_is_not_flushed() {
     let (_host, client, socket) = polling().await;
@@ -148,7 +148,7 @@ async fn a_message_that_is_not_taken_comes_back() {
     assert_eq!(client.get().await.status, 400);
 }
 
-/// Covers: R-77, E-014
+/// Covers: E-014
 #[tokio::test]
 async fn r77_messages_that_belong_together_stay_together() {
     let (_host, client, socket) = polling().await;
@@ -215,7 +215,6 @@ async fn what_was_not_taken_is_dropped_by_a_close() {
     assert_eq!(within(socket.recv()).await, None);
 }
 
-///
 #[tokio::test]
 async fn r51_closing_again_changes_nothing() {
     let (_host, mut client, socket) = websocket().await;
@@ -306,7 +305,6 @@ async fn s038_a_session_can_be_looked_at() {
 }
 
 /// The id is a secret; it is not printed by accident.
-/// Covers: SEC-22
 #[tokio::test]
 async fn sec22_debug_output_keeps_the_secret() {
     let (host, client, socket) = polling().await;

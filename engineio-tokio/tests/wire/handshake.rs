@@ -208,7 +208,7 @@ async fn s035_upgrades_that_are_not_allowed_are_not_offered() {
     assert!(get(host.addr, POLLING).await.text().contains(r#""upgrades":[],"#));
 }
 
-/// Covers: S-038, S-039, S-145, S-146
+/// Covers: S-039, S-145, S-146
 #[tokio::test]
 async fn s038_the_application_sees_the_first_request() {
     let host = Host::start(builder()).await;
@@ -223,7 +223,6 @@ async fn s038_the_application_sees_the_first_request() {
     );
 }
 
-/// Covers: Y-005
 #[tokio::test]
 async fn s040_a_websocket_needs_an_upgrade() {
     let reports = Reports::default();
@@ -236,7 +235,6 @@ async fn s040_a_websocket_needs_an_upgrade() {
     }
 }
 
-/// Covers: Y-004
 #[tokio::test]
 async fn s032_the_upgrade_header_is_read_without_regard_to_case() {
     let host = Host::start(builder()).await;

@@ -18,7 +18,6 @@ async fn assert_upgrade_refused(host: &Host, method: &str, target: &str, headers
     connection.ended().await;
 }
 
-/// Covers: S-045
 #[tokio::test]
 async fn s045_paths() {
     let host = Host::start(builder()).await;
@@ -238,7 +237,6 @@ async fn sec32_very_many_headers() {
     Polling::open(host.addr).await;
 }
 
-/// Covers: Y-043
 #[tokio::test]
 async fn sec54_bytes_that_are_no_text() {
     let host = Host::start(builder()).await;
@@ -299,7 +297,7 @@ async fn sec60_there_are_no_cors_headers() {
     }
 }
 
-/// Covers: S-041, SEC-14
+/// Covers: SEC-14
 #[tokio::test]
 async fn s041_an_origin_may_have_what_headers_may_have() {
     let host = Host::start(builder()).await;

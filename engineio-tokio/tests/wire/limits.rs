@@ -143,7 +143,6 @@ async fn e007_a_large_message_goes_out() {
 }
 
 /// Whether there is such a session is asked before its body is read.
-/// Covers: SEC-52
 #[tokio::test]
 async fn sec52_a_body_for_nobody_is_not_awaited() {
     let host = Host::start(builder()).await;
@@ -192,7 +191,6 @@ async fn sec71_slow_headers() {
 }
 
 /// What the application does not take stays with the client, on either transport, and arrives in the end.
-/// Covers: S-132
 #[tokio::test]
 async fn sec72_a_slow_application_slows_the_client_down() {
     let host = Host::start(builder().receive_buffer(1000)).await;

@@ -68,7 +68,7 @@ async fn t008_text_in_many_scripts_is_counted_in_bytes() {
 }
 
 /// A GET with nothing to answer is held until there is something.
-/// Covers: S-087, R-74
+///
 #[tokio::test]
 async fn s087_a_get_is_held() {
     let (host, client, socket) = session().await;
@@ -120,7 +120,7 @@ async fn t012_a_second_get_ends_the_session() {
     assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::PollOverlap));
 }
 
-/// Covers: T-012, R-71
+/// Covers: T-012
 #[tokio::test]
 async fn r71_a_second_post_ends_the_session() {
     let (host, client, socket) = session().await;
@@ -148,7 +148,7 @@ async fn t008_a_post_overlaps_a_held_get() {
     }
 }
 
-/// Covers: S-037, Y-006, R-08
+///
 #[tokio::test]
 async fn s037_a_plain_request_cannot_name_another_transport() {
     let (_host, client, socket) = session().await;
@@ -161,7 +161,7 @@ async fn s037_a_plain_request_cannot_name_another_transport() {
     assert_eq!(client.get().await.brief(), (200, "4kept"));
 }
 
-/// Covers: SEC-18, R-26
+///
 #[tokio::test]
 async fn sec18_a_session_keeps_its_revision() {
     let (_host, client, socket) = session().await;
@@ -472,7 +472,7 @@ async fn s147_old_browsers_are_told_not_to_mangle() {
 }
 
 /// What does not fit into one payload waits for the next GET; a message above the limit goes alone.
-/// Covers: E-007, R-76
+///
 #[tokio::test]
 async fn e007_payloads_keep_to_the_limit() {
     let host = Host::start(builder().max_payload(10)).await;

@@ -45,7 +45,7 @@ async fn works_on_websocket(client: &mut WebSocket, socket: &mut Socket) {
     assert_eq!(client.next().await, Frame::text("4to client"));
 }
 
-/// Covers, E-001, S-135, S-136
+/// Covers, E-001, S-135, S-136
 #[tokio::test]
 async fn t022_an_upgrade() {
     let (host, client, mut socket) = polling().await;
@@ -183,7 +183,7 @@ async fn sec18_a_probe_must_speak_the_revision_of_the_session() {
     works_on_polling(&client, &mut socket).await;
 }
 
-///
+///
 #[tokio::test]
 async fn m025_messages_take_the_way_that_is_open() {
     let (_host, client, socket, mut probe) = probed().await;
@@ -217,7 +217,7 @@ async fn m029_a_get_that_is_held_at_the_switch() {
     works_on_websocket(&mut upgraded, &mut socket).await;
 }
 
-/// Covers: S-009, R-22, SEC-21
+/// Covers: R-22, SEC-21
 #[tokio::test]
 async fn m027_what_is_unexpected_ends_the_probe_only() {
     let text = |text: &str| frame(TEXT, text);
@@ -347,7 +347,7 @@ async fn sec74_each_probe_is_answered_once() {
 }
 
 /// A client that hammers with polls during an upgrade waits longer and longer for nothing.
-/// Covers: R-03, M-024
+/// Covers: R-3, M-024
 #[tokio::test]
 async fn sec75_releases_are_rationed() {
     let (_host, client, _socket, _probe) = probed().await;
@@ -396,7 +396,6 @@ async fn m033_a_poll_that_is_aborted_during_an_upgrade() {
     probe.closed().await;
 }
 
-/// Covers: S-077
 #[tokio::test]
 async fn s077_the_probe_ends_with_the_session() {
     for how in 0..3 {
@@ -422,7 +421,7 @@ async fn s077_the_probe_ends_with_the_session() {
 }
 
 /// The session is closed during its upgrade: what was sent goes where the client goes.
-///
+///
 #[tokio::test]
 async fn r10_a_close_during_the_upgrade() {
     for message in [None, Some("buffered")] {
@@ -442,7 +441,6 @@ async fn r10_a_close_during_the_upgrade() {
     }
 }
 
-///
 #[tokio::test]
 async fn r10_a_close_during_the_upgrade_with_a_get() {
     let (_host, client, socket, mut probe) = probed().await;
@@ -453,7 +451,7 @@ async fn r10_a_close_during_the_upgrade_with_a_get() {
 }
 
 /// The client sends all the time, on whatever way there is, and gets everything back: once, and in order.
-/// Covers: S-121, R-07
+/// Covers: S-121, R-7
 #[tokio::test]
 async fn s132_an_upgrade_loses_nothing() {
     const MESSAGES: usize = 300;

@@ -110,7 +110,6 @@ async fn m013_base64_is_understood_at_any_time() {
     assert_eq!(within(socket.recv()).await, Some(vec![1, 2, 3, 4].into()));
 }
 
-/// Covers: C-069
 #[tokio::test]
 async fn m013_a_client_without_bytes_gets_base64() {
     let host = Host::start(builder()).await;
@@ -294,7 +293,7 @@ async fn sec34_extensions_are_not_negotiated() {
     }
 }
 
-/// Covers: S-090, C-059
+/// Covers: S-090
 #[tokio::test]
 async fn sec35_a_message_has_a_limit_by_default() {
     let (_host, mut client, mut socket) = session().await;
@@ -352,7 +351,7 @@ async fn sec30_many_small_fragments_are_one_message() {
 }
 
 /// Each row breaks one rule of RFC 6455; the status says which kind, and the application learns the reason.
-/// Covers: SEC-2, R-43
+///
 #[tokio::test]
 async fn sec38_what_breaks_the_rules_of_websockets() {
     let rsv = |bit: u8| frame(TEXT | bit, "4x");
@@ -399,7 +398,6 @@ async fn sec38_a_close_status_that_no_peer_may_send() {
     }
 }
 
-/// Covers: S-105
 #[tokio::test]
 async fn s105_pings_get_through_between_large_messages() {
     let host = Host::start(builder().ping_interval(Duration::from_millis(5))).await;
