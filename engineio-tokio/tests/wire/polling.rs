@@ -362,6 +362,17 @@ async fn r79_an_answer_that_cannot_be_written() {
 }
 
 #[tokio::test]
+async fn r79_an_answer_that_is_written_in_part() {
+    let (_host, client, socket) = session().await;
+    // More than the buffers of two sockets hold.
+    socket.try_send("x".repeat(32 << 20)).unwrap();
+    let mut get = client.start_get().await;
+    assert_eq!(get.response_head().await.status, 200);
+    get.reset();
+    assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::PollLost));
+}
+
+#[tokio::test]
 async fn s060_a_post_whose_client_leaves_ends_the_session() {
     for abrupt in [false, true] {
         let (host, client, socket) = session().await;
