@@ -7,7 +7,7 @@ use engineio_proto::{CloseReason, Message, TransportKind};
 use crate::socket::{Event, Events, Handle};
 use crate::tasks::Guard;
 
-/// What handles one session, by callbacks. Each is called when the one before has returned, in the order of events; a
+/// What handles one session, by callbacks. Each is called when the one before has returned, in the order of [`Event`]s; a
 /// slow one slows down the client of this session, and nobody else.
 ///
 /// Every callback has a default that does nothing. [`Server::run`](crate::Server::run) makes a handler for every new

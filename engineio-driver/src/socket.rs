@@ -68,7 +68,10 @@ impl Link {
     }
 }
 
-/// What happens to a session, in order.
+/// What happens to a session.
+///
+/// Messages come in order, and so do the other events. A message and another event that came in one request, as a pong
+/// between two messages, may change places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

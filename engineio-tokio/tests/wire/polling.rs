@@ -148,7 +148,7 @@ async fn t008_a_post_overlaps_a_held_get() {
     }
 }
 
-///
+///
 #[tokio::test]
 async fn s037_a_plain_request_cannot_name_another_transport() {
     let (_host, client, socket) = session().await;

@@ -45,7 +45,7 @@ async fn works_on_websocket(client: &mut WebSocket, socket: &mut Socket) {
     assert_eq!(client.next().await, Frame::text("4to client"));
 }
 
-/// Covers, E-001, S-135, S-136
+/// Covers, E-001, S-135, S-136
 #[tokio::test]
 async fn t022_an_upgrade() {
     let (host, client, mut socket) = polling().await;
@@ -183,7 +183,7 @@ async fn sec18_a_probe_must_speak_the_revision_of_the_session() {
     works_on_polling(&client, &mut socket).await;
 }
 
-///
+///
 #[tokio::test]
 async fn m025_messages_take_the_way_that_is_open() {
     let (_host, client, socket, mut probe) = probed().await;
@@ -347,7 +347,7 @@ async fn sec74_each_probe_is_answered_once() {
 }
 
 /// A client that hammers with polls during an upgrade waits longer and longer for nothing.
-/// Covers: R-3, M-024
+/// Covers: R-03, M-024
 #[tokio::test]
 async fn sec75_releases_are_rationed() {
     let (_host, client, _socket, _probe) = probed().await;
@@ -451,7 +451,7 @@ async fn r10_a_close_during_the_upgrade_with_a_get() {
 }
 
 /// The client sends all the time, on whatever way there is, and gets everything back: once, and in order.
-/// Covers: S-121, R-7
+/// Covers: S-121, R-07
 #[tokio::test]
 async fn s132_an_upgrade_loses_nothing() {
     const MESSAGES: usize = 300;
