@@ -14,7 +14,40 @@ pub(crate) struct Buffer {
 /// A queue that grew beyond this gives its memory back when it is empty.
 const KEEP: usize = 16;
 
+/// Whether there is room for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Enough,
+    /// There is when others have left.
+    Later,
+    /// They are too many to be together.
+    Never,
+}
+
+/// Takes the first of a queue. One that grew beyond `keep` gives its memory back when it is empty.
+pub(crate) fn pop_and_shrink<T>(queue: &mut VecDeque<T>, keep: usize) -> Option<T> {
+    let first = queue.pop_front();
+    if queue.is_empty() && queue.capacity() > keep {
+        *queue = VecDeque::new();
+    }
+    first
+}
+
 impl Buffer {
+    /// Whether these messages may be appended. A single one is taken up to the limit, and may itself exceed it; several
+    /// must fit.
+    pub(crate) fn room_for(&self, messages: &[Message], limit: usize) -> Room {
+        let cost = messages.iter().map(Message::cost).fold(0, usize::saturating_add);
+        let several = messages.len() > 1;
+        if several && cost > limit {
+            Room::Never
+        } else if self.cost < limit && !(several && self.cost.saturating_add(cost) > limit) {
+            Room::Enough
+        } else {
+            Room::Later
+        }
+    }
+
     /// Appends a message. Whether there is room is for the caller to ask.
     pub(crate) fn push(&mut self, message: Message) {
         self.cost = self.cost.saturating_add(message.cost());
@@ -22,11 +55,8 @@ impl Buffer {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Message> {
-        let message = self.messages.pop_front()?;
+        let message = pop_and_shrink(&mut self.messages, KEEP)?;
         self.cost -= message.cost();
-        if self.messages.is_empty() && self.messages.capacity() > KEEP {
-            self.messages = VecDeque::new();
-        }
         Some(message)
     }
 

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::{Message, SEPARATOR, TransportKind, Transports};
+use crate::{Message, TransportKind, Transports};
 
 /// The options of a server and of its sessions. The defaults are those of the reference where it has the option.
 ///
@@ -77,6 +77,15 @@ pub enum ConfigError {
     /// The initial message has the character 0x1E, which cannot be sent by polling.
     #[error("the initial message has a record separator (0x1E), which cannot be sent by polling")]
     Separator,
+    /// The longest delay is shorter than the first one, or is spread by more than itself.
+    #[error("max_delay must not be below delay, nor jitter_percent above 100")]
+    Delays,
+    /// The path of a client does not begin with a slash, or has characters that a URL does not have there.
+    #[error("the path must begin with a slash and be encoded")]
+    Path,
+    /// The query of a client has characters that a URL does not have there, or its stamp has no name.
+    #[error("the query must be encoded, and the stamp named")]
+    Query,
 }
 
 impl Default for Config {
@@ -112,28 +121,24 @@ impl Config {
             ("close_timeout", self.close_timeout),
         ];
         // The clock of the core counts microseconds, and the client is told milliseconds.
-        if let Some((name, _)) = durations.iter().find(|(_, duration)| duration.as_millis() == 0) {
-            return Err(ConfigError::Zero(name));
-        }
+        refuse_zero(durations, |duration| duration.as_millis() == 0)?;
         let sizes = [
             ("max_payload", self.max_payload),
             ("send_limit", self.send_limit),
             ("receive_limit", self.receive_limit),
             ("max_sessions", self.max_sessions),
         ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(ConfigError::Zero(name));
-        }
+        refuse_zero(sizes, |size| size == 0)?;
         if self.transports.is_empty() {
             return Err(ConfigError::NoTransport);
         }
         if self.send_low > self.send_limit {
             return Err(ConfigError::Marks);
         }
-        match &self.initial_message {
-            Some(Message::Text(text)) if has_separator(text) => Err(ConfigError::Separator),
-            _ => Ok(()),
+        if self.initial_message.as_ref().is_some_and(Message::has_separator) {
+            return Err(ConfigError::Separator);
         }
+        Ok(())
     }
 
     /// The transports that a session which started on `from` may change to.
@@ -145,8 +150,14 @@ impl Config {
     }
 }
 
-pub(crate) fn has_separator(text: &str) -> bool {
-    memchr::memchr(SEPARATOR, text.as_bytes()).is_some()
+pub(crate) fn refuse_zero<T: Copy>(
+    options: impl IntoIterator<Item = (&'static str, T)>,
+    is_zero: impl Fn(T) -> bool,
+) -> Result<(), ConfigError> {
+    match options.into_iter().find(|&(_, value)| is_zero(value)) {
+        Some((name, _)) => Err(ConfigError::Zero(name)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

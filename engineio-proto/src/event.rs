@@ -6,11 +6,13 @@ use bytes::Bytes;
 
 use crate::{Frame, Response, TransportKind};
 
-/// An HTTP request that waits for its answer, by the embedder's own number. Numbers are not used twice.
+/// An HTTP request that waits for its answer, by number: a server's embedder gives them, a client gives them itself.
+/// Numbers are not used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(pub u64);
 
-/// A message channel (a WebSocket), by the embedder's own number. Numbers are not used twice.
+/// A message channel (a WebSocket), by number: a server's embedder gives them, a client gives them itself. Numbers are
+/// not used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub u64);
 
@@ -83,6 +85,8 @@ pub enum BodyError {
 pub enum ChannelEnd {
     /// The peer closed it, in whatever way, or the connection was lost.
     Closed,
+    /// It could not be opened. Only a client hears this.
+    Unopened,
     /// The peer broke the rules of the channel.
     Violation,
     /// The peer sent a message above the limit.
@@ -125,11 +129,14 @@ pub enum Output {
     Event(Event),
 }
 
-/// What the application is told.
+/// What the application is told, of a server's session or of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// There are messages; take them with [`Session::recv`](crate::Session::recv) until there are none.
+    /// Of a client: the server has opened the session.
+    Opened,
+    /// There are messages; take them with [`Session::recv`](crate::Session::recv), or
+    /// [`Client::recv`](crate::Client::recv), until there are none.
     Readable,
     /// After a message was refused as too much: there is room again.
     Writable,
@@ -144,7 +151,9 @@ pub enum Event {
     Upgrading(TransportKind),
     /// The session changed to this transport.
     Upgraded(TransportKind),
-    /// A pong arrived.
+    /// Of a client: the session stays on polling.
+    UpgradeFailed(UpgradeError),
+    /// A pong arrived; at a client, a ping.
     Heartbeat,
     /// The session is over, but messages that arrived before are still there to be taken; [`Event::Closed`] follows when
     /// they were. Whoever waits to send need not wait any longer.
@@ -153,22 +162,61 @@ pub enum Event {
     Closed(CloseReason),
 }
 
-/// Why a session ended.
+/// Why a client did not change its transport. The session goes on by polling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpgradeError {
+    /// The other transport could not be opened, or closed before the change.
+    #[error("probe error: the transport closed")]
+    TransportClosed,
+    /// The first packet on it was not the answer to the probe.
+    #[error("probe error: unexpected packet")]
+    UnexpectedPacket,
+    /// It took longer than [`ClientConfig::upgrade_timeout`](crate::ClientConfig::upgrade_timeout).
+    #[error("probe error: timeout")]
+    Timeout,
+    /// The session was closed meanwhile.
+    #[error("probe error: socket closed")]
+    SessionClosed,
+}
+
+/// Why a session ended, as its own side sees it.
 ///
 /// The reference knows five reasons ([`CloseReason::as_str`]); the variants say what lies behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The client closed the session, or its channel went away. `transport close`
+    /// The other side closed the session, or its channel went away. `transport close`
     TransportClose,
     /// Something went wrong with the transport. `transport error`
     TransportError(TransportError),
     /// The client sent something that is not a packet. `parse error`
     ParseError,
-    /// The client did not answer a ping. `ping timeout`
+    /// The client did not answer a ping; at a client, the server did not send one in time. `ping timeout`
     PingTimeout,
     /// The application closed the session. `forced close`
     ForcedClose,
+}
+
+/// Why a request of a client has no answer that helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// It was answered with this status.
+    #[error("the answer has status {0}")]
+    Status(u16),
+    /// There is no connection to the server. The request did not leave.
+    #[error("the server cannot be reached")]
+    Unreachable,
+    /// The connection was lost. The request may have arrived.
+    #[error("the connection was lost")]
+    Lost,
+    /// The answer did not arrive in time.
+    #[error("the answer did not arrive in time")]
+    Timeout,
+    /// The answer is larger than [`ClientConfig::max_payload`](crate::ClientConfig::max_payload).
+    #[error("the answer is larger than the limit")]
+    TooLarge,
 }
 
 /// What went wrong with a transport.
@@ -196,15 +244,33 @@ pub enum TransportError {
     /// The client sent a ping, which is for the server to send.
     #[error("invalid heartbeat direction")]
     HeartbeatDirection,
-    /// The client broke the rules of the WebSocket protocol.
+    /// The other side broke the rules of the WebSocket protocol.
     #[error("websocket protocol violation")]
     Violation,
-    /// The client sent a WebSocket message above the limit.
+    /// A WebSocket message above the limit was sent to us.
     #[error("message too large")]
     MessageTooLarge,
     /// The client takes what is sent to it too slowly, or not at all.
     #[error("client reads too slowly")]
     SlowConsumer,
+    /// At a client: a poll failed.
+    #[error("poll error: {0}")]
+    Poll(RequestError),
+    /// At a client: a POST failed. Whether its messages arrived is not known.
+    #[error("post error: {0}")]
+    Post(RequestError),
+    /// At a client: the WebSocket could not be opened.
+    #[error("websocket error")]
+    Unopened,
+    /// At a client: the session did not open within [`ClientConfig::open_timeout`](crate::ClientConfig::open_timeout).
+    #[error("the session did not open in time")]
+    OpenTimeout,
+    /// At a client: the server did not begin with a valid open packet.
+    #[error("server error: invalid handshake")]
+    InvalidHandshake,
+    /// At a client: the server sent something that is not a packet.
+    #[error("server error: invalid packet")]
+    InvalidPacket,
 }
 
 impl CloseReason {

@@ -1,9 +1,14 @@
-//! The open packet.
+//! The open packet, written and read.
 
 use alloc::string::String;
 use core::fmt::Write as _;
 
-use crate::{Config, Packet, PacketKind, Sid, TransportKind};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use serde::Deserialize;
+
+use crate::{Config, Packet, PacketKind, Sid, Text, TransportKind, Transports};
 
 /// The packet that opens a session: its id, where it may upgrade to, the heartbeat and the limit for payloads.
 ///
@@ -23,10 +28,50 @@ pub(crate) fn open_packet(sid: &Sid, transport: TransportKind, config: &Config) 
     Packet::Text { kind: PacketKind::Open, data: json.into() }
 }
 
+/// What a server says when it opens a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) sid: Sid,
+    /// Where it lets the client upgrade to; what we do not know is left out.
+    pub(crate) upgrades: Transports,
+    pub(crate) ping_interval: Duration,
+    pub(crate) ping_timeout: Duration,
+    /// Bytes of one request body or message that it takes, if it says so.
+    pub(crate) max_payload: Option<usize>,
+}
+
+impl Opened {
+    /// Reads the data of an open packet. Further keys are tolerated, and a missing `maxPayload`, which older servers do
+    /// not send. `None` when it makes no sense.
+    pub(crate) fn parse(data: &Text) -> Option<Self> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Json {
+            sid: String,
+            upgrades: Vec<String>,
+            ping_interval: u64,
+            ping_timeout: u64,
+            #[serde(default)]
+            max_payload: Option<u64>,
+        }
+
+        let json: Json = serde_json::from_str(data).ok()?;
+        if json.ping_interval == 0 && json.ping_timeout == 0 {
+            return None;
+        }
+        Some(Self {
+            sid: Sid::from_peer(&json.sid)?,
+            upgrades: json.upgrades.iter().filter_map(|name| TransportKind::from_name(name)).collect(),
+            ping_interval: Duration::from_millis(json.ping_interval),
+            ping_timeout: Duration::from_millis(json.ping_timeout),
+            max_payload: json.max_payload.and_then(|limit| usize::try_from(limit).ok()).filter(|&limit| limit > 0),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Transports;
 
     fn open(transport: TransportKind, config: &Config) -> String {
         let Packet::Text { data, .. } = open_packet(&Sid::new("abc").unwrap(), transport, config) else {
@@ -48,5 +93,45 @@ mod tests {
         config.allow_upgrades = true;
         config.transports = Transports::NONE.with(TransportKind::Polling);
         assert!(open(TransportKind::Polling, &config).contains(r#""upgrades":[]"#));
+    }
+
+    #[test]
+    fn what_we_write_we_can_read() {
+        let Packet::Text { data, .. } =
+            open_packet(&Sid::new("abc").unwrap(), TransportKind::Polling, &Config::default())
+        else {
+            panic!("open is text");
+        };
+        let opened = Opened::parse(&data).unwrap();
+        assert_eq!((&*opened.sid, opened.upgrades), ("abc", Transports::from_iter([TransportKind::WebSocket])));
+        assert_eq!((opened.ping_interval.as_secs(), opened.ping_timeout.as_secs()), (25, 20));
+        assert_eq!(opened.max_payload, Some(1_000_000));
+    }
+
+    #[test]
+    fn other_servers_say_more_or_less() {
+        let parse = |text: &str| Opened::parse(&text.into());
+        let more =
+            r#"{"sid":"a\u002fb","upgrades":["webtransport","x"],"pingInterval":1,"pingTimeout":0,"x":{"y":[1]}}"#;
+        let opened = parse(more).unwrap();
+        assert_eq!((&*opened.sid, opened.upgrades, opened.max_payload), ("a/b", Transports::NONE, None));
+        let unlimited = r#"{"sid":"a","upgrades":[],"pingInterval":1,"pingTimeout":1,"maxPayload":0}"#;
+        assert_eq!(parse(unlimited).unwrap().max_payload, None);
+        for broken in [
+            "",
+            "{",
+            "{}",
+            "[]",
+            "null",
+            r#"{"sid":"","upgrades":[],"pingInterval":1,"pingTimeout":1}"#,
+            r#"{"sid":7,"upgrades":[],"pingInterval":1,"pingTimeout":1}"#,
+            r#"{"sid":"a","pingInterval":1,"pingTimeout":1}"#,
+            r#"{"sid":"a","upgrades":[],"pingInterval":0,"pingTimeout":0}"#,
+            r#"{"sid":"a","upgrades":[],"pingInterval":-1,"pingTimeout":1}"#,
+            r#"{"sid":"a","upgrades":[],"pingTimeout":1}"#,
+        ] {
+            assert_eq!(parse(broken), None, "{broken}");
+        }
+        assert_eq!(parse(&"[".repeat(100_000)), None);
     }
 }

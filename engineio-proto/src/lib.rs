@@ -82,14 +82,17 @@ extern crate alloc;
 extern crate std;
 
 mod buffer;
+mod client;
 mod config;
 mod event;
 mod handshake;
 mod mount;
 mod packet;
 mod payload;
+mod reconnect;
 mod response;
 mod route;
+mod send;
 mod server;
 mod session;
 mod sid;
@@ -97,16 +100,26 @@ mod stats;
 mod text;
 mod time;
 mod transport;
+mod wait;
 
+pub use client::{
+    CLIENT_TRANSITIONS, Client, ClientConfig, ClientInput, ClientOutput, ClientRequest, ClientRow, ClientState,
+    ClientTrigger, Details, Stamps,
+};
 pub use config::{Config, ConfigError, Overflow};
-pub use event::{BodyError, ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Input, Output, TransportError};
+pub use event::{
+    BodyError, ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Input, Output, RequestError, TransportError,
+    UpgradeError,
+};
 pub use mount::Mount;
 pub use packet::{Frame, Message, Packet, PacketError, PacketKind};
 pub use payload::{Payload, PayloadDecoder, SEPARATOR};
+pub use reconnect::{Reconnect, ReconnectConfig};
 pub use response::{Reply, Response, needs_xss_header};
 pub use route::{ErrorCode, Handshake, Method, Operation, PROTOCOL, Rejection, Request, Route, SessionRequest};
+pub use send::SendError;
 pub use server::{Server, SessionKey, SessionMut};
-pub use session::{Phase, Row, SendError, Session, State, TRANSITIONS, Trigger, Violation};
+pub use session::{Phase, Row, Session, State, TRANSITIONS, Trigger, Violation};
 pub use sid::{Sid, SidError};
 pub use stats::Stats;
 pub use text::Text;

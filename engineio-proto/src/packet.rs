@@ -94,6 +94,19 @@ impl Message {
         self.len() == 0
     }
 
+    /// Whether it is text with the character that separates packets on polling.
+    pub(crate) fn has_separator(&self) -> bool {
+        matches!(self, Self::Text(text) if memchr::memchr(crate::SEPARATOR, text.as_bytes()).is_some())
+    }
+
+    /// The exact length of the message as a packet of a payload, in bytes.
+    pub(crate) fn payload_len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len().saturating_add(1),
+            Self::Binary(bytes) => base64_len(bytes.len()).saturating_add(1),
+        }
+    }
+
     /// What the message counts for in a bounded queue: its data and [`Message::OVERHEAD`].
     pub fn cost(&self) -> usize {
         self.len().saturating_add(Self::OVERHEAD)

@@ -16,11 +16,10 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::buffer::Buffer;
-use crate::config::has_separator;
+use crate::buffer::{Buffer, Room, pop_and_shrink};
 use crate::{
     ChannelId, CloseReason, Config, Event, ExchangeId, Frame, Input, Instant, Message, Output, Overflow,
-    PayloadDecoder, Sid, Stats, TransportError, TransportKind,
+    PayloadDecoder, SendError, Sid, Stats, TransportError, TransportKind,
 };
 
 use channel::Probe;
@@ -136,33 +135,6 @@ struct Told {
 /// An output queue that grew beyond this gives its memory back when it is empty.
 const KEEP_OUTPUTS: usize = 8;
 
-/// Why a message, or several (`T`), was not taken. It comes back.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError<T = Message> {
-    /// The send buffer is full; [`Event::Writable`] tells when there is room.
-    #[error("the send buffer is full")]
-    Full(T),
-    /// The session is closing or closed.
-    #[error("the session is closed")]
-    Closed(T),
-    /// Text with the character 0x1E has no form on polling, where that character separates packets.
-    #[error("text with a record separator (0x1E) cannot be sent by polling")]
-    Separator(T),
-    /// Several messages that must stay together count for more than [`Config::send_limit`]: they never fit.
-    #[error("the messages do not fit into the send buffer together")]
-    TooLarge(T),
-}
-
-impl<T> SendError<T> {
-    /// What was not taken.
-    pub fn into_inner(self) -> T {
-        match self {
-            Self::Full(back) | Self::Closed(back) | Self::Separator(back) | Self::TooLarge(back) => back,
-        }
-    }
-}
-
 impl Session {
     /// A session that begins on polling. Its first input should be the GET of the handshake.
     pub fn polling(now: Instant, sid: Sid, config: Arc<Config>) -> Self {
@@ -261,11 +233,7 @@ impl Session {
 
     /// The next thing to do, in order. Pull until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if self.outputs.is_empty() && self.outputs.capacity() > KEEP_OUTPUTS {
-            self.outputs = VecDeque::new();
-        }
-        output
+        pop_and_shrink(&mut self.outputs, KEEP_OUTPUTS)
     }
 
     /// Whether [`Session::poll_output`] has something.
@@ -314,19 +282,13 @@ impl Session {
         if self.phase() != Phase::Open {
             return Err(SendError::Closed);
         }
-        let separated = |message: &Message| matches!(message, Message::Text(text) if has_separator(text));
-        if self.state != State::Channel && messages.iter().any(separated) {
+        if self.state != State::Channel && messages.iter().any(Message::has_separator) {
             return Err(SendError::Separator);
         }
-        let cost = messages.iter().map(Message::cost).fold(0, usize::saturating_add);
-        if messages.len() > 1 && cost > self.config.send_limit {
-            return Err(SendError::TooLarge);
-        }
-        // A single message is taken up to the limit, and may itself exceed it; several must fit.
-        let before = self.outbox.cost();
-        let several = messages.len() > 1 && before.saturating_add(cost) > self.config.send_limit;
-        if before < self.config.send_limit && !several {
-            return Ok(());
+        match self.outbox.room_for(messages, self.config.send_limit) {
+            Room::Enough => return Ok(()),
+            Room::Never => return Err(SendError::TooLarge),
+            Room::Later => (),
         }
         if self.config.overflow == Overflow::Close {
             self.finish(CloseReason::TransportError(TransportError::SlowConsumer));

@@ -10,6 +10,8 @@ use base64::Engine as _;
 
 /// The id of a session: a secret that whoever knows may poll, post and upgrade with.
 ///
+/// Ids of our own servers need no escaping anywhere. A client takes any id that its server gives to it.
+///
 /// It is printed by `Display` and readable as `str`, but `Debug` shows only its first characters, so that it does not
 /// end up in logs.
 ///
@@ -56,6 +58,13 @@ impl Sid {
         }
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
         if sid.bytes().all(legal) { Ok(Self(sid.into())) } else { Err(SidError::Character) }
+    }
+
+    /// An id that a server gave to its client: whatever it is, as long as it is not too long.
+    pub(crate) fn from_peer(sid: &str) -> Option<Self> {
+        /// Some servers put a signed token here.
+        const MAX_PEER_LEN: usize = 4096;
+        (1..=MAX_PEER_LEN).contains(&sid.len()).then(|| Self(sid.into()))
     }
 
     /// The id as `str`.

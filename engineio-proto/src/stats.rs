@@ -14,8 +14,8 @@ pub struct Stats {
     pub messages_sent: u64,
     /// Bytes of data in them.
     pub bytes_sent: u64,
-    /// Pings handed to a transport.
-    pub pings_sent: u32,
-    /// Pongs received.
-    pub pongs_received: u32,
+    /// Heartbeats handed to a transport: of a server pings, of a client pongs.
+    pub heartbeats_sent: u32,
+    /// Heartbeats received: by a server pongs, by a client pings.
+    pub heartbeats_received: u32,
 }

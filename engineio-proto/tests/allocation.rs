@@ -170,7 +170,7 @@ fn a_burst_by_polling_gives_its_memory_back() {
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn sizes() {
-    assert_eq!(size_of::<Session>(), 440);
+    assert_eq!(size_of::<Session>(), 448);
     assert_eq!(size_of::<Input>(), 64);
     assert_eq!(size_of::<Output>(), 40);
     assert_eq!(size_of::<Frame>(), 48);

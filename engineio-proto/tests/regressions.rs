@@ -84,7 +84,7 @@ fn a_full_websocket_that_takes_something_is_no_heartbeat_timeout() {
         world.pull().unwrap();
         assert_eq!(world.closed(), None);
     }
-    assert_eq!(world.session().stats().pings_sent, 1, "one is outstanding for all this time");
+    assert_eq!(world.session().stats().heartbeats_sent, 1, "one is outstanding for all this time");
     world.frame("3");
     world.advance(25_000);
     assert_eq!(world.pull().as_deref(), Some("2"), "a ping overtakes what is buffered");

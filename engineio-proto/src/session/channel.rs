@@ -16,6 +16,7 @@ const PROBE_ANSWER: Packet = Packet::text(PacketKind::Pong, "probe");
 /// a client that crosses with its own polls gets on quickly and one that hammers does not keep the server busy.
 const FIRST_RELEASE_GAP: Duration = Duration::from_millis(10);
 const LAST_RELEASE_GAP: Duration = Duration::from_millis(100);
+const MAX_DOUBLINGS: u8 = 4;
 
 /// The clocks of a probe. They count only while a channel probes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +25,8 @@ pub(super) struct Probe {
     pub(super) deadline: Instant,
     /// When the next held poll may be released.
     pub(super) release_at: Instant,
-    gap: Duration,
+    /// How many were released, up to where the gaps do not grow any more.
+    releases: u8,
 }
 
 impl Probe {
@@ -32,8 +34,9 @@ impl Probe {
     pub(super) fn may_release(&mut self, now: Instant) -> bool {
         let due = self.release_at <= now;
         if due {
-            self.release_at = now + self.gap;
-            self.gap = self.gap.saturating_mul(2).min(LAST_RELEASE_GAP);
+            let gap = FIRST_RELEASE_GAP.saturating_mul(1 << self.releases);
+            self.release_at = now + gap.min(LAST_RELEASE_GAP);
+            self.releases = self.releases.saturating_add(1).min(MAX_DOUBLINGS);
         }
         due
     }
@@ -51,7 +54,7 @@ impl Session {
         self.probe = Probe {
             deadline: self.now + self.config.upgrade_timeout.max(Duration::from_micros(1)),
             release_at: self.now,
-            gap: FIRST_RELEASE_GAP,
+            releases: 0,
         };
     }
 
@@ -81,7 +84,7 @@ impl Session {
         }
         self.channel = None;
         self.finish(match end {
-            ChannelEnd::Closed => CloseReason::TransportClose,
+            ChannelEnd::Closed | ChannelEnd::Unopened => CloseReason::TransportClose,
             ChannelEnd::Violation => CloseReason::TransportError(TransportError::Violation),
             ChannelEnd::TooLarge => CloseReason::TransportError(TransportError::MessageTooLarge),
         });
@@ -175,7 +178,7 @@ impl Session {
             self.batch = self.batch.saturating_add(1);
         }
         let packet = if ping && self.heartbeat.take_ping(now, &self.config) {
-            self.stats.pings_sent += 1;
+            self.stats.heartbeats_sent += 1;
             PING
         } else {
             self.take_message()?.into()

@@ -13,8 +13,7 @@
 //!   polls a session that is closing, which sends no pings.
 //! * A change of the transport changes nothing. The reference forgets the deadline there.
 
-use core::time::Duration;
-
+use crate::wait::{Verdict, Wait, at_least};
 use crate::{Config, Instant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +22,11 @@ pub(crate) enum Heartbeat {
     Waiting { ping_at: Instant },
     /// A ping is outstanding.
     Pinged {
-        deadline: Instant,
+        wait: Wait,
         /// It was handed to a transport.
         sent: bool,
         /// The extension by another packet was used.
         extended: bool,
-        /// Since it was queued, the session did not read for a while.
-        paused: bool,
-        /// When the wait was extended for that, messages waited for the client, and it took none since.
-        stalled: bool,
     },
     /// The session is over.
     Off,
@@ -56,7 +51,7 @@ impl Heartbeat {
     pub(crate) const fn timeout(&self) -> Option<Instant> {
         match *self {
             Self::Waiting { ping_at } => Some(ping_at),
-            Self::Pinged { deadline, .. } => Some(deadline),
+            Self::Pinged { wait, .. } => Some(wait.deadline()),
             Self::Off => None,
         }
     }
@@ -66,21 +61,15 @@ impl Heartbeat {
     pub(crate) fn handle_timeout(&mut self, now: Instant, config: &Config, reading_paused: bool, waiting: bool) -> Due {
         match self {
             Self::Waiting { ping_at } if *ping_at <= now => {
-                let deadline = now + at_least(config.ping_timeout);
-                let paused = reading_paused;
-                *self = Self::Pinged { deadline, sent: false, extended: false, paused, stalled: false };
+                let wait = Wait::new(now, config.ping_timeout, reading_paused);
+                *self = Self::Pinged { wait, sent: false, extended: false };
                 Due::Ping
             }
-            Self::Pinged { deadline, sent, paused, stalled, .. } if *deadline <= now => {
-                let slow = *stalled && waiting;
-                if !*sent || slow || !(*paused || reading_paused) {
-                    return Due::Dead { slow: slow || !*sent };
-                }
-                *paused = reading_paused;
-                *stalled = waiting;
-                *deadline = now + at_least(config.ping_timeout);
-                Due::Nothing
-            }
+            Self::Pinged { wait, sent: false, .. } if wait.deadline() <= now => Due::Dead { slow: true },
+            Self::Pinged { wait, .. } => match wait.judge(now, config.ping_timeout, reading_paused, waiting) {
+                Verdict::Alive => Due::Nothing,
+                Verdict::Dead { slow } => Due::Dead { slow },
+            },
             _ => Due::Nothing,
         }
     }
@@ -92,16 +81,16 @@ impl Heartbeat {
 
     /// Hands the ping over, if one waits.
     pub(crate) fn take_ping(&mut self, now: Instant, config: &Config) -> bool {
-        let Self::Pinged { deadline, sent: sent @ false, .. } = self else { return false };
+        let Self::Pinged { wait, sent: sent @ false, .. } = self else { return false };
         *sent = true;
-        *deadline = now + at_least(config.ping_timeout);
+        wait.extend(now, config.ping_timeout);
         true
     }
 
     /// A pong arrived. One that nobody asked for postpones the next ping, but does not answer it.
     pub(crate) fn pong(&mut self, now: Instant, config: &Config) {
         match self {
-            Self::Pinged { sent: false, deadline, .. } => *deadline = now + at_least(config.ping_timeout),
+            Self::Pinged { sent: false, wait, .. } => wait.extend(now, config.ping_timeout),
             Self::Pinged { .. } | Self::Waiting { .. } => *self = Self::new(now, config),
             Self::Off => (),
         }
@@ -109,42 +98,38 @@ impl Heartbeat {
 
     /// Another packet arrived.
     pub(crate) fn packet(&mut self, now: Instant, config: &Config) {
-        if let Self::Pinged { deadline, extended: extended @ false, .. } = self {
+        if let Self::Pinged { wait, extended: extended @ false, .. } = self {
             *extended = true;
-            *deadline = now + at_least(config.ping_timeout);
+            wait.extend(now, config.ping_timeout);
         }
     }
 
     /// A full channel took more: the client reads.
     pub(crate) fn progress(&mut self, now: Instant, config: &Config) {
-        if let Self::Pinged { deadline, .. } = self {
-            *deadline = now + at_least(config.ping_timeout);
+        if let Self::Pinged { wait, .. } = self {
+            wait.extend(now, config.ping_timeout);
         }
     }
 
     /// The client took a message.
     pub(crate) fn taken(&mut self) {
-        if let Self::Pinged { stalled, .. } = self {
-            *stalled = false;
+        if let Self::Pinged { wait, .. } = self {
+            wait.taken();
         }
     }
 
     /// The session stopped to read.
     pub(crate) fn pause(&mut self) {
-        if let Self::Pinged { paused, .. } = self {
-            *paused = true;
+        if let Self::Pinged { wait, .. } = self {
+            wait.pause();
         }
     }
-}
-
-/// No time may be so short that a timer is due again at once.
-fn at_least(duration: Duration) -> Duration {
-    duration.max(Duration::from_micros(1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::time::Duration;
 
     const INTERVAL: Duration = Duration::from_secs(25);
     const TIMEOUT: Duration = Duration::from_secs(20);

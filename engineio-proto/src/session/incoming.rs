@@ -52,7 +52,7 @@ impl Session {
             (PacketKind::Message, Packet::Text { data, .. }) => self.deliver(Message::Text(data)),
             (PacketKind::Message, Packet::Binary(bytes)) => self.deliver(Message::Binary(bytes)),
             (PacketKind::Pong, _) if phase != Phase::Closed => {
-                self.stats.pongs_received = self.stats.pongs_received.saturating_add(1);
+                self.stats.heartbeats_received = self.stats.heartbeats_received.saturating_add(1);
                 self.emit(Event::Heartbeat);
             }
             (PacketKind::Close, _) if phase != Phase::Closed => self.finish(CloseReason::TransportClose),

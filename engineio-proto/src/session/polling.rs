@@ -149,13 +149,13 @@ impl Session {
         let mut payload = Payload::with_capacity(self.outbox.len().saturating_add(1).min(64));
         let mut len = 0_usize;
         if self.heartbeat.take_ping(self.now, &self.config) {
-            self.stats.pings_sent += 1;
+            self.stats.heartbeats_sent += 1;
             len = PING.encoded_len();
             payload.push(PING);
         }
         while let Some(message) = self.outbox.front() {
             let separator = usize::from(len > 0);
-            let more = len.saturating_add(separator).saturating_add(encoded_len(message));
+            let more = len.saturating_add(separator).saturating_add(message.payload_len());
             if len > 0 && more > self.config.max_payload {
                 break;
             }
@@ -182,12 +182,5 @@ impl Session {
 
     pub(super) fn respond(&mut self, exchange: ExchangeId, response: Response) {
         self.outputs.push_back(Output::Respond { exchange, response });
-    }
-}
-
-fn encoded_len(message: &Message) -> usize {
-    match message {
-        Message::Text(text) => text.len().saturating_add(1),
-        Message::Binary(bytes) => crate::packet::base64_len(bytes.len()).saturating_add(1),
     }
 }

@@ -657,7 +657,7 @@ fn s129_messages_and_pongs_are_told() {
     world.post("4a\x1e3");
     assert_eq!(world.events(), [Event::Heartbeat, Event::Readable]);
     let stats = world.session().stats();
-    assert_eq!((stats.messages_received, stats.bytes_received, stats.pongs_received), (1, 1, 1));
+    assert_eq!((stats.messages_received, stats.bytes_received, stats.heartbeats_received), (1, 1, 1));
 }
 
 /// Covers: S-132

@@ -44,7 +44,7 @@ fn r91_missed_intervals_make_one_ping() {
     assert_eq!(world.frames(), Vec::<String>::new());
     assert_eq!(world.closed(), None, "a late clock is not held against the client");
     world.frame("3");
-    assert_eq!(world.session().stats().pings_sent, 2);
+    assert_eq!(world.session().stats().heartbeats_sent, 2);
 }
 
 // A pong must restart the interval and stop the timeout, and nothing else.

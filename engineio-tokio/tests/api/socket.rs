@@ -294,7 +294,7 @@ async fn s038_a_session_can_be_looked_at() {
     let stats = socket.stats();
     assert_eq!((stats.messages_received, stats.bytes_received), (2, 8));
     assert_eq!((stats.messages_accepted, stats.messages_sent, stats.bytes_sent), (1, 1, 4));
-    assert_eq!((stats.pings_sent, stats.pongs_received), (0, 1));
+    assert_eq!((stats.heartbeats_sent, stats.heartbeats_received), (0, 1));
     let request = socket.request();
     assert_eq!(request.uri(), target.as_str());
     let values = |name| request.headers().get_all(name).iter().map(|value| value.as_bytes()).collect::<Vec<_>>();

@@ -34,7 +34,7 @@ async fn t016_polling() {
     for rounds in 1..=3 {
         assert_eq!(client.get().await.brief(), (200, "2"));
         assert_eq!(client.post("3").await.brief(), (200, "ok"));
-        assert_eq!((socket.stats().pings_sent, socket.stats().pongs_received), (rounds, rounds));
+        assert_eq!((socket.stats().heartbeats_sent, socket.stats().heartbeats_received), (rounds, rounds));
     }
     assert_eq!(socket.close_reason(), None);
 }
@@ -48,10 +48,10 @@ async fn t018_websocket() {
     for rounds in 1..=3 {
         assert_eq!(client.next().await, Frame::text("2"));
         client.send("3").await;
-        assert_eq!(socket.stats().pings_sent, rounds);
+        assert_eq!(socket.stats().heartbeats_sent, rounds);
     }
     assert_eq!(client.next().await, Frame::text("2"));
-    assert_eq!((socket.stats().pongs_received, socket.close_reason()), (3, None));
+    assert_eq!((socket.stats().heartbeats_received, socket.close_reason()), (3, None));
 }
 
 /// Covers: E-015, R-91
@@ -120,7 +120,7 @@ async fn t018_a_pong_answers_no_later_ping() {
     assert_eq!(client.next().await, Frame::text("2"));
     client.closed().await;
     assert_eq!(reason(&socket).await, CloseReason::PingTimeout);
-    assert_eq!((socket.stats().pings_sent, socket.stats().pongs_received), (1, 1));
+    assert_eq!((socket.stats().heartbeats_sent, socket.stats().heartbeats_received), (1, 1));
 }
 
 /// Covers: M-036, R-40
@@ -157,7 +157,7 @@ async fn m041_a_silent_client_after_an_upgrade() {
     let mut upgraded = WebSocket::upgrade(&client).await;
     upgraded.closed().await;
     assert_eq!(reason(&socket).await, CloseReason::PingTimeout);
-    assert_eq!(socket.stats().pings_sent, 1);
+    assert_eq!(socket.stats().heartbeats_sent, 1);
 }
 
 /// The heartbeat goes on while a probe is parked, and the other way round.

@@ -239,7 +239,7 @@ async fn m015_pongs_that_nobody_asked_for() {
     let (_host, client, mut socket) = session().await;
     assert_eq!(client.post("3\x1e3probe\x1e4after").await.transcript(), OK);
     assert_eq!(within(socket.recv()).await, Some("after".into()));
-    assert_eq!(socket.stats().pongs_received, 2);
+    assert_eq!(socket.stats().heartbeats_received, 2);
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ async fn m014_packets_without_a_meaning_are_ignored() {
         client.send(text).await;
     }
     assert_eq!(within(socket.recv()).await, Some("after".into()));
-    assert_eq!((socket.close_reason(), socket.stats().pongs_received), (None, 2));
+    assert_eq!((socket.close_reason(), socket.stats().heartbeats_received), (None, 2));
 }
 
 #[tokio::test]

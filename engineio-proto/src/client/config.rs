@@ -1,0 +1,237 @@
+//! What a client can be told.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::config::refuse_zero;
+use crate::{ConfigError, TransportKind, Transports};
+
+/// The options of a client. The defaults are those of the reference where it has the option.
+///
+/// ```
+/// use engineio_proto::{ClientConfig, TransportKind};
+///
+/// let mut config = ClientConfig::default();
+/// config.transports = vec![TransportKind::WebSocket];
+/// config.query = "token=abc".into();
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// The transports that may be used, the one to begin with first. Default: polling, then WebSocket.
+    pub transports: Vec<TransportKind>,
+    /// Whether to change to a better transport that the server offers. Default: yes.
+    pub upgrade: bool,
+    /// Whether to begin anew on the next transport when one fails before the session is open. Default: no, the first
+    /// failure is final.
+    pub try_all_transports: bool,
+    /// Whether a WebSocket worked before, as [`Client::websocket_worked`](crate::Client::websocket_worked) of an earlier
+    /// client said: then this one begins there, if it may use it at all. Default: no.
+    pub websocket_worked: bool,
+    /// The path of all requests. Default: `/engine.io/`.
+    pub path: String,
+    /// What is to be in the query of every request, encoded already: `a=1&b=2`. Default: nothing.
+    pub query: String,
+    /// Never to send or to be sent binary frames, but base64. Default: no.
+    pub base64: bool,
+    /// Which requests carry a stamp that makes each unlike any other, against caches. Default: those of polling.
+    pub stamps: Stamps,
+    /// The name of the stamp in the query. Default: `t`.
+    pub stamp_name: String,
+    /// How long a transport may take to open the session. Default: 20 s. (The reference waits for ever; its upper layer
+    /// waits as long as this.)
+    pub open_timeout: Duration,
+    /// How long an upgrade may take, from its beginning to the upgrade packet. Default: 10 s. (The reference leaves this
+    /// to the server.)
+    pub upgrade_timeout: Duration,
+    /// How long a session that the application closed may need to hand over what is buffered and to tell the server.
+    /// Default: 30 s.
+    pub close_timeout: Duration,
+    /// Bytes of one answer to a poll, or of one WebSocket message from the server. Default: 64 MiB. (The reference has
+    /// a limit for WebSockets only, of 100 MiB.)
+    pub max_payload: usize,
+    /// Above how many bytes (see [`Message::cost`](crate::Message::cost)) no more messages to send are taken. Default:
+    /// 1 MiB.
+    ///
+    /// The message that reaches the limit may exceed it: so much is buffered at most, and one message.
+    pub send_limit: usize,
+    /// Down to how many bytes a full send buffer must empty before it reports that it is writable. Default: 256 KiB.
+    pub send_low: usize,
+    /// Above how many received bytes (see [`Message::cost`](crate::Message::cost)) that the application has not taken
+    /// yet nothing more is read from the server. Default: 1 MiB.
+    pub receive_limit: usize,
+}
+
+/// Which requests carry a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Stamps {
+    /// None.
+    Never,
+    /// Those of polling.
+    #[default]
+    Polling,
+    /// All.
+    Always,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            transports: Transports::ALL.iter().collect(),
+            upgrade: true,
+            try_all_transports: false,
+            websocket_worked: false,
+            path: "/engine.io/".into(),
+            query: String::new(),
+            base64: false,
+            stamps: Stamps::Polling,
+            stamp_name: "t".into(),
+            open_timeout: Duration::from_secs(20),
+            upgrade_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(30),
+            max_payload: 64 << 20,
+            send_limit: 1 << 20,
+            send_low: 1 << 18,
+            receive_limit: 1 << 20,
+        }
+    }
+}
+
+impl ClientConfig {
+    /// Checks that the options make sense together. [`Client::new`](crate::Client::new) does it too.
+    ///
+    /// # Errors
+    /// The first option that does not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let durations = [
+            ("open_timeout", self.open_timeout),
+            ("upgrade_timeout", self.upgrade_timeout),
+            ("close_timeout", self.close_timeout),
+        ];
+        refuse_zero(durations, |duration| duration.as_millis() == 0)?;
+        let sizes =
+            [("max_payload", self.max_payload), ("send_limit", self.send_limit), ("receive_limit", self.receive_limit)];
+        refuse_zero(sizes, |size| size == 0)?;
+        if self.transports.is_empty() {
+            return Err(ConfigError::NoTransport);
+        }
+        if self.send_low > self.send_limit {
+            return Err(ConfigError::Marks);
+        }
+        if !is_path(&self.path) {
+            return Err(ConfigError::Path);
+        }
+        if !is_query(&self.query) || self.stamp_name.is_empty() || !is_query(&self.stamp_name) {
+            return Err(ConfigError::Query);
+        }
+        Ok(())
+    }
+
+    /// What stands in the URL of a request behind the host.
+    pub(crate) fn target(&self, transport: TransportKind, sid: Option<&str>, stamp: &str) -> String {
+        let mut target = self.path.clone();
+        let mut append = |name: &str, value: &str| {
+            target.push(if target.contains('?') { '&' } else { '?' });
+            target.push_str(name);
+            if !name.is_empty() {
+                target.push('=');
+            }
+            target.push_str(value);
+        };
+        if !self.query.is_empty() {
+            append("", &self.query);
+        }
+        append("EIO", "4");
+        append("transport", transport.name());
+        if let Some(sid) = sid {
+            append("sid", &form_urlencoded::byte_serialize(sid.as_bytes()).collect::<String>());
+        }
+        let stamped = match self.stamps {
+            Stamps::Never => false,
+            Stamps::Polling => transport == TransportKind::Polling,
+            Stamps::Always => true,
+        };
+        if stamped {
+            append(&self.stamp_name, stamp);
+        }
+        if self.base64 {
+            append("b64", "1");
+        }
+        target
+    }
+
+    /// The transport to begin with, of those that are left.
+    pub(crate) fn first_transport(&self, left: Transports, websocket_worked: bool) -> Option<TransportKind> {
+        if websocket_worked && left.contains(TransportKind::WebSocket) {
+            return Some(TransportKind::WebSocket);
+        }
+        self.transports.iter().copied().find(|&kind| left.contains(kind))
+    }
+}
+
+/// Begins with a slash, and has no character that ends a path or has no place in a URL.
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
+}
+
+fn is_query(query: &str) -> bool {
+    query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn with(change: impl FnOnce(&mut ClientConfig)) -> Result<(), ConfigError> {
+        let mut config = ClientConfig::default();
+        change(&mut config);
+        config.validate()
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert_eq!(with(|_| ()), Ok(()));
+        assert_eq!(with(|c| c.open_timeout = Duration::ZERO), Err(ConfigError::Zero("open_timeout")));
+        assert_eq!(with(|c| c.receive_limit = 0), Err(ConfigError::Zero("receive_limit")));
+        assert_eq!(with(|c| c.send_low = c.send_limit + 1), Err(ConfigError::Marks));
+        for path in ["", "engine.io", "/a b", "/a?b", "/a#b", "/é"] {
+            assert_eq!(with(|c| c.path = path.into()), Err(ConfigError::Path), "{path}");
+        }
+        for query in ["a b", "a#b", "a=\u{e9}", "a\r\nb"] {
+            assert_eq!(with(|c| c.query = query.into()), Err(ConfigError::Query), "{query}");
+        }
+        assert_eq!(with(|c| c.stamp_name = String::new()), Err(ConfigError::Query));
+    }
+
+    #[test]
+    fn c021_without_a_transport_there_is_no_client() {
+        assert_eq!(with(|c| c.transports = vec![]), Err(ConfigError::NoTransport));
+    }
+
+    #[test]
+    fn c032_targets_are_written_in_the_order_of_the_reference() {
+        let mut config = ClientConfig::default();
+        let target = |config: &ClientConfig, transport, sid| config.target(transport, sid, "ABCDEFGH");
+        assert_eq!(target(&config, TransportKind::Polling, None), "/engine.io/?EIO=4&transport=polling&t=ABCDEFGH");
+        assert_eq!(target(&config, TransportKind::WebSocket, None), "/engine.io/?EIO=4&transport=websocket");
+        config.query = "a=1&b=%20".into();
+        config.base64 = true;
+        assert_eq!(
+            target(&config, TransportKind::Polling, Some("x/ y")),
+            "/engine.io/?a=1&b=%20&EIO=4&transport=polling&sid=x%2F+y&t=ABCDEFGH&b64=1"
+        );
+        config.stamps = Stamps::Never;
+        config.path = "/chat".into();
+        assert_eq!(target(&config, TransportKind::Polling, None), "/chat?a=1&b=%20&EIO=4&transport=polling&b64=1");
+    }
+
+    #[test]
+    fn c038_stamps_where_they_are_asked_for() {
+        let config = ClientConfig { stamps: Stamps::Always, stamp_name: "ts".into(), ..ClientConfig::default() };
+        let target = config.target(TransportKind::WebSocket, None, "ABCDEFGH");
+        assert_eq!(target, "/engine.io/?EIO=4&transport=websocket&ts=ABCDEFGH");
+    }
+}

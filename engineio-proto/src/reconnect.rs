@@ -1,0 +1,243 @@
+//! When to try again.
+
+use core::time::Duration;
+
+use crate::wait::at_least;
+use crate::{ConfigError, Instant};
+
+/// The options of a [`Reconnect`]. The defaults are those of the reference's upper layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReconnectConfig {
+    /// The delay before the first attempt; it doubles with every further one. Default: 1 s.
+    pub delay: Duration,
+    /// The longest delay, before it is spread. Default: 5 s.
+    pub max_delay: Duration,
+    /// By how many percent a delay is made longer or shorter at random, so that clients that were lost together do not
+    /// come back together; at most 100. Default: 50.
+    pub jitter_percent: u8,
+    /// After how many attempts in a row that failed to give up. Default: never.
+    pub max_attempts: Option<u32>,
+    /// How long a session must have lasted to count as a success, after which delays begin anew. Default: 0, every
+    /// session that opened counts.
+    pub min_session: Duration,
+}
+
+impl Default for ReconnectConfig {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(5),
+            jitter_percent: 50,
+            max_attempts: None,
+            min_session: Duration::ZERO,
+        }
+    }
+}
+
+impl ReconnectConfig {
+    /// Checks that the options make sense together. [`Reconnect::new`] does it too.
+    ///
+    /// # Errors
+    /// The first option that does not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.delay.as_micros() == 0 {
+            return Err(ConfigError::Zero("delay"));
+        }
+        if self.max_delay < self.delay || self.jitter_percent > 100 {
+            return Err(ConfigError::Delays);
+        }
+        Ok(())
+    }
+}
+
+/// Decides when a client that lost its session tries again: with growing, spread delays, and not for ever.
+///
+/// It knows nothing of sessions. Tell it of every attempt that [failed](Reconnect::lost) and every session that
+/// [opened](Reconnect::opened); it says when the next attempt is due.
+///
+/// ```
+/// use std::time::Duration;
+/// use engineio_proto::{Instant, Reconnect, ReconnectConfig};
+///
+/// let mut config = ReconnectConfig::default();
+/// config.jitter_percent = 0;
+/// config.max_attempts = Some(2);
+/// let mut reconnect = Reconnect::new(config)?;
+///
+/// let now = Instant::ZERO;
+/// let entropy = 7; // yours: a random number
+/// assert_eq!(reconnect.lost(now, entropy), Some(now + Duration::from_secs(1)));
+/// assert_eq!(reconnect.lost(now, entropy), Some(now + Duration::from_secs(2)));
+/// assert_eq!(reconnect.lost(now, entropy), None);
+/// # Ok::<(), engineio_proto::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconnect {
+    config: ReconnectConfig,
+    /// The latest time that was told.
+    now: Instant,
+    /// Attempts since the last success.
+    attempts: u32,
+    /// When the session that there is was opened.
+    opened: Option<Instant>,
+    next: Option<Instant>,
+}
+
+impl Reconnect {
+    /// Nothing was tried so far.
+    ///
+    /// # Errors
+    /// When the options do not make sense.
+    pub fn new(config: ReconnectConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self { config, now: Instant::ZERO, attempts: 0, opened: None, next: None })
+    }
+
+    /// A session opened.
+    pub fn opened(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        self.next = None;
+        self.opened = Some(self.now);
+    }
+
+    /// A session was lost, or an attempt to open one failed. When to try again; `None` to give up. `entropy` should be
+    /// random.
+    pub fn lost(&mut self, now: Instant, entropy: u64) -> Option<Instant> {
+        self.now = self.now.max(now);
+        let lasted = self.opened.take().map(|opened| self.now.saturating_since(opened));
+        if lasted.is_some_and(|lasted| lasted >= self.config.min_session) {
+            self.attempts = 0;
+        }
+        if self.config.max_attempts.is_some_and(|max| self.attempts >= max) {
+            self.next = None;
+            return None;
+        }
+        let delay = at_least(self.delay(entropy));
+        self.attempts = self.attempts.saturating_add(1);
+        self.next = Some(self.now + delay);
+        self.next
+    }
+
+    /// When the next attempt is due, if one is.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Whether it is time for the next attempt. Says so once.
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        self.now = self.now.max(now);
+        self.next.take_if(|next| *next <= self.now).is_some()
+    }
+
+    /// How many attempts were announced since the last success.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Forgets what failed, as after a change of the network: the next delay is the first one again.
+    pub fn reset(&mut self) {
+        self.attempts = 0;
+    }
+
+    fn delay(&self, entropy: u64) -> Duration {
+        let doubled =
+            1_u32.checked_shl(self.attempts).map_or(Duration::MAX, |times| self.config.delay.saturating_mul(times));
+        let delay = doubled.min(self.config.max_delay);
+        let spread = delay / 100 * u32::from(self.config.jitter_percent.min(100));
+        // Evenly from `delay - spread` to `delay + spread`.
+        let width = u64::try_from(spread.saturating_mul(2).as_micros()).unwrap_or(u64::MAX);
+        let share = (u128::from(entropy) * u128::from(width)) >> 64;
+        (delay - spread).saturating_add(Duration::from_micros(u64::try_from(share).unwrap_or(width)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_millis(1000);
+
+    fn with(change: impl FnOnce(&mut ReconnectConfig)) -> Reconnect {
+        let mut config = ReconnectConfig { jitter_percent: 0, ..ReconnectConfig::default() };
+        change(&mut config);
+        Reconnect::new(config).unwrap()
+    }
+
+    fn delays(reconnect: &mut Reconnect, entropy: u64, count: usize) -> alloc::vec::Vec<u128> {
+        let delay = |at: Option<Instant>| at.unwrap().saturating_since(NOW).as_millis();
+        (0..count).map(|_| delay(reconnect.lost(NOW, entropy))).collect()
+    }
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        assert_eq!(delays(&mut with(|_| ()), 0, 5), [1000, 2000, 4000, 5000, 5000]);
+    }
+
+    #[test]
+    fn delays_are_spread_evenly_around_their_middle() {
+        let spread = |entropy| delays(&mut with(|config| config.jitter_percent = 50), entropy, 4);
+        assert_eq!(spread(0), [500, 1000, 2000, 2500]);
+        assert_eq!(spread(1 << 63), [1000, 2000, 4000, 5000]);
+        assert_eq!(spread(u64::MAX), [1499, 2999, 5999, 7499]);
+    }
+
+    #[test]
+    fn a_success_begins_anew() {
+        let mut reconnect = with(|_| ());
+        delays(&mut reconnect, 0, 3);
+        reconnect.opened(NOW);
+        assert_eq!((reconnect.next_timeout(), reconnect.attempts()), (None, 3));
+        assert_eq!(delays(&mut reconnect, 0, 2), [1000, 2000]);
+    }
+
+    #[test]
+    fn a_session_that_did_not_last_is_no_success() {
+        let mut reconnect = with(|config| config.min_session = Duration::from_secs(10));
+        delays(&mut reconnect, 0, 1);
+        reconnect.opened(NOW);
+        assert_eq!(reconnect.lost(NOW + Duration::from_secs(9), 0), Some(NOW + Duration::from_secs(11)));
+        reconnect.opened(NOW + Duration::from_secs(11));
+        assert_eq!(reconnect.lost(NOW + Duration::from_secs(21), 0), Some(NOW + Duration::from_secs(22)));
+    }
+
+    #[test]
+    fn it_gives_up() {
+        let mut reconnect = with(|config| config.max_attempts = Some(1));
+        assert!(reconnect.lost(NOW, 0).is_some());
+        assert_eq!((reconnect.lost(NOW, 0), reconnect.next_timeout()), (None, None));
+        reconnect.reset();
+        assert!(reconnect.lost(NOW, 0).is_some());
+    }
+
+    #[test]
+    fn an_attempt_is_due_once() {
+        let mut reconnect = with(|_| ());
+        let at = reconnect.lost(NOW, 0).unwrap();
+        assert!(!reconnect.handle_timeout(NOW));
+        assert!(reconnect.handle_timeout(at));
+        assert!(!reconnect.handle_timeout(at));
+    }
+
+    #[test]
+    fn the_end_of_time_is_no_trouble() {
+        let mut reconnect = with(|config| (config.delay, config.max_delay) = (Duration::MAX, Duration::MAX));
+        let end = Instant::from_micros(u64::MAX);
+        assert_eq!(reconnect.lost(end, u64::MAX), Some(end));
+        for _ in 0..100 {
+            assert!(reconnect.lost(end, u64::MAX).is_some());
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let refused = |change: fn(&mut ReconnectConfig)| {
+            let mut config = ReconnectConfig::default();
+            change(&mut config);
+            Reconnect::new(config).unwrap_err()
+        };
+        assert_eq!(refused(|config| config.delay = Duration::ZERO), ConfigError::Zero("delay"));
+        assert_eq!(refused(|config| config.max_delay = Duration::from_millis(1)), ConfigError::Delays);
+        assert_eq!(refused(|config| config.jitter_percent = 101), ConfigError::Delays);
+    }
+}
