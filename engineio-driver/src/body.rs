@@ -19,9 +19,13 @@ pub(crate) enum ReadError {
     Lost,
 }
 
-/// Reads a body of at most `limit` bytes before `deadline`. No more than the limit is ever kept, whatever the headers
+/// Reads a body of at most `limit` bytes before `deadline`, if there is one. No more than the limit is ever kept, whatever the headers
 /// say; a body that announces more is refused before it is read.
-pub(crate) async fn read<B: Body>(body: B, limit: usize, deadline: Pin<Box<dyn Sleep>>) -> Result<Bytes, ReadError> {
+pub(crate) async fn read<B: Body>(
+    body: B,
+    limit: usize,
+    deadline: Option<Pin<Box<dyn Sleep>>>,
+) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ReadError::Body(BodyError::TooLarge));
     }
@@ -34,6 +38,7 @@ pub(crate) async fn read<B: Body>(body: B, limit: usize, deadline: Pin<Box<dyn S
             if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
                 return Poll::Ready(Ok(frame));
             }
+            let Some(deadline) = &mut deadline else { return Poll::Pending };
             deadline.as_mut().poll(cx).map(|()| Err(ReadError::Body(BodyError::Timeout)))
         });
         let mut data = match frame.await? {
@@ -172,8 +177,8 @@ mod tests {
     use hyper_util::rt::TokioTimer;
     use std::time::Duration;
 
-    fn deadline() -> Pin<Box<dyn Sleep>> {
-        hyper::rt::Timer::sleep(&TokioTimer::new(), Duration::from_secs(30))
+    fn deadline() -> Option<Pin<Box<dyn Sleep>>> {
+        Some(hyper::rt::Timer::sleep(&TokioTimer::new(), Duration::from_secs(30)))
     }
 
     fn chunks(chunks: &[&'static str]) -> impl Body<Data = Bytes, Error = Infallible> {

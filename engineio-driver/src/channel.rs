@@ -5,15 +5,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use engineio_proto::{ChannelEnd, ChannelId, Frame, Input, SessionKey};
+use engineio_proto::{ChannelEnd, ChannelId, Frame};
 use hyper::rt::{Read, ReadBuf, Sleep, Write};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use smallvec::SmallVec;
 
-use crate::server::Inner;
+use crate::home::{Home, Place};
+use crate::tasks::Guard;
 use crate::websocket::Codec;
 
 /// Frames are pulled while less than this waits to be written.
@@ -27,12 +27,10 @@ const BUDGET: usize = 32;
 
 /// Serves one WebSocket from its 101 to its end.
 pub(crate) struct ChannelTask {
-    inner: Arc<Inner>,
-    shard: usize,
-    key: SessionKey,
+    home: Home,
     channel: ChannelId,
-    /// In the list of what is under way.
-    task: usize,
+    /// Of a server, which waits for it when it shuts down.
+    _under_way: Option<Guard>,
     stage: Stage,
     codec: Codec,
     output: Vec<u8>,
@@ -68,31 +66,35 @@ struct Visit {
     frames: SmallVec<[Frame; FRAMES]>,
     /// Nothing more is to be pulled at the moment.
     drained: bool,
+    /// The session takes frames.
+    reading: bool,
+    /// Somebody waits to hear what is written.
+    awaited: bool,
     /// The session is done with the channel, or gone.
     close: bool,
 }
 
 impl ChannelTask {
-    pub(crate) fn new(
-        inner: Arc<Inner>,
-        shard: usize,
-        key: SessionKey,
-        channel: ChannelId,
-        upgrade: OnUpgrade,
-    ) -> Self {
-        let codec = Codec::new(inner.config().max_payload);
-        let stage = Stage::Accepting(upgrade);
-        let output = Vec::new();
-        let task = inner.tasks.begin();
+    /// A WebSocket that a client opens; the 101 is on its way.
+    pub(crate) fn accept(home: Home, channel: ChannelId, upgrade: OnUpgrade, under_way: Guard) -> Self {
+        let codec = Codec::server(home.max_payload());
+        Self::new(home, channel, Stage::Accepting(upgrade), codec, Some(under_way))
+    }
+
+    /// A WebSocket that was opened to a server.
+    pub(crate) fn opened(home: Home, channel: ChannelId, io: Upgraded) -> Self {
+        let codec = Codec::client(home.max_payload());
+        Self::new(home, channel, Stage::Open(io), codec, None)
+    }
+
+    fn new(home: Home, channel: ChannelId, stage: Stage, codec: Codec, under_way: Option<Guard>) -> Self {
         Self {
-            inner,
-            shard,
-            key,
+            home,
             channel,
-            task,
+            _under_way: under_way,
             stage,
             codec,
-            output,
+            output: Vec::new(),
             written: 0,
             pulled: 0,
             flushed: 0,
@@ -106,46 +108,41 @@ impl ChannelTask {
 
     /// Hands over what arrived, pulls what is to leave.
     fn visit(&mut self, cx: &Context<'_>, incoming: SmallVec<[Frame; FRAMES]>, end: Option<ChannelEnd>) -> Visit {
-        let (key, channel) = (self.key, self.channel);
+        let channel = self.channel;
         let mut room = WRITE_AHEAD.saturating_sub(self.output.len() - self.written);
-        let (visit, reading, pulled, awaited) = self.inner.with(self.shard, |core, now| {
-            let mut visit = Visit { close: true, ..Visit::default() };
-            let (mut reading, mut pulled) = (false, self.pulled);
-            core.set_written(key, self.flushed);
-            if let Some(mut session) = core.server.session_mut(key) {
-                for frame in incoming {
-                    session.handle_input(now, Input::ChannelFrame { channel, frame });
-                }
-                if let Some(end) = end {
-                    session.handle_input(now, Input::ChannelClosed { channel, end });
-                }
-                while room > 0 && !visit.drained {
-                    match session.next_frame(now, channel) {
-                        Some(frame) => {
-                            room = room.saturating_sub(frame.len());
-                            visit.frames.push(frame);
-                        }
-                        None => visit.drained = true,
+        let details = end.and_then(|_| self.codec.close_frame());
+        let (flushed, mut pulled) = (self.flushed, self.pulled);
+        let (visit, close) = self.home.visit_channel(channel, cx, |place, now| {
+            let mut visit = Visit::default();
+            let Some(Place { mut machine, hands, wakes, .. }) = place else {
+                return Visit { close: true, ..visit };
+            };
+            hands.set_written(flushed, wakes);
+            for frame in incoming {
+                machine.channel_frame(now, channel, frame);
+            }
+            if let Some(end) = end {
+                machine.channel_closed(now, channel, end, details);
+            }
+            while room > 0 && !visit.drained {
+                match machine.next_frame(now, channel) {
+                    Some(frame) => {
+                        room = room.saturating_sub(frame.len());
+                        visit.frames.push(frame);
                     }
-                }
-                reading = session.wants_frames(channel);
-                pulled = session.stats().messages_sent;
-                visit.close = false;
-            }
-            let awaited = core.hands(key).is_some_and(|hands| !hands.waiters.is_empty());
-            if let Some(place) = core.channel(channel) {
-                visit.close |= place.close;
-                if !place.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    place.waker = Some(cx.waker().clone());
+                    None => visit.drained = true,
                 }
             }
-            (visit, reading, pulled, awaited)
+            visit.reading = machine.wants_frames(channel);
+            visit.awaited = !hands.waiters.is_empty();
+            pulled = machine.view().stats().messages_sent;
+            visit
         });
         self.reported = self.flushed;
-        self.awaited = awaited;
-        self.reading = reading;
+        self.awaited = visit.awaited;
+        self.reading = visit.reading;
         self.pulled = pulled;
-        visit
+        Visit { close: visit.close || close, ..visit }
     }
 
     /// Turns until there is nothing to do but to wait. A visit to the session is made only when there is a reason: the
@@ -181,7 +178,7 @@ impl ChannelTask {
             if worth_a_visit || news || !incoming.is_empty() || end.is_some() {
                 let visit = self.visit(cx, incoming, end);
                 for frame in &visit.frames {
-                    Codec::send(frame, &mut self.output);
+                    self.codec.send(frame, &mut self.output);
                 }
                 if visit.close || end.is_some() {
                     self.goodbye = end == Some(ChannelEnd::Closed);
@@ -224,7 +221,7 @@ impl ChannelTask {
         self.codec.close(&mut self.output);
         // The peer's goodbye may be among what was read before.
         self.goodbye |= self.codec.receive_goodbye(&[], &mut self.output);
-        let sleep = self.inner.runtime().sleep(self.inner.config().close_timeout);
+        let sleep = self.home.runtime().sleep(self.home.close_timeout());
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Open(io) => self.stage = Stage::Closing(io, sleep),
             _ => return Poll::Ready(()),
@@ -291,14 +288,7 @@ impl Future for ChannelTask {
 
 impl Drop for ChannelTask {
     fn drop(&mut self) {
-        self.inner.with(self.shard, |core, now| {
-            core.close_channel(self.channel);
-            if let Some(mut session) = core.server.session_mut(self.key) {
-                let (channel, end) = (self.channel, ChannelEnd::Closed);
-                session.handle_input(now, Input::ChannelClosed { channel, end });
-            }
-        });
-        self.inner.tasks.finish(self.task);
+        self.home.leave_channel(self.channel);
     }
 }
 

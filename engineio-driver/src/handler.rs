@@ -67,7 +67,8 @@ pub(crate) async fn serve<H: Handler>(mut events: Events, mut handler: H, _under
             Event::Upgrading(transport) => handler.upgrading(&socket, transport).await,
             Event::Upgrade(transport) => handler.upgrade(&socket, transport).await,
             Event::Heartbeat => handler.heartbeat(&socket).await,
-            Event::Lagged { .. } => (),
+            // A server's sessions do not fail to upgrade; their probes just end.
+            Event::UpgradeError(_) | Event::Lagged { .. } => (),
             Event::Close(reason) => handler.close(&socket, reason).await,
         }
     }

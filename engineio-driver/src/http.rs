@@ -7,20 +7,23 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use engineio_proto::{
-    Handshake, Input, Method, Operation, Rejection, Reply, Request, Response, Route, SessionKey, SessionRequest,
-    TransportKind, needs_xss_header,
+    ChannelId, Handshake, Input, Method, Operation, Rejection, Reply, Request, Response, Route, SessionKey,
+    SessionRequest, TransportKind, needs_xss_header,
 };
 use http::header::{CONTENT_TYPE, HeaderName, ORIGIN, USER_AGENT};
 use http::{HeaderValue, request};
 use http_body::Body;
+use hyper::upgrade::OnUpgrade;
 
 use crate::body::{self, ReadError, ReplyBody};
 use crate::channel::ChannelTask;
 use crate::exchange::Waiting;
 use crate::head::RequestHead;
-use crate::server::{ConnectionError, Inner};
+use crate::home::Home;
+use crate::server::{Accepted, ConnectionError, Inner};
 use crate::shard::Answer;
 use crate::socket::Link;
+use crate::tasks::Guard;
 use crate::upgrade;
 
 /// The request was ended without an answer: its connection should be dropped.
@@ -104,7 +107,7 @@ where
                     channel
                 });
                 let upgrade = hyper::upgrade::on(as_request(parts));
-                inner.runtime().spawn(ChannelTask::new(Arc::clone(inner), shard, key, channel, upgrade));
+                inner.runtime().spawn(serve_channel(inner, shard, key, channel, upgrade));
             }
             Ok(accepted.unwrap_or_else(|refusal| *refusal))
         }
@@ -139,8 +142,8 @@ async fn open(
         let key = opened.inspect_err(|_| {
             channel.and_then(|channel| core.close_channel(channel));
         })?;
-        let link = Arc::new(Link::new(shard, key, sid, remote, head));
-        core.attach(Arc::clone(&link), inner.observes());
+        let link = Arc::new(Link::new(sid, remote, head, None));
+        core.attach(key, Arc::clone(&link), inner.observes());
         if inner.is_draining() {
             // It came in the very moment in which the others were closed.
             if let Some(mut session) = core.server.session_mut(key) {
@@ -153,15 +156,15 @@ async fn open(
     inner.start_timer(shard);
     let answer = match (accepted, channel) {
         (Some((response, upgrade)), Some(channel)) => {
-            inner.runtime().spawn(ChannelTask::new(Arc::clone(inner), shard, key, channel, upgrade));
-            inner.push_accepted(link);
+            inner.runtime().spawn(serve_channel(inner, shard, key, channel, upgrade));
+            inner.push_accepted(Accepted { shard, key, link });
             Ok(response)
         }
         _ => {
             // The session is known to its server before its client knows its id, and to the application after the
             // open packet is on its way.
             let waiting = Waiting::open(inner, shard, key, |exchange| Input::Poll { exchange });
-            inner.push_accepted(link);
+            inner.push_accepted(Accepted { shard, key, link });
             deliver(waiting, xss).await
         }
     };
@@ -204,7 +207,7 @@ where
     let limit = inner.config().max_payload;
     let mut body = Box::pin(body);
     let read = {
-        let mut read = pin!(body::read(body.as_mut(), limit, inner.runtime().sleep(inner.body_timeout())));
+        let mut read = pin!(body::read(body.as_mut(), limit, Some(inner.runtime().sleep(inner.body_timeout()))));
         // The answer may come before the body: an overlap, or the end of the session.
         poll_fn(|cx| match std::pin::Pin::new(&mut waiting).poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Err(answer)),
@@ -251,10 +254,22 @@ fn to_response(reply: Reply) -> http::Response<ReplyBody> {
     response
 }
 
+/// The task of a WebSocket that a client opened.
+fn serve_channel(
+    inner: &Arc<Inner>,
+    shard: usize,
+    key: SessionKey,
+    channel: ChannelId,
+    upgrade: OnUpgrade,
+) -> ChannelTask {
+    let home = Home::Server { inner: Arc::clone(inner), shard, key };
+    ChannelTask::accept(home, channel, upgrade, Guard::new(&inner.tasks))
+}
+
 /// The upgrade alone; the other extensions belong to the application.
 fn as_request(parts: &mut request::Parts) -> http::Request<()> {
     let mut request = http::Request::new(());
-    if let Some(upgrade) = parts.extensions.remove::<hyper::upgrade::OnUpgrade>() {
+    if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
         request.extensions_mut().insert(upgrade);
     }
     request

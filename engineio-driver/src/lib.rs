@@ -38,10 +38,16 @@
 mod body;
 mod builder;
 mod channel;
+mod client;
+mod connect;
+mod cookies;
 mod exchange;
 mod handler;
+mod hands;
 mod head;
+mod home;
 mod http;
+mod proxy;
 mod runtime;
 mod server;
 mod service;
@@ -51,19 +57,25 @@ mod table;
 mod tasks;
 mod timer;
 mod upgrade;
+mod url;
 mod websocket;
 
 pub use body::{ReplyBody, ReplyData};
 pub use builder::Builder;
+pub use client::{BuildError, Client, ClientBuilder, ConnectError, ReconnectEvent, Reconnecting};
+pub use connect::{BoxIo, Connecting, Connector, Encryptor, Io};
 pub use handler::Handler;
 pub use http::{Aborted, RemoteAddr};
+pub use proxy::{Proxy, ProxyError};
 pub use runtime::{Runtime, Task};
 pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
 pub use service::{HyperService, not_found};
-pub use socket::{Event, Events, Handle, SinkError, Socket};
+pub use socket::{Event, Events, Handle, Offer, SinkError, Socket};
 pub use tasks::Guard;
+pub use url::{Endpoint, UrlError};
 
 pub use engineio_proto::{
-    CloseReason, Config, ConfigError, ErrorCode, Message, Mount, Overflow, PROTOCOL, Rejection, SendError, Sid,
-    SidError, Stats, Text, TransportError, TransportKind, Transports,
+    ClientConfig, CloseReason, Config, ConfigError, Details, ErrorCode, Message, Mount, Overflow, PROTOCOL,
+    ReconnectConfig, Rejection, RequestError, SendError, Sid, SidError, Stamps, Stats, Text, TransportError,
+    TransportKind, Transports, UpgradeError,
 };

@@ -1,9 +1,10 @@
 //! What the driver needs of a runtime: to start tasks and to wait.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant as StdInstant};
 
 use engineio_proto::Instant;
@@ -30,6 +31,22 @@ impl Runtime {
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.executor.execute(Box::pin(task));
+    }
+
+    /// The time by the clock of the runtime.
+    pub(crate) fn now(&self) -> StdInstant {
+        self.timer.now()
+    }
+
+    /// What a future gives, if it does so in time.
+    pub(crate) async fn within<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let mut sleep = self.sleep(duration);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
+        })
+        .await
     }
 
     pub(crate) fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {

@@ -10,13 +10,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use engineio_proto as proto;
-use engineio_proto::{Config, ErrorCode, Instant, Message, Mount, Rejection, SendError, Sid};
+use engineio_proto::{Config, ErrorCode, Instant, Message, Mount, Rejection, SendError, SessionKey, Sid};
 use futures_core::Stream;
 use http::request::Parts;
 use http_body::Body;
 
 use crate::body::ReplyBody;
 use crate::handler::Handler;
+use crate::home::Home;
 use crate::http::{self as exchange, Aborted};
 use crate::runtime::{Clock, Runtime};
 use crate::shard::{Core, Shard};
@@ -66,10 +67,17 @@ pub(crate) type Report = Box<dyn Fn(&ConnectionError<'_>) + Send + Sync>;
 /// Sessions that nobody has accepted yet.
 #[derive(Default)]
 struct Backlog {
-    links: VecDeque<Arc<Link>>,
+    accepted: VecDeque<Accepted>,
     /// Places that are promised to handshakes under way.
     reserved: usize,
     wakers: Vec<Waker>,
+}
+
+/// A session that waits to be accepted.
+pub(crate) struct Accepted {
+    pub(crate) shard: usize,
+    pub(crate) key: SessionKey,
+    pub(crate) link: Arc<Link>,
 }
 
 /// The application's no to a handshake.
@@ -181,8 +189,8 @@ impl Server {
 
     fn poll_accept(&self, cx: &Context<'_>) -> Poll<Socket> {
         let mut backlog = self.inner.backlog();
-        match backlog.links.pop_front() {
-            Some(link) => Poll::Ready(Socket::new(Handle::new(Arc::clone(&self.inner), link))),
+        match backlog.accepted.pop_front() {
+            Some(accepted) => Poll::Ready(Socket::new(self.handle_of(accepted))),
             None => {
                 if !backlog.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
                     backlog.wakers.push(cx.waker().clone());
@@ -210,23 +218,29 @@ impl Server {
 
     /// The open session with this id.
     pub fn get(&self, sid: &str) -> Option<Handle> {
-        let link = self.inner.look(self.inner.shard_of(sid), |core| {
+        let shard = self.inner.shard_of(sid);
+        let accepted = self.inner.look(shard, |core| {
             let key = core.server.find(sid)?;
-            core.hands(key).map(|hands| Arc::clone(&hands.link))
+            core.link(key).map(|link| Accepted { shard, key, link: Arc::clone(link) })
         })?;
-        Some(Handle::new(Arc::clone(&self.inner), link))
+        Some(self.handle_of(accepted))
     }
 
     /// All open sessions at this moment.
     pub fn sessions(&self) -> Vec<Handle> {
         let mut handles = Vec::new();
-        for shard in &self.inner.shards {
+        for (index, shard) in self.inner.shards.iter().enumerate() {
             shard.look(|core| {
-                let links = core.server.keys().filter_map(|key| core.hands(key)).map(|hands| Arc::clone(&hands.link));
-                handles.extend(links.map(|link| Handle::new(Arc::clone(&self.inner), link)));
+                let linked = |key| core.link(key).map(|link| Accepted { shard: index, key, link: Arc::clone(link) });
+                let all = core.server.keys().filter_map(linked);
+                handles.extend(all.map(|accepted| self.handle_of(accepted)));
             });
         }
         handles
+    }
+
+    fn handle_of(&self, Accepted { shard, key, link }: Accepted) -> Handle {
+        Handle::new(Home::Server { inner: Arc::clone(&self.inner), shard, key }, link)
     }
 
     /// How many sessions are open.
@@ -392,7 +406,7 @@ impl Inner {
             return None;
         }
         let mut backlog = self.backlog();
-        let waiting = backlog.links.len() + backlog.reserved;
+        let waiting = backlog.accepted.len() + backlog.reserved;
         let taken = self.sessions.load(Ordering::Relaxed);
         if waiting >= self.options.backlog || taken >= self.config.max_sessions {
             return None;
@@ -403,11 +417,11 @@ impl Inner {
     }
 
     /// Gives a session to whoever accepts.
-    pub(crate) fn push_accepted(&self, link: Arc<Link>) {
+    pub(crate) fn push_accepted(&self, accepted: Accepted) {
         let wakers = {
             let mut backlog = self.backlog();
             backlog.reserved = backlog.reserved.saturating_sub(1);
-            backlog.links.push_back(link);
+            backlog.accepted.push_back(accepted);
             std::mem::take(&mut backlog.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);

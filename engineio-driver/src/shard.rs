@@ -3,21 +3,19 @@
 //! Whoever works with a session goes through [`Shard::with`]: lock, work, do what the machine asks for, unlock, wake.
 //! Nothing waits while the lock is held, and nothing here decides anything about the protocol.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use engineio_proto as proto;
-use engineio_proto::{ChannelId, ExchangeId, Instant, Message, Output, Response, SessionKey};
+use engineio_proto::{ChannelId, ExchangeId, Instant, Output, Response, SessionKey};
 use smallvec::SmallVec;
 
+use crate::hands::{Hands, Wakes};
+use crate::home::{ChannelPlace, Machine, Place, View};
 use crate::runtime::Clock;
-use crate::socket::{Event, Link, Snapshot};
+use crate::socket::{End, Link, Snapshot};
 use crate::table::Table;
-
-/// Tasks to wake once the lock is released.
-pub(crate) type Wakes = SmallVec<[Waker; 4]>;
 
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -28,16 +26,16 @@ pub(crate) struct Shard {
 pub(crate) struct Core {
     pub(crate) server: proto::Server,
     /// Beside each session, by the index of its key.
-    hands: Vec<Option<Box<Hands>>>,
+    attached: Vec<Option<Box<Attached>>>,
     exchanges: Table<Exchange>,
-    channels: Table<Channel>,
+    channels: Table<ChannelPlace>,
     pub(crate) timer: TimerState,
     /// How many sessions there are in all shards.
     sessions: Arc<AtomicUsize>,
     /// Who is to be woken after the visit.
     pub(crate) wakes: Wakes,
     /// What is to be dropped after the visit: it may own things of the application, whose code must not run here.
-    graveyard: SmallVec<[Box<Hands>; 1]>,
+    graveyard: SmallVec<[Box<Attached>; 1]>,
 }
 
 /// When the shard's timer task will look next, and how to make it look earlier.
@@ -48,58 +46,12 @@ pub(crate) struct TimerState {
     pub(crate) waker: Option<Waker>,
 }
 
-/// What hangs on a session.
+/// A session's hands, and whose they are.
 #[derive(Debug)]
-pub(crate) struct Hands {
+pub(crate) struct Attached {
+    pub(crate) key: SessionKey,
     pub(crate) link: Arc<Link>,
-    pub(crate) receiver: Option<Waker>,
-    pub(crate) senders: SmallVec<[Waker; 1]>,
-    /// Who waits for messages to leave, or for the end.
-    pub(crate) waiters: SmallVec<[Waker; 1]>,
-    /// How many messages are written, beyond being handed to a transport.
-    pub(crate) written: u64,
-    pub(crate) events: Option<Box<Events>>,
-}
-
-/// What happened, for whoever observes.
-#[derive(Debug, Default)]
-pub(crate) struct Events {
-    queue: VecDeque<Observed>,
-    lost: usize,
-}
-
-/// Observations that nobody takes are kept up to this number.
-const MAX_EVENTS: usize = 1024;
-
-#[derive(Debug)]
-pub(crate) enum Observed {
-    /// Messages can be taken at this point.
-    Readable,
-    Event(Event),
-}
-
-impl Events {
-    fn push(&mut self, event: Observed) {
-        if self.queue.len() >= MAX_EVENTS {
-            // What only observes gives way to what cannot be missed.
-            let expendable = |event: &Observed| {
-                use Event::{Drain, Flush, Heartbeat, Upgrading};
-                matches!(event, Observed::Event(Flush { .. } | Drain | Heartbeat | Upgrading(_)))
-            };
-            if let Some(index) = self.queue.iter().position(expendable) {
-                self.queue.remove(index);
-                self.lost += 1;
-            }
-        }
-        self.queue.push_back(event);
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Observed> {
-        if self.lost > 0 {
-            return Some(Observed::Event(Event::Lagged { events: std::mem::take(&mut self.lost) }));
-        }
-        self.queue.pop_front()
-    }
+    pub(crate) hands: Hands,
 }
 
 /// The place for the answer to one HTTP request.
@@ -115,19 +67,12 @@ pub(crate) enum Answer {
     Abort,
 }
 
-/// A message channel and the task that serves it.
-#[derive(Debug)]
-pub(crate) struct Channel {
-    pub(crate) close: bool,
-    pub(crate) waker: Option<Waker>,
-}
-
 impl Shard {
     pub(crate) fn new(server: proto::Server, sessions: Arc<AtomicUsize>) -> Self {
         Self {
             core: Mutex::new(Core {
                 server,
-                hands: Vec::new(),
+                attached: Vec::new(),
                 exchanges: Table::default(),
                 channels: Table::default(),
                 timer: TimerState::default(),
@@ -163,28 +108,27 @@ impl Shard {
 }
 
 impl Core {
-    pub(crate) fn hands(&self, key: SessionKey) -> Option<&Hands> {
-        self.hands.get(key.index())?.as_deref().filter(|hands| hands.link.key == key)
+    pub(crate) fn link(&self, key: SessionKey) -> Option<&Arc<Link>> {
+        self.attached.get(key.index())?.as_deref().filter(|attached| attached.key == key).map(|attached| &attached.link)
     }
 
-    pub(crate) fn hands_mut(&mut self, key: SessionKey) -> Option<&mut Hands> {
-        self.hands.get_mut(key.index())?.as_deref_mut().filter(|hands| hands.link.key == key)
+    /// A session with all that hangs on it.
+    pub(crate) fn place(&mut self, key: SessionKey) -> Option<Place<'_>> {
+        let attached = self.attached.get_mut(key.index())?.as_deref_mut().filter(|attached| attached.key == key)?;
+        let session = self.server.session_mut(key)?;
+        let channel = session.current_channel().and_then(|channel| self.channels.get_mut(channel.0));
+        let over = session.close_reason();
+        let (hands, wakes) = (&mut attached.hands, &mut self.wakes);
+        Some(Place { machine: Machine::Session(session), hands, channel, wakes, over })
     }
 
-    pub(crate) fn attach(&mut self, link: Arc<Link>, observe: bool) {
-        let index = link.key.index();
-        if self.hands.len() <= index {
-            self.hands.resize_with(index + 1, || None);
+    pub(crate) fn attach(&mut self, key: SessionKey, link: Arc<Link>, observe: bool) {
+        let index = key.index();
+        if self.attached.len() <= index {
+            self.attached.resize_with(index + 1, || None);
         }
-        if let Some(place) = self.hands.get_mut(index) {
-            *place = Some(Box::new(Hands {
-                link,
-                receiver: None,
-                senders: SmallVec::new(),
-                waiters: SmallVec::new(),
-                written: 0,
-                events: observe.then(Box::default),
-            }));
+        if let Some(place) = self.attached.get_mut(index) {
+            *place = Some(Box::new(Attached { key, link, hands: Hands::observed(observe) }));
         }
     }
 
@@ -201,14 +145,14 @@ impl Core {
     }
 
     pub(crate) fn open_channel(&mut self) -> ChannelId {
-        ChannelId(self.channels.insert(Channel { close: false, waker: None }))
+        ChannelId(self.channels.insert(ChannelPlace::default()))
     }
 
-    pub(crate) fn channel(&mut self, id: ChannelId) -> Option<&mut Channel> {
+    pub(crate) fn channel(&mut self, id: ChannelId) -> Option<&mut ChannelPlace> {
         self.channels.get_mut(id.0)
     }
 
-    pub(crate) fn close_channel(&mut self, id: ChannelId) -> Option<Channel> {
+    pub(crate) fn close_channel(&mut self, id: ChannelId) -> Option<ChannelPlace> {
         self.channels.remove(id.0)
     }
 
@@ -239,7 +183,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn wake_channel(&mut self, channel: ChannelId) {
+    fn wake_channel(&mut self, channel: ChannelId) {
         self.wakes.extend(self.channels.get_mut(channel.0).and_then(|channel| channel.waker.take()));
     }
 
@@ -252,68 +196,32 @@ impl Core {
 
     /// On polling, what was handed over counts as written.
     fn note_written(&mut self, key: SessionKey) {
-        if let Some(sent) = self.server.session(key).map(|session| session.stats().messages_sent) {
-            self.set_written(key, sent);
-        }
-    }
-
-    /// So many messages have left.
-    pub(crate) fn set_written(&mut self, key: SessionKey, messages: u64) {
-        let Some(hands) = self.hands.get_mut(key.index()).and_then(Option::as_deref_mut) else { return };
-        if hands.link.key == key && hands.written < messages {
-            hands.written = messages;
-            self.wakes.extend(hands.waiters.drain(..));
+        if let Some(Place { machine, hands, wakes, .. }) = self.place(key) {
+            hands.set_written(machine.view().stats().messages_sent, wakes);
         }
     }
 
     fn event(&mut self, key: SessionKey, event: proto::Event) {
-        let Some(hands) = self.hands.get_mut(key.index()).and_then(Option::as_deref_mut) else { return };
-        let observed = match event {
-            proto::Event::Readable => {
-                self.wakes.extend(hands.receiver.take());
-                Observed::Readable
-            }
-            proto::Event::Writable => {
-                self.wakes.extend(hands.senders.drain(..));
-                return;
-            }
-            proto::Event::Ended(_) => {
-                self.wakes.extend(hands.senders.drain(..));
-                self.wakes.extend(hands.waiters.drain(..));
-                return;
-            }
-            proto::Event::Closed(reason) => return self.detach(key, reason),
-            proto::Event::Flush { packets } => Observed::Event(Event::Flush { packets }),
-            proto::Event::Drain => Observed::Event(Event::Drain),
-            proto::Event::Upgrading(transport) => Observed::Event(Event::Upgrading(transport)),
-            proto::Event::Upgraded(transport) => Observed::Event(Event::Upgrade(transport)),
-            proto::Event::Heartbeat => Observed::Event(Event::Heartbeat),
-            // What a later core may tell and this driver does not know is for observers it does not have.
-            _ => return,
-        };
-        if let Some(events) = &mut hands.events {
-            events.push(observed);
-            self.wakes.extend(hands.receiver.take());
+        if let proto::Event::Closed(reason) = event {
+            return self.detach(key, reason);
+        }
+        let attached = self.attached.get_mut(key.index()).and_then(Option::as_deref_mut);
+        if let Some(attached) = attached.filter(|attached| attached.key == key) {
+            attached.hands.tell(event, &mut self.wakes);
         }
     }
 
     /// The session leaves the server: whoever still holds it finds its end in the link.
     fn detach(&mut self, key: SessionKey, reason: proto::CloseReason) {
-        let Some(last) = self.server.session(key).map(Snapshot::of) else { return };
-        let Some(mut hands) = self.hands.get_mut(key.index()).and_then(Option::take) else { return };
+        let Some(last) = self.server.session(key).map(|session| Snapshot::of(View::Session(session))) else { return };
+        let Some(mut attached) = self.attached.get_mut(key.index()).and_then(Option::take) else { return };
         self.sessions.fetch_sub(1, Ordering::Relaxed);
-        hands.link.set_closed(reason, last, hands.written, hands.events.take());
-        self.wakes.extend(hands.receiver.take());
-        self.wakes.extend(hands.senders.drain(..));
-        self.wakes.extend(hands.waiters.drain(..));
-        self.graveyard.push(hands);
-        while let Some(None) = self.hands.last() {
-            self.hands.pop();
+        let hands = &mut attached.hands;
+        attached.link.set_closed(End::new(reason, None, last, hands.written, hands.events.take()));
+        hands.wake_all(&mut self.wakes);
+        self.graveyard.push(attached);
+        while let Some(None) = self.attached.last() {
+            self.attached.pop();
         }
-    }
-
-    /// Takes the next message of a session.
-    pub(crate) fn recv(&mut self, key: SessionKey, now: Instant) -> Option<Message> {
-        self.server.session_mut(key)?.recv(now)
     }
 }

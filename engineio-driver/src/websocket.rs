@@ -6,7 +6,7 @@
 use std::io::{self, Cursor, Read, Write};
 
 use bytes::Bytes;
-use engineio_proto::{ChannelEnd, Frame, Text};
+use engineio_proto::{ChannelEnd, Details, Frame, Text};
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -23,9 +23,10 @@ const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame. The limit is for messages.
 const MAX_CONTROL: usize = 125;
 
-/// The server's side of one WebSocket.
+/// One side of one WebSocket.
 #[derive(Debug)]
 pub(crate) struct Codec {
+    role: Role,
     max_message: usize,
     /// Received and not decoded.
     input: Vec<u8>,
@@ -38,11 +39,26 @@ pub(crate) struct Codec {
     closing: bool,
     /// Nothing that the peer still sends matters: it said goodbye, or makes no sense.
     over: bool,
+    /// What the peer said in its close frame.
+    said: Option<Box<Details>>,
+    /// A client hides what it sends.
+    masks: Option<Box<Masks>>,
 }
 
 impl Codec {
-    pub(crate) const fn new(max_message: usize) -> Self {
+    /// The server's side.
+    pub(crate) fn server(max_message: usize) -> Self {
+        Self::new(Role::Server, max_message, None)
+    }
+
+    /// The client's side.
+    pub(crate) fn client(max_message: usize) -> Self {
+        Self::new(Role::Client, max_message, Some(Box::default()))
+    }
+
+    fn new(role: Role, max_message: usize, masks: Option<Box<Masks>>) -> Self {
         Self {
+            role,
             max_message,
             input: Vec::new(),
             consumed: 0,
@@ -51,6 +67,8 @@ impl Codec {
             context: None,
             closing: false,
             over: false,
+            said: None,
+            masks,
         }
     }
 
@@ -80,6 +98,10 @@ impl Codec {
                     // The answer is written by the flush that this does.
                     let _ = self.with_context(output, |context, pipe| context.flush(pipe));
                     self.closing = true;
+                    self.said = close.as_ref().map(|close| {
+                        let (code, reason) = (close.code.into(), close.reason.as_str().to_owned());
+                        Box::new(Details::CloseFrame { code, reason })
+                    });
                     self.end(if is_violation(close.as_ref()) { ChannelEnd::Violation } else { ChannelEnd::Closed })
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -95,17 +117,27 @@ impl Codec {
     }
 
     /// Appends a frame.
-    pub(crate) fn send(frame: &Frame, output: &mut Vec<u8>) {
+    pub(crate) fn send(&mut self, frame: &Frame, output: &mut Vec<u8>) {
         let (opcode, head, data) = match frame {
             Frame::Text { head, data } => (Data::Text, *head, data.as_bytes()),
             Frame::Binary(bytes) => (Data::Binary, "", bytes),
         };
         output.reserve(head.len() + data.len() + MAX_HEADER);
-        let header = FrameHeader { opcode: OpCode::Data(opcode), ..FrameHeader::default() };
+        let mask = self.masks.as_mut().map(|masks| masks.next());
+        let header = FrameHeader { opcode: OpCode::Data(opcode), mask, ..FrameHeader::default() };
         // A vector takes everything.
         let _ = header.format((head.len() + data.len()) as u64, output);
+        let start = output.len();
         output.extend_from_slice(head.as_bytes());
         output.extend_from_slice(data);
+        if let Some(mask) = mask {
+            apply(mask, output.get_mut(start..).unwrap_or_default());
+        }
+    }
+
+    /// What the peer said in its close frame, if that came.
+    pub(crate) fn close_frame(&self) -> Option<Details> {
+        self.said.as_deref().cloned()
     }
 
     /// Appends a close frame without a status, unless the peer was the first.
@@ -149,14 +181,14 @@ impl Codec {
         output: &mut Vec<u8>,
         work: impl FnOnce(&mut WebSocketContext, &mut Pipe<'_>) -> T,
     ) -> T {
-        let max = self.max_message;
+        let (role, max) = (self.role, self.max_message);
         let context = self.context.get_or_insert_with(|| {
             let config = WebSocketConfig::default()
                 .read_buffer_size(READ_BUFFER)
                 .write_buffer_size(0)
                 .max_message_size(Some(max))
                 .max_frame_size(Some(max.max(MAX_CONTROL)));
-            Box::new(WebSocketContext::new(Role::Server, Some(config)))
+            Box::new(WebSocketContext::new(role, Some(config)))
         });
         let mut pipe = Pipe { input: self.input.get(self.consumed..).unwrap_or_default(), output };
         let result = work(context, &mut pipe);
@@ -205,6 +237,45 @@ impl Codec {
 /// Whether a close frame had a status that no peer may send: the library then puts this one in its place.
 fn is_violation(close: Option<&CloseFrame>) -> bool {
     close.is_some_and(|close| close.code == CloseCode::Protocol && close.reason == "Protocol violation")
+}
+
+/// Random numbers that make frames of a client look like nothing that a proxy knows: RFC 6455, section 10.3.
+#[derive(Debug)]
+struct Masks {
+    pool: [u8; 64],
+    left: usize,
+}
+
+impl Default for Masks {
+    fn default() -> Self {
+        Self { pool: [0; 64], left: 0 }
+    }
+}
+
+impl Masks {
+    fn next(&mut self) -> [u8; 4] {
+        if self.left == 0 {
+            // A system without random numbers sends frames that are merely hidden less well.
+            let _ = getrandom::fill(&mut self.pool);
+            self.left = self.pool.len() / 4;
+        }
+        self.left -= 1;
+        let mask = self.pool.get(self.left * 4..).and_then(|rest| rest.first_chunk());
+        mask.copied().unwrap_or_default()
+    }
+}
+
+fn apply(mask: [u8; 4], data: &mut [u8]) {
+    let wide = u32::from_ne_bytes(mask);
+    let mut chunks = data.chunks_exact_mut(4);
+    for chunk in &mut chunks {
+        if let Some(chunk) = chunk.first_chunk_mut::<4>() {
+            *chunk = (u32::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+        }
+    }
+    for (byte, mask) in chunks.into_remainder().iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
 }
 
 fn to_text(text: Utf8Bytes) -> Text {

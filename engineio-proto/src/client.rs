@@ -456,6 +456,13 @@ impl Client {
         self.stats
     }
 
+    /// How many messages have left for certain, while it is on polling: handed over, and not in a POST without an answer.
+    /// What has left on a channel is known to whoever writes to it.
+    pub fn messages_posted(&self) -> u64 {
+        let under_way = self.post.map_or(0, |post| post.messages);
+        self.stats.messages_sent.saturating_sub(under_way as u64)
+    }
+
     /// Bytes (see [`Message::cost`]) that wait to be handed to a transport.
     pub fn send_buffered(&self) -> usize {
         self.outbox.cost()
@@ -522,4 +529,3 @@ impl Client {
         }
     }
 }
-

@@ -60,10 +60,12 @@ mod serve;
 mod tower;
 
 pub use engineio_driver::{
-    Aborted, Broadcast, Builder, CloseReason, Config, ConfigError, ConnectionError, ErrorCode, Event, Events, Guard,
-    Handle, Handler, HyperService, Incoming, Message, Mount, Overflow, PROTOCOL, Refusal, Rejection, RemoteAddr,
-    ReplyBody, ReplyData, Runtime, SendError, Server, Sid, SidError, SinkError, Socket, Stats, Text, TransportError,
-    TransportKind, Transports,
+    Aborted, BoxIo, Broadcast, BuildError, Builder, Client, ClientBuilder, ClientConfig, CloseReason, Config,
+    ConfigError, ConnectError, Connecting, ConnectionError, Connector, Details, Encryptor, Endpoint, ErrorCode, Event,
+    Events, Guard, Handle, Handler, HyperService, Incoming, Io, Message, Mount, Offer, Overflow, PROTOCOL, Proxy,
+    ProxyError, ReconnectConfig, ReconnectEvent, Reconnecting, Refusal, Rejection, RemoteAddr, ReplyBody, ReplyData,
+    RequestError, Runtime, SendError, Server, Sid, SidError, SinkError, Socket, Stamps, Stats, Text, TransportError,
+    TransportKind, Transports, UpgradeError, UrlError,
 };
 pub use serve::{bind, serve};
 #[cfg(feature = "tower")]
@@ -78,5 +80,37 @@ pub use tower::{EngineBody, EngineLayer, EngineService, NotFound};
 /// # Ok::<(), engineio_tokio::ConfigError>(())
 /// ```
 pub fn builder() -> Builder {
-    Builder::new(Runtime::new(hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioTimer::new()))
+    Builder::new(runtime())
+}
+
+/// Begins a [`Client`] that runs on tokio, for the server at an address: `http://`, `https://`, `ws://` or `wss://`,
+/// host and port. A query in it is sent with every request. A path in it is **not** used, as in the reference; see
+/// [`ClientBuilder::path`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let client = engineio_tokio::client("http://127.0.0.1:3000")?
+///     .header("authorization", "Bearer 7")
+///     .open_timeout(Duration::from_secs(5))
+///     .build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// When the address is none.
+pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
+    let connector = |host: &str, port: u16| {
+        let host = host.to_owned();
+        async move {
+            let stream = tokio::net::TcpStream::connect((&*host, port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(hyper_util::rt::TokioIo::new(stream))
+        }
+    };
+    Ok(ClientBuilder::new(runtime(), Endpoint::parse(url)?, connector))
+}
+
+fn runtime() -> Runtime {
+    Runtime::new(hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioTimer::new())
 }

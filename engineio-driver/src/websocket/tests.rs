@@ -57,7 +57,7 @@ fn drain(codec: &mut Codec, output: &mut Vec<u8>) -> (Vec<Frame>, Option<Channel
 type Outcome = (Vec<Frame>, Option<ChannelEnd>, Vec<u8>);
 
 fn run<'a>(limit: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    let (mut codec, mut output) = (Codec::new(limit), Vec::new());
+    let (mut codec, mut output) = (Codec::server(limit), Vec::new());
     let (mut frames, mut end) = (Vec::new(), None);
     for chunk in chunks {
         codec.receive(chunk);
@@ -130,7 +130,7 @@ fn however_it_is_cut() {
 /// Nothing stays behind in a buffer until the next byte arrives.
 #[test]
 fn many_frames_in_one_chunk() {
-    let (mut codec, mut output) = (Codec::new(100), Vec::new());
+    let (mut codec, mut output) = (Codec::server(100), Vec::new());
     let stream: Vec<u8> = (0..10_000).flat_map(|number: u32| frame(TEXT, number.to_string())).collect();
     codec.receive(&stream);
     for number in 0..10_000 {
@@ -161,7 +161,7 @@ fn the_peer_closes() {
         (b"\x03\xe9going away", b"\x03\xe9going away"),
         (b"\x13\x87", b"\x13\x87"),
     ] {
-        let (mut codec, mut output) = (Codec::new(100), Vec::new());
+        let (mut codec, mut output) = (Codec::server(100), Vec::new());
         codec.receive(&frame(CLOSE, payload));
         assert_eq!(codec.next(&mut output), Some(Err(ChannelEnd::Closed)));
         assert_eq!(output, unmasked(CLOSE, answer));
@@ -175,7 +175,7 @@ fn the_peer_closes() {
 
 #[test]
 fn we_close() {
-    let (mut codec, mut output) = (Codec::new(100), Vec::new());
+    let (mut codec, mut output) = (Codec::server(100), Vec::new());
     codec.receive(&frame(TEXT & MORE, "4half"));
     assert_eq!(codec.next(&mut output), None);
     codec.close(&mut output);
@@ -193,7 +193,7 @@ fn we_close() {
 /// The goodbye may have been received before we close.
 #[test]
 fn we_close_and_the_peer_had_closed() {
-    let (mut codec, mut output) = (Codec::new(100), Vec::new());
+    let (mut codec, mut output) = (Codec::server(100), Vec::new());
     codec.receive(&[frame(TEXT, "4a"), frame(TEXT, "4b"), frame(CLOSE, "")].concat());
     assert_eq!(codec.next(&mut output), Some(Ok(text("4a"))));
     codec.close(&mut output);
@@ -203,7 +203,7 @@ fn we_close_and_the_peer_had_closed() {
 
 #[test]
 fn we_close_and_the_peer_breaks_the_rules() {
-    let (mut codec, mut output) = (Codec::new(100), Vec::new());
+    let (mut codec, mut output) = (Codec::server(100), Vec::new());
     codec.close(&mut output);
     assert!(!codec.receive_goodbye(&unmasked(TEXT, "4x"), &mut output));
     assert!(codec.is_over());
@@ -234,7 +234,7 @@ fn sec35_too_large() {
 
 #[test]
 fn sec30_fragments_add_up() {
-    let (mut codec, mut output) = (Codec::new(1000), Vec::new());
+    let (mut codec, mut output) = (Codec::server(1000), Vec::new());
     codec.receive(&frame(BINARY & MORE, ""));
     assert_eq!(codec.next(&mut output), None);
     // Empty ones to nothing, others to the limit.
@@ -293,7 +293,7 @@ fn sec38_a_status_that_no_peer_may_send() {
 /// Memory is held from the first byte of a message to its last, and not between.
 #[test]
 fn an_idle_codec_holds_nothing() {
-    let (mut codec, mut output) = (Codec::new(100_000), Vec::new());
+    let (mut codec, mut output) = (Codec::server(100_000), Vec::new());
     assert!(codec.is_idle());
     for stream in [
         frame(TEXT, "4x"),
@@ -318,7 +318,7 @@ fn an_idle_codec_holds_nothing() {
 /// A small message does not keep a large buffer alive; a large one is not copied.
 #[test]
 fn messages_own_what_they_hold() {
-    let (mut codec, mut output) = (Codec::new(100_000), Vec::new());
+    let (mut codec, mut output) = (Codec::server(100_000), Vec::new());
     codec.receive(&[frame(BINARY, [1; 100]), frame(BINARY, [2; 50_000])].concat());
     let (frames, _) = drain(&mut codec, &mut output);
     assert_eq!(frames, [binary(&[1; 100]), binary(&[2; 50_000])]);
@@ -328,22 +328,79 @@ fn messages_own_what_they_hold() {
 
 #[test]
 fn frames_that_we_send() {
+    let mut codec = Codec::server(100);
     let mut output = Vec::new();
-    Codec::send(&Frame::Text { head: "4", data: "hello".into() }, &mut output);
-    Codec::send(&Frame::Text { head: "2", data: Text::new() }, &mut output);
-    Codec::send(&Frame::Binary(Bytes::new()), &mut output);
+    codec.send(&Frame::Text { head: "4", data: "hello".into() }, &mut output);
+    codec.send(&Frame::Text { head: "2", data: Text::new() }, &mut output);
+    codec.send(&Frame::Binary(Bytes::new()), &mut output);
     assert_eq!(output, [unmasked(TEXT, "4hello"), unmasked(TEXT, "2"), unmasked(BINARY, "")].concat());
     for len in [1, 124, 125, 126, 65_535, 65_536, 1_000_000] {
         let data = "x".repeat(len);
         let mut output = Vec::new();
-        Codec::send(&Frame::Text { head: "", data: data.as_str().into() }, &mut output);
+        codec.send(&Frame::Text { head: "", data: data.as_str().into() }, &mut output);
         assert_eq!(output, unmasked(TEXT, &data));
         let mut output = Vec::new();
-        Codec::send(&binary(data.as_bytes()), &mut output);
+        codec.send(&binary(data.as_bytes()), &mut output);
         assert_eq!(output, unmasked(BINARY, &data));
         // The type counts too.
         let mut output = Vec::new();
-        Codec::send(&Frame::Text { head: "4", data: data.as_str().into() }, &mut output);
+        codec.send(&Frame::Text { head: "4", data: data.as_str().into() }, &mut output);
         assert_eq!(output, unmasked(TEXT, format!("4{data}")));
     }
+}
+
+#[test]
+fn what_a_client_sends_is_hidden_and_found_again() {
+    let mut client = Codec::client(2_000_000);
+    let mut server = Codec::server(2_000_000);
+    let mut seen = Vec::new();
+    for len in [0, 1, 2, 3, 4, 5, 125, 126, 1000, 65_535, 65_536, 1_000_000] {
+        let data = "x".repeat(len);
+        let mut output = Vec::new();
+        client.send(&Frame::Text { head: "4", data: data.as_str().into() }, &mut output);
+        client.send(&binary(data.as_bytes()), &mut output);
+        assert!(output[1] & 0x80 != 0, "the mask bit");
+        if len > 100 {
+            assert!(!output.windows(100).any(|window| window == "x".repeat(100).as_bytes()), "{len} bytes in the open");
+        }
+        let mask = output[2..6].to_vec();
+        seen.push(mask);
+        server.receive(&output);
+        let mut answer = Vec::new();
+        assert_eq!(server.next(&mut answer), Some(Ok(text(&format!("4{data}")))));
+        assert_eq!(server.next(&mut answer), Some(Ok(binary(data.as_bytes()))));
+        assert_eq!((server.next(&mut answer), answer), (None, Vec::new()));
+    }
+    seen.dedup();
+    assert!(seen.len() > 8, "every frame has its own mask");
+}
+
+#[test]
+fn a_client_reads_what_a_server_sends() {
+    let mut client = Codec::client(1000);
+    let mut output = Vec::new();
+    client.receive(&[unmasked(TEXT, "4hello"), unmasked(BINARY, [1, 2]), unmasked(PING, "x")].concat());
+    assert_eq!(client.next(&mut output), Some(Ok(text("4hello"))));
+    assert_eq!(client.next(&mut output), Some(Ok(binary(&[1, 2]))));
+    assert_eq!(client.next(&mut output), None);
+    assert_eq!((output[0], output[1]), (PONG, 0x81), "a pong, masked");
+    assert!(client.is_idle());
+    // Masked frames are for the other direction.
+    client.receive(&frame(TEXT, "4no"));
+    assert_eq!(client.next(&mut output), Some(Err(ChannelEnd::Violation)));
+}
+
+#[test]
+fn c059_a_client_learns_why_it_was_closed() {
+    let mut client = Codec::client(1000);
+    let mut output = Vec::new();
+    assert_eq!(client.close_frame(), None);
+    client.receive(&unmasked(CLOSE, [&1009_u16.to_be_bytes()[..], b"too big"].concat()));
+    assert_eq!(client.next(&mut output), Some(Err(ChannelEnd::Closed)));
+    assert_eq!(client.close_frame(), Some(Details::CloseFrame { code: 1009, reason: "too big".into() }));
+    assert!(client.is_over());
+    let mut server = Codec::server(1000);
+    server.close(&mut Vec::new());
+    server.receive(&output);
+    assert_eq!(server.next(&mut Vec::new()), Some(Err(ChannelEnd::Closed)), "it answered in kind");
 }

@@ -1,0 +1,42 @@
+//! From the address of a server to a connection.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connect::{BoxIo, Connector, Encryptor};
+use crate::proxy::Proxy;
+use crate::runtime::Runtime;
+use crate::url::Endpoint;
+
+/// Opens connections to one server: directly or through a proxy, encrypted where the address says so.
+pub(super) struct Dialer {
+    pub(super) runtime: Runtime,
+    pub(super) endpoint: Endpoint,
+    pub(super) connector: Arc<dyn Connector>,
+    pub(super) encryptor: Option<Arc<dyn Encryptor>>,
+    pub(super) proxy: Option<Proxy>,
+    pub(super) timeout: Duration,
+}
+
+impl Dialer {
+    pub(super) async fn dial(&self) -> io::Result<BoxIo> {
+        let dialed = self.runtime.within(self.timeout, self.dial_on()).await;
+        dialed.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn dial_on(&self) -> io::Result<BoxIo> {
+        let (host, port) = (self.endpoint.host(), self.endpoint.port());
+        let io = match &self.proxy {
+            Some(proxy) => {
+                let io = self.connector.connect(proxy.host(), proxy.port()).await?;
+                proxy.tunnel(io, host, port, &self.runtime).await?
+            }
+            None => self.connector.connect(host, port).await?,
+        };
+        match &self.encryptor {
+            Some(encryptor) if self.endpoint.secure() => encryptor.encrypt(io, host).await,
+            _ => Ok(io),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The HTTP requests of one session.
+//!
+//! Connections are kept between requests. A request that may have left is never sent again: only one that hyper gives
+//! back, because the connection had ended before, gets another connection.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant as StdInstant, SystemTime};
+
+use bytes::Bytes;
+use engineio_proto::{BodyError, ClientRequest, Details, RequestError};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+
+use super::dial::Dialer;
+use crate::body::{self, ReadError};
+use crate::cookies::Jar;
+use crate::head::RequestHead;
+use crate::runtime::Runtime;
+
+type Body = Full<Bytes>;
+
+/// What the requests of every session of a client have in common.
+#[derive(Clone, Debug)]
+pub(super) struct HttpOptions {
+    /// Of every request, the host among them.
+    pub(super) headers: HeaderMap,
+    pub(super) cookies: bool,
+    /// For one request, from its beginning to the last byte of its answer.
+    pub(super) request_timeout: Option<Duration>,
+    /// How long a connection is kept without a request, unless the server says how long it does.
+    pub(super) idle_timeout: Duration,
+    /// Bytes of one answer.
+    pub(super) max_body: usize,
+}
+
+/// The connections and cookies of one session.
+pub(super) struct Http {
+    runtime: Runtime,
+    dialer: Arc<Dialer>,
+    options: HttpOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jar: Jar,
+    idle: Vec<Idle>,
+    /// Why the last attempt to connect failed.
+    error: Option<io::Error>,
+}
+
+/// A connection without a request.
+struct Idle {
+    sender: SendRequest<Body>,
+    until: StdInstant,
+}
+
+/// A GET that is held and a POST: more connections are never of use.
+const MAX_IDLE: usize = 2;
+
+/// Servers close a connection without waiting for our request to arrive, so we should be earlier.
+const MARGIN: Duration = Duration::from_secs(1);
+
+impl Http {
+    pub(super) fn new(runtime: &Runtime, dialer: Arc<Dialer>, options: HttpOptions) -> Self {
+        Self { runtime: runtime.clone(), dialer, options, state: Mutex::default() }
+    }
+
+    /// The first request as the application may look at it.
+    pub(super) fn head(&self, path: &str) -> RequestHead {
+        let endpoint = &self.dialer.endpoint;
+        let scheme = if endpoint.secure() { "https" } else { "http" };
+        let mut request = Request::new(());
+        let uri = Uri::builder().scheme(scheme).authority(endpoint.authority()).path_and_query(path).build();
+        *request.uri_mut() = uri.unwrap_or_default();
+        *request.headers_mut() = self.options.headers.clone();
+        RequestHead::new(&request.into_parts().0)
+    }
+
+    /// There is no connection.
+    pub(super) fn keep_error(&self, error: io::Error) {
+        self.state().error = Some(error);
+    }
+
+    /// Why there was no connection, if the last attempt failed.
+    pub(super) fn take_error(&self) -> Option<io::Error> {
+        self.state().error.take()
+    }
+
+    /// Sends a request and reads its answer: status and body.
+    pub(super) async fn exchange(&self, request: ClientRequest) -> Result<(u16, Bytes), RequestError> {
+        let ClientRequest { target, body } = &request;
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let headers = request.headers().iter();
+        let headers = headers.map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let mut message = self.request(method, target, headers).ok_or(RequestError::Unreachable)?;
+        if let Some(payload) = request.body {
+            *message.body_mut() = Full::new(payload.into_bytes());
+        }
+        let exchange = self.send(message);
+        match self.options.request_timeout {
+            Some(timeout) => self.runtime.within(timeout, exchange).await.unwrap_or(Err(RequestError::Timeout)),
+            None => exchange.await,
+        }
+    }
+
+    /// A request to the server, with all headers that every request has. `None` if the target is none.
+    pub(super) fn request(
+        &self,
+        method: Method,
+        target: &str,
+        headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    ) -> Option<Request<Body>> {
+        let mut request = Request::new(Body::default());
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::try_from(target).ok()?;
+        request.headers_mut().extend(headers);
+        for (name, value) in &self.options.headers {
+            // What the application wants goes before what we would say.
+            request.headers_mut().remove(name);
+            request.headers_mut().append(name, value.clone());
+        }
+        if self.options.cookies {
+            self.state().jar.add_to(request.headers_mut(), SystemTime::now());
+        }
+        debug_assert!(request.headers().contains_key(HOST));
+        Some(request)
+    }
+
+    async fn send(&self, mut request: Request<Body>) -> Result<(u16, Bytes), RequestError> {
+        while let Some(mut sender) = self.take_idle() {
+            if sender.ready().await.is_err() {
+                continue;
+            }
+            match sender.try_send_request(request).await {
+                Ok(response) => return self.receive(sender, response).await,
+                // The server had closed the connection. The request did not leave.
+                Err(mut error) => request = error.take_message().ok_or(RequestError::Lost)?,
+            }
+        }
+        let mut sender = self.connect().await.map_err(|error| {
+            self.keep_error(error);
+            RequestError::Unreachable
+        })?;
+        match sender.send_request(request).await {
+            Ok(response) => self.receive(sender, response).await,
+            Err(_) => Err(RequestError::Lost),
+        }
+    }
+
+    /// A new connection for requests.
+    pub(super) async fn connect(&self) -> io::Result<SendRequest<Body>> {
+        let io = self.dialer.dial().await?;
+        let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
+        // How a connection ends is known to its requests.
+        self.runtime.spawn(async { drop(connection.with_upgrades().await) });
+        Ok(sender)
+    }
+
+    async fn receive(
+        &self,
+        sender: SendRequest<Body>,
+        response: Response<Incoming>,
+    ) -> Result<(u16, Bytes), RequestError> {
+        let (parts, body) = response.into_parts();
+        self.keep_cookies(&parts.headers);
+        let success = parts.status.is_success();
+        // Of a refusal, the first words are enough.
+        let limit = if success { self.options.max_body } else { Details::MAX_BODY };
+        let body = match body::read(body, limit, None).await {
+            Ok(body) => body,
+            Err(ReadError::Body(BodyError::TooLarge)) if success => return Err(RequestError::TooLarge),
+            Err(_) if success => return Err(RequestError::Lost),
+            Err(_) => Bytes::new(),
+        };
+        self.keep(sender, &parts.headers);
+        Ok((parts.status.as_u16(), body))
+    }
+
+    pub(super) fn keep_cookies(&self, headers: &HeaderMap) {
+        if self.options.cookies {
+            self.state().jar.store(headers, SystemTime::now());
+        }
+    }
+
+    /// A kept connection that the server should not have closed yet, the one used last first.
+    fn take_idle(&self) -> Option<SendRequest<Body>> {
+        let now = self.runtime.now();
+        let mut state = self.state();
+        state.idle.retain(|idle| now < idle.until && !idle.sender.is_closed());
+        state.idle.pop().map(|idle| idle.sender)
+    }
+
+    fn keep(&self, sender: SendRequest<Body>, headers: &HeaderMap) {
+        let close = headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+        let time = keep_alive(headers).map_or(self.options.idle_timeout, |time| time.saturating_sub(MARGIN));
+        let mut state = self.state();
+        if !close && !time.is_zero() && state.idle.len() < MAX_IDLE {
+            state.idle.push(Idle { sender, until: self.runtime.now() + time });
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long the server keeps the connection, if it says so: `Keep-Alive: timeout=5`.
+fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let timeout = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
+    // An hour is as good as for ever.
+    timeout.trim().parse().ok().map(|seconds: u64| Duration::from_secs(seconds.min(3600)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_say_how_long_they_keep_a_connection() {
+        let time = |value: &str| {
+            let headers = [(HeaderName::from_static("keep-alive"), HeaderValue::from_str(value).unwrap())];
+            keep_alive(&headers.into_iter().collect())
+        };
+        assert_eq!(time("timeout=5"), Some(Duration::from_secs(5)));
+        assert_eq!(time("max=100, timeout=72"), Some(Duration::from_secs(72)));
+        assert_eq!(time("timeout=99999999999"), Some(Duration::from_secs(3600)));
+        assert_eq!((time("max=3"), time("timeout=x"), keep_alive(&HeaderMap::new())), (None, None, None));
+    }
+}

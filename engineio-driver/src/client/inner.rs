@@ -1,0 +1,261 @@
+//! One session of a client behind a lock, and what hangs on it.
+//!
+//! Whoever works with the session goes through [`Inner::with`]: lock, work, pass on what the machine asks for, unlock,
+//! wake. What has to be done outside, requests and channels, is left to the task of the session.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use engineio_proto as proto;
+use engineio_proto::{ChannelId, ClientConfig, ClientOutput, CloseReason, Details, Event, Instant, TransportKind};
+
+use crate::hands::{Hands, Wakes, register, set};
+use crate::head::RequestHead;
+use crate::home::{ChannelPlace, Machine, Place, View};
+use crate::runtime::{Clock, Runtime};
+use crate::socket::{End, Link, Offer, Snapshot};
+
+pub(crate) struct Inner {
+    core: Mutex<Core>,
+    config: Arc<ClientConfig>,
+    runtime: Runtime,
+    clock: Clock,
+    /// What the next session should know of this one.
+    websocket_worked: Arc<AtomicBool>,
+}
+
+pub(crate) struct Core {
+    pub(crate) client: proto::Client,
+    hands: Hands,
+    /// There from the moment in which the session opens.
+    link: Option<Arc<Link>>,
+    /// The head of the first request, until it is in the link.
+    head: Option<RequestHead>,
+    /// What the task has to do.
+    actions: VecDeque<ClientOutput>,
+    task: Option<Waker>,
+    /// When the task will look at the clock.
+    armed: Option<Instant>,
+    channel: Option<(ChannelId, ChannelPlace)>,
+    wakes: Wakes,
+    /// The task has done what there was to do, and is over.
+    done: bool,
+    /// The machine has told its end, and why.
+    closed: Option<CloseReason>,
+    /// The end is in the link. Nothing here matters any more.
+    gone: bool,
+}
+
+impl Inner {
+    pub(crate) fn new(
+        runtime: &Runtime,
+        config: Arc<ClientConfig>,
+        head: RequestHead,
+        websocket_worked: Arc<AtomicBool>,
+        observe: bool,
+    ) -> Result<Arc<Self>, proto::ConfigError> {
+        let clock = Clock::new(runtime.clone());
+        let client = proto::Client::new(clock.now(), Arc::clone(&config), entropy())?;
+        let core = Core {
+            client,
+            hands: Hands::observed(observe),
+            link: None,
+            head: Some(head),
+            actions: VecDeque::new(),
+            task: None,
+            armed: None,
+            channel: None,
+            wakes: Wakes::new(),
+            done: false,
+            closed: None,
+            gone: false,
+        };
+        Ok(Arc::new(Self { core: Mutex::new(core), config, runtime: runtime.clone(), clock, websocket_worked }))
+    }
+
+    /// Works with the session, then passes on what it asks for.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Core, Instant) -> T) -> T {
+        let (result, wakes) = {
+            let mut core = self.lock();
+            let result = work(&mut core, self.clock.now());
+            core.dispatch(&self.websocket_worked);
+            (result, std::mem::take(&mut core.wakes))
+        };
+        wakes.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    /// Looks at the session.
+    pub(crate) fn look<T>(&self, work: impl FnOnce(&Core) -> T) -> T {
+        work(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        // The machine is consistent between any two calls.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    pub(crate) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Waits until the session is open, or will never be.
+    pub(crate) fn poll_opened(&self, cx: &Context<'_>) -> Poll<Result<Arc<Link>, (CloseReason, Option<Details>)>> {
+        self.with(|core, _| match (&core.link, core.client.close_reason()) {
+            (Some(link), _) => Poll::Ready(Ok(Arc::clone(link))),
+            (None, Some(reason)) => Poll::Ready(Err((reason, core.client.details().cloned()))),
+            (None, None) => {
+                register(&mut core.hands.waiters, cx);
+                Poll::Pending
+            }
+        })
+    }
+
+    /// Nobody wants the session any more.
+    pub(crate) fn give_up(&self) {
+        self.with(|core, now| {
+            core.client.discard_incoming();
+            core.client.close(now);
+        });
+    }
+}
+
+impl Core {
+    /// The session with all that hangs on it.
+    pub(crate) fn place(&mut self) -> Option<Place<'_>> {
+        if self.gone {
+            return None;
+        }
+        let over = self.over();
+        let Self { client, hands, channel, wakes, .. } = self;
+        let current = client.current_channel();
+        let channel = channel.as_mut().filter(|(id, _)| Some(*id) == current).map(|(_, place)| place);
+        Some(Place { machine: Machine::Client(client), hands, channel, wakes, over })
+    }
+
+    pub(crate) fn view(&self) -> Option<&proto::Client> {
+        Some(&self.client).filter(|_| !self.gone)
+    }
+
+    /// One that was closed in order is over when everything has left and the server was told. Then a program may end.
+    fn over(&self) -> Option<CloseReason> {
+        self.client.close_reason().filter(|&reason| reason != CloseReason::ForcedClose || self.done)
+    }
+
+    pub(crate) fn open_channel(&mut self, id: ChannelId) {
+        self.channel = Some((id, ChannelPlace::default()));
+    }
+
+    pub(crate) fn channel(&mut self, id: ChannelId) -> Option<&mut ChannelPlace> {
+        self.channel.as_mut().filter(|(current, _)| *current == id).map(|(_, place)| place)
+    }
+
+    pub(crate) fn close_channel(&mut self, id: ChannelId) {
+        self.channel.take_if(|(current, _)| *current == id);
+    }
+
+    /// What the task is to do next, and until when it may sleep then.
+    pub(crate) fn next_actions(&mut self, now: Instant, cx: &Context<'_>) -> (VecDeque<ClientOutput>, Option<Instant>) {
+        self.client.handle_timeout(now);
+        self.dispatch_events();
+        set(&mut self.task, cx);
+        self.armed = self.client.next_timeout();
+        (std::mem::take(&mut self.actions), self.armed)
+    }
+
+    /// The task is over.
+    pub(crate) fn finish(&mut self) {
+        self.done = true;
+        self.hands.wake_all(&mut self.wakes);
+    }
+
+    fn dispatch(&mut self, memory: &AtomicBool) {
+        self.dispatch_events();
+        memory.store(self.client.websocket_worked(), Ordering::Relaxed);
+        let next = self.client.next_timeout();
+        let earlier = next.is_some_and(|next| self.armed.is_none_or(|armed| next < armed));
+        if earlier || !self.actions.is_empty() {
+            self.wakes.extend(self.task.take());
+        }
+        if let (Some(reason), true, false) = (self.closed, self.over().is_some(), self.gone) {
+            self.detach(reason);
+        }
+    }
+
+    /// Tells what is to be told at once, and keeps the rest for the task.
+    fn dispatch_events(&mut self) {
+        while let Some(output) = self.client.poll_output() {
+            match output {
+                ClientOutput::ChannelReady { channel } | ClientOutput::ChannelRead { channel, .. } => {
+                    self.wake_channel(channel);
+                }
+                ClientOutput::ChannelClose { channel } => {
+                    if let Some(place) = self.channel(channel) {
+                        place.close = true;
+                    }
+                    self.wake_channel(channel);
+                    self.actions.push_back(output);
+                }
+                ClientOutput::Event(Event::Closed(reason)) => self.closed = Some(reason),
+                ClientOutput::Event(event) => self.event(event),
+                ClientOutput::Request { .. } | ClientOutput::Cancel { .. } | ClientOutput::ChannelOpen { .. } => {
+                    self.actions.push_back(output);
+                }
+            }
+        }
+    }
+
+    fn wake_channel(&mut self, id: ChannelId) {
+        let waker = self.channel(id).and_then(|place| place.waker.take());
+        self.wakes.extend(waker);
+    }
+
+    fn event(&mut self, event: Event) {
+        if event == Event::Opened {
+            if let (Some(sid), Some(head)) = (self.client.sid().cloned(), self.head.take()) {
+                self.link = Some(Arc::new(Link::new(sid, None, head, Offer::of(&self.client))));
+            }
+            self.wakes.extend(self.hands.waiters.drain(..));
+        }
+        if event == Event::Drain && self.client.transport() == TransportKind::Polling {
+            // What a POST carried that was answered is written, and more than that. On a channel, its task knows.
+            self.hands.set_written(self.client.messages_posted(), &mut self.wakes);
+        }
+        self.hands.tell(event, &mut self.wakes);
+    }
+
+    /// The session is over: whoever still holds it finds its end in the link.
+    fn detach(&mut self, reason: CloseReason) {
+        self.gone = true;
+        if let Some(link) = &self.link {
+            let last = Snapshot::of(View::Client(&self.client));
+            let details = self.client.details().cloned();
+            link.set_closed(End::new(reason, details, last, self.hands.written, self.hands.events.take()));
+        }
+        self.hands.wake_all(&mut self.wakes);
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.client.fmt(f)
+    }
+}
+
+/// Something unlike what others have. Without randomness it is just nothing special.
+pub(crate) fn entropy() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}

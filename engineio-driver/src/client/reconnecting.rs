@@ -1,0 +1,183 @@
+//! Sessions one after the other.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use engineio_proto::{CloseReason, ConfigError, Message, Reconnect, ReconnectConfig, SendError};
+use futures_core::Stream;
+use hyper::rt::Sleep;
+
+use super::inner::entropy;
+use super::{Client, ConnectError};
+use crate::runtime::Clock;
+use crate::socket::{Handle, Socket};
+
+/// A client that opens another session when it loses one: see [`Client::reconnecting`].
+///
+/// Nothing is carried from one session to the next: messages that were not delivered are lost with their session, as
+/// [`ReconnectEvent::Closed`] says, and what should survive is for the application to send again. A session that the
+/// application closes is not followed by another one.
+///
+/// Works as long as somebody calls [`next`](Reconnecting::next). Dropping it closes the session in order.
+pub struct Reconnecting {
+    client: Client,
+    machine: Reconnect,
+    clock: Clock,
+    stage: Stage,
+}
+
+enum Stage {
+    Connecting(Pin<Box<dyn Future<Output = Result<Socket, ConnectError>> + Send>>),
+    Open(Socket),
+    Waiting(Pin<Box<dyn Sleep>>),
+    Over,
+}
+
+/// What happens to a client that reconnects.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ReconnectEvent {
+    /// A session is open. What is sent goes there.
+    Opened(Handle),
+    /// A message arrived.
+    Message(Message),
+    /// The session is over.
+    Closed {
+        /// Why.
+        reason: CloseReason,
+        /// After which time another one will be tried; `None` if it will not: that was the last event.
+        retry: Option<Duration>,
+    },
+    /// An attempt to open a session failed.
+    Failed {
+        /// Why.
+        error: ConnectError,
+        /// After which time the next one follows; `None` if none does: that was the last event.
+        retry: Option<Duration>,
+    },
+}
+
+impl Reconnecting {
+    pub(super) fn new(client: Client, config: ReconnectConfig) -> Result<Self, ConfigError> {
+        let machine = Reconnect::new(config)?;
+        let clock = Clock::new(client.runtime().clone());
+        let stage = Stage::Connecting(connect(&client));
+        Ok(Self { client, machine, clock, stage })
+    }
+
+    /// The next event; `None` when there will be no more.
+    ///
+    /// Cancel safe: an event is taken only by a call that returns it.
+    pub async fn next(&mut self) -> Option<ReconnectEvent> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// The session that is open, if one is.
+    pub fn session(&self) -> Option<&Handle> {
+        match &self.stage {
+            Stage::Open(socket) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// Sends a message by the session that is open, waiting for room.
+    ///
+    /// # Errors
+    /// As [`Handle::send`]; without a session, the message comes back as from a closed one.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        match self.session() {
+            Some(session) => session.send(message).await,
+            None => Err(SendError::Closed(message)),
+        }
+    }
+
+    /// How many attempts were announced since the last success.
+    pub fn attempts(&self) -> u32 {
+        self.machine.attempts()
+    }
+
+    /// Tries at once, if it waits to try, and begins the delays anew: as when the network is known to be back.
+    pub fn retry_now(&mut self) {
+        if let Stage::Waiting(_) = self.stage {
+            self.machine.reset();
+            self.stage = Stage::Connecting(connect(&self.client));
+        }
+    }
+
+    /// Closes the session in order, and opens no other one. The events go on to the last one.
+    pub fn close(&mut self) {
+        match &self.stage {
+            Stage::Open(socket) => socket.close(),
+            _ => self.stage = Stage::Over,
+        }
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<ReconnectEvent>> {
+        loop {
+            match &mut self.stage {
+                Stage::Connecting(connecting) => match ready!(connecting.as_mut().poll(cx)) {
+                    Ok(socket) => {
+                        self.machine.opened(self.clock.now());
+                        let handle = socket.handle();
+                        self.stage = Stage::Open(socket);
+                        return Poll::Ready(Some(ReconnectEvent::Opened(handle)));
+                    }
+                    Err(error) => {
+                        let retry = self.wait();
+                        return Poll::Ready(Some(ReconnectEvent::Failed { error, retry }));
+                    }
+                },
+                Stage::Open(socket) => {
+                    if let Some(message) = ready!(Pin::new(&mut *socket).poll_next(cx)) {
+                        return Poll::Ready(Some(ReconnectEvent::Message(message)));
+                    }
+                    let reason = socket.close_reason().unwrap_or(CloseReason::TransportClose);
+                    let retry = if reason == CloseReason::ForcedClose {
+                        self.stage = Stage::Over;
+                        None
+                    } else {
+                        self.wait()
+                    };
+                    return Poll::Ready(Some(ReconnectEvent::Closed { reason, retry }));
+                }
+                Stage::Waiting(sleep) => {
+                    ready!(sleep.as_mut().poll(cx));
+                    self.machine.handle_timeout(self.clock.now());
+                    self.stage = Stage::Connecting(connect(&self.client));
+                }
+                Stage::Over => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Waits for the next attempt, if there is to be one.
+    fn wait(&mut self) -> Option<Duration> {
+        let now = self.clock.now();
+        let delay = self.machine.lost(now, entropy()).map(|at| at.saturating_since(now));
+        self.stage = delay.map_or(Stage::Over, |delay| Stage::Waiting(self.client.runtime().sleep(delay)));
+        delay
+    }
+}
+
+impl Stream for Reconnecting {
+    type Item = ReconnectEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ReconnectEvent>> {
+        self.poll_event(cx)
+    }
+}
+
+impl fmt::Debug for Reconnecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconnecting").field("client", &self.client).field("machine", &self.machine).finish()
+    }
+}
+
+fn connect(client: &Client) -> Pin<Box<dyn Future<Output = Result<Socket, ConnectError>> + Send>> {
+    let client = client.clone();
+    Box::pin(async move { client.connect().await })
+}

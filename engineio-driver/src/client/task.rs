@@ -1,0 +1,189 @@
+//! The task of one session: carries out what its machine asks for, and tells it what became of it.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use engineio_proto::{ChannelEnd, ChannelId, ClientInput, ClientOutput, ClientRequest, Details, ExchangeId, Instant};
+use hyper::rt::Sleep;
+use hyper::upgrade::Upgraded;
+
+use super::http::Http;
+use super::inner::Inner;
+use super::websocket;
+use crate::channel::ChannelTask;
+use crate::home::Home;
+
+type Exchange = Pin<Box<dyn Future<Output = ClientInput> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Upgraded, Option<Details>>> + Send>>;
+
+/// A GET, a POST, a channel, and the clock.
+pub(super) struct SessionTask {
+    inner: Arc<Inner>,
+    http: Arc<Http>,
+    exchanges: Vec<(ExchangeId, Exchange)>,
+    channel: Option<(ChannelId, Channel)>,
+    sleep: Option<Pin<Box<dyn Sleep>>>,
+    armed: Option<Instant>,
+    /// How long the server may take to hear of the end.
+    farewell: Option<Pin<Box<dyn Sleep>>>,
+}
+
+/// What is still under way when a session is over does not matter to anybody here. The server may learn from it that
+/// the session is over.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+enum Channel {
+    Opening(Opening),
+    Open(ChannelTask),
+}
+
+impl SessionTask {
+    pub(super) fn new(inner: Arc<Inner>, http: Arc<Http>) -> Self {
+        Self { inner, http, exchanges: Vec::new(), channel: None, sleep: None, armed: None, farewell: None }
+    }
+
+    fn act(&mut self, actions: VecDeque<ClientOutput>) {
+        for action in actions {
+            match action {
+                ClientOutput::Request { exchange, request } => {
+                    let http = Arc::clone(&self.http);
+                    self.exchanges.push((exchange, Box::pin(run_exchange(http, exchange, request))));
+                }
+                ClientOutput::Cancel { exchange } => self.exchanges.retain(|(other, _)| *other != exchange),
+                ClientOutput::ChannelOpen { channel, target } => {
+                    let http = Arc::clone(&self.http);
+                    let opening = Box::pin(async move { websocket::open(&http, &target).await });
+                    self.channel = Some((channel, Channel::Opening(opening)));
+                }
+                // One that is open writes its rest first, and ends by itself.
+                ClientOutput::ChannelClose { channel } => {
+                    let opening = |open: &mut (ChannelId, Channel)| matches!(open.1, Channel::Opening(_));
+                    self.channel.take_if(|open| open.0 == channel && opening(open));
+                }
+                // These were told to whom they concern.
+                ClientOutput::ChannelReady { .. } | ClientOutput::ChannelRead { .. } | ClientOutput::Event(_) => (),
+            }
+        }
+    }
+
+    /// Whether a request came to its end.
+    fn poll_exchanges(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut inputs = Vec::new();
+        self.exchanges.retain_mut(|(_, exchange)| match exchange.as_mut().poll(cx) {
+            Poll::Ready(input) => {
+                inputs.push(input);
+                false
+            }
+            Poll::Pending => true,
+        });
+        let some = !inputs.is_empty();
+        if some {
+            self.inner.with(|core, now| inputs.into_iter().for_each(|input| core.client.handle_input(now, input)));
+        }
+        some
+    }
+
+    /// Whether a channel opened or came to its end.
+    fn poll_channel(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((channel, stage)) = &mut self.channel else { return false };
+        let channel = *channel;
+        match stage {
+            Channel::Opening(opening) => match opening.as_mut().poll(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(io)) => {
+                    self.inner.with(|core, now| {
+                        core.open_channel(channel);
+                        core.client.handle_input(now, ClientInput::ChannelOpened { channel });
+                    });
+                    let home = Home::Client(Arc::clone(&self.inner));
+                    *stage = Channel::Open(ChannelTask::opened(home, channel, io));
+                }
+                Poll::Ready(Err(details)) => {
+                    self.channel = None;
+                    let input = ClientInput::ChannelClosed { channel, end: ChannelEnd::Unopened, details };
+                    self.inner.with(|core, now| core.client.handle_input(now, input));
+                }
+            },
+            Channel::Open(task) => {
+                if Pin::new(task).poll(cx).is_pending() {
+                    return false;
+                }
+                self.channel = None;
+            }
+        }
+        true
+    }
+
+    /// Whether a session that is over leaves nothing behind that should be waited for.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.exchanges.is_empty() {
+            let farewell = self.farewell.get_or_insert_with(|| self.inner.runtime().sleep(FAREWELL));
+            if farewell.as_mut().poll(cx).is_ready() {
+                self.exchanges.clear();
+            }
+        }
+        // A channel has a limit of its own.
+        self.exchanges.is_empty() && self.channel.is_none()
+    }
+
+    /// Whether it is time for something.
+    fn poll_sleep(&mut self, cx: &mut Context<'_>, next: Option<Instant>) -> bool {
+        let Some(next) = next else { return false };
+        if self.armed != Some(next) {
+            self.inner.clock().arm(&mut self.sleep, next);
+            self.armed = Some(next);
+        }
+        let due = self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
+        if due {
+            self.armed = None;
+        }
+        due
+    }
+}
+
+impl Future for SessionTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            let (actions, next, over) = this.inner.with(|core, now| {
+                let (actions, next) = core.next_actions(now, cx);
+                (actions, next, core.client.close_reason().is_some())
+            });
+            this.act(actions);
+            let exchanged = this.poll_exchanges(cx);
+            let channelled = this.poll_channel(cx);
+            if over && this.poll_farewell(cx) {
+                return Poll::Ready(());
+            }
+            if !exchanged && !channelled && !this.poll_sleep(cx, next) {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// Whether everything is done or the runtime has ended: nothing more will happen to the session.
+impl Drop for SessionTask {
+    fn drop(&mut self) {
+        self.channel = None;
+        self.inner.with(|core, now| {
+            if core.client.close_reason().is_none() {
+                core.client.abort(now);
+            }
+            core.finish();
+        });
+    }
+}
+
+async fn run_exchange(http: Arc<Http>, exchange: ExchangeId, request: ClientRequest) -> ClientInput {
+    match http.exchange(request).await {
+        Ok((status, body)) => ClientInput::Answered { exchange, status, body },
+        Err(error) => ClientInput::Failed { exchange, error },
+    }
+}
