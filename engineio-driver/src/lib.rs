@@ -1,9 +1,10 @@
-//! The hands of an Engine.IO server, for any runtime.
+//! The hands of an Engine.IO server and of a client, for any runtime.
 //!
 //! All protocol is in `engineio-proto`; this crate carries it out over hyper's own runtime traits
-//! ([`hyper::rt`]): it reads bodies with limits, holds polls, serves WebSockets, keeps the timers, and gives the
-//! application [`Socket`]s. There is one code path and no runtime in it. Applications use it through `engineio-tokio`;
-//! a runtime crate of one's own needs an executor, a timer and a listener:
+//! ([`hyper::rt`]): it reads bodies with limits, holds and sends polls, serves and opens WebSockets, keeps the timers,
+//! and gives the application [`Socket`]s. There is one code path and no runtime in it. Applications use it through
+//! `engineio-tokio`; a runtime crate of one's own needs an executor, a timer, a listener for a [`Server`] and a
+//! [`Connector`] for a [`Client`]:
 //!
 //! ```
 //! use engineio_driver::{Builder, HyperService, Runtime};
@@ -30,9 +31,15 @@
 //!
 //! # How it works
 //!
-//! Sessions live in shards, each a core server behind a lock. Wakers, and the places for the answers to requests, are
-//! kept beside the sessions; whoever changes a session does at once what it asks for, and wakes tasks after unlocking.
-//! There is one task for each WebSocket, none for a session on polling, and one timer task for each shard.
+//! A server's sessions live in shards, each a core server behind a lock; a client's session has a lock of its own. Wakers,
+//! and the places for the answers to requests, are kept beside the sessions; whoever changes a session does at once what
+//! it asks for, and wakes tasks after unlocking. A server has one task for each WebSocket, none for a session on polling,
+//! and one timer task for each shard. A client has one task for each session.
+//!
+//! # Features
+//!
+//! * `tls`: the configuration of TLS for clients, by rustls. The runtime crates encrypt.
+//! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
 
 mod body;

@@ -1,10 +1,10 @@
 //! The Engine.IO protocol as a pure state machine.
 //!
 //! Engine.IO is the transport under Socket.IO: sessions that start as HTTP long-polling, or as a WebSocket, and change
-//! their transport on the fly without losing a message. This crate holds every rule of the protocol (revision 4, the
-//! server's side) and nothing else: no socket, no clock, no thread, no randomness, `no_std` with `alloc`. Events go
+//! their transport on the fly without losing a message. This crate holds every rule of the protocol (revision 4, both
+//! sides) and nothing else: no socket, no clock, no thread, no randomness, `no_std` with `alloc`. Events go
 //! in, actions come out, and time is an argument. Whoever wants a ready server takes `engineio-tokio`; whoever has
-//! an own runtime or I/O drives [`Server`] or [`Session`] by hand.
+//! an own runtime or I/O drives [`Server`], [`Session`] or [`Client`] by hand.
 //!
 //! # The run loop
 //!
@@ -60,17 +60,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A [`Client`] is driven in the same way, only that it is the one who asks for requests and channels; its page shows
+//! how.
+//!
 //! # What is promised
 //!
 //! Messages arrive in order, once, without a gap, whatever the transports do; a session that cannot keep this ends,
-//! and its [`CloseReason`] is the true one. Nothing grows with what a peer sends beyond the limits of [`Config`]. No
-//! input panics. The same calls give the same results. [`Session::check`] and [`Server::check`] test what can be
-//! tested from inside; in debug builds a session does it after every call, unless its queues are long.
+//! and its [`CloseReason`] is the true one. Nothing grows with what a peer sends beyond the limits of [`Config`] or
+//! [`ClientConfig`]. No input panics. The same calls give the same results. [`Session::check`], [`Server::check`] and
+//! [`Client::check`] test what can be tested from inside; in debug builds session and client do it after every call,
+//! unless their queues are long.
 //!
 //! # Features
 //!
 //! * `std` (default): the standard-library parts of the dependencies. Without it the crate is `no_std` + `alloc`.
-//! * `tracing`: events for the transitions of sessions.
+//! * `tracing`: events for the transitions of sessions and clients.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(clippy::alloc_instead_of_core, clippy::std_instead_of_alloc, clippy::std_instead_of_core)]

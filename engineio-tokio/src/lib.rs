@@ -1,8 +1,8 @@
-//! An Engine.IO server on tokio.
+//! Engine.IO on tokio: server and client.
 //!
 //! Engine.IO is the transport under Socket.IO: sessions that start as HTTP long-polling, or as a WebSocket, and change
-//! their transport on the fly without losing a message. The official JavaScript clients connect to this server and
-//! notice nothing but speed.
+//! their transport on the fly without losing a message. The official JavaScript clients connect to this server, this
+//! client connects to the official server, and they notice nothing but speed.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -24,13 +24,12 @@
 //!     }
 //! });
 //!
-//! // Any Engine.IO client may come now; by hand, it begins like this:
-//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
-//! let mut client = tokio::net::TcpStream::connect(addr).await?;
-//! client.write_all(b"GET /engine.io/?EIO=4&transport=polling HTTP/1.0\r\n\r\n").await?;
-//! let mut answer = String::new();
-//! client.read_to_string(&mut answer).await?;
-//! assert!(answer.contains(r#"0{"sid":""#));
+//! let client = engineio_tokio::client(&format!("http://{addr}"))?.build()?;
+//! let mut socket = client.connect().await?;
+//! socket.send("hello").await?;
+//! assert_eq!(socket.recv().await, Some("hello".into()));
+//! socket.close();
+//! assert_eq!(socket.closed().await, engineio_tokio::CloseReason::ForcedClose);
 //! # Ok(())
 //! # }
 //! ```
@@ -40,14 +39,17 @@
 //!   [`HyperService`] in a hyper server.
 //! * [`Server::accept`] gives a [`Socket`] for each session: a `Stream` and a `Sink` of [`Message`]s. [`Server::run`]
 //!   serves sessions with the callbacks of a [`Handler`] instead.
+//! * [`client`] sets every option of a [`Client`]. [`Client::connect`] opens a session and gives the same [`Socket`];
+//!   [`Client::reconnecting`] opens another one when it is lost. Connections are made by TCP, or in whatever way a
+//!   [`Connector`] knows.
 //! * A [`Handle`] sends from anywhere; [`Server::get`], [`Server::broadcast`] and [`Server::sessions`] find sessions.
 //!
 //! # Bounds
 //!
-//! A session keeps at most [`Builder::send_buffer`] bytes that its client has not taken. Above it, [`Handle::send`]
-//! waits and [`Handle::try_send`] gives the message back. An application that does not take messages slows its client
-//! down at [`Builder::receive_buffer`] bytes. A client that takes nothing at all is closed, and the
-//! [`CloseReason`] says so.
+//! A session keeps at most [`Builder::send_buffer`] bytes that its peer has not taken. Above it, [`Handle::send`] waits
+//! and [`Handle::try_send`] gives the message back. An application that does not take messages slows its peer down at
+//! [`Builder::receive_buffer`] bytes. A client that takes nothing at all is closed, and the [`CloseReason`] says so. It
+//! is the same for a client, with the options of the same names.
 //!
 //! # Features
 //!
