@@ -1,0 +1,86 @@
+//! What one step of one client costs.
+#![allow(missing_docs, clippy::unwrap_used)] // The macro of criterion makes a function without documentation.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use criterion::{Criterion, criterion_group, criterion_main};
+use engineio_proto::{
+    ChannelId, Client, ClientConfig, ClientInput, ClientOutput, ExchangeId, Frame, Instant, Text, TransportKind,
+};
+
+const NOW: Instant = Instant::ZERO;
+const OPEN: &str = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+
+fn client(transport: TransportKind) -> Client {
+    let mut config = ClientConfig::default();
+    config.transports = vec![transport];
+    Client::new(NOW, Arc::new(config), 7).unwrap()
+}
+
+fn drain(client: &mut Client) -> Option<ExchangeId> {
+    let mut last = None;
+    while let Some(output) = client.poll_output() {
+        if let ClientOutput::Request { exchange, request } = output {
+            last = Some(exchange);
+            black_box(request.body.map(|payload| payload.into_bytes()));
+        }
+    }
+    last
+}
+
+/// A frame in, its message taken and sent back, the frame out.
+fn websocket_echo(c: &mut Criterion) {
+    let mut client = client(TransportKind::WebSocket);
+    let Some(ClientOutput::ChannelOpen { channel, .. }) = client.poll_output() else { return };
+    client.handle_input(NOW, ClientInput::ChannelOpened { channel });
+    let frame = |text| Frame::received(Text::from_static(text));
+    client.handle_input(NOW, ClientInput::ChannelFrame { channel, frame: frame(OPEN) });
+    drain(&mut client);
+    let pull = |client: &mut Client, channel: ChannelId| {
+        while let Some(frame) = client.next_frame(NOW, channel) {
+            black_box(frame);
+        }
+    };
+    c.bench_function("client/websocket echo", |b| {
+        b.iter(|| {
+            client.handle_input(NOW, ClientInput::ChannelFrame { channel, frame: frame("4hello, world") });
+            drain(&mut client);
+            while let Some(message) = client.recv(NOW) {
+                client.send(NOW, message).unwrap();
+            }
+            drain(&mut client);
+            pull(&mut client, channel);
+            drain(&mut client);
+        });
+    });
+}
+
+/// The answer to a poll in, its message taken and sent back by a POST, down to the bytes of both requests.
+fn polling_echo(c: &mut Criterion) {
+    let mut client = client(TransportKind::Polling);
+    let answered = |exchange, body: &'static str| ClientInput::Answered {
+        exchange,
+        status: 200,
+        body: Bytes::from_static(body.as_bytes()),
+    };
+    let Some(exchange) = drain(&mut client) else { return };
+    client.handle_input(NOW, answered(exchange, OPEN));
+    let Some(mut get) = drain(&mut client) else { return };
+    c.bench_function("client/polling echo", |b| {
+        b.iter(|| {
+            client.handle_input(NOW, answered(get, "4hello, world"));
+            get = drain(&mut client).unwrap();
+            while let Some(message) = client.recv(NOW) {
+                client.send(NOW, message).unwrap();
+            }
+            let post = drain(&mut client).unwrap();
+            client.handle_input(NOW, answered(post, "ok"));
+            drain(&mut client);
+        });
+    });
+}
+
+criterion_group!(benches, websocket_echo, polling_echo);
+criterion_main!(benches);
