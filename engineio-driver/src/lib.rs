@@ -38,6 +38,7 @@
 mod body;
 mod builder;
 mod channel;
+mod connect;
 mod exchange;
 mod handler;
 mod head;
@@ -51,10 +52,12 @@ mod table;
 mod tasks;
 mod timer;
 mod upgrade;
+mod url;
 mod websocket;
 
 pub use body::{ReplyBody, ReplyData};
 pub use builder::Builder;
+pub use connect::{BoxIo, Connecting, Connector, Encryptor, Io};
 pub use handler::Handler;
 pub use http::{Aborted, RemoteAddr};
 pub use runtime::{Runtime, Task};
@@ -62,6 +65,7 @@ pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
 pub use service::{HyperService, not_found};
 pub use socket::{Event, Events, Handle, SinkError, Socket};
 pub use tasks::Guard;
+pub use url::{Endpoint, UrlError};
 
 pub use engineio_proto::{
     CloseReason, Config, ConfigError, ErrorCode, Message, Mount, Overflow, PROTOCOL, Rejection, SendError, Sid,

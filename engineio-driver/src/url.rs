@@ -1,0 +1,396 @@
+//! Where a server is: what a URL says, as far as Engine.IO needs it.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use http::uri::Authority;
+use thiserror::Error;
+
+/// Longer URLs are not even looked at.
+const MAX_LEN: usize = 8000;
+
+/// A server's address, and the query that every request to it begins with.
+///
+/// It is made of a URL like `https://example.com:8443/?token=1`, by these rules, which are those of the JavaScript
+/// client:
+///
+/// * The scheme is `http`, `https`, `ws` or `wss`. `ws` is the same as `http` and `wss` the same as `https`: it does
+///   not choose the transport. Without a scheme it is `http`.
+/// * Without a port it is 80, and 443 when the scheme is that of an encrypted connection.
+/// * **The path is ignored.** `http://example.com/chat` is the same server as `http://example.com`: the path of
+///   Engine.IO is an option of the client, so that it can be the same for all the URLs of an application.
+/// * A user name and a password before the host are ignored, and so is a fragment.
+/// * An IPv6 address stands in brackets: `http://[::1]:3000`. Alone, `::1`, it needs none.
+///
+/// Host names are ASCII: those in other scripts are written in their `xn--` form.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Endpoint {
+    secure: bool,
+    /// In lower case; an IPv6 address is in its short form, without brackets.
+    host: String,
+    port: u16,
+    /// Without the question mark, and fit to be sent.
+    query: String,
+}
+
+/// Why a URL names no server.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// It has more than 8000 bytes.
+    #[error("the URL has more than {MAX_LEN} bytes")]
+    TooLong,
+    /// It has white space or a control character in it.
+    #[error("{0:?} cannot be in a URL")]
+    Character(char),
+    /// Its scheme is none of `http`, `https`, `ws`, `wss`.
+    #[error("the scheme is none of http, https, ws, wss")]
+    Scheme,
+    /// It has no host, or one that is neither a name nor an address.
+    #[error("there is no valid host in the URL")]
+    Host,
+    /// Behind the host stands no number from 1 to 65535.
+    #[error("the port is no number from 1 to 65535")]
+    Port,
+}
+
+impl Endpoint {
+    /// Reads a URL, in a time that grows with its length and no faster.
+    ///
+    /// # Errors
+    /// See [`UrlError`].
+    pub fn parse(url: &str) -> Result<Self, UrlError> {
+        if url.len() > MAX_LEN {
+            return Err(UrlError::TooLong);
+        }
+        if let Some(found) = url.chars().find(|char| char.is_whitespace() || char.is_control()) {
+            return Err(UrlError::Character(found));
+        }
+        let (secure, rest) = split_scheme(url)?;
+        let (rest, _fragment) = rest.split_once('#').unwrap_or((rest, ""));
+        // First the query, then the path, and only then a user: an @ in a query belongs to the query.
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, _path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (_user, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (host, port) = split_authority(authority)?;
+        let port = port.unwrap_or_else(|| default_port(secure));
+        Ok(Self { secure, host, port, query: encode(query) })
+    }
+
+    /// Whether connections are encrypted.
+    pub const fn secure(&self) -> bool {
+        self.secure
+    }
+
+    /// The host, a name or an address. An IPv6 address has no brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, that of the scheme if the URL had none.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The query, without its question mark, and empty if there is none. Characters that a request cannot carry are
+    /// percent-encoded; apart from that it is as it was in the URL.
+    pub fn query(&self) -> &str {
+        &self.query
+    }
+
+    /// Host and port as they stand in a URL and in the header `Host`: an IPv6 address in brackets, and no port if it is
+    /// that of the scheme.
+    pub fn authority(&self) -> String {
+        let host = bracketed(&self.host);
+        if self.port == default_port(self.secure) { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// An address that a URL can carry.
+pub(crate) fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+const fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
+}
+
+/// Whether the scheme is that of an encrypted connection, and what stands behind it.
+fn split_scheme(url: &str) -> Result<(bool, &str), UrlError> {
+    // A scheme stands before everything else: the :// of a URL in the query is none.
+    let end = url.find([':', '/', '?', '#', '@', '[']).unwrap_or(url.len());
+    let (scheme, rest) = url.split_at(end);
+    let Some(rest) = rest.strip_prefix("://") else {
+        return Ok((false, url.strip_prefix("//").unwrap_or(url)));
+    };
+    let is = |name: &str| scheme.eq_ignore_ascii_case(name);
+    if is("https") || is("wss") {
+        Ok((true, rest))
+    } else if is("http") || is("ws") {
+        Ok((false, rest))
+    } else {
+        Err(UrlError::Scheme)
+    }
+}
+
+/// Host and port. Which characters may be in a host, `http` knows.
+fn split_authority(text: &str) -> Result<(String, Option<u16>), UrlError> {
+    if let Ok(address) = text.parse::<Ipv6Addr>() {
+        return Ok((address.to_string(), None));
+    }
+    let (host, port) = match text.find(']') {
+        Some(end) => text.split_at(end + 1),
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = match port.strip_prefix(':') {
+        // `parse` alone would take a sign.
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(digits.parse().ok().filter(|&port| port != 0).ok_or(UrlError::Port)?)
+        }
+        None if port.is_empty() => None,
+        _ => return Err(UrlError::Port),
+    };
+    let host = match host.strip_prefix('[') {
+        Some(address) => address
+            .strip_suffix(']')
+            .and_then(|address| address.parse::<Ipv6Addr>().ok())
+            .ok_or(UrlError::Host)?
+            .to_string(),
+        None => Authority::from_str(host)
+            .ok()
+            .filter(|authority| authority.host() == host)
+            .ok_or(UrlError::Host)?
+            .host()
+            .to_ascii_lowercase(),
+    };
+    Ok((host, port))
+}
+
+/// Encodes what cannot stand in a request, as browsers do, and no more: what is encoded already stays.
+fn encode(query: &str) -> String {
+    let mut encoded = String::with_capacity(query.len());
+    for char in query.chars() {
+        if char.is_ascii() && !matches!(char, '"' | '<' | '>') {
+            encoded.push(char);
+        } else {
+            for byte in char.encode_utf8(&mut [0; 4]).bytes() {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                encoded.push('%');
+                encoded.push(char::from(HEX[usize::from(byte >> 4)]));
+                encoded.push(char::from(HEX[usize::from(byte & 15)]));
+            }
+        }
+    }
+    encoded
+}
+
+impl FromStr for Endpoint {
+    type Err = UrlError;
+
+    fn from_str(url: &str) -> Result<Self, UrlError> {
+        Self::parse(url)
+    }
+}
+
+/// As a URL of the scheme `http` or `https`, with its query: mind that before it goes to a log.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}/", if self.secure { "https" } else { "http" }, self.authority())?;
+        if self.query.is_empty() { Ok(()) } else { write!(f, "?{}", self.query) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::uri::PathAndQuery;
+
+    /// Whether it is secure, the host, the port and the authority.
+    fn parsed(url: &str) -> (bool, String, u16, String) {
+        let endpoint = Endpoint::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        (endpoint.secure, endpoint.host.clone(), endpoint.port, endpoint.authority())
+    }
+
+    fn expect(url: &str, secure: bool, host: &str, port: u16, authority: &str) {
+        assert_eq!(parsed(url), (secure, host.to_owned(), port, authority.to_owned()), "{url}");
+    }
+
+    fn refused(url: &str) -> UrlError {
+        Endpoint::parse(url).expect_err(url)
+    }
+
+    #[test]
+    fn c002_c003_c004_the_port_of_the_scheme() {
+        expect("http://localhost", false, "localhost", 80, "localhost");
+        expect("https://localhost", true, "localhost", 443, "localhost");
+        expect("ws://localhost", false, "localhost", 80, "localhost");
+        expect("wss://localhost", true, "localhost", 443, "localhost");
+        expect("WSS://LocalHost/", true, "localhost", 443, "localhost");
+    }
+
+    #[test]
+    fn c005_a_port_of_ones_own() {
+        expect("wss://localhost:2020", true, "localhost", 2020, "localhost:2020");
+        for port in ["", "0", "65536", "99999999999999999999", "+80", "-1", "8o", "80:80", "٣"] {
+            assert_eq!(refused(&format!("ws://localhost:{port}/")), UrlError::Port, "{port}");
+        }
+        assert_eq!(refused("http:/localhost"), UrlError::Port);
+    }
+
+    #[test]
+    fn c006_c007_a_host_without_a_scheme() {
+        expect("localhost", false, "localhost", 80, "localhost");
+        expect("localhost:3000", false, "localhost", 3000, "localhost:3000");
+        expect("//localhost:3000/x", false, "localhost", 3000, "localhost:3000");
+        expect("localhost/?from=https://example.com:1", false, "localhost", 80, "localhost");
+        expect("localhost?from=https://example.com:1", false, "localhost", 80, "localhost");
+        expect("127.0.0.1:443", false, "127.0.0.1", 443, "127.0.0.1:443");
+    }
+
+    #[test]
+    fn c009_c010_ipv6() {
+        expect("http://[::1]", false, "::1", 80, "[::1]");
+        expect("http://[::1]:8080/", false, "::1", 8080, "[::1]:8080");
+    }
+
+    #[test]
+    fn c011_c012_a_host_with_brackets_or_without() {
+        expect("[::1]", false, "::1", 80, "[::1]");
+        expect("[::1]:8080", false, "::1", 8080, "[::1]:8080");
+        expect("wss://[::1]", true, "::1", 443, "[::1]");
+        expect("::1", false, "::1", 80, "[::1]");
+        expect("https://::1", true, "::1", 443, "[::1]");
+    }
+
+    #[test]
+    fn c014_the_usual_forms() {
+        let paths = ["", "/", "/engine.io/", "/a/b:c", "/a;b=c", "//", "#top", "/x#top?y=1"];
+        for (path, query) in paths.iter().flat_map(|path| [(path, ""), (path, "a=1&b=%20&c=x%26y")]) {
+            if path.contains('#') && !query.is_empty() {
+                continue;
+            }
+            let url = format!("http://example.com:81{path}{}{query}", if query.is_empty() { "" } else { "?" });
+            expect(&url, false, "example.com", 81, "example.com:81");
+            assert_eq!(Endpoint::parse(&url).unwrap().query(), query, "{url}");
+        }
+        assert_eq!(Endpoint::parse("http://x/?a=1#b?c").unwrap().query(), "a=1");
+        assert_eq!(Endpoint::parse("http://x?a=1/2?3").unwrap().query(), "a=1/2?3");
+        for url in ["", "http://", "//", "/engine.io/", "?a=b", "#x", "http://:80", "ws:///path", "http://@"] {
+            assert_eq!(refused(url), UrlError::Host, "{url}");
+        }
+        for url in ["ftp://x", "socks5://x", "file:///etc", "://x", "httpss://x", "unix://x"] {
+            assert_eq!(refused(url), UrlError::Scheme, "{url}");
+        }
+        for host in ["a\\b", "exämple.com", "a%20b", "a\"b", "<x>", "a{b"] {
+            assert_eq!(refused(&format!("http://{host}/")), UrlError::Host, "{host}");
+        }
+    }
+
+    #[test]
+    fn c015_ipv6_full_and_short() {
+        let full = "2001:0db8:85a3:0042:1000:8a2e:0370:7334";
+        let short = "2001:db8:85a3:42:1000:8a2e:370:7334";
+        expect(&format!("http://[{full}]"), false, short, 80, &format!("[{short}]"));
+        expect(&format!("https://[{full}]:80/"), true, short, 80, &format!("[{short}]:80"));
+        expect("wss://[2001:db8:85a3:42:1000:8a2e::]:443", true, "2001:db8:85a3:42:1000:8a2e::", 443, {
+            "[2001:db8:85a3:42:1000:8a2e::]"
+        });
+        let endpoint = Endpoint::parse("http://[::1]/foo/bar?foo=bar&baz=[1]").unwrap();
+        assert_eq!((endpoint.host(), endpoint.query()), ("::1", "foo=bar&baz=[1]"));
+        for host in ["[", "]", "[]", "::1]", "[1.2.3.4]", "[fe80::1%25eth0]", "[v1.x]"] {
+            assert_eq!(refused(&format!("http://{host}/")), UrlError::Host, "{host}");
+        }
+        for host in ["[::1", "[::1]]", "[[::1]]", "[::1]x", "[::1]:", "[::1]80", "1:2"] {
+            assert!(Endpoint::parse(&format!("http://{host}:1/")).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn c016_user_info_is_ignored() {
+        for user in ["u", "u:p", "", ":", "u:p@q", "a%40b:%ff", "ü", "[::1]", "x://y"] {
+            let url = format!("https://{user}@example.com:81/?a");
+            match user {
+                // A slash ends the authority, wherever it stands.
+                "x://y" => assert_eq!(refused(&url), UrlError::Port),
+                _ => expect(&url, true, "example.com", 81, "example.com:81"),
+            }
+        }
+        expect("u:p@localhost:3000", false, "localhost", 3000, "localhost:3000");
+        expect("u@[::1]:3000", false, "::1", 3000, "[::1]:3000");
+    }
+
+    #[test]
+    fn c017_no_user_in_a_query() {
+        assert_eq!(refused("/foo?bar=@example.com"), UrlError::Host);
+        assert_eq!(refused("?bar=u:p@example.com"), UrlError::Host);
+        let endpoint = Endpoint::parse("http://localhost?a=u@example.com").unwrap();
+        assert_eq!((endpoint.host(), endpoint.query()), ("localhost", "a=u@example.com"));
+        let endpoint = Endpoint::parse("localhost/@example.com").unwrap();
+        assert_eq!(endpoint.host(), "localhost");
+    }
+
+    #[test]
+    fn c018_sec46_a_long_url_is_refused() {
+        let longest = format!("http://localhost/?{}", "a".repeat(MAX_LEN - 18));
+        assert_eq!(Endpoint::parse(&longest).unwrap().query().len(), MAX_LEN - 18);
+        assert_eq!(refused(&format!("{longest}a")), UrlError::TooLong);
+        assert_eq!(refused(&"@".repeat(1 << 20)), UrlError::TooLong);
+    }
+
+    #[test]
+    fn sec46_repetitions_are_no_trouble() {
+        for part in ["@", ":", "/", "?", "#", "[", "]", "[:", "%", "a.", "\\", "a@b:"] {
+            for begin in ["", "http://", "http://x", "http://[::1]"] {
+                let url = format!("{begin}{}", part.repeat((MAX_LEN - begin.len()) / part.len()));
+                let _ = Endpoint::parse(&url);
+            }
+        }
+    }
+
+    #[test]
+    fn c033_c034_c036_c039_the_port_of_the_scheme_is_left_out() {
+        expect("http://localhost:80", false, "localhost", 80, "localhost");
+        expect("http://localhost:3000", false, "localhost", 3000, "localhost:3000");
+        expect("https://localhost:443", true, "localhost", 443, "localhost");
+        expect("https://localhost:8443", true, "localhost", 8443, "localhost:8443");
+        expect("https://localhost:80", true, "localhost", 80, "localhost:80");
+        expect("ws://[::1]:80", false, "::1", 80, "[::1]");
+        expect("ws://[::1]:8080", false, "::1", 8080, "[::1]:8080");
+    }
+
+    #[test]
+    fn c037_display_is_a_url_again() {
+        for (url, shown) in [
+            ("ws://localhost", "http://localhost/"),
+            ("wss://u:p@LOCALHOST:2020/x?a=1#y", "https://localhost:2020/?a=1"),
+            ("::1", "http://[::1]/"),
+        ] {
+            let endpoint: Endpoint = url.parse().unwrap();
+            assert_eq!(endpoint.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(endpoint));
+        }
+    }
+
+    #[test]
+    fn no_control_characters_and_no_white_space() {
+        for char in ['\r', '\n', '\t', ' ', '\0', '\x7f', '\u{85}', '\u{a0}', '\u{2028}'] {
+            for url in [format!("http://local{char}host/"), format!("{char}localhost"), format!("http://x/?a={char}")] {
+                assert_eq!(refused(&url), UrlError::Character(char));
+            }
+        }
+    }
+
+    #[test]
+    fn every_query_can_be_sent() {
+        let endpoint = Endpoint::parse("localhost?a=ü€😀\"<>%20%zz'[]{}|\\^`").unwrap();
+        assert_eq!(endpoint.query(), "a=%C3%BC%E2%82%AC%F0%9F%98%80%22%3C%3E%20%zz'[]{}|\\^`");
+        for char in (0..=0x17f).filter_map(char::from_u32) {
+            if let Ok(endpoint) = Endpoint::parse(&format!("localhost?{char}")) {
+                let target = format!("/?{}", endpoint.query());
+                let sent = PathAndQuery::from_str(&target).unwrap();
+                assert_eq!(sent.as_str(), target);
+            }
+        }
+    }
+}
