@@ -39,6 +39,8 @@ mod body;
 mod builder;
 mod channel;
 mod connect;
+#[cfg_attr(not(test), expect(dead_code, reason = "the client will use it"))]
+mod cookies;
 mod exchange;
 mod handler;
 mod head;
