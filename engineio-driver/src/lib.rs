@@ -45,6 +45,8 @@ mod exchange;
 mod handler;
 mod head;
 mod http;
+#[cfg_attr(not(test), expect(dead_code, reason = "the client will use it"))]
+mod proxy;
 mod runtime;
 mod server;
 mod service;
@@ -62,6 +64,7 @@ pub use builder::Builder;
 pub use connect::{BoxIo, Connecting, Connector, Encryptor, Io};
 pub use handler::Handler;
 pub use http::{Aborted, RemoteAddr};
+pub use proxy::{Proxy, ProxyError};
 pub use runtime::{Runtime, Task};
 pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
 pub use service::{HyperService, not_found};
