@@ -55,16 +55,21 @@
 //! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
 
+mod connect;
 mod serve;
 #[cfg(feature = "tower")]
 mod tower;
 
+pub use connect::TcpConnector;
+#[cfg(unix)]
+pub use connect::UnixConnector;
 pub use engineio_driver::{
     Aborted, Broadcast, Builder, CloseReason, Config, ConfigError, ConnectionError, ErrorCode, Event, Events, Guard,
     Handle, Handler, HyperService, Incoming, Message, Mount, Overflow, PROTOCOL, Refusal, Rejection, RemoteAddr,
     ReplyBody, ReplyData, Runtime, SendError, Server, Sid, SidError, SinkError, Socket, Stats, Text, TransportError,
     TransportKind, Transports,
 };
+pub use engineio_driver::{BoxIo, Connecting, Connector, Encryptor, Endpoint, Io, Proxy, ProxyError, UrlError};
 pub use serve::{bind, serve};
 #[cfg(feature = "tower")]
 pub use tower::{EngineBody, EngineLayer, EngineService, NotFound};
