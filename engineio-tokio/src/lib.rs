@@ -51,12 +51,15 @@
 //!
 //! # Features
 //!
+//! * `tls` (default): encrypted connections for clients.
 //! * `tower` (default): the service and the layer.
 //! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
 
 mod connect;
 mod serve;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "tower")]
 mod tower;
 
@@ -70,7 +73,11 @@ pub use engineio_driver::{
     TransportKind, Transports,
 };
 pub use engineio_driver::{BoxIo, Connecting, Connector, Encryptor, Endpoint, Io, Proxy, ProxyError, UrlError};
+#[cfg(feature = "tls")]
+pub use engineio_driver::{TlsConfig, TlsError, rustls};
 pub use serve::{bind, serve};
+#[cfg(feature = "tls")]
+pub use tls::TlsEncryptor;
 #[cfg(feature = "tower")]
 pub use tower::{EngineBody, EngineLayer, EngineService, NotFound};
 
