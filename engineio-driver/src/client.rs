@@ -28,6 +28,7 @@ pub use reconnecting::{ReconnectEvent, Reconnecting};
 
 use dial::Dialer;
 use http::{Http, HttpOptions};
+use inner::Unopened;
 use task::SessionTask;
 
 /// A client for one server: its address, its options, and what it remembers from session to session.
@@ -157,7 +158,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn poll_opened(&mut self, cx: &Context<'_>) -> Poll<Result<Handle, (CloseReason, Option<Details>)>> {
+    fn poll_opened(&mut self, cx: &Context<'_>) -> Poll<Result<Handle, Unopened>> {
         let opened = self.inner.poll_opened(cx);
         self.over = opened.is_ready();
         let home = || Home::Client(Arc::clone(&self.inner));

@@ -63,6 +63,8 @@ mod socket;
 mod table;
 mod tasks;
 mod timer;
+#[cfg(feature = "tls")]
+mod tls;
 mod upgrade;
 mod url;
 mod websocket;
@@ -79,7 +81,12 @@ pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
 pub use service::{HyperService, not_found};
 pub use socket::{Event, Events, Handle, Offer, SinkError, Socket};
 pub use tasks::Guard;
+#[cfg(feature = "tls")]
+pub use tls::{TlsConfig, TlsError};
 pub use url::{Endpoint, UrlError};
+
+#[cfg(feature = "tls")]
+pub use rustls;
 
 pub use engineio_proto::{
     ClientConfig, CloseReason, Config, ConfigError, Details, ErrorCode, Message, Mount, Overflow, PROTOCOL,

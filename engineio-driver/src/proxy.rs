@@ -51,15 +51,11 @@ impl Proxy {
     /// # Errors
     /// See [`ProxyError`].
     pub fn parse(url: &str) -> Result<Self, ProxyError> {
-        // A URL without a scheme is of HTTP. Of those with one, `ws` is well for a server, but is no proxy.
-        let scheme = url.split_once("://").map_or("http", |(scheme, _)| scheme);
-        if ["https", "ws", "wss", "socks4", "socks4a", "socks5", "socks5h"].iter().any(|other| scheme == *other) {
+        // Not `ws` either, which is well for a server.
+        if url.split_once("://").is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http")) {
             return Err(ProxyError::Scheme);
         }
         let endpoint = Endpoint::parse(url)?;
-        if endpoint.secure() {
-            return Err(ProxyError::Scheme);
-        }
         Ok(Self { host: endpoint.host().to_owned(), port: endpoint.port(), authorization: authorization(url)? })
     }
 
@@ -199,7 +195,7 @@ mod tests {
             ("wss://proxy", ProxyError::Scheme),
             ("ws://proxy", ProxyError::Scheme),
             ("socks5://proxy", ProxyError::Scheme),
-            ("gopher://proxy", ProxyError::Url(UrlError::Scheme)),
+            ("gopher://proxy", ProxyError::Scheme),
             ("", ProxyError::Url(UrlError::Host)),
             ("http://proxy:x", ProxyError::Url(UrlError::Port)),
             ("http://us\"er@proxy", ProxyError::Credentials),

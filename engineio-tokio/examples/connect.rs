@@ -3,6 +3,7 @@
 //! order. `--help` lists the options.
 #![allow(missing_docs)]
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use engineio_tokio::{
     Client, CloseReason, ConnectError, Details, Event, Events, Handle, Message, Proxy, ReconnectConfig, ReconnectEvent,
-    SendError, TransportKind,
+    SendError, TlsConfig, TlsEncryptor, TransportKind, UnixConnector,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
@@ -119,8 +120,27 @@ impl Args {
         if let Some(millis) = self.request_timeout {
             builder = builder.request_timeout(Duration::from_millis(millis));
         }
-        //TMP
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(Proxy::parse(proxy)?);
+        }
+        if let Some(path) = &self.unix {
+            builder = builder.connector(UnixConnector::new(path));
+        }
+        if self.insecure_tls || self.ca.is_some() || self.client_cert.is_some() {
+            builder = builder.encryptor(TlsEncryptor::new(self.tls()?.build()?));
+        }
         Ok(builder.build()?)
+    }
+
+    fn tls(&self) -> Result<TlsConfig, Error> {
+        let mut tls = TlsConfig::new();
+        if let Some(authority) = &self.ca {
+            tls = tls.add_root_pem(fs::read(authority)?)?.only_added_roots();
+        }
+        if let (Some(chain), Some(key)) = (&self.client_cert, &self.client_key) {
+            tls = tls.client_certificate_pem(fs::read(chain)?, fs::read(key)?)?;
+        }
+        Ok(if self.insecure_tls { tls.dangerously_accept_any_certificate() } else { tls })
     }
 }
 

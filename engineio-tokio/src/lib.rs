@@ -53,14 +53,21 @@
 //!
 //! # Features
 //!
+//! * `tls` (default): encrypted connections for clients.
 //! * `tower` (default): the service and the layer.
 //! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
 
+mod connect;
 mod serve;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "tower")]
 mod tower;
 
+pub use connect::TcpConnector;
+#[cfg(unix)]
+pub use connect::UnixConnector;
 pub use engineio_driver::{
     Aborted, BoxIo, Broadcast, BuildError, Builder, Client, ClientBuilder, ClientConfig, CloseReason, Config,
     ConfigError, ConnectError, Connecting, ConnectionError, Connector, Details, Encryptor, Endpoint, ErrorCode, Event,
@@ -69,7 +76,11 @@ pub use engineio_driver::{
     RequestError, Runtime, SendError, Server, Sid, SidError, SinkError, Socket, Stamps, Stats, Text, TransportError,
     TransportKind, Transports, UpgradeError, UrlError,
 };
+#[cfg(feature = "tls")]
+pub use engineio_driver::{TlsConfig, TlsError, rustls};
 pub use serve::{bind, serve};
+#[cfg(feature = "tls")]
+pub use tls::TlsEncryptor;
 #[cfg(feature = "tower")]
 pub use tower::{EngineBody, EngineLayer, EngineService, NotFound};
 
@@ -89,6 +100,9 @@ pub fn builder() -> Builder {
 /// host and port. A query in it is sent with every request. A path in it is **not** used, as in the reference; see
 /// [`ClientBuilder::path`].
 ///
+/// Encrypted connections are verified by the certificates that the system trusts. For others, see `TlsConfig`; with the
+/// feature `tls` off, there is no encryption but a [`ClientBuilder::encryptor`] of one's own.
+///
 /// ```
 /// use std::time::Duration;
 ///
@@ -102,15 +116,10 @@ pub fn builder() -> Builder {
 /// # Errors
 /// When the address is none.
 pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
-    let connector = |host: &str, port: u16| {
-        let host = host.to_owned();
-        async move {
-            let stream = tokio::net::TcpStream::connect((&*host, port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(hyper_util::rt::TokioIo::new(stream))
-        }
-    };
-    Ok(ClientBuilder::new(runtime(), Endpoint::parse(url)?, connector))
+    let builder = ClientBuilder::new(runtime(), Endpoint::parse(url)?, TcpConnector);
+    #[cfg(feature = "tls")]
+    let builder = builder.encryptor(tls::PlatformTls::default());
+    Ok(builder)
 }
 
 fn runtime() -> Runtime {

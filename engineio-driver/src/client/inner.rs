@@ -49,6 +49,9 @@ pub(crate) struct Core {
     gone: bool,
 }
 
+/// Why a session was not opened, and what the server said.
+pub(crate) type Unopened = (CloseReason, Option<Details>);
+
 impl Inner {
     pub(crate) fn new(
         runtime: &Runtime,
@@ -111,7 +114,7 @@ impl Inner {
     }
 
     /// Waits until the session is open, or will never be.
-    pub(crate) fn poll_opened(&self, cx: &Context<'_>) -> Poll<Result<Arc<Link>, (CloseReason, Option<Details>)>> {
+    pub(crate) fn poll_opened(&self, cx: &Context<'_>) -> Poll<Result<Arc<Link>, Unopened>> {
         self.with(|core, _| match (&core.link, core.client.close_reason()) {
             (Some(link), _) => Poll::Ready(Ok(Arc::clone(link))),
             (None, Some(reason)) => Poll::Ready(Err((reason, core.client.details().cloned()))),

@@ -38,7 +38,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 enum Channel {
     Opening(Opening),
-    Open(ChannelTask),
+    Open(Box<ChannelTask>),
 }
 
 impl SessionTask {
@@ -100,7 +100,7 @@ impl SessionTask {
                         core.client.handle_input(now, ClientInput::ChannelOpened { channel });
                     });
                     let home = Home::Client(Arc::clone(&self.inner));
-                    *stage = Channel::Open(ChannelTask::opened(home, channel, io));
+                    *stage = Channel::Open(Box::new(ChannelTask::opened(home, channel, io)));
                 }
                 Poll::Ready(Err(details)) => {
                     self.channel = None;
