@@ -31,9 +31,17 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    /// Both have met, as far as that goes without time.
     pub(crate) fn new(client: ClientConfig, server: Config) -> Self {
+        let mut pair = Self::waiting(client, server);
+        pair.run();
+        pair
+    }
+
+    /// The client's first request has not left yet.
+    pub(crate) fn waiting(client: ClientConfig, server: Config) -> Self {
         let now = Instant::from_millis(1000);
-        let mut pair = Self {
+        Self {
             now,
             client: Client::new(now, Arc::new(client), 7).unwrap(),
             server: Server::new(server).unwrap(),
@@ -45,9 +53,7 @@ impl Pair {
             channel: None,
             hold: false,
             held: VecDeque::new(),
-        };
-        pair.run();
-        pair
+        }
     }
 
     /// Delivers whatever is on its way until nothing moves.
@@ -137,6 +143,16 @@ impl Pair {
         self.client.handle_input(self.now, ClientInput::Answered { exchange, status, body });
     }
 
+    /// The session opens, and no later poll is answered: an upgrade gets as far as it can without.
+    pub(crate) fn hold_polls_behind_the_handshake(&mut self) {
+        self.hold = true;
+        self.run();
+        if let Some((exchange, reply)) = self.held.pop_front() {
+            self.answer(ExchangeId(exchange), reply);
+        }
+        self.run();
+    }
+
     /// Delivers the answers that were held back.
     pub(crate) fn release(&mut self) {
         self.hold = false;
@@ -208,6 +224,16 @@ impl Pair {
             ClientInput::ChannelClosed { channel, end: ChannelEnd::Unopened, details: None }
         };
         self.client.handle_input(self.now, input);
+    }
+
+    /// The server's application sends, if its session is there and takes it.
+    pub(crate) fn server_send(&mut self, message: impl Into<Message>) -> bool {
+        let sent = self
+            .key
+            .and_then(|key| self.server.session_mut(key))
+            .is_some_and(|mut session| session.send(message).is_ok());
+        self.run();
+        sent
     }
 
     pub(crate) fn client_received(&mut self) -> Vec<Message> {
