@@ -11,6 +11,7 @@ mod extras;
 mod heartbeat;
 mod pair;
 mod polling;
+mod regressions;
 mod smoke;
 mod upgrade;
 mod world;
