@@ -116,6 +116,10 @@ impl Client {
     pub(super) fn exchange_failed(&mut self, exchange: ExchangeId, error: RequestError, body: Option<&Bytes>) {
         let answered = matches!(error, RequestError::Status(_));
         if self.get.take_if(|get| *get == exchange).is_some() {
+            if self.post.is_some_and(|post| post.last) {
+                // It was overtaken by the goodbye, whose own answer says whether the last messages arrived.
+                return;
+            }
             self.keep_details(error, body);
             let error = TransportError::Poll(error);
             if self.state == ClientState::Opening {

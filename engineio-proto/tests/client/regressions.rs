@@ -1,8 +1,8 @@
 //! What was wrong once.
 
-use engineio_proto::{CloseReason, Event};
+use engineio_proto::{CloseReason, Event, RequestError};
 
-use crate::world::{NO_HANDSHAKE, World};
+use crate::world::{NO_HANDSHAKE, World, open_packet};
 
 const FORCED: Option<CloseReason> = Some(CloseReason::ForcedClose);
 
@@ -14,4 +14,28 @@ fn y032_nothing_is_delivered_of_a_session_that_never_opened() {
     assert_eq!((world.recv(), world.events()), (None, vec![Event::Closed(NO_HANDSHAKE)]));
     assert_eq!(world.client.stats().messages_received, 0);
     world.assert_over();
+}
+
+// The goodbye is taken before the poll arrives, which finds nobody: that is no failure of what the goodbye carries.
+#[test]
+fn r73_a_poll_that_is_refused_behind_the_goodbye_changes_nothing() {
+    let failures: [fn(&mut World); 3] = [
+        |world| world.answer_get_with(400, r#"{"code":1,"message":"Session ID unknown"}"#),
+        |world| world.fail_get(RequestError::Lost),
+        |world| world.answer_get("6"),
+    ];
+    for fail in failures {
+        let mut world = World::with(|_| ());
+        world.answer_get(&open_packet("", 1_000_000));
+        world.send("a");
+        world.send("b");
+        world.close();
+        world.answer_post();
+        assert_eq!(world.post(), Some("4b\x1e1"));
+        fail(&mut world);
+        assert_eq!((world.closed(), world.post()), (None, Some("4b\x1e1")), "what it carries may still arrive");
+        world.answer_post();
+        assert_eq!(world.closed(), FORCED);
+        world.assert_over();
+    }
 }
