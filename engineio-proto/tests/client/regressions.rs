@@ -39,3 +39,18 @@ fn r73_a_poll_that_is_refused_behind_the_goodbye_changes_nothing() {
         world.assert_over();
     }
 }
+
+// Very many pings: one pong that is owed answers them all, and they are told as one. How often they were told hung on
+// when the outputs were pulled.
+#[test]
+fn r91_many_pings_at_once_are_answered_once() {
+    let mut world = World::polling();
+    world.answer_get(&["2"; 1000].join("\x1e"));
+    assert_eq!((world.post(), world.count(Event::Heartbeat)), (Some("3"), 1));
+    let mut world = World::websocket();
+    for _ in 0..1000 {
+        world.frame("2");
+    }
+    assert_eq!((world.frames(), world.count(Event::Heartbeat)), (vec!["3".to_owned()], 1));
+    assert_eq!(world.client.stats().heartbeats_received, 1000);
+}
