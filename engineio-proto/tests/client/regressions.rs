@@ -54,3 +54,24 @@ fn r91_many_pings_at_once_are_answered_once() {
     assert_eq!((world.frames(), world.count(Event::Heartbeat)), (vec!["3".to_owned()], 1));
     assert_eq!(world.client.stats().heartbeats_received, 1000);
 }
+
+// The last POST carries an answer to a ping and no message: it was flushed, but never drained.
+#[test]
+fn r15_a_drain_follows_every_flush() {
+    let mut world = World::polling();
+    world.send("a");
+    world.close();
+    world.answer_get("2");
+    world.answer_post();
+    assert_eq!(world.post(), Some("3\x1e1"));
+    world.events();
+    world.answer_post();
+    assert_eq!(world.events(), [Event::Drain, Event::Closed(CloseReason::ForcedClose)]);
+
+    // The goodbye alone is no packet of the application's concern.
+    let mut world = World::polling();
+    world.events();
+    world.close();
+    world.answer_post();
+    assert_eq!(world.events(), [Event::Closed(CloseReason::ForcedClose)]);
+}
