@@ -9,6 +9,8 @@ mod behaviours;
 mod closing;
 mod extras;
 mod heartbeat;
+mod hostile;
+mod messages;
 mod pair;
 mod polling;
 mod regressions;

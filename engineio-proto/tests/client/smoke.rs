@@ -17,9 +17,10 @@ fn a_life() {
         config.transports = transports.clone();
         let mut pair = Pair::new(config, Config::default());
         for n in 0..10_u8 {
-            pair.client.send(pair.now, format!("c{n}")).unwrap();
+            pair.client_send(format!("c{n}")).unwrap();
             pair.run();
             pair.server_send(vec![n]);
+            pair.run();
         }
         let texts: Vec<_> = (0..10).map(|n| Message::from(format!("c{n}"))).collect();
         let bytes: Vec<_> = (0..10_u8).map(|n| Message::from(vec![n])).collect();
@@ -44,10 +45,11 @@ fn a_life_that_the_server_ends() {
         config.transports = transports.clone();
         let mut pair = Pair::new(config, Config::default());
         pair.server_send("last words");
-        let (key, now) = (pair.key.unwrap(), pair.now);
-        pair.server.session_mut(key).unwrap().close(now);
+        pair.run();
+        pair.server_close();
         pair.run();
         assert_eq!(pair.client_received(), ["last words".into()]);
+        pair.run();
         assert_eq!(pair.client_events.last(), Some(&Event::Closed(CloseReason::TransportClose)));
         assert_eq!(pair.server_events.last(), Some(&Event::Closed(CloseReason::ForcedClose)));
         assert!(pair.client.is_finished() && pair.server.is_empty());
@@ -61,9 +63,10 @@ fn an_upgrade_in_the_middle_of_talk() {
         let mut pair = Pair::new(ClientConfig::default(), Config::default());
         for n in 0..20 {
             pair.hold = n == held;
-            pair.client.send(pair.now, format!("{n}")).unwrap();
+            pair.client_send(format!("{n}")).unwrap();
             pair.run();
             pair.server_send(format!("{n}"));
+            pair.run();
             if n % 4 == 3 {
                 pair.release();
             }
