@@ -481,6 +481,15 @@ fn r112_what_follows_the_end_is_dropped() {
         assert_eq!(world.recv_all(), ["a"]);
         assert_eq!(world.closed(), Some(reason));
         world.assert_over();
+
+        // The application is slow, and the frames wait.
+        let mut world = World::websocket_with(|config| config.receive_limit = 1);
+        for text in ["4a", end, "4b", "2"] {
+            world.frame(text);
+        }
+        assert_eq!(world.recv_all(), ["a"]);
+        assert_eq!(world.closed(), Some(reason));
+        world.assert_over();
     }
 
     // The session ended for another reason, while packets waited for a slow application: what would have been the end
