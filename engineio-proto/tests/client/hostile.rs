@@ -362,7 +362,7 @@ fn play(client: &mut Client, now: Instant, call: &Call) -> Answer {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(48))]
 
     /// Laws 3, 4, 5 and 13. Outputs are pulled now and then.
     #[test]
