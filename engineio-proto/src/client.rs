@@ -133,6 +133,8 @@ struct Post {
     exchange: ExchangeId,
     /// How many messages it carries.
     messages: usize,
+    /// It carries more than the close packet: that it was flushed was told.
+    flushed: bool,
     /// It carries the close packet; after it there is nothing.
     last: bool,
 }

@@ -44,6 +44,9 @@ impl Opened {
     /// Reads the data of an open packet. Further keys are tolerated, and a missing `maxPayload`, which older servers do
     /// not send. `None` when it makes no sense.
     pub(crate) fn parse(data: &Text) -> Option<Self> {
+        /// Far more than any server has to say. Lists in JSON take several times their length when they are read.
+        const MAX_LEN: usize = 64 << 10;
+
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Json {
@@ -55,6 +58,9 @@ impl Opened {
             max_payload: Option<u64>,
         }
 
+        if data.len() > MAX_LEN {
+            return None;
+        }
         let json: Json = serde_json::from_str(data).ok()?;
         if json.ping_interval == 0 && json.ping_timeout == 0 {
             return None;
@@ -133,5 +139,11 @@ mod tests {
             assert_eq!(parse(broken), None, "{broken}");
         }
         assert_eq!(parse(&"[".repeat(100_000)), None);
+        let many = |count: usize| {
+            let upgrades = [r#""x""#].repeat(count).join(",");
+            parse(&alloc::format!(r#"{{"sid":"a","upgrades":[{upgrades}],"pingInterval":1,"pingTimeout":1}}"#))
+        };
+        assert!(many(10_000).is_some());
+        assert_eq!(many(1_000_000), None);
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 use engineio_proto::{
-    ChannelId, Config, Event, ExchangeId, Frame, Input, Instant, Message, Output, Packet, Payload, PayloadDecoder,
-    Session, SessionKey, Sid, Text,
+    ChannelId, Client, ClientConfig, ClientInput, ClientOutput, Config, Event, ExchangeId, Frame, Input, Instant,
+    Message, Output, Packet, Payload, PayloadDecoder, Session, SessionKey, Sid, Text, TransportKind,
 };
 
 const NOW: Instant = Instant::ZERO;
@@ -52,31 +52,113 @@ fn echo(session: &mut Session, frame: Frame) -> Frame {
     echo
 }
 
+/// A client on a WebSocket behind the handshake.
+fn client_on_channel() -> Client {
+    let mut config = ClientConfig::default();
+    config.transports = vec![TransportKind::WebSocket];
+    let mut client = Client::new(NOW, Arc::new(config), 7).unwrap();
+    client.handle_input(NOW, ClientInput::ChannelOpened { channel: CHANNEL });
+    let open = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+    let frame = Frame::received(open.into());
+    client.handle_input(NOW, ClientInput::ChannelFrame { channel: CHANNEL, frame });
+    while client.poll_output().is_some() {}
+    assert_eq!(client.current_channel(), Some(CHANNEL));
+    client
+}
+
+/// One message in, taken, sent back, and its frame out.
+fn client_echo(client: &mut Client, frame: Frame) -> Frame {
+    client.handle_input(NOW, ClientInput::ChannelFrame { channel: CHANNEL, frame });
+    assert_eq!(client.poll_output(), Some(ClientOutput::Event(Event::Readable)));
+    let message = client.recv(NOW).unwrap();
+    assert_eq!(client.recv(NOW), None);
+    client.send(NOW, message).unwrap();
+    assert_eq!(client.poll_output(), Some(ClientOutput::ChannelReady { channel: CHANNEL }));
+    let echo = client.next_frame(NOW, CHANNEL).unwrap();
+    assert_eq!(client.next_frame(NOW, CHANNEL), None);
+    assert_eq!(client.poll_output(), Some(ClientOutput::Event(Event::Flush { packets: 1 })));
+    assert_eq!(client.poll_output(), Some(ClientOutput::Event(Event::Drain)));
+    assert_eq!(client.poll_output(), None);
+    echo
+}
+
 fn nothing() -> AllocationInfo {
     AllocationInfo::default()
 }
 
+/// Echoes a hundred frames of this, and counts.
+fn echoes(data: &'static [u8], is_text: bool, mut echo: impl FnMut(Frame) -> Frame) -> AllocationInfo {
+    let mut frames: Vec<_> = (0..100)
+        .map(|_| {
+            let data = Bytes::copy_from_slice(data);
+            if is_text { Frame::received(data.try_into().unwrap()) } else { Frame::Binary(data) }
+        })
+        .collect();
+    // The first slice of a buffer makes it a shared one, which is the embedder's to pay.
+    for frame in frames.iter().cloned() {
+        echo(frame);
+    }
+    measure(|| {
+        while let Some(frame) = frames.pop() {
+            assert_eq!(echo(frame).len(), data.len());
+        }
+    })
+}
+
+const TEXT_AND_BYTES: [(&[u8], bool); 2] = [(b"4hello, world", true), (b"hello, world", false)];
+
 #[test]
 fn an_echo_allocates_nothing() {
-    for (data, is_text) in [(&b"4hello, world"[..], true), (&b"hello, world"[..], false)] {
+    for (data, is_text) in TEXT_AND_BYTES {
         let mut session = on_channel(Arc::default());
-        let mut frames: Vec<_> = (0..100)
-            .map(|_| {
-                let data = Bytes::copy_from_slice(data);
-                if is_text { Frame::received(data.try_into().unwrap()) } else { Frame::Binary(data) }
-            })
-            .collect();
-        // The first slice of a buffer makes it a shared one, which is the embedder's to pay.
-        for frame in frames.iter().cloned() {
-            echo(&mut session, frame);
-        }
-        let counted = measure(|| {
-            while let Some(frame) = frames.pop() {
-                assert_eq!(echo(&mut session, frame).len(), data.len());
-            }
-        });
+        let counted = echoes(data, is_text, |frame| echo(&mut session, frame));
         assert_eq!(counted.count_total, 0, "{counted:?}");
     }
+}
+
+#[test]
+fn an_echo_of_a_client_allocates_nothing() {
+    for (data, is_text) in TEXT_AND_BYTES {
+        let mut client = client_on_channel();
+        let counted = echoes(data, is_text, |frame| client_echo(&mut client, frame));
+        assert_eq!(counted.count_total, 0, "{counted:?}");
+    }
+}
+
+#[test]
+fn a_heartbeat_of_a_client_allocates_nothing() {
+    let mut client = client_on_channel();
+    let mut beat = || {
+        let frame = Frame::received(Text::from_static("2"));
+        client.handle_input(NOW, ClientInput::ChannelFrame { channel: CHANNEL, frame });
+        while client.next_frame(NOW, CHANNEL).is_some() {}
+        while client.poll_output().is_some() {}
+    };
+    beat();
+    assert_eq!(measure(beat), nothing());
+}
+
+#[test]
+fn a_burst_of_a_client_gives_its_memory_back() {
+    let mut kept = [0, 0];
+    for (kept, messages) in kept.iter_mut().zip([1, 1000]) {
+        let counted = measure(|| {
+            let mut client = client_on_channel();
+            for _ in 0..messages {
+                client.send(NOW, Message::from_static("out")).unwrap();
+                let frame = Frame::received(Text::from_static("4in"));
+                client.handle_input(NOW, ClientInput::ChannelFrame { channel: CHANNEL, frame });
+            }
+            while client.recv(NOW).is_some() {}
+            while client.next_frame(NOW, CHANNEL).is_some() {}
+            while client.poll_output().is_some() {}
+            std::mem::forget(client);
+        });
+        assert!(messages == 1 || counted.bytes_max > 80_000, "this was a burst: {counted:?}");
+        *kept = counted.bytes_current;
+    }
+    // What a session needs at rest it may keep: places for a few messages and outputs.
+    assert!(kept[1] <= kept[0], "{kept:?}");
 }
 
 #[test]
@@ -177,4 +259,7 @@ fn sizes() {
     assert_eq!(size_of::<Packet>(), 40);
     assert_eq!(size_of::<Message>(), 40);
     assert_eq!(size_of::<SessionKey>(), 8);
+    assert_eq!(size_of::<Client>(), 440);
+    assert_eq!(size_of::<ClientInput>(), 64);
+    assert_eq!(size_of::<ClientOutput>(), 56);
 }

@@ -11,7 +11,7 @@
 
 use core::time::Duration;
 
-use super::{Client, ClientOutput};
+use super::Client;
 use crate::handshake::Opened;
 use crate::wait::{Verdict, Wait};
 use crate::{CloseReason, Event, Instant, PacketKind};
@@ -64,9 +64,8 @@ impl Client {
     /// A ping arrived. It is answered until the very end, also by a client that is closing.
     pub(super) fn pinged(&mut self) {
         self.stats.heartbeats_received = self.stats.heartbeats_received.saturating_add(1);
-        self.owed.pong = true;
-        // Very many in one answer are told once.
-        if self.outputs.back() != Some(&ClientOutput::Event(Event::Heartbeat)) {
+        // Very many are told once, and answered once, until the answer has left.
+        if !core::mem::replace(&mut self.owed.pong, true) {
             self.emit(Event::Heartbeat);
         }
     }

@@ -27,13 +27,13 @@ impl Client {
     pub(super) fn fail_opening(&mut self, reason: CloseReason) {
         self.websocket_worked = false;
         self.left = self.left.without(self.transport);
+        // What came behind belongs to no session.
+        self.drop_rest();
         let next = self.config.first_transport(self.left, false).filter(|_| self.config.try_all_transports);
         let Some(next) = next.filter(|_| self.phase() == Phase::Opening && self.shift(ClientTrigger::Retried)) else {
             let reason = self.reason_for(reason, 0);
             return self.finish(reason);
         };
-        self.backlog = None;
-        self.held.clear();
         self.details = None;
         if let Some(exchange) = self.get.take() {
             self.cancel(exchange);

@@ -43,17 +43,17 @@ impl Client {
             return;
         }
         let payload = self.next_payload();
+        let flushed = !payload.packets().is_empty();
         // Within the limit if it can be; the close packet is worth a POST of its own.
-        let fits = payload.packets().is_empty()
-            || payload.encoded_len().saturating_add(1 + CLOSE.encoded_len()) <= self.max_message();
+        let fits = !flushed || payload.encoded_len().saturating_add(1 + CLOSE.encoded_len()) <= self.max_message();
         let last = leaving && self.outbox.is_empty() && fits;
         let messages = payload.packets().iter().filter(|packet| packet.kind() == PacketKind::Message).count();
-        if !payload.packets().is_empty() {
+        if flushed {
             self.emit(Event::Flush { packets: payload.packets().len() });
         }
         let payload = if last { payload.packets().iter().cloned().chain([CLOSE]).collect() } else { payload };
         let exchange = self.request(Some(payload));
-        self.post = Some(Post { exchange, messages, last });
+        self.post = Some(Post { exchange, messages, flushed, last });
         self.tell_writable();
     }
 
@@ -102,7 +102,7 @@ impl Client {
         if let Some(expectation) = &mut self.expectation {
             expectation.taken();
         }
-        if post.messages > 0 || !post.last {
+        if post.flushed {
             self.emit(Event::Drain);
         }
         if post.last {
@@ -116,6 +116,10 @@ impl Client {
     pub(super) fn exchange_failed(&mut self, exchange: ExchangeId, error: RequestError, body: Option<&Bytes>) {
         let answered = matches!(error, RequestError::Status(_));
         if self.get.take_if(|get| *get == exchange).is_some() {
+            if self.post.is_some_and(|post| post.last) {
+                // It was overtaken by the goodbye, whose own answer says whether the last messages arrived.
+                return;
+            }
             self.keep_details(error, body);
             let error = TransportError::Poll(error);
             if self.state == ClientState::Opening {

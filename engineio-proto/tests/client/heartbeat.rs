@@ -1,0 +1,145 @@
+//! The heartbeat, at the client.
+
+use engineio_proto::{CloseReason, Event, SendError};
+
+use crate::world::World;
+
+const TIMEOUT: Option<CloseReason> = Some(CloseReason::PingTimeout);
+
+fn both() -> [World; 2] {
+    [World::polling(), World::websocket()]
+}
+
+/// The server pings, and the answer leaves.
+fn ping(world: &mut World) {
+    if world.get().is_some() {
+        world.answer_get("2");
+        assert_eq!(world.post(), Some("3"));
+        world.answer_post();
+    } else {
+        world.frame("2");
+        assert_eq!(world.frames(), ["3"]);
+    }
+}
+
+// The client waits for the interval only, or for the timeout only.
+#[test]
+fn r98_the_server_has_interval_and_timeout_from_the_last_ping() {
+    for mut world in both() {
+        world.advance(44_999);
+        assert_eq!(world.closed(), None);
+        world.advance(1);
+        assert_eq!(world.closed(), TIMEOUT);
+        world.assert_over();
+    }
+    for mut world in both() {
+        for _ in 0..3 {
+            world.advance(44_999);
+            ping(&mut world);
+        }
+        assert_eq!(world.count(Event::Heartbeat), 3);
+        assert_eq!(world.client.stats().heartbeats_received, 3);
+        assert_eq!(world.client.stats().heartbeats_sent, 3);
+        world.advance(44_999);
+        assert_eq!(world.closed(), None);
+        world.advance(1);
+        assert_eq!(world.closed(), TIMEOUT);
+        world.assert_over();
+    }
+}
+
+// A ping is stuck behind much data on a slow link; but data alone is no heartbeat.
+#[test]
+fn r93_another_packet_extends_the_wait_once_per_ping() {
+    for mut world in both() {
+        let data = |world: &mut World| {
+            if world.get().is_some() {
+                world.answer_get("4a");
+            } else {
+                world.frame("4a");
+            }
+            assert_eq!(world.recv().as_deref(), Some("a"));
+        };
+        for _ in 0..2 {
+            ping(&mut world);
+            world.advance(20_000);
+            data(&mut world);
+            world.advance(44_999);
+            assert_eq!(world.closed(), None);
+        }
+        data(&mut world);
+        world.advance(1);
+        assert_eq!(world.closed(), TIMEOUT, "once is enough");
+    }
+}
+
+// A laptop slept, no timer went off, and the application sends into a dead connection.
+#[test]
+fn r96_a_message_for_a_server_whose_time_is_over_comes_back() {
+    for mut world in both() {
+        world.oversleep(44_999);
+        world.send("in time");
+        world.oversleep(1);
+        let Err(SendError::Closed(message)) = world.try_send("too late") else { panic!("it is over") };
+        assert_eq!(message, "too late".into());
+        assert_eq!(world.closed(), TIMEOUT);
+        world.assert_over();
+    }
+    for mut world in both() {
+        world.oversleep(1_000_000);
+        assert!(world.client.send_all(world.now, vec!["a".into()]).is_err());
+        assert_eq!(world.client.close_reason(), TIMEOUT);
+    }
+}
+
+// While the application is slow the client does not read, so it cannot see a ping: the server is not dead for that. A
+// server that meanwhile takes nothing of what waits for it is.
+#[test]
+fn r93_a_slow_application_is_not_the_servers_fault() {
+    let mut world = World::websocket_with(|config| config.receive_limit = 1);
+    world.frame("4a");
+    world.advance(400_000);
+    assert_eq!(world.client.close_reason(), None);
+    assert_eq!(world.recv_all(), ["a"]);
+    world.advance(90_000);
+    assert_eq!(world.closed(), TIMEOUT);
+
+    let mut world = World::websocket_with(|config| config.receive_limit = 1);
+    world.frame("4a");
+    world.send("nobody takes this");
+    world.advance(90_000);
+    assert_eq!(world.client.close_reason(), TIMEOUT);
+}
+
+// A message may wait, but not the answer to a ping.
+#[test]
+fn r93_a_pong_goes_before_messages() {
+    let mut world = World::polling();
+    world.send("a");
+    world.send("b");
+    world.answer_get("2");
+    world.answer_post();
+    assert_eq!(world.post(), Some("3\x1e4b"));
+
+    let mut world = World::websocket();
+    world.send("a");
+    world.send("b");
+    assert_eq!(world.pull().as_deref(), Some("4a"));
+    world.frame("2");
+    assert_eq!(world.frames(), ["3", "4b"]);
+}
+
+// A ping with data is answered without, like any other: the data `probe` belongs to a probe.
+#[test]
+fn r98_a_ping_is_a_ping_whatever_it_carries() {
+    for mut world in both() {
+        if world.get().is_some() {
+            world.answer_get("2probe");
+            assert_eq!(world.post(), Some("3"));
+        } else {
+            world.frame("2probe");
+            assert_eq!(world.frames(), ["3"]);
+        }
+        assert_eq!(world.count(Event::Heartbeat), 1);
+    }
+}

@@ -1,0 +1,77 @@
+//! What was wrong once.
+
+use engineio_proto::{CloseReason, Event, RequestError};
+
+use crate::world::{NO_HANDSHAKE, World, open_packet};
+
+const FORCED: Option<CloseReason> = Some(CloseReason::ForcedClose);
+
+// The first packet was no handshake, and the messages behind it were delivered: of a session that never was.
+#[test]
+fn y032_nothing_is_delivered_of_a_session_that_never_opened() {
+    let mut world = World::with(|_| ());
+    world.answer_get("4a\x1e4b\x1e4c");
+    assert_eq!((world.recv(), world.events()), (None, vec![Event::Closed(NO_HANDSHAKE)]));
+    assert_eq!(world.client.stats().messages_received, 0);
+    world.assert_over();
+}
+
+// The goodbye is taken before the poll arrives, which finds nobody: that is no failure of what the goodbye carries.
+#[test]
+fn r73_a_poll_that_is_refused_behind_the_goodbye_changes_nothing() {
+    let failures: [fn(&mut World); 3] = [
+        |world| world.answer_get_with(400, r#"{"code":1,"message":"Session ID unknown"}"#),
+        |world| world.fail_get(RequestError::Lost),
+        |world| world.answer_get("6"),
+    ];
+    for fail in failures {
+        let mut world = World::with(|_| ());
+        world.answer_get(&open_packet("", 1_000_000));
+        world.send("a");
+        world.send("b");
+        world.close();
+        world.answer_post();
+        assert_eq!(world.post(), Some("4b\x1e1"));
+        fail(&mut world);
+        assert_eq!((world.closed(), world.post()), (None, Some("4b\x1e1")), "what it carries may still arrive");
+        world.answer_post();
+        assert_eq!(world.closed(), FORCED);
+        world.assert_over();
+    }
+}
+
+// Very many pings: one pong that is owed answers them all, and they are told as one. How often they were told hung on
+// when the outputs were pulled.
+#[test]
+fn r91_many_pings_at_once_are_answered_once() {
+    let mut world = World::polling();
+    world.answer_get(&["2"; 1000].join("\x1e"));
+    assert_eq!((world.post(), world.count(Event::Heartbeat)), (Some("3"), 1));
+    let mut world = World::websocket();
+    for _ in 0..1000 {
+        world.frame("2");
+    }
+    assert_eq!((world.frames(), world.count(Event::Heartbeat)), (vec!["3".to_owned()], 1));
+    assert_eq!(world.client.stats().heartbeats_received, 1000);
+}
+
+// The last POST carries an answer to a ping and no message: it was flushed, but never drained.
+#[test]
+fn r15_a_drain_follows_every_flush() {
+    let mut world = World::polling();
+    world.send("a");
+    world.close();
+    world.answer_get("2");
+    world.answer_post();
+    assert_eq!(world.post(), Some("3\x1e1"));
+    world.events();
+    world.answer_post();
+    assert_eq!(world.events(), [Event::Drain, Event::Closed(CloseReason::ForcedClose)]);
+
+    // The goodbye alone is no packet of the application's concern.
+    let mut world = World::polling();
+    world.events();
+    world.close();
+    world.answer_post();
+    assert_eq!(world.events(), [Event::Closed(CloseReason::ForcedClose)]);
+}
