@@ -76,7 +76,7 @@ impl Extend<Packet> for Payload {
     }
 }
 
-/// Reads the packets of a body one by one, without copying text and without looking ahead.
+/// Reads the packets of a body one by one, without looking ahead. Text is not copied, unless it is a small part of the body.
 ///
 /// It stops at the first piece that is not a packet: whatever came before counts, nothing behind it does. A body
 /// without bytes, and a separator too many, contain an empty piece, which is not a packet.
@@ -92,12 +92,21 @@ impl Extend<Packet> for Payload {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadDecoder {
     rest: Option<Bytes>,
+    /// The length of the whole body.
+    total: u32,
 }
+
+/// A packet that is smaller than this part of its body is copied out of it. Otherwise a message of a few bytes, which
+/// counts for little in a queue, could hold on to a body of many millions.
+const SHARE: usize = 8;
+/// A body as small as this may be held by any of its packets.
+const SMALL_BODY: u32 = 512;
 
 impl PayloadDecoder {
     /// Starts to read a body.
     pub const fn new(body: Bytes) -> Self {
-        Self { rest: Some(body) }
+        let total = if body.len() > u32::MAX as usize { u32::MAX } else { body.len() as u32 };
+        Self { rest: Some(body), total }
     }
 }
 
@@ -115,7 +124,8 @@ impl Iterator for PayloadDecoder {
             }
             None => rest,
         };
-        let packet = Packet::decode_bytes(piece);
+        let is_small = self.total > SMALL_BODY && piece.len().saturating_mul(SHARE) < self.total as usize;
+        let packet = Packet::decode_bytes(if is_small { Bytes::copy_from_slice(&piece) } else { piece });
         if packet.is_err() {
             self.rest = None;
         }
@@ -184,5 +194,18 @@ mod tests {
         let packets: Vec<_> = PayloadDecoder::new(body.clone()).map(Result::unwrap).collect();
         let Packet::Text { data, .. } = &packets[1] else { panic!("text") };
         assert_eq!(data.as_bytes().as_ptr(), body[8..].as_ptr());
+    }
+
+    #[test]
+    fn a_small_message_does_not_hold_on_to_a_large_body() {
+        let noops = [&b"6\x1e"[..]; 1000].concat();
+        for body in [[&b"4small\x1e"[..], &noops, b"6"].concat(), [&noops[..], b"4small"].concat()] {
+            let body = Bytes::from(body);
+            let mut packets = PayloadDecoder::new(body.clone()).map(Result::unwrap);
+            let small = packets.find(|packet| packet.kind() == PacketKind::Message);
+            drop(packets);
+            assert_eq!(small, Some(Message::from("small").into()));
+            assert!(body.is_unique(), "nobody else holds it");
+        }
     }
 }

@@ -89,7 +89,7 @@ pub struct Session {
     inbox: Buffer,
     outbox: Buffer,
     /// How many packets of the last announced flush are still to be pulled from the channel.
-    batch: usize,
+    batch: u32,
     /// When the last frame was pulled, if more were waiting behind it.
     pulled: Option<Instant>,
 

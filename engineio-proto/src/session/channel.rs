@@ -170,9 +170,10 @@ impl Session {
         }
         let ping = self.heartbeat.owes_ping() && self.closing.is_none();
         if self.batch == 0 {
-            self.batch = self.outbox.len().saturating_add(usize::from(ping));
-            if self.batch > 0 {
-                self.emit(Event::Flush { packets: self.batch });
+            let packets = self.outbox.len().saturating_add(usize::from(ping));
+            self.batch = u32::try_from(packets).unwrap_or(u32::MAX);
+            if packets > 0 {
+                self.emit(Event::Flush { packets });
             }
         } else if ping {
             self.batch = self.batch.saturating_add(1);
