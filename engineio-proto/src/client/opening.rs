@@ -26,14 +26,14 @@ impl Client {
     /// The transport failed before the session was open. The next one is tried where that is allowed.
     pub(super) fn fail_opening(&mut self, reason: CloseReason) {
         self.websocket_worked = false;
+        // What did not begin with an open packet is no session, and has no messages.
+        self.drop_rest();
         self.left = self.left.without(self.transport);
         let next = self.config.first_transport(self.left, false).filter(|_| self.config.try_all_transports);
         let Some(next) = next.filter(|_| self.phase() == Phase::Opening && self.shift(ClientTrigger::Retried)) else {
             let reason = self.reason_for(reason, 0);
             return self.finish(reason);
         };
-        self.backlog = None;
-        self.held.clear();
         self.details = None;
         if let Some(exchange) = self.get.take() {
             self.cancel(exchange);

@@ -1,0 +1,61 @@
+//! Every bug of the client that was ever found, by name.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::Arc;
+
+use engineio_proto::{
+    ChannelId, Client, ClientConfig, ClientInput, ClientOutput, CloseReason, Event, ExchangeId, Frame, Instant,
+    Message, TransportError, TransportKind,
+};
+
+const NOW: Instant = Instant::from_millis(1000);
+const OPEN: &str = r#"0{"sid":"S","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":100}"#;
+
+fn client(change: impl FnOnce(&mut ClientConfig)) -> Client {
+    let mut config = ClientConfig::default();
+    change(&mut config);
+    Client::new(NOW, Arc::new(config), 0).unwrap()
+}
+
+fn drain(client: &mut Client) -> Vec<ClientOutput> {
+    std::iter::from_fn(|| client.poll_output()).collect()
+}
+
+fn events(client: &mut Client) -> Vec<Event> {
+    let event = |output| if let ClientOutput::Event(event) = output { Some(event) } else { None };
+    drain(client).into_iter().filter_map(event).collect()
+}
+
+/// The number of the last request, and its body if it is a POST. Whatever else came out is dropped.
+fn request(client: &mut Client) -> (ExchangeId, Option<String>) {
+    let requests = drain(client).into_iter().filter_map(|output| match output {
+        ClientOutput::Request { exchange, request } => Some((exchange, request.body)),
+        _ => None,
+    });
+    let (exchange, body) = requests.last().unwrap();
+    (exchange, body.map(|body| String::from_utf8(body.into_bytes().to_vec()).unwrap()))
+}
+
+fn answer(client: &mut Client, exchange: ExchangeId, body: &'static str) {
+    client.handle_input(NOW, ClientInput::Answered { exchange, status: 200, body: body.into() });
+}
+
+fn on_polling() -> (Client, ExchangeId) {
+    let mut client = client(|_| ());
+    let (handshake, _) = request(&mut client);
+    answer(&mut client, handshake, OPEN);
+    let (poll, _) = request(&mut client);
+    (client, poll)
+}
+
+/// A first answer that did not open the session failed it, but the messages behind the wrong packet were delivered.
+#[test]
+fn a_session_that_was_not_opened_delivers_nothing() {
+    let mut client = client(|_| ());
+    let (handshake, _) = request(&mut client);
+    answer(&mut client, handshake, "6\u{1e}4a\u{1e}4b");
+    assert_eq!(client.recv(NOW), None);
+    let reason = CloseReason::TransportError(TransportError::InvalidHandshake);
+    assert_eq!(events(&mut client).last(), Some(&Event::Closed(reason)));
+}
