@@ -133,6 +133,8 @@ struct Post {
     exchange: ExchangeId,
     /// How many messages it carries.
     messages: usize,
+    /// A flush was told of; its end is to be told too.
+    announced: bool,
     /// It carries the close packet; after it there is nothing.
     last: bool,
 }

@@ -59,3 +59,18 @@ fn a_session_that_was_not_opened_delivers_nothing() {
     let reason = CloseReason::TransportError(TransportError::InvalidHandshake);
     assert_eq!(events(&mut client).last(), Some(&Event::Closed(reason)));
 }
+
+/// The POST of a closing client that carried no message, but a pong, told of its Flush and not of its Drain.
+#[test]
+fn a_last_post_with_a_pong_is_drained() {
+    let (mut client, poll) = on_polling();
+    client.send(NOW, "a").unwrap();
+    let (first, _) = request(&mut client);
+    client.close(NOW);
+    answer(&mut client, poll, "2");
+    answer(&mut client, first, "ok");
+    let (last, body) = request(&mut client);
+    assert_eq!(body.as_deref(), Some("3\u{1e}1"));
+    answer(&mut client, last, "ok");
+    assert_eq!(events(&mut client), [Event::Drain, Event::Closed(CloseReason::ForcedClose)]);
+}

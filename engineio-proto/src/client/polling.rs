@@ -48,12 +48,13 @@ impl Client {
             || payload.encoded_len().saturating_add(1 + CLOSE.encoded_len()) <= self.max_message();
         let last = leaving && self.outbox.is_empty() && fits;
         let messages = payload.packets().iter().filter(|packet| packet.kind() == PacketKind::Message).count();
-        if !payload.packets().is_empty() {
+        let announced = !payload.packets().is_empty();
+        if announced {
             self.emit(Event::Flush { packets: payload.packets().len() });
         }
         let payload = if last { payload.packets().iter().cloned().chain([CLOSE]).collect() } else { payload };
         let exchange = self.request(Some(payload));
-        self.post = Some(Post { exchange, messages, last });
+        self.post = Some(Post { exchange, messages, announced, last });
         self.tell_writable();
     }
 
@@ -102,7 +103,7 @@ impl Client {
         if let Some(expectation) = &mut self.expectation {
             expectation.taken();
         }
-        if post.messages > 0 || !post.last {
+        if post.announced {
             self.emit(Event::Drain);
         }
         if post.last {
