@@ -159,6 +159,8 @@ struct Told {
     reading: bool,
     /// That there are messages to take.
     readable: bool,
+    /// That a ping came, while what waits is being handled.
+    heartbeat: bool,
     /// That there is no room; it waits to hear that there is.
     full: bool,
     /// Whether the application wants what arrives at all.
@@ -204,7 +206,7 @@ impl Client {
             outbox: Buffer::default(),
             batch: 0,
             outputs: VecDeque::new(),
-            told: Told { ready: false, reading: true, readable: false, full: false, wanted: true },
+            told: Told { ready: false, reading: true, readable: false, heartbeat: false, full: false, wanted: true },
             stats: Stats::default(),
             config,
         };

@@ -74,3 +74,31 @@ fn a_last_post_with_a_pong_is_drained() {
     answer(&mut client, last, "ok");
     assert_eq!(events(&mut client), [Event::Drain, Event::Closed(CloseReason::ForcedClose)]);
 }
+
+/// Two pings were told as one if the first was still among the outputs, and as two if those had been drained.
+#[test]
+fn pings_are_told_alike_whenever_outputs_are_drained() {
+    let pinged = |drains: bool| {
+        let mut client = client(|config| config.transports = vec![TransportKind::WebSocket]);
+        let channel = ChannelId(1);
+        let mut told = 0;
+        for text in [OPEN, "2", "2", "2"] {
+            client.handle_input(NOW, ClientInput::ChannelFrame { channel, frame: Frame::received(text.into()) });
+            if drains {
+                told += events(&mut client).iter().filter(|event| **event == Event::Heartbeat).count();
+            }
+        }
+        told + events(&mut client).iter().filter(|event| **event == Event::Heartbeat).count()
+    };
+    assert_eq!((pinged(true), pinged(false)), (3, 3));
+}
+
+/// Very many pings in one answer are still told once: events must not grow with what a server sends.
+#[test]
+fn pings_of_one_answer_are_told_once() {
+    let (mut client, poll) = on_polling();
+    answer(&mut client, poll, "2\u{1e}4a\u{1e}2\u{1e}2");
+    let told = events(&mut client);
+    assert_eq!(told.iter().filter(|event| **event == Event::Heartbeat).count(), 1, "{told:?}");
+    assert_eq!(client.recv(NOW), Some(Message::from("a")));
+}

@@ -11,7 +11,7 @@
 
 use core::time::Duration;
 
-use super::{Client, ClientOutput};
+use super::Client;
 use crate::handshake::Opened;
 use crate::wait::{Verdict, Wait};
 use crate::{CloseReason, Event, Instant, PacketKind};
@@ -65,8 +65,8 @@ impl Client {
     pub(super) fn pinged(&mut self) {
         self.stats.heartbeats_received = self.stats.heartbeats_received.saturating_add(1);
         self.owed.pong = true;
-        // Very many in one answer are told once.
-        if self.outputs.back() != Some(&ClientOutput::Event(Event::Heartbeat)) {
+        // Very many in one answer are told once. What was drained meanwhile makes no difference.
+        if !core::mem::replace(&mut self.told.heartbeat, true) {
             self.emit(Event::Heartbeat);
         }
     }
