@@ -5,27 +5,42 @@ use engineio_proto::{Frame, Message};
 
 use super::wire::{Heard, base64_encode};
 
-/// A message, by who sent it and as which of theirs. Odd ones are text, even ones are bytes.
+/// A message, by who sent it and as which of theirs. Odd ones are text, even ones are bytes. Those of somebody with a
+/// capital letter are text, and long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Said(pub u8, pub u8);
 
 impl Said {
-    /// What it counts for in a buffer.
+    /// What one that is not long counts for in a buffer.
     pub const COST: usize = 2 + Message::OVERHEAD;
 
-    fn is_text(self) -> bool {
-        self.1 % 2 == 1
+    fn is_long(self) -> bool {
+        self.0.is_ascii_uppercase()
     }
 
-    fn bytes(self) -> [u8; 2] {
-        [self.0, b'0' + self.1]
+    fn is_text(self) -> bool {
+        self.1 % 2 == 1 || self.is_long()
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let mut bytes = vec![self.0, b'0' + self.1];
+        if self.is_long() {
+            bytes.extend([b'.'; 10]);
+        }
+        bytes
+    }
+
+    fn str(self) -> String {
+        String::from_utf8(self.bytes()).unwrap()
+    }
+
+    /// What it counts for in a buffer.
+    pub fn cost(self) -> usize {
+        if self.is_long() { Self::COST + 10 } else { Self::COST }
     }
 
     pub fn message(self) -> Message {
-        match self.bytes() {
-            bytes if self.is_text() => Message::from(std::str::from_utf8(&bytes).unwrap()),
-            bytes => Message::from(bytes.to_vec()),
-        }
+        if self.is_text() { Message::from(self.str()) } else { Message::from(self.bytes()) }
     }
 
     pub fn heard(self) -> Heard {
@@ -34,10 +49,7 @@ impl Said {
 
     /// The packet in the form that is always text.
     pub fn text(self) -> String {
-        match self.bytes() {
-            bytes if self.is_text() => format!("4{}", std::str::from_utf8(&bytes).unwrap()),
-            bytes => format!("b{}", base64_encode(&bytes)),
-        }
+        if self.is_text() { format!("4{}", self.str()) } else { format!("b{}", base64_encode(&self.bytes())) }
     }
 
     /// The frame of a WebSocket: bytes as they are.
@@ -45,7 +57,7 @@ impl Said {
         if self.is_text() {
             Frame::received(self.text().as_str().into())
         } else {
-            Frame::Binary(Bytes::copy_from_slice(&self.bytes()))
+            Frame::Binary(Bytes::from(self.bytes()))
         }
     }
 }
