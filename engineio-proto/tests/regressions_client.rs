@@ -102,3 +102,21 @@ fn pings_of_one_answer_are_told_once() {
     assert_eq!(told.iter().filter(|event| **event == Event::Heartbeat).count(), 1, "{told:?}");
     assert_eq!(client.recv(NOW), Some(Message::from("a")));
 }
+
+/// The POST that carried the last messages and the close packet could overtake a poll, which the server then refused,
+/// because the session was over. The client took that for an error, and dropped the POST whose answer was on its way.
+#[test]
+fn a_poll_that_the_last_post_has_overtaken_fails_nothing() {
+    let (mut client, poll) = on_polling();
+    client.send(NOW, "a").unwrap();
+    let (first, _) = request(&mut client);
+    client.send(NOW, "b").unwrap();
+    client.close(NOW);
+    answer(&mut client, first, "ok");
+    let (last, body) = request(&mut client);
+    assert_eq!(body.as_deref(), Some("4b\u{1e}1"));
+    client.handle_input(NOW, ClientInput::Answered { exchange: poll, status: 400, body: "{}".into() });
+    assert_eq!(drain(&mut client), []);
+    answer(&mut client, last, "ok");
+    assert_eq!(events(&mut client), [Event::Drain, Event::Closed(CloseReason::ForcedClose)]);
+}

@@ -117,6 +117,11 @@ impl Client {
     pub(super) fn exchange_failed(&mut self, exchange: ExchangeId, error: RequestError, body: Option<&Bytes>) {
         let answered = matches!(error, RequestError::Status(_));
         if self.get.take_if(|get| *get == exchange).is_some() {
+            if answered && self.post.is_some_and(|post| post.last && post.messages > 0) {
+                // Overtaken by the POST that closes the session, so that the server knows no such session any more. The
+                // answer to that one tells whether its messages were taken.
+                return;
+            }
             self.keep_details(error, body);
             let error = TransportError::Poll(error);
             if self.state == ClientState::Opening {

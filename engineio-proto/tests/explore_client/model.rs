@@ -256,6 +256,11 @@ impl Model {
     /// The GET that is under way has no answer that helps.
     pub fn get_failed(&mut self, error: RequestError) {
         self.get = None;
+        let refused = matches!(error, RequestError::Status(_));
+        if refused && self.post.is_some_and(|post| post.last && post.messages > 0) {
+            // Overtaken by the last POST; what becomes of its messages is not known yet.
+            return;
+        }
         self.note(error);
         let reason = CloseReason::TransportError(TransportError::Poll(error));
         match error {
