@@ -1,6 +1,6 @@
 //! Every sequence of a scope, shortest first.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write as _};
 
 use engineio_proto::Instant;
@@ -82,9 +82,9 @@ pub struct Search<W: Explored> {
     start: W,
     path: Vec<W::Letter>,
     /// By world and what is left of the scope, how many sequences there are.
-    known: HashMap<(u64, u64), u128>,
+    known: BTreeMap<(u64, u64), u128>,
     /// The worlds whose possible ends were played.
-    ended: HashSet<u64>,
+    ended: BTreeSet<u64>,
     pub rows: BTreeSet<W::Row>,
     pub steps: u64,
     /// The length of the longest sequence so far.
@@ -98,8 +98,8 @@ impl<W: Explored> Search<W> {
             name: name.into(),
             start,
             path: Vec::new(),
-            known: HashMap::new(),
-            ended: HashSet::new(),
+            known: BTreeMap::new(),
+            ended: BTreeSet::new(),
             rows: BTreeSet::new(),
             steps: 0,
             longest: 0,
