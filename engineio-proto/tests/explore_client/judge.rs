@@ -103,11 +103,11 @@ impl Model {
             Event::Flush { packets } => {
                 let before = self.flushing.replace(packets);
                 assert!(before.is_none() && packets > 0, "Flush {packets} within {before:?}");
+                assert!(self.due.flush.take().is_none_or(|due| due == packets), "Flush {packets} is not what waits");
             }
             Event::Drain => {
                 assert!(self.flushing.take().is_some(), "Drain without Flush");
-                let by_post = std::mem::take(&mut self.due.drain);
-                assert!(by_post || self.transport == TransportKind::WebSocket, "Drain before the answer");
+                assert!(std::mem::take(&mut self.due.drain), "Drain before all is taken");
             }
             Event::Upgrading(TransportKind::WebSocket) => {
                 assert!(std::mem::take(&mut self.due.upgrading), "Upgrading without an answer to a probe");
@@ -151,6 +151,7 @@ impl Model {
         if self.state == ClientState::Closed {
             self.ready = false;
             self.flushing = None;
+            self.batch = (0, false);
         }
         assert_eq!(client.state(), self.state, "the state");
         assert_eq!(client.phase(), self.phase(), "the phase");

@@ -70,7 +70,9 @@ pub struct Due {
     pub upgrade_failed: Option<UpgradeError>,
     /// Pings that are handled in one go are told once.
     pub heartbeat: bool,
-    /// Packets of a POST were taken.
+    /// So many packets are about to be pulled.
+    pub flush: Option<usize>,
+    /// All that was told by the last Flush was taken.
     pub drain: bool,
     /// The rows of the table that were taken.
     pub rows: Vec<ClientRow>,
@@ -130,6 +132,8 @@ pub struct Model {
     pub full: Option<usize>,
     /// How many packets the last Flush announced, until its Drain.
     pub flushing: Option<usize>,
+    /// How many of those on the channel were not pulled, and whether a pong is among them.
+    pub batch: (usize, bool),
 
     pub due: Due,
 }
@@ -172,6 +176,7 @@ impl Model {
             readable: false,
             full: None,
             flushing: None,
+            batch: (0, false),
             due: Due::default(),
         };
         model.open();
@@ -408,10 +413,22 @@ impl Model {
         if std::mem::take(&mut self.owes_upgrade) {
             return Some(Heard::new(b'5', ""));
         }
-        self.stalled &= !self.has_frames();
+        if !self.has_frames() {
+            return None;
+        }
+        self.stalled = false;
+        if self.batch.0 == 0 {
+            self.batch = (self.queue.len() + usize::from(self.owes_pong), self.owes_pong);
+            self.due.flush = Some(self.batch.0);
+        }
         if std::mem::take(&mut self.owes_pong) {
+            // One that came later slips in, and was not announced.
+            self.batch.0 -= usize::from(std::mem::take(&mut self.batch.1));
+            self.due.drain = self.batch.0 == 0;
             return Some(Heard::new(b'3', ""));
         }
+        self.batch.0 -= 1;
+        self.due.drain = self.batch.0 == 0;
         self.queue.pop_front().map(Said::heard)
     }
 

@@ -460,6 +460,8 @@ impl World {
         // The farewell is not waited for.
         let over = self.client.close_reason().is_some();
         assert!(items.iter().filter(posts).count() <= 1 + usize::from(over), "law 1: two POSTs");
+        let early = self.at_client.closed.is_some() && self.client.receive_buffered() > 0;
+        assert!(!early, "law 3: Closed before the last message was taken");
         if !self.lossy && !self.may_lose_by_haste() {
             self.check_reasons();
         }
