@@ -27,6 +27,6 @@ bench *args:
 chat *args:
     cargo run --release -p engineio-tokio --example chat -- {{ args }}
 
-# All interleavings of an upgrade, a close, a heartbeat and a few messages
+# Everything that can happen in a small scope: to a session, to a client, and between the two
 explore:
-    cargo test --release -p engineio-proto --test explore -- --nocapture
+    cargo test --release -p engineio-proto --test explore --test explore_client --test explore_pair -- --nocapture

@@ -12,24 +12,21 @@
 mod alphabet;
 #[path = "explore/epilogue.rs"]
 mod epilogue;
+mod explore_common;
 #[path = "explore/judge.rs"]
 mod judge;
 #[path = "explore/model.rs"]
 mod model;
 #[path = "explore/rules.rs"]
 mod rules;
-#[path = "explore/search.rs"]
-mod search;
 #[path = "explore/setting.rs"]
 mod setting;
-#[path = "explore/wire.rs"]
-mod wire;
 #[path = "explore/world.rs"]
 mod world;
 
 use alphabet::{Op, Word};
 use engineio_proto::{ChannelEnd, State, TRANSITIONS};
-use search::Search;
+use explore_common::search::Search;
 use world::World;
 
 /// How deep to go: seconds in debug builds, a minute in release builds.

@@ -6,7 +6,7 @@
 
 #[path = "properties/chaos.rs"]
 mod chaos;
-#[path = "explore/wire.rs"]
+#[path = "explore_common/wire.rs"]
 mod wire;
 
 use bytes::Bytes;

@@ -2,9 +2,10 @@
 
 use engineio_proto::{Event, Output, Response, Session, State, TransportKind};
 
+use crate::explore_common::said::Said;
+use crate::explore_common::wire::{self, Heard};
 use crate::model::{Answer, Model, Ping, Post};
-use crate::setting::{MAX_PAYLOAD, RELEASE, SEND_LIMIT, SEND_LOW, Said, open_packet};
-use crate::wire::{self, Heard};
+use crate::setting::{MAX_PAYLOAD, RELEASE, SEND_LIMIT, SEND_LOW, open_packet};
 
 /// Exchanges of a POST are numbered from here, so that the two kinds never meet.
 pub const POSTS: u64 = 1000;

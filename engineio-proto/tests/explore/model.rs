@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use engineio_proto::{ChannelEnd, CloseReason, Instant, Phase, State, TransportError};
 
 use crate::alphabet::Word;
-use crate::setting::{CLOSE_TIMEOUT, INTERVAL, RECEIVE_LIMIT, START, Said, UPGRADE_TIMEOUT, open_packet};
-use crate::wire::Heard;
+use crate::explore_common::said::Said;
+use crate::explore_common::wire::Heard;
+use crate::setting::{CLOSE_TIMEOUT, INTERVAL, RECEIVE_LIMIT, START, UPGRADE_TIMEOUT, open_packet};
 
 /// Something of the client that waits to be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,20 +1,20 @@
 //! A session and the model of it, and one step of both.
 
-use std::collections::hash_map::DefaultHasher;
-use std::fmt::Write as _;
-use std::hash::{Hash as _, Hasher as _};
-
 use bytes::Bytes;
 use engineio_proto::{
     BodyError, ChannelId, Event, ExchangeId, Frame, Input, Instant, Message, Output, Phase, Row, SendError, Session,
     Sid, State, TRANSITIONS, Trigger,
 };
 
-use crate::alphabet::{Op, Word};
+use crate::alphabet::{EVERYTHING, Op, Word};
+use crate::epilogue;
+use crate::explore_common::fingerprint;
+use crate::explore_common::said::Said;
+use crate::explore_common::search::Explored;
+use crate::explore_common::wire::{self, Heard};
 use crate::judge::POSTS;
 use crate::model::{Item, Model, Post};
-use crate::setting::{SEND_LIMIT, START, Said, WAIT, config};
-use crate::wire::{self, Heard};
+use crate::setting::{SEND_LIMIT, START, WAIT, config};
 
 /// A channel that no session ever heard of.
 const STRAY: ChannelId = ChannelId(99);
@@ -168,29 +168,8 @@ impl World {
         assert!(past == self.session, "law 6: a call without need changed something");
     }
 
-    /// Everything about a world in one number.
-    pub fn fingerprint(&self) -> u64 {
-        struct Sink(DefaultHasher);
-
-        impl std::fmt::Write for Sink {
-            fn write_str(&mut self, text: &str) -> std::fmt::Result {
-                self.0.write(text.as_bytes());
-                Ok(())
-            }
-        }
-
-        let mut sink = Sink(DefaultHasher::new());
-        // Whatever a session consists of is in its debug form.
-        let _ = write!(sink, "{:?}", self.session);
-        if let Some(late) = &self.late {
-            let _ = write!(sink, "{:?}", late.log);
-        }
-        (&self.model, self.numbers).hash(&mut sink.0);
-        sink.0.finish()
-    }
-
     /// The row of the table that a step took, if it took one.
-    pub fn row(before: State, after: State, outputs: &[Output]) -> Option<Row> {
+    fn row(before: State, after: State, outputs: &[Output]) -> Option<Row> {
         let probed = |output: &Output| matches!(output, Output::Event(Event::Upgrading(_)));
         let trigger = match (before, after) {
             (State::Probed, State::Probed) if outputs.iter().any(probed) => Trigger::ProbePinged,
@@ -366,6 +345,41 @@ impl World {
         }
         self.numbers.by_client += 1;
         Item::Message(Said(b'c', self.numbers.by_client))
+    }
+}
+
+impl Explored for World {
+    type Letter = Op;
+    type Output = Output;
+    type Row = Row;
+
+    fn now(&self) -> Instant {
+        self.model.now
+    }
+
+    fn letters(&self) -> Vec<Op> {
+        EVERYTHING.to_vec()
+    }
+
+    fn play(&mut self, op: Op) -> Vec<Output> {
+        self.step(op)
+    }
+
+    fn rows(&self, before: &Self, outputs: &[Output]) -> Vec<Row> {
+        Self::row(before.model.state, self.model.state, outputs).into_iter().collect()
+    }
+
+    fn is_unchanged(&self, before: &Self) -> bool {
+        self == before
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let log = self.late.as_ref().map(|late| &late.log);
+        fingerprint(&[&self.session, &log], (&self.model, self.numbers))
+    }
+
+    fn play_ends(&self) -> u64 {
+        epilogue::play_all(self)
     }
 }
 

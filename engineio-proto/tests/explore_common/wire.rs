@@ -1,7 +1,7 @@
 //! What a client hears, read by hand: nothing here comes from the crate under test.
 
 /// One packet as a client understands it: its type digit, or `b` for bytes, and its data.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Heard {
     pub kind: u8,
     pub data: Vec<u8>,

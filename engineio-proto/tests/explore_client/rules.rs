@@ -1,0 +1,206 @@
+//! The rules behind the model: opening, time, how packets are handled, what follows from that, how it ends.
+
+use engineio_proto::{
+    ClientState, ClientTrigger, CloseReason, Instant, Phase, TransportError, TransportKind, UpgradeError,
+};
+
+use crate::alphabet::Word;
+use crate::model::{Item, Model};
+use crate::setting::{PATIENCE, SEND_LOW};
+
+impl Model {
+    /// Time passed and the client was woken.
+    pub fn tick(&mut self) {
+        let due = |at: Instant| at <= self.now;
+        if self.closing.is_some_and(due) {
+            self.leave(CloseReason::ForcedClose);
+        }
+        self.look_at_the_server();
+        let due = |at: Instant| at <= self.now;
+        if self.state == ClientState::Opening && due(self.open_by) {
+            self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
+        }
+        if self.is_upgrading() && self.upgrade_by <= self.now {
+            self.fail_probe(UpgradeError::Timeout);
+        }
+    }
+
+    /// A server whose time is over is gone, unless it could not be heard because the application was slow. That does
+    /// not excuse it if it takes nothing either.
+    pub fn look_at_the_server(&mut self) {
+        if self.patience.is_none_or(|at| at > self.now) {
+            return;
+        }
+        let waits = !self.queue.is_empty() || self.post.is_some_and(|post| post.messages > 0);
+        if self.excused && !(self.stalled && waits) {
+            self.excused = false;
+            self.stalled = waits;
+            self.patience = Some(self.now + PATIENCE);
+        } else {
+            self.leave(self.unless_asked_for(CloseReason::PingTimeout, 0));
+        }
+    }
+
+    /// Handles what waits, as far as there is room, and does what follows.
+    pub fn pump(&mut self) {
+        while self.has_inbox_room() {
+            let Some(item) = self.waiting.pop_front() else { break };
+            self.handle(item);
+        }
+        self.go_on();
+    }
+
+    /// Changes the transport if nothing is under way any more; or polls and posts on.
+    pub fn go_on(&mut self) {
+        let idle = self.get.is_none() && self.post.is_none() && self.waiting.is_empty();
+        if self.state == ClientState::Pausing && idle {
+            self.shift(ClientTrigger::Paused, ClientState::Channel);
+            self.transport = TransportKind::WebSocket;
+            self.upgraded = true;
+            self.due.upgraded = true;
+            self.owes_upgrade = true;
+        }
+        self.poll();
+        self.flush();
+    }
+
+    fn handle(&mut self, item: Item) {
+        if !self.known && self.reason.is_none() {
+            return self.handle_first(item);
+        }
+        let over = self.reason.is_some();
+        match item {
+            Item::AnswerEnd => return,
+            Item::Other(Word::Ping) if !over => {
+                self.patience = Some(self.now + PATIENCE);
+                self.extended = false;
+                self.excused = false;
+                self.stalled = false;
+            }
+            Item::Other(Word::Junk) => (),
+            Item::Message(_) | Item::Other(_) => {
+                if !over && !self.extended {
+                    self.extended = true;
+                    self.patience = Some(self.now + PATIENCE);
+                }
+            }
+        }
+        match item {
+            Item::Message(said) => self.unread.extend(self.wanted.then_some(said)),
+            Item::Other(Word::Ping) if !over => {
+                // Told once, and answered once, until the answer has left.
+                self.due.heartbeat |= !self.owes_pong;
+                self.owes_pong = true;
+            }
+            Item::Other(Word::Close) => {
+                self.waiting.clear();
+                self.end(CloseReason::TransportClose);
+            }
+            Item::Other(Word::Junk) => {
+                self.waiting.clear();
+                self.leave(self.unless_asked_for(CloseReason::TransportError(TransportError::InvalidPacket), 0));
+            }
+            _ => (),
+        }
+    }
+
+    /// The first packet of the server must open the session.
+    fn handle_first(&mut self, item: Item) {
+        if item != Item::Other(Word::Open) {
+            return self.fail_opening(CloseReason::TransportError(TransportError::InvalidHandshake));
+        }
+        self.known = true;
+        self.patience = Some(self.now + PATIENCE);
+        self.extended = false;
+        if self.transport == TransportKind::Polling {
+            self.shift(ClientTrigger::OpenedByPolling, ClientState::Polling);
+            self.worked = false;
+        } else {
+            self.shift(ClientTrigger::OpenedOnChannel, ClientState::Channel);
+            self.worked = true;
+        }
+        if self.closing.is_none() {
+            self.due.opened = true;
+            let allowed = self.kind.upgrade && self.left.contains(&TransportKind::WebSocket);
+            if allowed && self.state == ClientState::Polling {
+                self.start_probe();
+            }
+        }
+        self.end_if_done();
+        self.flush();
+    }
+
+    /// The transport failed before the session was open: the next one is tried if that is wanted.
+    pub fn fail_opening(&mut self, reason: CloseReason) {
+        self.worked = false;
+        self.waiting.clear();
+        self.left.retain(|&kind| kind != self.transport);
+        let next = self.left.first().copied().filter(|_| self.kind.all && self.phase() == Phase::Opening);
+        let Some(next) = next else { return self.end(self.unless_asked_for(reason, 0)) };
+        self.shift(ClientTrigger::Retried, ClientState::Opening);
+        self.details = None;
+        self.due.cancels.extend(self.get.take());
+        self.due.closes.extend(self.channel.take().map(|channel| channel.id));
+        self.transport = next;
+        self.open();
+    }
+
+    /// The session goes on by polling.
+    pub fn fail_probe(&mut self, error: UpgradeError) {
+        self.shift(ClientTrigger::ProbeFailed, ClientState::Polling);
+        self.worked = false;
+        self.drop_probe(error);
+        self.go_on();
+    }
+
+    fn drop_probe(&mut self, error: UpgradeError) {
+        self.due.closes.extend(self.channel.take().map(|channel| channel.id));
+        self.due.upgrade_failed = Some(error);
+        self.ready = false;
+    }
+
+    /// Whoever asked for the end gets the end that was asked for, unless messages are lost.
+    pub fn unless_asked_for(&self, reason: CloseReason, lost: usize) -> CloseReason {
+        let under_way = self.post.map_or(0, |post| post.messages);
+        let complete = self.queue.is_empty() && under_way + lost == 0;
+        if self.closing.is_some() && complete { CloseReason::ForcedClose } else { reason }
+    }
+
+    /// On a channel a session that is closing ends when everything has left.
+    pub fn end_if_done(&mut self) {
+        if self.state == ClientState::Channel && self.closing.is_some() && !self.has_frames() {
+            self.end(CloseReason::ForcedClose);
+        }
+    }
+
+    /// The end, of which the server should hear, if it can.
+    pub fn leave(&mut self, reason: CloseReason) {
+        self.due.farewell |= self.on_polling() && self.post.is_none();
+        self.end(reason);
+    }
+
+    /// The end.
+    pub fn end(&mut self, reason: CloseReason) {
+        if self.reason.is_some() {
+            return;
+        }
+        self.due.cancels.extend(self.get.take());
+        self.due.cancels.extend(self.post.take().map(|post| post.id));
+        if self.is_upgrading() {
+            self.drop_probe(UpgradeError::SessionClosed);
+        }
+        self.due.closes.extend(self.channel.take().map(|channel| channel.id));
+        self.shift(ClientTrigger::Ended, ClientState::Closed);
+        self.reason = Some(reason);
+        self.worked &= !matches!(reason, CloseReason::TransportError(_));
+        self.closing = None;
+        self.patience = None;
+        self.owes_upgrade = false;
+        self.owes_pong = false;
+        if Self::cost(&self.queue) > SEND_LOW {
+            // Nobody needs to wait for room any more.
+            self.full = None;
+        }
+        self.pump();
+    }
+}

@@ -1,0 +1,94 @@
+//! Every interleaving of a small scope: a client and a server, and a network between them.
+//!
+//! Whatever is on its way is delivered in any order that a network allows: requests and answers overtake each other,
+//! the frames of a channel do not. One session is opened and upgraded, with messages both ways, a close from either
+//! side, heartbeats, and one thing that goes wrong. After every letter the laws are tested, and from every world that is
+//! reached an [end](epilogue) is played, in which nothing more goes wrong: then both are open with empty buffers, or
+//! both are closed. A failure shows the way to it.
+//!
+//! `cargo test --release -p engineio-proto --test explore_pair -- --nocapture` prints what was explored.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
+
+#[path = "explore_pair/epilogue.rs"]
+mod epilogue;
+mod explore_common;
+#[path = "explore_pair/fingerprint.rs"]
+mod fingerprint;
+#[path = "explore_pair/network.rs"]
+mod network;
+#[path = "explore_pair/setting.rs"]
+mod setting;
+#[path = "explore_pair/world.rs"]
+mod world;
+
+use explore_common::search::Search;
+use setting::{Closer, Fault, Impatient, QUIET, Scene};
+use world::World;
+
+/// Of two scopes the one that takes seconds in debug builds, or half a minute in release builds.
+const fn scope<T: Copy>(debug: T, release: T) -> T {
+    if cfg!(debug_assertions) { debug } else { release }
+}
+
+fn explore(name: &str, scene: Scene) {
+    Search::new(name, World::new(scene)).exhaust(6);
+}
+
+/// The same with every end.
+fn explore_ends(name: &str, scene: Scene) {
+    for (end, closer) in [("nobody", Closer::Nobody), ("the client", Closer::Client), ("the server", Closer::Server)] {
+        explore(&format!("{name}, {end} closes"), Scene { closer, ..scene });
+    }
+}
+
+const MESSAGES: Scene = Scene { client_sends: 1, server_sends: 1, ..QUIET };
+/// In debug builds there is no heartbeat, and only the client sends.
+const ONE: Scene = Scene { server_sends: scope(0, 1), ticks: scope(0, 1), ..MESSAGES };
+
+#[test]
+fn an_upgrade() {
+    explore("an upgrade", QUIET);
+    explore("an upgrade, a message each way", MESSAGES);
+    explore("an upgrade, messages, a heartbeat", Scene { server_sends: scope(0, 1), ticks: scope(1, 2), ..MESSAGES });
+    let two = scope(1, 2);
+    let two = Scene { client_sends: two, server_sends: two, ..QUIET };
+    explore("an upgrade, two messages each way, a heartbeat", Scene { ticks: scope(0, 2), ..two });
+}
+
+#[test]
+fn a_close() {
+    let two = scope(1, 2);
+    let scene = Scene { ticks: scope(0, 2), ..MESSAGES };
+    explore("the client closes", Scene { closer: Closer::Client, client_sends: two, ..scene });
+    explore("the server closes", Scene { closer: Closer::Server, server_sends: two, ..scene });
+}
+
+/// Frames are pulled late.
+#[test]
+fn a_slow_channel() {
+    explore_ends("a slow channel", Scene { slow_channel: true, ..ONE });
+}
+
+/// Messages are taken late.
+#[test]
+fn slow_applications() {
+    explore_ends("slow applications", Scene { slow_applications: true, ..ONE });
+}
+
+#[test]
+fn one_fault() {
+    const FAULTS: &[&[Fault]] =
+        &[&[Fault::Request], &[Fault::Body], &[Fault::Held], &[Fault::Answer], &[Fault::Channel]];
+    for faults in FAULTS {
+        explore_ends(&format!("{faults:?} is torn"), Scene { faults, ..ONE });
+    }
+}
+
+/// Somebody gives up the upgrade.
+#[test]
+fn impatience() {
+    let messages = scope(QUIET, MESSAGES);
+    for impatient in [Impatient::Client, Impatient::Server] {
+        explore_ends(&format!("impatient: {impatient:?}"), Scene { impatient, ticks: scope(1, 2), ..messages });
+    }
+}
