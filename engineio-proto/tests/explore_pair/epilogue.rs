@@ -35,7 +35,8 @@ fn deliver_all(world: &mut World) -> u64 {
     panic!("there is no end of what is on its way: {}", show(world));
 }
 
-/// Law 12: both are open, on the same transport, and nothing waits.
+/// Law 9 and 12: both are open, on the same transport, nothing waits, and no ping is without its pong: the next thing
+/// that is due is the next ping.
 fn is_open(world: &World) -> bool {
     let Some(session) = world.session() else { return false };
     let client = &world.client;
@@ -45,7 +46,8 @@ fn is_open(world: &World) -> bool {
         _ => false,
     };
     let open = client.phase() == Phase::Open && session.phase() == Phase::Open;
-    same && open && received_all(world) && client.send_buffered() + session.send_buffered() == 0
+    let answered = session.next_timeout().is_some_and(|next| next <= world.now + INTERVAL);
+    same && open && answered && received_all(world) && client.send_buffered() + session.send_buffered() == 0
 }
 
 fn received_all(world: &World) -> bool {
