@@ -119,9 +119,11 @@ impl Http {
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(target).ok()?;
         request.headers_mut().extend(headers);
-        for (name, value) in &self.options.headers {
-            // What the application wants goes before what we would say.
+        // What the application wants goes before what we would say. It may want several of one name.
+        for name in self.options.headers.keys() {
             request.headers_mut().remove(name);
+        }
+        for (name, value) in &self.options.headers {
             request.headers_mut().append(name, value.clone());
         }
         if self.options.cookies {

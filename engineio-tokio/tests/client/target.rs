@@ -210,6 +210,18 @@ async fn c042_headers_go_with_every_request() {
     check(&script.post().await);
 }
 
+#[tokio::test]
+async fn c042_several_headers_of_one_name() {
+    let mut script = Script::start().await;
+    let builder = script.client().header("x-many", "1").header("accept", "a/b").header("x-many", "2");
+    let client = builder.header("accept", "c/d").build().unwrap();
+    let connecting = tokio::spawn(async move { client.connect().await.map(drop) });
+    let get = script.next().await;
+    assert_eq!((get.all("x-many"), get.all("accept")), (vec!["1", "2"], vec!["a/b", "c/d"]));
+    drop(get);
+    within(connecting).await.unwrap().unwrap_err();
+}
+
 /// RFC 6455, section 4.1.
 #[tokio::test]
 async fn c037_the_handshake_of_a_websocket() {
