@@ -157,6 +157,7 @@ impl Http {
     /// A new connection for requests.
     pub(super) async fn connect(&self) -> io::Result<SendRequest<Body>> {
         let io = self.dialer.dial().await?;
+        self.state().error = None;
         let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
         // How a connection ends is known to its requests.
         self.runtime.spawn(async { drop(connection.with_upgrades().await) });

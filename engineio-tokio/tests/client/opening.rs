@@ -267,6 +267,29 @@ async fn nothing_listens() {
     }
 }
 
+/// What the last transport met is told, not what one before met.
+#[tokio::test]
+async fn the_error_of_an_earlier_transport_is_forgotten() {
+    let mut script = Script::start().await;
+    let addr = script.addr;
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let connector = move |_: &str, _: u16| {
+        let fails = first.swap(false, std::sync::atomic::Ordering::Relaxed);
+        async move {
+            if fails {
+                return Err(io::Error::other("no way"));
+            }
+            Ok(TokioIo::new(TcpStream::connect(addr).await?))
+        }
+    };
+    let client = script.client().connector(connector).try_all_transports(true).build().unwrap();
+    let attempt = connect(&client);
+    script.websocket().await.answer(403, "", "no").await;
+    let error = refused(attempt).await;
+    assert_eq!((error.reason(), error.details()), (UNOPENED, Some(&answer(403, "no"))));
+    assert!(error.io_error().is_none(), "{:?}", error.io_error());
+}
+
 #[tokio::test]
 async fn a_connection_takes_too_long() {
     for (transport, reason) in
