@@ -156,6 +156,30 @@ async fn c061_a_websocket_that_is_refused() {
     }
 }
 
+/// However much a server has to say, the beginning of it is kept.
+#[tokio::test]
+async fn a_long_refusal_is_cut() {
+    for transport in [TransportKind::Polling, TransportKind::WebSocket] {
+        for chunked in [false, true] {
+            let mut script = Script::start().await;
+            let attempt = connect(&script.client().transports([transport]).build().unwrap());
+            let body = "<html>".repeat(10_000);
+            let mut request = script.next().await;
+            if chunked {
+                request.write("HTTP/1.1 500 Oh\r\ntransfer-encoding: chunked\r\n\r\n").await;
+                for chunk in body.as_bytes().chunks(1000) {
+                    request.write([format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat()).await;
+                }
+            } else {
+                request.write(crate::script::response(500, "", &body)).await;
+            }
+            let error = refused(attempt).await;
+            assert_eq!(error.details(), Some(&answer(500, &body[..Details::MAX_BODY])), "{transport:?} {chunked}");
+            request.gone().await;
+        }
+    }
+}
+
 ///
 #[tokio::test]
 async fn y032_an_answer_that_is_no_beginning() {
