@@ -11,3 +11,4 @@ mod opening;
 mod raw;
 mod script;
 mod target;
+mod upgrade;
