@@ -81,8 +81,9 @@ impl SessionTask {
             Poll::Pending => true,
         });
         let some = !inputs.is_empty();
-        if some {
-            self.inner.with(|core, now| inputs.into_iter().for_each(|input| core.client.handle_input(now, input)));
+        for input in inputs {
+            // One by one: what has left is known between an answer and what becomes of the next POST.
+            self.inner.with(|core, now| core.client.handle_input(now, input));
         }
         some
     }

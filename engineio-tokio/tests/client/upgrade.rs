@@ -376,6 +376,36 @@ async fn the_session_ends_during_an_upgrade() {
     }
 }
 
+/// What a POST carries has not left before its answer, whatever a probe is doing meanwhile.
+#[tokio::test]
+async fn flush_waits_for_the_post_during_a_probe() {
+    for lost in [false, true] {
+        let mut script = Script::start().await;
+        let client = script.client().build().unwrap();
+        let (events, get, mut websocket) = probed(&mut script, &client).await;
+        let handle = events.handle().clone();
+        handle.try_send("one").unwrap();
+        let post = script.post().await;
+        let flushing = tokio::spawn(async move { handle.flush().await });
+        // The task of the probe has had its turn when this is answered.
+        websocket.frame(PING, "").await;
+        assert_eq!(websocket.next().await, Frame::Pong(Vec::new()));
+        websocket.frame(PING, "").await;
+        assert_eq!(websocket.next().await, Frame::Pong(Vec::new()));
+        assert!(!flushing.is_finished());
+        if lost {
+            drop(post);
+            let reason = CloseReason::TransportError(TransportError::Post(RequestError::Lost));
+            assert_eq!(within(flushing).await.unwrap(), Err(reason));
+            get.gone().await;
+            websocket.closed().await;
+        } else {
+            post.ok("ok").await;
+            assert_eq!(within(flushing).await.unwrap(), Ok(()));
+        }
+    }
+}
+
 /// Messages of a POST that was answered have left, even if the WebSocket that follows it dies at once.
 #[tokio::test]
 async fn flush_of_the_last_post_before_the_switch() {
