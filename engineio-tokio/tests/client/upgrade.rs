@@ -438,6 +438,22 @@ async fn a_probe_that_says_goodbye() {
     works_on_polling(&mut events, &mut script).await;
 }
 
+/// A probe that was given up, and whose server never answers its close frame, holds up nobody.
+#[tokio::test]
+async fn an_abandoned_probe_does_not_hold_up_the_end() {
+    let mut script = Script::start().await;
+    let client = script.client().build().unwrap();
+    let (mut events, get, mut websocket) = probed(&mut script, &client).await;
+    websocket.text("4wrong").await;
+    assert_eq!(next(&mut events).await, Event::UpgradeError(UpgradeError::UnexpectedPacket));
+    events.handle().close();
+    script.post().await.ok("ok").await;
+    assert_eq!(within(events.handle().closed()).await, CloseReason::ForcedClose);
+    get.gone().await;
+    assert_eq!(websocket.next().await, Frame::close(None));
+    websocket.ended().await;
+}
+
 async fn ended_by(socket: &Socket) -> CloseReason {
     within(socket.closed()).await
 }
