@@ -5,6 +5,7 @@
 
 mod connections;
 mod exchange;
+mod life;
 mod opening;
 #[allow(dead_code)] // The tests of the server need more of it.
 #[path = "../wire/raw.rs"]

@@ -377,6 +377,11 @@ impl WebSocket {
         self.connection.stream.write_all(&unmasked(first, payload)).await
     }
 
+    /// The beginning of a frame.
+    pub(crate) async fn try_half_frame(&mut self) -> std::io::Result<()> {
+        self.connection.stream.write_all(&unmasked(TEXT, "4half")[..4]).await
+    }
+
     /// Sends a close frame with a status.
     pub(crate) async fn close(&mut self, status: u16) {
         self.frame(CLOSE, status.to_be_bytes()).await;
