@@ -210,6 +210,7 @@ impl Handle {
     pub fn abort(&self) {
         self.home.visit(|place, now| {
             if let Some(mut place) = place {
+                place.hands.aborted = true;
                 place.machine.abort(now);
             }
         });

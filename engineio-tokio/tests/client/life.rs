@@ -425,6 +425,40 @@ async fn abort_on_polling() {
     all_gone(&mut script).await;
 }
 
+/// The server does not answer the goodbye: that is not waited for.
+#[tokio::test]
+async fn abort_on_a_websocket() {
+    let mut script = Script::start().await;
+    let (socket, mut server) = websocket(&mut script).await;
+    socket.try_send("one").unwrap();
+    assert_eq!(server.next().await, Frame::text("4one"));
+    socket.abort();
+    assert_eq!((socket.close_reason(), closed(&socket).await), (Some(FORCED), FORCED));
+    server.closed().await;
+    all_gone(&mut script).await;
+}
+
+#[tokio::test]
+async fn abort_of_a_close_that_is_stuck() {
+    let mut script = Script::start().await;
+    let (socket, server) = websocket(&mut script).await;
+    // More than the buffers on the way take.
+    let mut sent = 0;
+    while socket.try_send(vec![0; 1 << 19]).is_ok() || sent < 100 {
+        sent += 1;
+        tokio::task::yield_now().await;
+        if sent > 1000 {
+            break;
+        }
+    }
+    socket.close();
+    assert!(socket.closed().now_or_never().is_none());
+    socket.abort();
+    assert_eq!(closed(&socket).await, FORCED);
+    drop(server);
+    all_gone(&mut script).await;
+}
+
 /// Whoever drops the socket has closed it in order.
 #[tokio::test]
 async fn dropping_the_socket() {
