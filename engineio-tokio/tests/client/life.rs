@@ -1,6 +1,8 @@
 //! Heartbeats, and the ways in which a session ends.
 
-use engineio_tokio::{Client, CloseReason, Details, RequestError, SendError, Socket, TransportError, TransportKind};
+use engineio_tokio::{
+    Client, CloseReason, Details, Event, RequestError, SendError, Socket, TransportError, TransportKind,
+};
 use futures_util::FutureExt;
 
 use crate::raw::{CLOSE, Frame, PING, within};
@@ -568,4 +570,26 @@ async fn r114_a_ping_while_closing() {
     assert_eq!(closed(&socket).await, FORCED);
     get.gone().await;
     all_gone(&mut script).await;
+}
+
+#[tokio::test]
+async fn events_end_with_the_reason() {
+    let mut script = Script::start().await;
+    let client = script.polling();
+    let mut events = script.open_observed(&client, "S", "").await;
+    let get = script.get().await;
+    events.handle().try_send("x").unwrap();
+    script.post().await.ok("ok").await;
+    within(events.handle().flush()).await.unwrap();
+    get.ok("2\x1e4a\x1e1").await;
+    within(events.handle().closed()).await;
+    // Observed after it is over.
+    let mut seen = Vec::new();
+    while let Some(event) = within(events.next()).await {
+        seen.push(event);
+    }
+    assert_eq!(
+        seen,
+        [Event::Flush { packets: 1 }, Event::Drain, Event::Heartbeat, Event::Message("a".into()), Event::Close(GONE)]
+    );
 }
