@@ -5,11 +5,13 @@
 
 mod connections;
 mod exchange;
+mod flow;
 mod life;
 mod opening;
 #[allow(dead_code)] // The tests of the server need more of it.
 #[path = "../wire/raw.rs"]
 mod raw;
+mod reconnecting;
 mod script;
 mod target;
 mod upgrade;
