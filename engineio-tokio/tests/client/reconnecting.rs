@@ -200,6 +200,34 @@ async fn closing_ends_it() {
     }
 }
 
+/// Who has closed a session does not want another one, even if the end was no orderly one.
+#[tokio::test]
+async fn closing_ends_it_also_when_something_is_lost() {
+    for how in 0..3 {
+        let mut script = Script::start().await;
+        let mut sessions = start(script.client(), quick());
+        let handle = opened(&mut sessions, &mut script, "S1").await;
+        let get = script.get().await;
+        handle.try_send("one").unwrap();
+        let post = script.post().await;
+        handle.try_send("two").unwrap();
+        if how == 0 {
+            sessions.close();
+        } else {
+            handle.close();
+        }
+        let expected = if how < 2 {
+            drop(post);
+            CloseReason::TransportError(TransportError::Post(RequestError::Lost))
+        } else {
+            get.ok("1").await;
+            CloseReason::TransportClose
+        };
+        assert_eq!(closed(&mut sessions).await, (expected, None));
+        over(&mut sessions).await;
+    }
+}
+
 #[tokio::test]
 async fn closing_ends_it_before_a_session_is_open() {
     // While it connects.
