@@ -6,8 +6,10 @@
 mod connections;
 mod exchange;
 mod flow;
+mod leaks;
 mod life;
 mod opening;
+mod ours;
 #[allow(dead_code)] // The tests of the server need more of it.
 #[path = "../wire/raw.rs"]
 mod raw;
