@@ -156,7 +156,7 @@ async fn a_full_send_buffer() {
 #[tokio::test]
 async fn a_websocket_whose_server_does_not_read() {
     const SIZE: usize = 1 << 18;
-    const MESSAGES: usize = 400;
+    const MESSAGES: usize = 160;
     let mut script = Script::start().await;
     let client = websocket_only(&script);
     let (socket, mut server) = script.open_websocket(&client, &open("S", "")).await;
@@ -288,7 +288,7 @@ async fn a_slow_application_holds_up_polling() {
 #[tokio::test]
 async fn a_slow_application_holds_up_a_websocket() {
     const SIZE: usize = 1 << 16;
-    const MESSAGES: usize = 1000;
+    const MESSAGES: usize = 500;
     let mut script = Script::start().await;
     let client = script.client().transports([TransportKind::WebSocket]).receive_buffer(4 * SIZE).build().unwrap();
     let (mut socket, mut server) = script.open_websocket(&client, &open("S", "")).await;
@@ -375,7 +375,7 @@ async fn a_websocket_message_above_the_limit() {
 /// What nobody observes does not pile up.
 #[tokio::test]
 async fn events_that_nobody_takes_are_bounded() {
-    const ROUNDS: usize = 3000;
+    const ROUNDS: usize = 1000;
     let mut script = Script::start().await;
     let client = script.client().transports([TransportKind::WebSocket]).build().unwrap();
     let answer = async {
