@@ -552,3 +552,42 @@ async fn r09_close_during_a_probe() {
         assert_eq!(script.pending(), 0);
     }
 }
+
+/// The last answer of the poll waits for an application that only waits for the end: the change of the transport would
+/// wait as long, and with it what is to be delivered.
+#[tokio::test]
+async fn r09_close_during_an_upgrade_by_who_does_not_read() {
+    for early in [false, true] {
+        let mut script = Script::start().await;
+        let client = script.client().receive_buffer(1).build().unwrap();
+        let socket = script.open(&client, "S", WEBSOCKET).await;
+        let get = script.get().await;
+        let mut websocket = script.websocket().await.accept().await;
+        assert_eq!(websocket.next().await, Frame::text("2probe"));
+        socket.try_send("first").unwrap();
+        let post = script.post().await;
+        websocket.text("3probe").await;
+        websocket.frame(PING, "").await;
+        assert_eq!(websocket.next().await, Frame::Pong(Vec::new()));
+        socket.try_send("last").unwrap();
+        if early {
+            get.ok("4a\x1e4b\x1e4c").await;
+            while socket.receive_buffered() == 0 {
+                tokio::task::yield_now().await;
+            }
+            socket.close();
+        } else {
+            socket.close();
+            get.ok("4a\x1e4b\x1e4c").await;
+        }
+        websocket.closed().await;
+        post.ok("ok").await;
+        let post = script.post().await;
+        assert_eq!(post.text(), "4last\x1e1");
+        post.ok("ok").await;
+        assert_eq!(ended_by(&socket).await, CloseReason::ForcedClose);
+        assert_eq!(within(socket.flush()).await, Ok(()));
+        script.stand(0).await;
+        assert_eq!(script.pending(), 0);
+    }
+}
