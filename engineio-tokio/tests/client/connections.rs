@@ -174,7 +174,6 @@ async fn a_poll_that_is_cut_ends_the_session() {
     }
 }
 
-///
 #[tokio::test]
 async fn an_answer_in_pieces() {
     let mut script = Script::start().await;

@@ -179,7 +179,6 @@ async fn a_websocket_whose_server_does_not_read() {
     within(sending).await.unwrap();
 }
 
-///
 #[tokio::test]
 async fn r77_many_tasks_send() {
     const TASKS: usize = 20;

@@ -195,7 +195,7 @@ async fn no_task_is_left_of_a_session_that_did_not_open() {
 }
 
 /// A session that waits costs nothing, whatever it waits for.
-/// Covers: R-49, SEC-75
+///
 #[tokio::test]
 async fn who_waits_does_not_spin() {
     let counting = Counting::new();

@@ -88,7 +88,7 @@ async fn a_pong_is_not_held_up_by_messages() {
     assert_eq!(script.post().await.text(), "3\x1e4two");
 }
 
-///
+///
 #[tokio::test]
 async fn c062_a_server_that_goes_silent() {
     let mut script = Script::start().await;
@@ -128,7 +128,6 @@ async fn c062_a_server_that_takes_nothing() {
     all_gone(&mut script).await;
 }
 
-/// Covers: Y-036
 #[tokio::test]
 async fn y036_the_server_closes_on_polling() {
     let mut script = Script::start().await;
@@ -157,7 +156,6 @@ async fn y036_the_server_closes_with_a_post_under_way() {
     all_gone(&mut script).await;
 }
 
-/// Covers: Y-036
 #[tokio::test]
 async fn y036_a_close_packet_on_a_websocket() {
     let mut script = Script::start().await;

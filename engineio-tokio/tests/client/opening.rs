@@ -135,7 +135,6 @@ async fn c060_an_unknown_session_by_polling() {
     assert_eq!(error.details(), Some(&answer(400, unknown)));
 }
 
-/// Covers: C-061
 #[tokio::test]
 async fn c061_a_websocket_that_is_refused() {
     for (status, body) in [
@@ -180,7 +179,6 @@ async fn a_long_refusal_is_cut() {
     }
 }
 
-///
 #[tokio::test]
 async fn y032_an_answer_that_is_no_beginning() {
     let not_first = format!("4early\x1e{}", open("S", ""));
@@ -609,7 +607,7 @@ async fn drop_midway(client: &Client, script: &mut Script) -> Request {
 }
 
 /// The server opened a session for somebody who is gone: it hears of it, with the id, and once.
-/// Covers: SEC-64
+/// Covers: R-47, SEC-64
 #[tokio::test]
 async fn r48_who_gives_up_during_the_handshake_tells_the_server() {
     let mut script = Script::start().await;
@@ -636,7 +634,6 @@ async fn r48_who_gives_up_on_a_refusal() {
     }
 }
 
-///
 #[tokio::test]
 async fn r48_who_gives_up_on_a_websocket() {
     let mut script = Script::start().await;

@@ -96,7 +96,6 @@ async fn c047_c048_texts_and_bytes_come_back() {
     }
 }
 
-/// Covers: C-050, C-066
 #[tokio::test]
 async fn c050_c066_everything_fits_under_the_limit() {
     let (_server, url) = echo(engineio_tokio::builder().max_payload(100)).await;
@@ -165,7 +164,7 @@ async fn many_clients() {
 }
 
 /// What was sent before `close` is there, in whatever state it was called.
-///
+///
 #[tokio::test]
 async fn r44_close_loses_nothing() {
     const MESSAGES: usize = 300;
@@ -305,7 +304,7 @@ async fn the_server_aborts_a_session() {
 }
 
 /// Whoever gives up while it connects leaves no session, wherever it was.
-/// Covers: R-48, SEC-64
+/// Covers: SEC-64
 #[tokio::test]
 async fn r48_whoever_gives_up_leaves_no_session() {
     let (server, url) = start(engineio_tokio::builder()).await;

@@ -90,7 +90,6 @@ async fn a_session_that_is_lost_is_followed_by_another() {
 }
 
 /// What was not delivered is lost with its session, and what it received is not told as another's.
-///
 #[tokio::test]
 async fn r59_nothing_goes_from_one_session_to_the_next() {
     let mut script = Script::start().await;

@@ -186,7 +186,6 @@ async fn messages_both_ways_during_an_upgrade() {
     assert_eq!(script.pending(), 0);
 }
 
-/// Covers: C-061
 #[tokio::test]
 async fn y035_an_upgrade_that_is_refused() {
     let mut script = Script::start().await;
@@ -213,7 +212,6 @@ async fn y035_an_upgrade_that_is_refused() {
     }
 }
 
-///
 #[tokio::test]
 async fn r14_a_wrong_answer_to_the_probe() {
     let mut script = Script::start().await;
@@ -271,7 +269,6 @@ async fn r21_an_upgrade_that_takes_too_long() {
     }
 }
 
-///
 #[tokio::test]
 async fn r12_the_websocket_dies_after_the_answer() {
     let mut script = Script::start().await;
@@ -459,7 +456,7 @@ async fn ended_by(socket: &Socket) -> CloseReason {
 }
 
 /// What was sent before goes where the client goes; nothing is lost by closing.
-/// Covers: C-053, C-054, C-055
+/// Covers: C-054, C-055
 #[tokio::test]
 async fn c052_close_during_an_upgrade() {
     let mut script = Script::start().await;
@@ -496,7 +493,6 @@ async fn c052_close_during_an_upgrade() {
     }
 }
 
-/// Covers: C-053
 #[tokio::test]
 async fn c053_close_during_an_upgrade_that_fails() {
     let mut script = Script::start().await;
