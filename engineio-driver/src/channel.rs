@@ -135,7 +135,7 @@ impl ChannelTask {
             }
             visit.reading = machine.wants_frames(channel);
             visit.awaited = !hands.waiters.is_empty();
-            pulled = machine.view().stats().messages_sent;
+            pulled = machine.view().handed_over();
             visit
         });
         self.reported = self.flushed;

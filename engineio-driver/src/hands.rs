@@ -21,6 +21,8 @@ pub(crate) struct Hands {
     pub(crate) senders: Wakers,
     /// Who waits for messages to leave, or for the end.
     pub(crate) waiters: Wakers,
+    /// The application waits for nothing more, not even for the server to be told.
+    pub(crate) aborted: bool,
     /// How many messages are written, beyond being handed to a transport.
     pub(crate) written: u64,
     pub(crate) events: Option<Box<Events>>,

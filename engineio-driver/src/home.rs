@@ -175,6 +175,14 @@ impl View<'_> {
         either!(self, machine => machine.stats())
     }
 
+    /// How many messages have left, or were handed to a channel. What a client has posted has not left before its answer.
+    pub(crate) fn handed_over(self) -> u64 {
+        match self {
+            Self::Session(session) => session.stats().messages_sent,
+            Self::Client(client) => client.messages_posted(),
+        }
+    }
+
     pub(crate) fn close_reason(self) -> Option<CloseReason> {
         either!(self, machine => machine.close_reason())
     }

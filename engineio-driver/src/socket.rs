@@ -94,12 +94,15 @@ impl Socket {
     ///
     /// What happened before is not told. Observing costs a little; a session that is not observed pays nothing.
     pub fn events(self) -> Events {
-        self.handle.home.visit(|place, _| {
-            if let Some(place) = place {
+        let observed = self.handle.home.visit(|place, _| {
+            place.is_some_and(|place| {
+                let observed = place.hands.events.is_some();
                 place.hands.events.get_or_insert_default();
-            }
+                observed
+            })
         });
-        Events::new(self)
+        // Of what arrived unobserved it is not known when.
+        Events::new(self, !observed)
     }
 }
 

@@ -3,14 +3,17 @@
 //! Connections are kept between requests. A request that may have left is never sent again: only one that hyper gives
 //! back, because the connection had ended before, gets another connection.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant as StdInstant, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use engineio_proto::{BodyError, ClientRequest, Details, RequestError};
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
+use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -119,9 +122,11 @@ impl Http {
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(target).ok()?;
         request.headers_mut().extend(headers);
-        for (name, value) in &self.options.headers {
-            // What the application wants goes before what we would say.
+        // What the application wants goes before what we would say. It may want several of one name.
+        for name in self.options.headers.keys() {
             request.headers_mut().remove(name);
+        }
+        for (name, value) in &self.options.headers {
             request.headers_mut().append(name, value.clone());
         }
         if self.options.cookies {
@@ -155,6 +160,7 @@ impl Http {
     /// A new connection for requests.
     pub(super) async fn connect(&self) -> io::Result<SendRequest<Body>> {
         let io = self.dialer.dial().await?;
+        self.state().error = None;
         let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
         // How a connection ends is known to its requests.
         self.runtime.spawn(async { drop(connection.with_upgrades().await) });
@@ -168,14 +174,14 @@ impl Http {
     ) -> Result<(u16, Bytes), RequestError> {
         let (parts, body) = response.into_parts();
         self.keep_cookies(&parts.headers);
-        let success = parts.status.is_success();
-        // Of a refusal, the first words are enough.
-        let limit = if success { self.options.max_body } else { Details::MAX_BODY };
-        let body = match body::read(body, limit, None).await {
-            Ok(body) => body,
-            Err(ReadError::Body(BodyError::TooLarge)) if success => return Err(RequestError::TooLarge),
-            Err(_) if success => return Err(RequestError::Lost),
-            Err(_) => Bytes::new(),
+        let body = if parts.status.is_success() {
+            match body::read(body, self.options.max_body, None).await {
+                Ok(body) => body,
+                Err(ReadError::Body(BodyError::TooLarge)) => return Err(RequestError::TooLarge),
+                Err(_) => return Err(RequestError::Lost),
+            }
+        } else {
+            first_words(body).await
         };
         self.keep(sender, &parts.headers);
         Ok((parts.status.as_u16(), body))
@@ -207,6 +213,18 @@ impl Http {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The beginning of a refusal, as far as it arrives.
+pub(super) async fn first_words(mut body: Incoming) -> Bytes {
+    let mut words = BytesMut::new();
+    while words.len() < Details::MAX_BODY {
+        let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else { break };
+        if let Ok(data) = frame.into_data() {
+            words.extend(data.into_iter().take(Details::MAX_BODY - words.len()));
+        }
+    }
+    words.freeze()
 }
 
 /// How long the server keeps the connection, if it says so: `Keep-Alive: timeout=5`.

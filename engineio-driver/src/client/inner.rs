@@ -153,7 +153,8 @@ impl Core {
 
     /// One that was closed in order is over when everything has left and the server was told. Then a program may end.
     fn over(&self) -> Option<CloseReason> {
-        self.client.close_reason().filter(|&reason| reason != CloseReason::ForcedClose || self.done)
+        let told = self.done || self.hands.aborted;
+        self.client.close_reason().filter(|&reason| reason != CloseReason::ForcedClose || told)
     }
 
     pub(crate) fn open_channel(&mut self, id: ChannelId) {

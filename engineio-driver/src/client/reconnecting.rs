@@ -136,7 +136,7 @@ impl Reconnecting {
                         return Poll::Ready(Some(ReconnectEvent::Message(message)));
                     }
                     let reason = socket.close_reason().unwrap_or(CloseReason::TransportClose);
-                    let retry = if reason == CloseReason::ForcedClose {
+                    let retry = if socket.is_unwanted() || reason == CloseReason::ForcedClose {
                         self.stage = Stage::Over;
                         None
                     } else {

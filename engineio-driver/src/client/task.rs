@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use engineio_proto::{ChannelEnd, ChannelId, ClientInput, ClientOutput, ClientRequest, Details, ExchangeId, Instant};
+use engineio_proto::{
+    ChannelEnd, ChannelId, ClientInput, ClientOutput, ClientRequest, Details, ExchangeId, Instant, TransportKind,
+};
 use hyper::rt::Sleep;
 use hyper::upgrade::Upgraded;
 
@@ -81,8 +83,9 @@ impl SessionTask {
             Poll::Pending => true,
         });
         let some = !inputs.is_empty();
-        if some {
-            self.inner.with(|core, now| inputs.into_iter().for_each(|input| core.client.handle_input(now, input)));
+        for input in inputs {
+            // One by one: what has left is known between an answer and what becomes of the next POST.
+            self.inner.with(|core, now| core.client.handle_input(now, input));
         }
         some
     }
@@ -119,15 +122,15 @@ impl SessionTask {
     }
 
     /// Whether a session that is over leaves nothing behind that should be waited for.
-    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_farewell(&mut self, cx: &mut Context<'_>, transport: TransportKind) -> bool {
         if !self.exchanges.is_empty() {
             let farewell = self.farewell.get_or_insert_with(|| self.inner.runtime().sleep(FAREWELL));
             if farewell.as_mut().poll(cx).is_ready() {
                 self.exchanges.clear();
             }
         }
-        // A channel has a limit of its own.
-        self.exchanges.is_empty() && self.channel.is_none()
+        // A channel has a limit of its own. One that was only probed matters to nobody.
+        self.exchanges.is_empty() && (self.channel.is_none() || transport == TransportKind::Polling)
     }
 
     /// Whether it is time for something.
@@ -153,12 +156,12 @@ impl Future for SessionTask {
         loop {
             let (actions, next, over) = this.inner.with(|core, now| {
                 let (actions, next) = core.next_actions(now, cx);
-                (actions, next, core.client.close_reason().is_some())
+                (actions, next, core.client.close_reason().map(|_| core.client.transport()))
             });
             this.act(actions);
             let exchanged = this.poll_exchanges(cx);
             let channelled = this.poll_channel(cx);
-            if over && this.poll_farewell(cx) {
+            if over.is_some_and(|transport| this.poll_farewell(cx, transport)) {
                 return Poll::Ready(());
             }
             if !exchanged && !channelled && !this.poll_sleep(cx, next) {

@@ -10,8 +10,7 @@ use hyper::upgrade::Upgraded;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
-use super::http::Http;
-use crate::body;
+use super::http::{Http, first_words};
 use crate::upgrade::is_upgrade;
 
 /// Opens a WebSocket on a connection of its own.
@@ -37,7 +36,7 @@ pub(super) async fn open(http: &Http, target: &str) -> Result<Upgraded, Option<D
     http.keep_cookies(response.headers());
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let status = response.status().as_u16();
-        let body = body::read(response.into_body(), Details::MAX_BODY, None).await.unwrap_or_default();
+        let body = first_words(response.into_body()).await;
         return Err(Some(Details::answer(status, &body)));
     }
     if !is_accepted(response.headers(), &key) {

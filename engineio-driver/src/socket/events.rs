@@ -57,8 +57,8 @@ pub struct Events {
 }
 
 impl Events {
-    pub(super) const fn new(socket: Socket) -> Self {
-        Self { socket, readable: true, closed: false }
+    pub(super) const fn new(socket: Socket, readable: bool) -> Self {
+        Self { socket, readable, closed: false }
     }
 
     /// A handle to the session.

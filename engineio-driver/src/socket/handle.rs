@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use engineio_proto::{CloseReason, Details, Instant, Message, SendError, Sid, Stats, TransportKind};
@@ -199,6 +200,7 @@ impl Handle {
     /// Closes the session in order: what was sent before is delivered first. What was received and not taken is
     /// dropped.
     pub fn close(&self) {
+        self.link.unwanted.store(true, Ordering::Relaxed);
         self.home.visit(|place, now| {
             if let Some(mut place) = place {
                 place.machine.close(now);
@@ -208,11 +210,18 @@ impl Handle {
 
     /// Closes the session at once. What was not handed over is dropped.
     pub fn abort(&self) {
+        self.link.unwanted.store(true, Ordering::Relaxed);
         self.home.visit(|place, now| {
             if let Some(mut place) = place {
+                place.hands.aborted = true;
                 place.machine.abort(now);
             }
         });
+    }
+
+    /// Whether the application has closed it.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.link.unwanted.load(Ordering::Relaxed)
     }
 
     /// Waits for the end of the session.

@@ -1,6 +1,7 @@
 //! What stays of a session, and how it ended.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub(crate) struct Link {
     pub(super) remote_addr: Option<SocketAddr>,
     pub(super) head: RequestHead,
     pub(super) offer: Option<Offer>,
+    /// The application has closed the session, whatever ended it then.
+    pub(super) unwanted: AtomicBool,
     pub(super) end: OnceLock<Box<End>>,
 }
 
@@ -96,7 +99,7 @@ impl Snapshot {
 
 impl Link {
     pub(crate) fn new(sid: Sid, remote_addr: Option<SocketAddr>, head: RequestHead, offer: Option<Offer>) -> Self {
-        Self { sid, remote_addr, head, offer, end: OnceLock::new() }
+        Self { sid, remote_addr, head, offer, unwanted: AtomicBool::new(false), end: OnceLock::new() }
     }
 
     pub(crate) fn set_closed(&self, end: End) {

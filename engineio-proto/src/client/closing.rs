@@ -20,6 +20,7 @@ impl Client {
                 // The server has not agreed to anything yet.
                 self.fail_probe(UpgradeError::SessionClosed);
             }
+            self.give_up_switch();
             self.flush();
             self.go_on_closing();
         }
@@ -39,6 +40,14 @@ impl Client {
         // A session that was over already may have waited for the application to take more.
         self.tell_closed();
         self.debug_check();
+    }
+
+    /// A change of the transport that waits for an application to take messages may wait for ever when the application
+    /// has closed the session. What is to be delivered goes by polling then.
+    pub(super) fn give_up_switch(&mut self) {
+        if self.closing.is_some() && self.state == ClientState::Pausing && self.backlog.is_some() {
+            self.fail_probe(UpgradeError::SessionClosed);
+        }
     }
 
     /// Ends a session that is closing, on a channel where everything has left. By polling, the answer to the last POST

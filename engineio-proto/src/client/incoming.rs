@@ -23,6 +23,7 @@ impl Client {
                 break;
             }
         }
+        self.give_up_switch();
         self.tell_reading();
         if !self.told.readable && !self.inbox.is_empty() {
             self.told.readable = true;
