@@ -15,7 +15,6 @@ impl Client {
         let now = self.advance(now);
         if matches!(self.phase(), Phase::Opening | Phase::Open) {
             self.closing = Some(now + at_least(self.config.close_timeout));
-            self.told.full = false;
             if self.state == ClientState::Probing {
                 // The server has not agreed to anything yet.
                 self.fail_probe(UpgradeError::SessionClosed);

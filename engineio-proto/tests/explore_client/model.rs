@@ -364,11 +364,11 @@ impl Model {
             return;
         }
         self.closing = Some(self.now + CLOSE_TIMEOUT);
-        self.full = None;
         if self.state == ClientState::Probing {
             // The server has not agreed to the change.
             self.fail_probe(UpgradeError::SessionClosed);
         }
+        self.give_up_switch();
         self.flush();
         let nothing = !self.known && self.transport == TransportKind::WebSocket && self.queue.is_empty();
         if nothing {

@@ -47,7 +47,15 @@ impl Model {
             let Some(item) = self.waiting.pop_front() else { break };
             self.handle(item);
         }
+        self.give_up_switch();
         self.go_on();
+    }
+
+    /// A closing client does not wait for its application to take messages before it changes its transport.
+    pub fn give_up_switch(&mut self) {
+        if self.closing.is_some() && self.state == ClientState::Pausing && !self.waiting.is_empty() {
+            self.fail_probe(UpgradeError::SessionClosed);
+        }
     }
 
     /// Changes the transport if nothing is under way any more; or polls and posts on.
