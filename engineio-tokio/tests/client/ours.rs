@@ -66,60 +66,6 @@ async fn empty(server: &Server) {
     .await;
 }
 
-/// Covers: C-046, C-063, C-064, C-065, C-067, C-068, C-069
-#[tokio::test]
-async fn c047_c048_texts_and_bytes_come_back() {
-    let (_server, url) = echo(engineio_tokio::builder()).await;
-    for transports in [POLLING, WEBSOCKET, BOTH] {
-        for base64 in [false, true] {
-            let builder = engineio_tokio::client(&url).unwrap().transports(transports.iter().copied());
-            let client = builder.base64(base64).build().unwrap();
-            let mut socket = within(client.connect()).await.unwrap();
-            let messages: Vec<Message> = vec![
-                "пойду спать всем спокойной ночи".into(),
-                "\u{1f600}\u{e000}\u{10ffff}\u{fffd}\0\n\r\u{2028}".into(),
-                "".into(),
-                Message::from(Vec::new()),
-                vec![0, 1, 2, 3, 4].into(),
-                "€".into(),
-                (0..=255).collect::<Vec<u8>>().into(),
-                vec![0x1e; 7].into(),
-                "1".into(),
-                "b".into(),
-                "x".repeat(300_000).into(),
-                vec![0xff; 300_001].into(),
-            ];
-            for _ in 0..3 {
-                echoes(&mut socket, messages.clone()).await;
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn c050_c066_everything_fits_under_the_limit() {
-    let (_server, url) = echo(engineio_tokio::builder().max_payload(100)).await;
-    for transports in [POLLING, BOTH, WEBSOCKET] {
-        let mut socket = connect(&url, transports).await;
-        assert_eq!(socket.offer().unwrap().max_payload, Some(100));
-        let messages: Vec<Message> = vec![
-            "a".repeat(99).into(),
-            "b".repeat(30).into(),
-            "c".repeat(30).into(),
-            "d".repeat(35).into(),
-            "€".repeat(33).into(),
-            vec![1; 72].into(),
-            vec![2; 20].into(),
-            "e".repeat(20).into(),
-            vec![3; 20].into(),
-            vec![4; 72].into(),
-        ];
-        for _ in 0..10 {
-            echoes(&mut socket, messages.clone()).await;
-        }
-    }
-}
-
 /// Messages and heartbeats, for many at once, while they change their transport.
 #[tokio::test]
 async fn many_clients() {
