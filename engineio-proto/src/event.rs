@@ -153,7 +153,7 @@ pub enum Event {
     Upgraded(TransportKind),
     /// Of a client: the session stays on polling.
     UpgradeFailed(UpgradeError),
-    /// A pong arrived; at a client, a ping.
+    /// A pong arrived; at a client, a ping. Many that arrive together are told once.
     Heartbeat,
     /// The session is over, but messages that arrived before are still there to be taken; [`Event::Closed`] follows when
     /// they were. Whoever waits to send need not wait any longer.

@@ -126,6 +126,8 @@ struct Told {
     reading: bool,
     /// That there are messages to take.
     readable: bool,
+    /// That a pong came, while what waits is being handled.
+    heartbeat: bool,
     /// That there is no room; it waits to hear that there is.
     full: bool,
     /// Whether the application wants what arrives at all.
@@ -176,7 +178,7 @@ impl Session {
             batch: 0,
             pulled: None,
             outputs: VecDeque::new(),
-            told: Told { ready: false, reading: true, readable: false, full: false, wanted: true },
+            told: Told { ready: false, reading: true, readable: false, heartbeat: false, full: false, wanted: true },
             stats: Stats::default(),
         }
     }

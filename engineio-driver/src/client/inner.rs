@@ -41,6 +41,8 @@ pub(crate) struct Core {
     armed: Option<Instant>,
     channel: Option<(ChannelId, ChannelPlace)>,
     wakes: Wakes,
+    /// What the client said of it last.
+    websocket_worked: bool,
     /// The task has done what there was to do, and is over.
     done: bool,
     /// The machine has told its end, and why.
@@ -72,6 +74,7 @@ impl Inner {
             armed: None,
             channel: None,
             wakes: Wakes::new(),
+            websocket_worked: config.websocket_worked,
             done: false,
             closed: None,
             gone: false,
@@ -186,7 +189,11 @@ impl Core {
 
     fn dispatch(&mut self, memory: &AtomicBool) {
         self.dispatch_events();
-        memory.store(self.client.websocket_worked(), Ordering::Relaxed);
+        if self.websocket_worked != self.client.websocket_worked() {
+            // Only news: another session may know better by now.
+            self.websocket_worked = self.client.websocket_worked();
+            memory.store(self.websocket_worked, Ordering::Relaxed);
+        }
         let next = self.client.next_timeout();
         let earlier = next.is_some_and(|next| self.armed.is_none_or(|armed| next < armed));
         if earlier || !self.actions.is_empty() {

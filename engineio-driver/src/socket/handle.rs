@@ -197,8 +197,8 @@ impl Handle {
         })
     }
 
-    /// Closes the session in order: what was sent before is delivered first. What was received and not taken is
-    /// dropped.
+    /// Closes the session in order: what was sent before is delivered first. At a server, what was received and not taken
+    /// is dropped; at a client, it can still be taken, and so can what arrives meanwhile.
     pub fn close(&self) {
         self.link.unwanted.store(true, Ordering::Relaxed);
         self.home.visit(|place, now| {
@@ -224,7 +224,8 @@ impl Handle {
         self.link.unwanted.load(Ordering::Relaxed)
     }
 
-    /// Waits for the end of the session.
+    /// Waits for the end of the session. At a client that closes in order, that is when everything has left and the server
+    /// was told, so that a program may end then.
     pub async fn closed(&self) -> CloseReason {
         let mut seat = Seat::new(self, |hands| &mut hands.waiters);
         poll_fn(|cx| seat.keep(cx, self.poll_closed(cx))).await

@@ -27,6 +27,7 @@ impl Session {
                 break;
             }
         }
+        self.told.heartbeat = false;
         self.tell_reading();
         if !self.told.readable && !self.inbox.is_empty() {
             self.told.readable = true;
@@ -53,7 +54,10 @@ impl Session {
             (PacketKind::Message, Packet::Binary(bytes)) => self.deliver(Message::Binary(bytes)),
             (PacketKind::Pong, _) if phase != Phase::Closed => {
                 self.stats.heartbeats_received = self.stats.heartbeats_received.saturating_add(1);
-                self.emit(Event::Heartbeat);
+                // Very many in one POST are told once.
+                if !core::mem::replace(&mut self.told.heartbeat, true) {
+                    self.emit(Event::Heartbeat);
+                }
             }
             (PacketKind::Close, _) if phase != Phase::Closed => self.finish(CloseReason::TransportClose),
             (PacketKind::Ping, _) if phase == Phase::Open => {

@@ -118,7 +118,8 @@ impl Model {
         match (item, phase) {
             (Item::Message(_), Phase::Closing) => (),
             (Item::Message(said), _) => self.unread.extend(self.wanted.then_some(said)),
-            (Item::Other(Word::Pong), Phase::Open | Phase::Closing) => self.due.heartbeats += 1,
+            // Many that are handled together are told once.
+            (Item::Other(Word::Pong), Phase::Open | Phase::Closing) => self.due.heartbeats = 1,
             (Item::Other(Word::Close), Phase::Open | Phase::Closing) => self.end(CloseReason::TransportClose, true),
             (Item::Other(Word::Probe), Phase::Open) => {
                 self.end(CloseReason::TransportError(TransportError::HeartbeatDirection), false);
