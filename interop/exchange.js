@@ -26,7 +26,7 @@ function bytes(size, seed) {
   return Uint8Array.from({ length: size }, (_, i) => (seed + i * 7 + (i >> 8)) & 255);
 }
 
-/** The fixed list of messages, alternating between text and binary. */
+/** The fixed list of messages, alternating between text and binary. Large: made where it is needed. */
 function corpus() {
   const list = [];
   for (let i = 0; i < COUNT; i++) {
@@ -36,8 +36,6 @@ function corpus() {
   }
   return list;
 }
-
-const CORPUS = corpus();
 
 /** Message `i` of a burst. */
 export function burstMessage(i, size) {
@@ -88,6 +86,7 @@ export function exchange(socket, { upgrade = false } = {}) {
     // kind and size of every message sent, to be compared with the server's record
     record: [],
   };
+  const messages = corpus();
   const expected = [];
   let unasked = 0;
   let phase = "before";
@@ -157,11 +156,11 @@ export function exchange(socket, { upgrade = false } = {}) {
       for (const ms of UNASKED_AFTER) transmit(`cmd:burst-after:${ms}:${UNASKED_COUNT}:${UNASKED_SIZE}`);
       around("at the opening");
       const enough = () => summary.heartbeats >= HEARTBEATS && (!upgrade || phase === "after");
-      for (let i = 0; socket.readyState === "open" && (i < CORPUS.length || !enough()); ) {
+      for (let i = 0; socket.readyState === "open" && (i < messages.length || !enough()); ) {
         // all of a wave is sent in one go, then the client is left to write it
         let room = WAVE_BYTES;
         for (let n = 0; n < WAVE_COUNT; n++, i++) {
-          const next = CORPUS[i % CORPUS.length];
+          const next = messages[i % messages.length];
           room -= size(next) * (typeof next === "string" ? 1 : 4 / 3) + 4;
           if (room < 0) break;
           echo(next);
