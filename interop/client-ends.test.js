@@ -214,21 +214,21 @@ for (const [mode, { args }] of Object.entries(MODES)) {
 
   fruitless("the server refuses", async (t, connect) => {
     const server = await startNode(t, "--deny", "--deny-message", "not you");
-    const { details } = await fails(connect(server.url));
-    t.diagnostic(`details: ${JSON.stringify(details)}`);
+    const closed = await fails(connect(server.url));
+    t.diagnostic(JSON.stringify(closed));
     assert.equal((await server.event({ event: "connection_error" })).code, 4);
   });
 
   fruitless("python-engineio refuses", async (t, connect) => {
     const server = await SERVERS["python-engineio"](t, "--deny");
-    const { details } = await fails(connect(server.url));
-    t.diagnostic(`details: ${JSON.stringify(details)}`);
+    const closed = await fails(connect(server.url));
+    t.diagnostic(JSON.stringify(closed));
   });
 
   fruitless("the path is another", async (t, connect) => {
     const server = await startNode(t, "--path", "/elsewhere");
-    const { details } = await fails(connect(server.url));
-    t.diagnostic(`details: ${JSON.stringify(details)}`);
+    const closed = await fails(connect(server.url));
+    t.diagnostic(JSON.stringify(closed));
   });
 
   fruitless("the transport is not enabled", async (t, connect) => {

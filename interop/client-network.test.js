@@ -55,10 +55,10 @@ for (const [mode, how] of Object.entries(MODES)) {
 
   test(`TLS, an unknown authority: ${mode}`, async (t) => {
     const server = await startTls(t);
-    const { details } = await fails(startConnect(t, server.url, ...args));
+    const closed = await fails(startConnect(t, server.url, ...args));
     await fails(startConnect(t, server.url, ...args, "--ca", tls.otherCa));
     assert.deepEqual(server.events("request"), []);
-    t.diagnostic(`details: ${JSON.stringify(details)}`);
+    t.diagnostic(JSON.stringify(closed));
   });
 
   test(`TLS, the certificate of another: ${mode}`, async (t) => {
