@@ -153,7 +153,7 @@ impl ChannelTask {
             let Stage::Open(io) = &mut self.stage else { return Poll::Ready(()) };
             let blocked = match poll_write(io, cx, &mut self.output, &mut self.written) {
                 Poll::Ready(Ok(())) => false,
-                Poll::Ready(Err(_)) => return self.end(cx, ChannelEnd::Closed),
+                Poll::Ready(Err(_)) => return self.end(cx, ChannelEnd::Lost),
                 Poll::Pending => true,
             };
             if !blocked {
@@ -168,7 +168,7 @@ impl ChannelTask {
                 let mut chunk = [0; READ_CHUNK];
                 match poll_read(io, cx, &mut chunk) {
                     Poll::Pending => unread = false,
-                    Poll::Ready(Err(_) | Ok(0)) => return self.end(cx, ChannelEnd::Closed),
+                    Poll::Ready(Err(_) | Ok(0)) => return self.end(cx, ChannelEnd::Lost),
                     Poll::Ready(Ok(len)) => self.codec.receive(chunk.get(..len).unwrap_or_default()),
                 }
             }

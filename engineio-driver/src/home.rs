@@ -70,7 +70,7 @@ impl Home {
         }
         self.visit(|place, now| {
             if let Some(mut place) = place {
-                place.machine.channel_closed(now, channel, ChannelEnd::Closed, None);
+                place.machine.channel_closed(now, channel, ChannelEnd::Lost, None);
             }
         });
     }

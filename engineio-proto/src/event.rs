@@ -83,8 +83,10 @@ pub enum BodyError {
 /// How a channel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChannelEnd {
-    /// The peer closed it, in whatever way, or the connection was lost.
+    /// The peer closed it, in whatever way.
     Closed,
+    /// The connection was lost, without a word of the peer.
+    Lost,
     /// It could not be opened. Only a client hears this.
     Unopened,
     /// The peer broke the rules of the channel.
@@ -186,8 +188,12 @@ pub enum UpgradeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The other side closed the session, or its channel went away. `transport close`
+    /// The other side closed the session. `transport close`
+    ///
+    /// At a server this is also said of a client whose channel went away without a word.
     TransportClose,
+    /// At a client: the channel went away, and nobody had closed it. `transport close`
+    TransportLost,
     /// Something went wrong with the transport. `transport error`
     TransportError(TransportError),
     /// The client sent something that is not a packet. `parse error`
@@ -277,7 +283,7 @@ impl CloseReason {
     /// The reference's name of the reason.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::TransportClose => "transport close",
+            Self::TransportClose | Self::TransportLost => "transport close",
             Self::TransportError(_) => "transport error",
             Self::ParseError => "parse error",
             Self::PingTimeout => "ping timeout",
@@ -291,6 +297,7 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TransportError(error) => write!(f, "{}: {error}", self.as_str()),
+            Self::TransportLost => write!(f, "{}: the connection was lost", self.as_str()),
             _ => f.write_str(self.as_str()),
         }
     }
@@ -307,5 +314,10 @@ mod tests {
         assert_eq!(reason.as_str(), "transport error");
         assert_eq!(reason.to_string(), "transport error: overlap from client");
         assert_eq!(CloseReason::ForcedClose.to_string(), "forced close");
+        let lost = CloseReason::TransportLost;
+        assert_eq!(
+            (lost.as_str(), &*lost.to_string()),
+            ("transport close", "transport close: the connection was lost")
+        );
     }
 }

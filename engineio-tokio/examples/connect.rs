@@ -157,7 +157,7 @@ fn print_open(socket: &Handle) {
     print_line(&json!({
         "event": "open",
         "sid": socket.id().as_str(),
-        "transport": socket.transport().name(),
+        "transport": offer.map_or(socket.transport(), |offer| offer.transport).name(),
         "upgrades": offer.iter().flat_map(|offer| offer.upgrades.iter()).map(TransportKind::name).collect::<Vec<_>>(),
         "pingInterval": offer.map(|offer| millis(offer.ping_interval)),
         "pingTimeout": offer.map(|offer| millis(offer.ping_timeout)),

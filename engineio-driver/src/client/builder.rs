@@ -218,6 +218,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Packets of one POST at most. Default: 16, which is what python-engineio takes unless it is told otherwise; of more it
+    /// says that it took them, and throws them away. For other servers it may be more, which is faster on polling.
+    #[must_use]
+    pub fn max_packets(mut self, packets: usize) -> Self {
+        self.config.max_packets = packets;
+        self
+    }
+
     /// Above how many bytes a session takes no more messages to send, and down to how many it must empty before it
     /// takes some again. Default: 1 MiB and 256 KiB.
     #[must_use]

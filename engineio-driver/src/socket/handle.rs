@@ -15,7 +15,7 @@ use crate::home::{Home, Machine, Place};
 
 /// A session, to be sent to and to be looked at. It can be cloned, kept in maps and used from any task.
 ///
-/// It does not keep the session open: that does the [`Socket`].
+/// It does not keep the session open: that does the [`Socket`](crate::Socket).
 #[derive(Clone)]
 pub struct Handle {
     pub(super) home: Home,

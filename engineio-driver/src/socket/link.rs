@@ -28,6 +28,8 @@ pub(crate) struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Offer {
+    /// The transport that the session began on.
+    pub transport: TransportKind,
     /// The transports that it offers to upgrade to.
     pub upgrades: Transports,
     /// How often it pings.
@@ -41,6 +43,7 @@ pub struct Offer {
 impl Offer {
     pub(crate) fn of(client: &Client) -> Option<Self> {
         Some(Self {
+            transport: client.transport(),
             upgrades: client.upgrades()?,
             ping_interval: client.ping_interval()?,
             ping_timeout: client.ping_timeout()?,

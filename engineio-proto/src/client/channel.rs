@@ -63,6 +63,7 @@ impl Client {
         self.details = details.map(Box::new);
         let reason = match end {
             ChannelEnd::Closed => CloseReason::TransportClose,
+            ChannelEnd::Lost => CloseReason::TransportLost,
             ChannelEnd::Unopened => CloseReason::TransportError(TransportError::Unopened),
             ChannelEnd::Violation => CloseReason::TransportError(TransportError::Violation),
             ChannelEnd::TooLarge => CloseReason::TransportError(TransportError::MessageTooLarge),

@@ -52,6 +52,9 @@ pub struct ClientConfig {
     /// Bytes of one answer to a poll, or of one WebSocket message from the server. Default: 64 MiB. (The reference has
     /// a limit for WebSockets only, of 100 MiB.)
     pub max_payload: usize,
+    /// Packets of one POST at most. Default: 16. (The reference has no limit. But python-engineio, unless it is told
+    /// otherwise, answers a POST of more than 16 packets as if it had taken it, and throws it away.)
+    pub max_packets: usize,
     /// Above how many bytes (see [`Message::cost`](crate::Message::cost)) no more messages to send are taken. Default:
     /// 1 MiB.
     ///
@@ -92,6 +95,7 @@ impl Default for ClientConfig {
             upgrade_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(30),
             max_payload: 64 << 20,
+            max_packets: 16,
             send_limit: 1 << 20,
             send_low: 1 << 18,
             receive_limit: 1 << 20,
@@ -111,8 +115,12 @@ impl ClientConfig {
             ("close_timeout", self.close_timeout),
         ];
         refuse_zero(durations, |duration| duration.as_millis() == 0)?;
-        let sizes =
-            [("max_payload", self.max_payload), ("send_limit", self.send_limit), ("receive_limit", self.receive_limit)];
+        let sizes = [
+            ("max_payload", self.max_payload),
+            ("max_packets", self.max_packets),
+            ("send_limit", self.send_limit),
+            ("receive_limit", self.receive_limit),
+        ];
         refuse_zero(sizes, |size| size == 0)?;
         if self.transports.is_empty() {
             return Err(ConfigError::NoTransport);

@@ -45,7 +45,9 @@ impl Client {
         let payload = self.next_payload();
         let flushed = !payload.packets().is_empty();
         // Within the limit if it can be; the close packet is worth a POST of its own.
-        let fits = !flushed || payload.encoded_len().saturating_add(1 + CLOSE.encoded_len()) <= self.max_message();
+        let fits = !flushed
+            || (payload.encoded_len().saturating_add(1 + CLOSE.encoded_len()) <= self.max_message()
+                && payload.packets().len() < self.config.max_packets);
         let last = leaving && self.outbox.is_empty() && fits;
         let messages = payload.packets().iter().filter(|packet| packet.kind() == PacketKind::Message).count();
         if flushed {
@@ -71,7 +73,7 @@ impl Client {
         while let Some(message) = self.outbox.front() {
             let separator = usize::from(len > 0);
             let more = len.saturating_add(separator).saturating_add(message.payload_len());
-            if len > 0 && more > limit {
+            if len > 0 && (more > limit || payload.packets().len() >= self.config.max_packets) {
                 break;
             }
             len = more;

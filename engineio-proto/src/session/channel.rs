@@ -84,7 +84,7 @@ impl Session {
         }
         self.channel = None;
         self.finish(match end {
-            ChannelEnd::Closed | ChannelEnd::Unopened => CloseReason::TransportClose,
+            ChannelEnd::Closed | ChannelEnd::Lost | ChannelEnd::Unopened => CloseReason::TransportClose,
             ChannelEnd::Violation => CloseReason::TransportError(TransportError::Violation),
             ChannelEnd::TooLarge => CloseReason::TransportError(TransportError::MessageTooLarge),
         });

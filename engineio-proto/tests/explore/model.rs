@@ -333,7 +333,7 @@ impl Model {
             State::Channel => {
                 self.channel = None;
                 let reason = match end {
-                    ChannelEnd::Closed | ChannelEnd::Unopened => CloseReason::TransportClose,
+                    ChannelEnd::Closed | ChannelEnd::Lost | ChannelEnd::Unopened => CloseReason::TransportClose,
                     ChannelEnd::Violation => CloseReason::TransportError(TransportError::Violation),
                     ChannelEnd::TooLarge => CloseReason::TransportError(TransportError::MessageTooLarge),
                 };

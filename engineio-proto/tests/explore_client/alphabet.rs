@@ -100,6 +100,7 @@ pub const EVERYTHING: &[Op] = &[
     Op::Frame(Word::Junk),
     Op::StrayFrame,
     Op::Gone(ChannelEnd::Closed),
+    Op::Gone(ChannelEnd::Lost),
     Op::Gone(ChannelEnd::Unopened),
     Op::Gone(ChannelEnd::TooLarge),
     Op::Send,

@@ -338,6 +338,7 @@ impl Model {
         }
         let reason = match end {
             ChannelEnd::Closed => CloseReason::TransportClose,
+            ChannelEnd::Lost => CloseReason::TransportLost,
             ChannelEnd::Unopened => CloseReason::TransportError(TransportError::Unopened),
             ChannelEnd::Violation => CloseReason::TransportError(TransportError::Violation),
             ChannelEnd::TooLarge => CloseReason::TransportError(TransportError::MessageTooLarge),
