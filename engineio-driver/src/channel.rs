@@ -238,6 +238,15 @@ impl ChannelTask {
         if ready!(poll_write(io, cx, &mut self.output, &mut self.written)).is_err() {
             return Poll::Ready(());
         }
+        if self.flushed < self.pulled {
+            // The last messages were pulled when the session was done with the channel. Now they are written.
+            self.flushed = self.pulled;
+            self.home.visit(|place, _| {
+                if let Some(Place { hands, wakes, .. }) = place {
+                    hands.set_written(self.flushed, wakes);
+                }
+            });
+        }
         let mut chunk = [0; READ_CHUNK];
         for _ in 0..BUDGET {
             if self.codec.is_over() {

@@ -23,7 +23,7 @@ use crate::socket::{Events, Handle, Socket};
 use crate::url::Endpoint;
 
 pub use builder::{BuildError, ClientBuilder};
-pub(crate) use inner::Inner;
+pub(crate) use inner::{Core, Inner};
 pub use reconnecting::{ReconnectEvent, Reconnecting};
 
 use dial::Dialer;
@@ -87,7 +87,8 @@ impl ConnectError {
 impl Client {
     /// Opens a session.
     ///
-    /// Dropped before it is done, the future gives up the attempt.
+    /// Dropped before it is done, the future gives up the attempt: nothing is left to be taken, and a server that answers
+    /// later is told. That goes on in the background, for as long as opening may take.
     ///
     /// # Errors
     /// When the server cannot be reached, refuses, or is no Engine.IO server; after all transports failed, if the

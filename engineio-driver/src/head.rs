@@ -1,5 +1,6 @@
 //! The first request of a session, kept small.
 
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{Extensions, HeaderName, HeaderValue, Request, Uri, request};
 
 /// Target and headers as one piece of memory. As parsed by hyper they would hold on to its whole read buffer.
@@ -36,13 +37,19 @@ impl RequestHead {
             let mut halves = line.splitn(2, |&byte| byte == b':');
             let name = halves.next().and_then(|name| HeaderName::from_bytes(name).ok());
             let value = halves.next().and_then(|value| HeaderValue::from_bytes(value).ok());
-            if let (Some(name), Some(value)) = (name, value) {
+            if let (Some(name), Some(mut value)) = (name, value) {
+                value.set_sensitive(is_secret(&name));
                 request.headers_mut().append(name, value);
             }
         }
         *request.extensions_mut() = self.extensions.clone();
         request
     }
+}
+
+/// Whether the value of a header should not end up in logs.
+pub(crate) fn is_secret(name: &HeaderName) -> bool {
+    [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
 }
 
 #[cfg(test)]

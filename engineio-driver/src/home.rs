@@ -40,6 +40,16 @@ impl Home {
         }
     }
 
+    /// Why the session is over, if it is, for those who wait for that.
+    pub(crate) fn over(&self) -> Option<CloseReason> {
+        match self {
+            Self::Server { inner, shard, key } => {
+                inner.look(*shard, |core| core.server.session(*key).and_then(proto::Session::close_reason))
+            }
+            Self::Client(inner) => inner.look(client::Core::over),
+        }
+    }
+
     /// Works with the session as the task of one of its channels, which is woken from now on when there is something
     /// for it to do. Whether the session is done with the channel.
     pub(crate) fn visit_channel<T>(
@@ -181,10 +191,6 @@ impl View<'_> {
             Self::Session(session) => session.stats().messages_sent,
             Self::Client(client) => client.messages_posted(),
         }
-    }
-
-    pub(crate) fn close_reason(self) -> Option<CloseReason> {
-        either!(self, machine => machine.close_reason())
     }
 
     pub(crate) fn details(&self) -> Option<&Details> {

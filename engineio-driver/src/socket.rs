@@ -154,7 +154,9 @@ impl Sink<Message> for Socket {
         })
     }
 
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SinkError> {
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SinkError> {
+        // A flush that was begun before is none of this message.
+        self.flushing = None;
         Ok(self.try_send(message)?)
     }
 
@@ -169,6 +171,10 @@ impl Sink<Message> for Socket {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         self.handle.close();
-        self.handle.poll_closed(cx).map(|_| Ok(()))
+        match self.handle.poll_closed(cx) {
+            // It is over, so that nothing is waited for: either all was written, or it never will be.
+            Poll::Ready(_) => self.handle.poll_flushed(cx, &mut None).map_err(SinkError::Ended),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }

@@ -24,7 +24,7 @@ const MAX_LEN: usize = 8000;
 /// * An IPv6 address stands in brackets: `http://[::1]:3000`. Alone, `::1`, it needs none.
 ///
 /// Host names are ASCII: those in other scripts are written in their `xn--` form.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Endpoint {
     secure: bool,
     /// In lower case; an IPv6 address is in its short form, without brackets.
@@ -72,6 +72,10 @@ impl Endpoint {
         // First the query, then the path, and only then a user: an @ in a query belongs to the query.
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, _path) = rest.split_once('/').unwrap_or((rest, ""));
+        if authority.contains('\\') {
+            // Some readers of URLs take it for a slash, and would find another host.
+            return Err(UrlError::Character('\\'));
+        }
         let (_user, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (host, port) = split_authority(authority)?;
         let port = port.unwrap_or_else(|| default_port(secure));
@@ -104,6 +108,13 @@ impl Endpoint {
     pub fn authority(&self) -> String {
         let host = bracketed(&self.host);
         if self.port == default_port(self.secure) { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// Without the query, which may carry a secret.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("secure", &self.secure).field("authority", &self.authority()).finish()
     }
 }
 
@@ -282,8 +293,11 @@ mod tests {
         for url in ["ftp://x", "socks5://x", "file:///etc", "://x", "httpss://x", "unix://x"] {
             assert_eq!(refused(url), UrlError::Scheme, "{url}");
         }
-        for host in ["a\\b", "exämple.com", "a%20b", "a\"b", "<x>", "a{b"] {
+        for host in ["exämple.com", "a%20b", "a\"b", "<x>", "a{b"] {
             assert_eq!(refused(&format!("http://{host}/")), UrlError::Host, "{host}");
+        }
+        for url in ["http://a\\b/", "http://good.com\\@evil.com"] {
+            assert_eq!(refused(url), UrlError::Character('\\'), "{url}");
         }
     }
 

@@ -110,11 +110,15 @@ pub struct Client {
     /// The GET that is under way.
     get: Option<ExchangeId>,
     post: Option<Post>,
+    /// How many messages were in a POST that was never answered.
+    unanswered: usize,
     /// The channel that the client is on, or that it opens or probes.
     channel: Option<ChannelId>,
     owed: Owed,
     /// Packets of an answer that wait for the application to take earlier messages.
     backlog: Option<PayloadDecoder>,
+    /// How many packets of that answer were no messages.
+    idle_packets: u32,
     /// Frames that wait for the same.
     held: VecDeque<Frame>,
     inbox: Buffer,
@@ -196,9 +200,11 @@ impl Client {
             details: None,
             get: None,
             post: None,
+            unanswered: 0,
             channel: None,
             owed: Owed { probe: false, upgrade: false, pong: false },
             backlog: None,
+            idle_packets: 0,
             held: VecDeque::new(),
             inbox: Buffer::default(),
             outbox: Buffer::default(),
@@ -238,7 +244,9 @@ impl Client {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
         if self.closing.is_some_and(|deadline| deadline <= now) {
-            self.leave(CloseReason::ForcedClose);
+            // Whoever asked for the end gets it, unless messages are lost with it.
+            let reason = self.reason_for(CloseReason::TransportError(TransportError::CloseTimeout), 0);
+            self.leave(reason);
         }
         self.watch_server();
         if self.state == ClientState::Opening && self.opening <= now {
@@ -461,7 +469,7 @@ impl Client {
     /// How many messages have left for certain, while it is on polling: handed over, and not in a POST without an answer.
     /// What has left on a channel is known to whoever writes to it.
     pub fn messages_posted(&self) -> u64 {
-        let under_way = self.post.map_or(0, |post| post.messages);
+        let under_way = self.post.map_or(self.unanswered, |post| post.messages);
         self.stats.messages_sent.saturating_sub(under_way as u64)
     }
 

@@ -271,6 +271,10 @@ pub enum TransportError {
     /// At a client: the session did not open within [`ClientConfig::open_timeout`](crate::ClientConfig::open_timeout).
     #[error("the session did not open in time")]
     OpenTimeout,
+    /// At a client: closing the session in order took longer than
+    /// [`ClientConfig::close_timeout`](crate::ClientConfig::close_timeout), and messages are lost.
+    #[error("the session did not close in time")]
+    CloseTimeout,
     /// At a client: the server did not begin with a valid open packet.
     #[error("server error: invalid handshake")]
     InvalidHandshake,

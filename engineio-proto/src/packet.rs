@@ -170,6 +170,7 @@ pub enum Packet {
 
 /// Why something is not a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PacketError {
     /// There is nothing, not even a type.
     #[error("the packet is empty")]
@@ -177,6 +178,9 @@ pub enum PacketError {
     /// The first character names no packet type.
     #[error("the packet type is unknown")]
     UnknownKind,
+    /// There are far more packets in one payload that are no messages than any honest peer sends.
+    #[error("too many packets without a message")]
+    TooMany,
     /// The data behind `b` is neither standard nor URL-safe base64.
     #[error("the packet is not valid base64")]
     Base64,

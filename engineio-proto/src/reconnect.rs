@@ -130,7 +130,8 @@ impl Reconnect {
         self.next.take_if(|next| *next <= self.now).is_some()
     }
 
-    /// How many attempts were announced since the last success.
+    /// How many attempts were announced in a row. A session that opened counts as a success when it is lost again, if it
+    /// lasted.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }

@@ -259,7 +259,7 @@ fn sizes() {
     assert_eq!(size_of::<Packet>(), 40);
     assert_eq!(size_of::<Message>(), 40);
     assert_eq!(size_of::<SessionKey>(), 8);
-    assert_eq!(size_of::<Client>(), 448);
+    assert_eq!(size_of::<Client>(), 464);
     assert_eq!(size_of::<ClientInput>(), 64);
     assert_eq!(size_of::<ClientOutput>(), 56);
 }

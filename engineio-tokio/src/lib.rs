@@ -78,6 +78,8 @@ pub use engineio_driver::{
 };
 #[cfg(feature = "tls")]
 pub use engineio_driver::{TlsConfig, TlsError, rustls};
+/// Makes what tokio reads and writes an [`Io`], for a [`Connector`] of one's own.
+pub use hyper_util::rt::TokioIo;
 pub use serve::{bind, serve};
 #[cfg(feature = "tls")]
 pub use tls::TlsEncryptor;

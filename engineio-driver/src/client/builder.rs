@@ -12,6 +12,7 @@ use super::dial::Dialer;
 use super::http::HttpOptions;
 use super::{Client, Shared};
 use crate::connect::{Connector, Encryptor};
+use crate::head::is_secret;
 use crate::proxy::{Proxy, ProxyError};
 use crate::runtime::Runtime;
 use crate::url::Endpoint;
@@ -144,12 +145,13 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a header to every request, that of a WebSocket's handshake too.
+    /// Adds a header to every request, that of a WebSocket's handshake too. Those that HTTP and WebSockets themselves need,
+    /// as `Content-Length` or `Connection`, are not for the application to set.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            (Ok(name), Ok(mut value)) => {
-                value.set_sensitive(name == http::header::AUTHORIZATION || name == http::header::COOKIE);
+            (Ok(name), Ok(mut value)) if !is_ours(&name) => {
+                value.set_sensitive(is_secret(&name));
                 self.http.headers.append(name, value);
             }
             _ => self.broken_header = self.broken_header.or_else(|| Some(name.to_owned())),
@@ -235,6 +237,9 @@ impl ClientBuilder {
     }
 
     /// Above how many received bytes that the application has not taken nothing more is read. Default: 1 MiB.
+    ///
+    /// Pings behind them are not seen either: an application should take its messages within the server's ping timeout, or
+    /// the server takes it for dead.
     #[must_use]
     pub fn receive_buffer(mut self, limit: usize) -> Self {
         self.config.receive_limit = limit;
@@ -309,6 +314,24 @@ impl ClientBuilder {
         };
         Ok(Client { shared: Arc::new(shared) })
     }
+}
+
+/// Whether a header belongs to a message or to a connection, and not to the application.
+fn is_ours(name: &HeaderName) -> bool {
+    use http::header;
+    let ours = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::SEC_WEBSOCKET_ACCEPT,
+        header::SEC_WEBSOCKET_EXTENSIONS,
+        header::SEC_WEBSOCKET_KEY,
+        header::SEC_WEBSOCKET_VERSION,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    ours.contains(name) || *name == "keep-alive"
 }
 
 impl fmt::Debug for ClientBuilder {

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant as StdInstant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -65,12 +66,22 @@ struct Idle {
 /// A GET that is held and a POST: more connections are never of use.
 const MAX_IDLE: usize = 2;
 
+/// An hour is as good as for ever.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// How long a server may take for the words of a refusal.
+const WORDS: Duration = Duration::from_secs(1);
+
 /// Servers close a connection without waiting for our request to arrive, so we should be earlier.
 const MARGIN: Duration = Duration::from_secs(1);
 
 impl Http {
     pub(super) fn new(runtime: &Runtime, dialer: Arc<Dialer>, options: HttpOptions) -> Self {
         Self { runtime: runtime.clone(), dialer, options, state: Mutex::default() }
+    }
+
+    pub(super) const fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     /// The first request as the application may look at it.
@@ -181,7 +192,7 @@ impl Http {
                 Err(_) => return Err(RequestError::Lost),
             }
         } else {
-            first_words(body).await
+            first_words(&self.runtime, body).await
         };
         self.keep(sender, &parts.headers);
         Ok((parts.status.as_u16(), body))
@@ -191,6 +202,11 @@ impl Http {
         if self.options.cookies {
             self.state().jar.store(headers, SystemTime::now());
         }
+    }
+
+    /// No more requests are to come.
+    pub(super) fn close_idle(&self) {
+        self.state().idle.clear();
     }
 
     /// A kept connection that the server should not have closed yet, the one used last first.
@@ -204,6 +220,7 @@ impl Http {
     fn keep(&self, sender: SendRequest<Body>, headers: &HeaderMap) {
         let close = headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
         let time = keep_alive(headers).map_or(self.options.idle_timeout, |time| time.saturating_sub(MARGIN));
+        let time = time.min(LONGEST);
         let mut state = self.state();
         if !close && !time.is_zero() && state.idle.len() < MAX_IDLE {
             state.idle.push(Idle { sender, until: self.runtime.now() + time });
@@ -216,10 +233,18 @@ impl Http {
 }
 
 /// The beginning of a refusal, as far as it arrives.
-pub(super) async fn first_words(mut body: Incoming) -> Bytes {
+pub(super) async fn first_words(runtime: &Runtime, mut body: Incoming) -> Bytes {
     let mut words = BytesMut::new();
+    let mut sleep = runtime.sleep(WORDS);
+    let mut next = async || {
+        poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
+            Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
+            frame => frame,
+        })
+        .await
+    };
     while words.len() < Details::MAX_BODY {
-        let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else { break };
+        let Some(Ok(frame)) = next().await else { break };
         if let Ok(data) = frame.into_data() {
             words.extend(data.into_iter().take(Details::MAX_BODY - words.len()));
         }
@@ -230,9 +255,9 @@ pub(super) async fn first_words(mut body: Incoming) -> Bytes {
 /// How long the server keeps the connection, if it says so: `Keep-Alive: timeout=5`.
 fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("keep-alive")?.to_str().ok()?;
-    let timeout = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
-    // An hour is as good as for ever.
-    timeout.trim().parse().ok().map(|seconds: u64| Duration::from_secs(seconds.min(3600)))
+    let mut pairs = value.split(',').filter_map(|part| part.split_once('='));
+    let (_, timeout) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
+    timeout.trim().parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -247,7 +272,7 @@ mod tests {
         };
         assert_eq!(time("timeout=5"), Some(Duration::from_secs(5)));
         assert_eq!(time("max=100, timeout=72"), Some(Duration::from_secs(72)));
-        assert_eq!(time("timeout=99999999999"), Some(Duration::from_secs(3600)));
+        assert_eq!(time("Timeout = 7"), Some(Duration::from_secs(7)));
         assert_eq!((time("max=3"), time("timeout=x"), keep_alive(&HeaderMap::new())), (None, None, None));
     }
 }

@@ -45,8 +45,8 @@ pub(crate) struct Core {
     websocket_worked: bool,
     /// The task has done what there was to do, and is over.
     done: bool,
-    /// The machine has told its end, and why.
-    closed: Option<CloseReason>,
+    /// The machine has told its end.
+    closed: bool,
     /// The end is in the link. Nothing here matters any more.
     gone: bool,
 }
@@ -76,7 +76,7 @@ impl Inner {
             wakes: Wakes::new(),
             websocket_worked: config.websocket_worked,
             done: false,
-            closed: None,
+            closed: false,
             gone: false,
         };
         Ok(Arc::new(Self { core: Mutex::new(core), config, runtime: runtime.clone(), clock, websocket_worked }))
@@ -155,9 +155,14 @@ impl Core {
     }
 
     /// One that was closed in order is over when everything has left and the server was told. Then a program may end.
-    fn over(&self) -> Option<CloseReason> {
-        let told = self.done || self.hands.aborted;
-        self.client.close_reason().filter(|&reason| reason != CloseReason::ForcedClose || told)
+    /// What was not written until then is lost, and the end was none in order.
+    pub(crate) fn over(&self) -> Option<CloseReason> {
+        let reason = self.client.close_reason()?;
+        if reason != CloseReason::ForcedClose || self.hands.aborted {
+            return Some(reason);
+        }
+        let lost = self.hands.written < self.client.stats().messages_accepted;
+        self.done.then_some(if lost { CloseReason::TransportLost } else { reason })
     }
 
     pub(crate) fn open_channel(&mut self, id: ChannelId) {
@@ -199,7 +204,7 @@ impl Core {
         if earlier || !self.actions.is_empty() {
             self.wakes.extend(self.task.take());
         }
-        if let (Some(reason), true, false) = (self.closed, self.over().is_some(), self.gone) {
+        if let (true, Some(reason), false) = (self.closed, self.over(), self.gone) {
             self.detach(reason);
         }
     }
@@ -218,7 +223,7 @@ impl Core {
                     self.wake_channel(channel);
                     self.actions.push_back(output);
                 }
-                ClientOutput::Event(Event::Closed(reason)) => self.closed = Some(reason),
+                ClientOutput::Event(Event::Closed(_)) => self.closed = true,
                 ClientOutput::Event(event) => self.event(event),
                 ClientOutput::Request { .. } | ClientOutput::Cancel { .. } | ClientOutput::ChannelOpen { .. } => {
                     self.actions.push_back(output);

@@ -22,6 +22,7 @@ use crate::socket::{Handle, Socket};
 /// application closes is not followed by another one.
 ///
 /// Works as long as somebody calls [`next`](Reconnecting::next). Dropping it closes the session in order.
+#[must_use = "nothing happens unless somebody asks for events"]
 pub struct Reconnecting {
     client: Client,
     machine: Reconnect,
@@ -87,15 +88,20 @@ impl Reconnecting {
     ///
     /// # Errors
     /// As [`Handle::send`]; without a session, the message comes back as from a closed one.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let message = message.into();
-        match self.session() {
-            Some(session) => session.send(message).await,
-            None => Err(SendError::Closed(message)),
+    pub fn send<M: Into<Message>>(
+        &self,
+        message: M,
+    ) -> impl Future<Output = Result<(), SendError>> + Send + 'static + use<M> {
+        let (session, message) = (self.session().cloned(), message.into());
+        async move {
+            match session {
+                Some(session) => session.send(message).await,
+                None => Err(SendError::Closed(message)),
+            }
         }
     }
 
-    /// How many attempts were announced since the last success.
+    /// How many attempts were announced in a row. A session that opens counts as a success when it is lost again.
     pub fn attempts(&self) -> u32 {
         self.machine.attempts()
     }
@@ -108,7 +114,8 @@ impl Reconnecting {
         }
     }
 
-    /// Closes the session in order, and opens no other one. The events go on to the last one.
+    /// Closes the session in order, and opens no other one. If there is a session, its events go on to
+    /// [`ReconnectEvent::Closed`]; if not, there are no more.
     pub fn close(&mut self) {
         match &self.stage {
             Stage::Open(socket) => socket.close(),
@@ -136,7 +143,7 @@ impl Reconnecting {
                         return Poll::Ready(Some(ReconnectEvent::Message(message)));
                     }
                     let reason = socket.close_reason().unwrap_or(CloseReason::TransportClose);
-                    let retry = if socket.is_unwanted() || reason == CloseReason::ForcedClose {
+                    let retry = if socket.is_unwanted() {
                         self.stage = Stage::Over;
                         None
                     } else {

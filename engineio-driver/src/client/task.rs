@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use engineio_proto::{
-    ChannelEnd, ChannelId, ClientInput, ClientOutput, ClientRequest, Details, ExchangeId, Instant, TransportKind,
+    ChannelEnd, ChannelId, ClientInput, ClientOutput, ClientRequest, Details, ExchangeId, Instant, RequestError,
+    TransportKind,
 };
 use hyper::rt::Sleep;
 use hyper::upgrade::Upgraded;
@@ -112,6 +113,10 @@ impl SessionTask {
                 }
             },
             Channel::Open(task) => {
+                if self.exchanges.is_empty() {
+                    // Either none is to come, or it gets a connection of its own.
+                    self.http.close_idle();
+                }
                 if Pin::new(task).poll(cx).is_pending() {
                     return false;
                 }
@@ -171,11 +176,19 @@ impl Future for SessionTask {
     }
 }
 
-/// Whether everything is done or the runtime has ended: nothing more will happen to the session.
+/// Everything is done; or the runtime has ended, or a connector has panicked, and whatever was under way is lost.
 impl Drop for SessionTask {
     fn drop(&mut self) {
-        self.channel = None;
+        let opening = self.channel.take().map(|(channel, _)| channel);
+        let (exchanges, error) = (std::mem::take(&mut self.exchanges), RequestError::Lost);
         self.inner.with(|core, now| {
+            for (exchange, _) in &exchanges {
+                core.client.handle_input(now, ClientInput::Failed { exchange: *exchange, error });
+            }
+            if let Some(channel) = opening {
+                let (end, details) = (ChannelEnd::Lost, None);
+                core.client.handle_input(now, ClientInput::ChannelClosed { channel, end, details });
+            }
             if core.client.close_reason().is_none() {
                 core.client.abort(now);
             }

@@ -28,6 +28,7 @@ pub(super) async fn open(http: &Http, target: &str) -> Result<Upgraded, Option<D
     ];
     let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let request = http.request(Method::GET, target, headers).ok_or(None)?;
+    let offered = request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL);
     let mut sender = http.connect().await.map_err(|error| {
         http.keep_error(error);
         None
@@ -36,19 +37,20 @@ pub(super) async fn open(http: &Http, target: &str) -> Result<Upgraded, Option<D
     http.keep_cookies(response.headers());
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let status = response.status().as_u16();
-        let body = first_words(response.into_body()).await;
+        let body = first_words(http.runtime(), response.into_body()).await;
         return Err(Some(Details::answer(status, &body)));
     }
-    if !is_accepted(response.headers(), &key) {
+    if !is_accepted(response.headers(), &key, offered) {
         return Err(None);
     }
     hyper::upgrade::on(response).await.map_err(|_| None)
 }
 
 /// Whether the server understood, and wants nothing that was not offered.
-fn is_accepted(headers: &HeaderMap, key: &str) -> bool {
+fn is_accepted(headers: &HeaderMap, key: &str, protocols: bool) -> bool {
     let accept = headers.get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
-    let uninvited = headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) || headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
+    let protocol = headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && !protocols;
+    let uninvited = protocol || headers.contains_key(SEC_WEBSOCKET_EXTENSIONS);
     is_upgrade(headers) && accept == Some(derive_accept_key(key.as_bytes()).as_bytes()) && !uninvited
 }
 
@@ -64,7 +66,7 @@ mod tests {
         headers.insert(UPGRADE, HeaderValue::from_static("WebSocket"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
         change(&mut headers);
-        is_accepted(&headers, KEY)
+        is_accepted(&headers, KEY, false)
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Handle {
     /// Why the session is over, if it is. There may still be messages to be taken.
     pub fn close_reason(&self) -> Option<CloseReason> {
         let end = || self.link.end.get().map(|end| end.reason);
-        self.home.look(|view| view.close_reason()).flatten().or_else(end)
+        self.home.over().or_else(end)
     }
 
     /// Of a client: what the server said when it refused or ended something, if that ended the session.
@@ -177,11 +177,10 @@ impl Handle {
             let mut place = place?;
             let view = place.machine.view();
             let target = *target.get_or_insert(view.stats().messages_accepted);
-            let ended = view.close_reason();
             if place.hands.written >= target {
                 return Some(Poll::Ready(Ok(())));
             }
-            if let Some(reason) = ended {
+            if let Some(reason) = place.over {
                 return Some(Poll::Ready(Err(reason)));
             }
             register(&mut place.hands.waiters, cx);

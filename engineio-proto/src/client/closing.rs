@@ -93,6 +93,9 @@ impl Client {
         self.expectation = None;
         self.owed = Owed { probe: false, upgrade: false, pong: false };
         self.websocket_worked &= !matches!(reason, CloseReason::TransportError(_));
+        if let Some(post) = &self.post {
+            self.unanswered = post.messages;
+        }
         let post = self.post.take().map(|post| post.exchange);
         for exchange in [self.get.take(), post].into_iter().flatten() {
             self.cancel(exchange);

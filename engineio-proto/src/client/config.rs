@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use crate::config::refuse_zero;
@@ -17,7 +18,7 @@ use crate::{ConfigError, TransportKind, Transports};
 /// config.query = "token=abc".into();
 /// assert!(config.validate().is_ok());
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientConfig {
     /// The transports that may be used, the one to begin with first. Default: polling, then WebSocket.
@@ -32,7 +33,8 @@ pub struct ClientConfig {
     pub websocket_worked: bool,
     /// The path of all requests. Default: `/engine.io/`.
     pub path: String,
-    /// What is to be in the query of every request, encoded already: `a=1&b=2`. Default: nothing.
+    /// What is to be in the query of every request, encoded already: `a=1&b=2`. Default: nothing. Parameters that are the
+    /// protocol's own (`EIO`, `transport`, `b64`, the stamp, and `sid` once there is one) are left out.
     pub query: String,
     /// Never to send or to be sent binary frames, but base64. Default: no.
     pub base64: bool,
@@ -131,7 +133,8 @@ impl ClientConfig {
         if !is_path(&self.path) {
             return Err(ConfigError::Path);
         }
-        if !is_query(&self.query) || self.stamp_name.is_empty() || !is_query(&self.stamp_name) {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        if !is_query(&self.query) || self.stamp_name.is_empty() || !self.stamp_name.bytes().all(is_name) {
             return Err(ConfigError::Query);
         }
         Ok(())
@@ -148,8 +151,13 @@ impl ClientConfig {
             }
             target.push_str(value);
         };
-        if !self.query.is_empty() {
-            append("", &self.query);
+        // What is ours to say, as in a URL that was copied from a request, would be said twice otherwise.
+        let reserved = |pair: &str| {
+            let name = pair.split('=').next().unwrap_or_default();
+            ["EIO", "transport", "b64", &self.stamp_name].contains(&name) || (name == "sid" && sid.is_some())
+        };
+        for pair in self.query.split('&').filter(|pair| !pair.is_empty() && !reserved(pair)) {
+            append("", pair);
         }
         append("EIO", "4");
         append("transport", transport.name());
@@ -181,11 +189,29 @@ impl ClientConfig {
 
 /// Begins with a slash, and has no character that ends a path or has no place in a URL.
 fn is_path(path: &str) -> bool {
-    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
+    path.starts_with('/') && path.bytes().all(|byte| is_url(byte) && byte != b'?')
 }
 
 fn is_query(query: &str) -> bool {
-    query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    query.bytes().all(is_url)
+}
+
+/// Whether a URL may have this behind its host, as it is.
+fn is_url(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'\\' | b'^' | b'|')
+}
+
+/// A query may carry a secret, which should not end up in logs.
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("transports", &self.transports)
+            .field("upgrade", &self.upgrade)
+            .field("try_all_transports", &self.try_all_transports)
+            .field("path", &self.path)
+            .field("base64", &self.base64)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
@@ -205,7 +231,7 @@ mod tests {
         assert_eq!(with(|c| c.open_timeout = Duration::ZERO), Err(ConfigError::Zero("open_timeout")));
         assert_eq!(with(|c| c.receive_limit = 0), Err(ConfigError::Zero("receive_limit")));
         assert_eq!(with(|c| c.send_low = c.send_limit + 1), Err(ConfigError::Marks));
-        for path in ["", "engine.io", "/a b", "/a?b", "/a#b", "/é"] {
+        for path in ["", "engine.io", "/a b", "/a?b", "/a#b", "/é", "/a<b", "/`", "/a\\b"] {
             assert_eq!(with(|c| c.path = path.into()), Err(ConfigError::Path), "{path}");
         }
         for query in ["a b", "a#b", "a=\u{e9}", "a\r\nb"] {
@@ -234,6 +260,14 @@ mod tests {
         config.stamps = Stamps::Never;
         config.path = "/chat".into();
         assert_eq!(target(&config, TransportKind::Polling, None), "/chat?a=1&b=%20&EIO=4&transport=polling&b64=1");
+    }
+
+    #[test]
+    fn what_is_the_protocols_own_is_not_said_twice() {
+        let query = "EIO=4&token=a&transport=websocket&&sid=x&t=1&b64=1&tt=2".into();
+        let config = ClientConfig { query, ..ClientConfig::default() };
+        let target = config.target(TransportKind::Polling, Some("y"), "ABCDEFGH");
+        assert_eq!(target, "/engine.io/?token=a&tt=2&EIO=4&transport=polling&sid=y&t=ABCDEFGH");
     }
 
     #[test]

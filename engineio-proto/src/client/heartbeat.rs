@@ -7,7 +7,8 @@
 //!   counts pings only.
 //! * The wait is extended while the client itself does not read (its application is slow), unless the server meanwhile
 //!   takes nothing of what waits for it.
-//! * The deadline is looked at before each message that is sent, not only when a timer is due: a laptop may have slept.
+//! * The deadline is looked at before each message that is sent, not only when a timer is due: a laptop may have slept. It
+//!   is as good as the clock of the embedder, which should count the time of sleep.
 
 use core::time::Duration;
 

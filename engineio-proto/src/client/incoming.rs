@@ -8,13 +8,19 @@ use alloc::collections::VecDeque;
 use super::{Client, ClientOutput, ClientState};
 use crate::{CloseReason, Event, Message, Packet, PacketError, PacketKind, Phase, TransportError};
 
+/// So many packets of one answer may be no messages.
+const MAX_IDLE_PACKETS: u32 = 1000;
+
 impl Client {
     /// Handles what waits, as far as there is room, and then does what follows from it.
     pub(super) fn pump(&mut self) {
         while self.has_inbox_room() {
             if let Some(backlog) = &mut self.backlog {
                 match backlog.next() {
-                    Some(packet) => self.handle_packet(packet),
+                    Some(packet) => {
+                        let packet = packet.and_then(|packet| self.count_idle(packet));
+                        self.handle_packet(packet);
+                    }
                     None => self.backlog = None,
                 }
             } else if let Some(frame) = self.held.pop_front() {
@@ -33,6 +39,14 @@ impl Client {
         self.poll();
         self.flush();
         self.tell_closed();
+    }
+
+    /// An answer has a few packets that are no messages. Millions of them would only keep us busy.
+    fn count_idle(&mut self, packet: Packet) -> Result<Packet, PacketError> {
+        if packet.kind() != PacketKind::Message {
+            self.idle_packets += 1;
+        }
+        if self.idle_packets > MAX_IDLE_PACKETS { Err(PacketError::TooMany) } else { Ok(packet) }
     }
 
     fn handle_packet(&mut self, packet: Result<Packet, PacketError>) {

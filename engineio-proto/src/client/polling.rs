@@ -93,6 +93,7 @@ impl Client {
         }
         if self.get.take_if(|get| *get == exchange).is_some() {
             self.backlog = Some(PayloadDecoder::new(body));
+            self.idle_packets = 0;
             self.pump();
         } else if let Some(post) = self.post.take_if(|post| post.exchange == exchange) {
             self.posted(post);
@@ -131,6 +132,7 @@ impl Client {
             // A server that refused a poll knows no such session any more.
             if answered { self.finish(reason) } else { self.leave(reason) }
         } else if let Some(post) = self.post.take_if(|post| post.exchange == exchange) {
+            self.unanswered = post.messages;
             self.keep_details(error, body);
             let reason = self.reason_for(CloseReason::TransportError(TransportError::Post(error)), post.messages);
             // Only one that was answered cannot be under way any more; and only for its size the session is not over.

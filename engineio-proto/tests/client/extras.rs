@@ -108,12 +108,21 @@ fn y037_whatever_goes_wrong_ends_the_session_once() {
 /// Covers: Y-038
 #[test]
 fn y038_a_post_carries_what_fits_and_one_that_fails_ends_the_session() {
-    let mut world = World::with(|_| ());
-    for n in 10..50 {
-        world.send(n.to_string());
+    for (max_packets, posted) in [(16, 16), (100, 40)] {
+        let mut world = World::with(|config| config.max_packets = max_packets);
+        (10..50).for_each(|n| world.send(n.to_string()));
+        world.answer_get(&open_packet("", 1_000_000));
+        assert_eq!(world.post().map(|body| body.split('\x1e').count()), Some(posted));
+        // The close packet counts too.
+        world.close();
+        world.answer_post();
+        let rest = (40 - posted).min(16);
+        let goodbye = usize::from(rest < 16);
+        assert_eq!(world.post().map(|body| body.split('\x1e').count()), Some(rest + goodbye));
     }
+    let mut world = World::with(|_| ());
+    world.send("a");
     world.answer_get(&open_packet("", 1_000_000));
-    assert_eq!(world.post().map(|body| body.split('\x1e').count()), Some(40), "bytes are what is counted");
     world.answer_post_with(500, "");
     let error = TransportError::Post(RequestError::Status(500));
     assert_eq!(world.closed(), Some(CloseReason::TransportError(error)));

@@ -1,6 +1,6 @@
 //! What was wrong once.
 
-use engineio_proto::{CloseReason, Event, RequestError};
+use engineio_proto::{CloseReason, Event, RequestError, TransportError};
 
 use crate::world::{NO_HANDSHAKE, World, open_packet};
 
@@ -74,4 +74,32 @@ fn r15_a_drain_follows_every_flush() {
     world.close();
     world.answer_post();
     assert_eq!(world.events(), [Event::Closed(CloseReason::ForcedClose)]);
+}
+
+// A POST that was never answered counted as having left as soon as the session was over.
+#[test]
+fn what_was_posted_and_never_answered_has_not_left_for_certain() {
+    for fail in [|world: &mut World| world.fail_post(RequestError::Lost), |world: &mut World| world.answer_get("1")] {
+        let mut world = World::polling();
+        world.send("a");
+        assert_eq!((world.client.stats().messages_sent, world.client.messages_posted()), (1, 0));
+        fail(&mut world);
+        assert!(world.client.close_reason().is_some());
+        assert_eq!((world.client.stats().messages_sent, world.client.messages_posted()), (1, 0));
+    }
+}
+
+// One answer of 64 MiB of noops kept its reader busy for seconds, with the session's lock held, again and again.
+#[test]
+fn an_answer_of_many_packets_without_a_message_is_none() {
+    let mut world = World::polling();
+    world.answer_get(&["6"; 1000].join("\x1e"));
+    assert_eq!(world.client.close_reason(), None);
+    world.answer_get(&["6", "2"].repeat(501).join("\x1e"));
+    let invalid = CloseReason::TransportError(TransportError::InvalidPacket);
+    assert_eq!(world.client.close_reason(), Some(invalid));
+
+    let mut world = World::polling();
+    world.answer_get(&["4"; 5000].join("\x1e"));
+    assert_eq!((world.client.close_reason(), world.recv_all().len()), (None, 5000), "messages are welcome");
 }

@@ -144,7 +144,9 @@ fn silence_ends(play: &mut Play) {
         assert!(play.world.model.now <= latest, "law 9: a silent server is waited for: {:#?}", play.world.model);
         let reason = play.world.model.reason;
         let never_opened = CloseReason::TransportError(TransportError::OpenTimeout);
-        let known = [before, Some(CloseReason::PingTimeout), Some(CloseReason::ForcedClose), Some(never_opened)];
+        let never_closed = CloseReason::TransportError(TransportError::CloseTimeout);
+        let known = [CloseReason::PingTimeout, CloseReason::ForcedClose, never_opened, never_closed].map(Some);
+        let known = [&known[..], &[before]].concat();
         assert!(known.contains(&reason), "law 3: {reason:?} is not why a silent server is given up");
     }
     panic!("law 9: a silent server is waited for: {:#?}", play.world.model);

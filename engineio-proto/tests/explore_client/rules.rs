@@ -13,7 +13,8 @@ impl Model {
     pub fn tick(&mut self) {
         let due = |at: Instant| at <= self.now;
         if self.closing.is_some_and(due) {
-            self.leave(CloseReason::ForcedClose);
+            let reason = CloseReason::TransportError(TransportError::CloseTimeout);
+            self.leave(self.unless_asked_for(reason, 0));
         }
         self.look_at_the_server();
         let due = |at: Instant| at <= self.now;

@@ -212,7 +212,7 @@ async fn a_websocket_that_is_cut() {
                 drop(server);
             }
         }
-        assert_eq!((closed(&socket).await, socket.close_details()), (GONE, None));
+        assert_eq!((closed(&socket).await, socket.close_details()), (CloseReason::TransportLost, None));
         assert_eq!(within(socket.recv()).await, Some("a".into()));
         assert_eq!(within(socket.recv()).await, None);
         all_gone(&mut script).await;

@@ -14,6 +14,7 @@ mod ours;
 #[path = "../wire/raw.rs"]
 mod raw;
 mod reconnecting;
+mod regressions;
 mod script;
 mod target;
 mod upgrade;

@@ -518,7 +518,7 @@ async fn a_websocket_that_ends_before_the_open_packet() {
         } else {
             drop(websocket);
         }
-        assert_eq!(refused(attempt).await.reason(), CloseReason::TransportClose);
+        assert_eq!(refused(attempt).await.reason(), CloseReason::TransportLost);
     }
     // A frame with a reserved bit.
     let attempt = connect(&client);

@@ -230,7 +230,7 @@ async fn the_server_is_killed() {
         let reason = within(socket.closed()).await;
         let lost = CloseReason::TransportError(TransportError::Poll(RequestError::Lost));
         let on_polling = socket.transport() == TransportKind::Polling;
-        assert_eq!(reason, if on_polling { lost } else { CloseReason::TransportClose });
+        assert_eq!(reason, if on_polling { lost } else { CloseReason::TransportLost });
         assert_eq!(within(socket.recv()).await, None);
     }
 }

@@ -334,7 +334,7 @@ async fn the_websocket_dies_after_the_switch() {
     get.ok("6").await;
     assert_eq!(next(&mut events).await, Event::Upgrade(TransportKind::WebSocket));
     drop(websocket);
-    assert_eq!(next(&mut events).await, Event::Close(CloseReason::TransportClose));
+    assert_eq!(next(&mut events).await, Event::Close(CloseReason::TransportLost));
     script.stand(0).await;
     assert_eq!(script.pending(), 0);
 }
