@@ -4,7 +4,9 @@
 import assert from "node:assert/strict";
 import { burstMessage } from "./exchange.js";
 import { startProxy } from "./echo.js";
-import { close, exchangeLines, MODES, opened, selfTest, SERVERS, startConnect, startNode, startPython, test } from "./connect.js";
+import {
+  close, exchangeLines, MODES, opened, selfTest, SERVERS, startConnect, startNode, startPython, startThreadedPython, test,
+} from "./connect.js";
 
 const { polling: POLLING, websocket: WEBSOCKET, upgrade: UPGRADE } = MODES;
 
@@ -26,6 +28,12 @@ for (const [name, startServer] of Object.entries(SERVERS)) {
       await server.closed(sid);
     });
   }
+}
+
+for (const [mode, { args, from, to }] of Object.entries(MODES)) {
+  test(`exchange: python-engineio threaded, as it comes, ${mode}`, async (t) => {
+    await selfTest(t, await startThreadedPython(t), args, { upgraded: from !== to });
+  });
 }
 
 for (const [mode, how] of Object.entries(MODES)) {

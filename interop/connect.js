@@ -23,12 +23,13 @@ export const test = (name, body) => nodeTest(name, { timeout: 60_000 }, body);
 export const startNode = (t, ...args) => startServer(t, process.execPath, file("servers/node.js"), ...args);
 export const startPython = (t, ...args) =>
   startServer(t, file(".venv/bin/python"), file("servers/python/echo_server.py"), ...args);
+export const startThreadedPython = (t) => startServer(t, file(".venv/bin/python"), file("servers/python/threaded.py"));
 const startOxide = (t, ...args) => startServer(t, OXIDE_BIN, ...args);
 
 /** All servers, by name. */
 export const SERVERS = {
   "engine.io": startNode,
-  // as it comes, it loses requests of more than 16 packets, and large ones
+  // on aiohttp and as it comes, it loses requests of more than 16 packets, and those whose body comes in pieces
   "python-engineio": (t, ...args) => startPython(t, "--max-packets", "100000", ...args),
   engineioxide: startOxide,
   ours: startEcho,
