@@ -1,0 +1,86 @@
+//! A second decoder of what goes over the wire.
+//!
+//! It shares no line with the codec of `engineio-proto`, knows no state and copies everything: slow, short, and easy to
+//! hold against the text of the specification. Whatever the machines emit must mean the same to both.
+//!
+//! Source: protocol revision 4, "Packet encoding" and "Payload encoding".
+
+use engineio_proto::Frame;
+
+/// What one packet means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// A type digit and text.
+    Text(char, String),
+    /// A message of bytes.
+    Binary(Vec<u8>),
+}
+
+/// What one body means: the packets up to the first piece that is none, and whether there was no such piece.
+///
+/// ```
+/// use engineio_sim::decoder::{Decoded, decode_payload};
+///
+/// let (packets, complete) = decode_payload(b"4hey\x1ebAQIDBA==");
+/// assert!(complete);
+/// assert_eq!(packets, [Decoded::Text('4', "hey".into()), Decoded::Binary(vec![1, 2, 3, 4])]);
+/// ```
+pub fn decode_payload(body: &[u8]) -> (Vec<Decoded>, bool) {
+    let mut packets = Vec::new();
+    for piece in body.split(|&byte| byte == 0x1e) {
+        let Some(packet) = decode_packet(piece) else { return (packets, false) };
+        packets.push(packet);
+    }
+    (packets, true)
+}
+
+/// What one packet that travels as text means; `None` if it is none. UTF-8 that is broken is replaced.
+pub fn decode_packet(piece: &[u8]) -> Option<Decoded> {
+    match piece {
+        [b'b', digits @ ..] => decode_base64(digits).map(Decoded::Binary),
+        [kind @ b'0'..=b'6', data @ ..] => {
+            Some(Decoded::Text(char::from(*kind), String::from_utf8_lossy(data).into_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// What one message of a WebSocket means; `None` if it is no packet.
+pub fn decode_frame(frame: &Frame) -> Option<Decoded> {
+    match frame {
+        Frame::Binary(bytes) => Some(Decoded::Binary(bytes.to_vec())),
+        Frame::Text { head, data } => decode_packet(format!("{head}{}", data.as_str()).as_bytes()),
+    }
+}
+
+/// Base64 of either alphabet, with or without its padding.
+fn decode_base64(digits: &[u8]) -> Option<Vec<u8>> {
+    let unpadded = match digits {
+        [rest @ .., b'=', b'='] | [rest @ .., b'='] => rest,
+        rest => rest,
+    };
+    let padding = digits.len() - unpadded.len();
+    if padding > 0 && digits.len() % 4 != 0 {
+        return None;
+    }
+    let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
+    for &digit in unpadded {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    // A single digit says nothing, and what is left over must be zero.
+    (count < 6 && bits == 0).then_some(out)
+}

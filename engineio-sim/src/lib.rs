@@ -1,0 +1,3 @@
+//! Deterministic simulation of Engine.IO.
+
+pub mod decoder;
