@@ -72,7 +72,7 @@ impl Client {
             return self.fail_opening(reason);
         }
         let reason = self.reason_for(reason, self.batch);
-        self.finish(reason);
+        if self.owed.upgrade { self.leave(reason) } else { self.finish(reason) }
     }
 
     fn probe_answered(&mut self) {

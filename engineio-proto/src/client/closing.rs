@@ -73,8 +73,9 @@ impl Client {
 
     /// Ends the session and tells the server, which may not know. What becomes of that does not matter.
     pub(super) fn leave(&mut self, reason: CloseReason) {
-        // Two POSTs must not be under way; where one is, its loss tells enough.
-        if self.state.is_polling() && self.post.is_none() {
+        // Two POSTs must not be under way; where one is, its loss tells enough. A server that was not told of the change
+        // of the transport does not take the end of the channel for the end.
+        if (self.state.is_polling() || self.owed.upgrade) && self.post.is_none() {
             self.request(Some([CLOSE].into_iter().collect()));
         }
         self.finish(reason);

@@ -103,3 +103,18 @@ fn an_answer_of_many_packets_without_a_message_is_none() {
     world.answer_get(&["4"; 5000].join("\x1e"));
     assert_eq!((world.client.close_reason(), world.recv_all().len()), (None, 5000), "messages are welcome");
 }
+
+// Who leaves between the change of its transport and the word of it is on polling for its server, which does not take
+// the end of the channel for the end of the session.
+#[test]
+fn a_client_that_leaves_before_it_told_of_the_change_says_so_by_polling() {
+    let ends: [fn(&mut World); 2] = [World::abort, |world| world.lose_channel()];
+    for end in ends {
+        let mut world = World::upgrading();
+        world.answer_probe();
+        world.answer_get("6");
+        assert_eq!(world.events().last(), Some(&Event::Upgraded(TransportKind::WebSocket)));
+        end(&mut world);
+        assert_eq!(world.post(), Some("1"));
+    }
+}

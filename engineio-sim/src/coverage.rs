@@ -1,0 +1,220 @@
+//! What of the machines was reached: rows of their tables of transitions, and pairs of a state and an input.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use engineio_proto::{
+    CLIENT_TRANSITIONS, ClientRow, ClientState, ClientTrigger, Row, State, TRANSITIONS, Trigger,
+};
+
+/// What is done to a session, or to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A GET arrives at a session.
+    Poll,
+    /// The head of a POST.
+    PostHead,
+    /// The body of a POST.
+    PostBody,
+    /// There is no body.
+    NoBody,
+    /// The peer of an exchange is gone.
+    ExchangeLost,
+    /// A request of a client was answered with 200.
+    Answered,
+    /// It was refused.
+    Refused,
+    /// It has no answer.
+    Failed,
+    /// A channel is open.
+    ChannelOpened,
+    /// `2probe`, or its answer.
+    Probe,
+    /// `5`, which only a session should hear.
+    Upgrade,
+    /// Another frame.
+    Frame,
+    /// The channel ended, or could not be opened.
+    ChannelClosed,
+    /// A timer is due.
+    Timeout,
+    /// The application sends.
+    Send,
+    /// It takes.
+    Recv,
+    /// A frame is pulled.
+    Pull,
+    /// The application closes in order.
+    Close,
+    /// At once.
+    Abort,
+    /// It does not want what arrives.
+    Discard,
+}
+
+impl Kind {
+    /// What can be done to a session.
+    pub const SESSION: [Self; 17] = {
+        use Kind::*;
+        [
+            Poll, PostHead, PostBody, NoBody, ExchangeLost, ChannelOpened, Probe, Upgrade, Frame, ChannelClosed, Timeout,
+            Send, Recv, Pull, Close, Abort, Discard,
+        ]
+    };
+    /// What can be done to a client.
+    pub const CLIENT: [Self; 15] = {
+        use Kind::*;
+        [
+            Answered, Refused, Failed, ChannelOpened, Probe, Upgrade, Frame, ChannelClosed, Timeout, Send, Recv, Pull,
+            Close, Abort, Discard,
+        ]
+    };
+}
+
+const STATES: [State; 5] = [State::Polling, State::Probing, State::Probed, State::Channel, State::Closed];
+const CLIENT_STATES: [ClientState; 6] = [
+    ClientState::Opening,
+    ClientState::Polling,
+    ClientState::Probing,
+    ClientState::Pausing,
+    ClientState::Channel,
+    ClientState::Closed,
+];
+const KINDS: usize = Kind::Discard as usize + 1;
+
+/// How often what was reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    rows: BTreeMap<Row, u64>,
+    client_rows: BTreeMap<ClientRow, u64>,
+    pairs: [[u64; KINDS]; STATES.len()],
+    client_pairs: [[u64; KINDS]; CLIENT_STATES.len()],
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            client_rows: BTreeMap::new(),
+            pairs: [[0; KINDS]; STATES.len()],
+            client_pairs: [[0; KINDS]; CLIENT_STATES.len()],
+        }
+    }
+}
+
+impl Coverage {
+    /// A session was in one state, something was done, and it is in another.
+    pub(crate) fn session(&mut self, before: State, kind: Kind, after: State) {
+        self.pairs[before as usize][kind as usize] += 1;
+        let trigger = match kind {
+            Kind::ChannelOpened => Trigger::ProbeOpened,
+            Kind::Probe => Trigger::ProbePinged,
+            Kind::Upgrade => Trigger::UpgradeReceived,
+            _ => Trigger::ProbeFailed,
+        };
+        if before == after && !(before == State::Probed && kind == Kind::Probe) {
+            return;
+        }
+        // The one that fits, or the end, or the one and then the end.
+        let mut at = before;
+        for trigger in [trigger, Trigger::ProbeFailed, Trigger::Ended] {
+            let Some(next) = at.next(trigger) else { continue };
+            if next == after || (trigger != Trigger::Ended && next.next(Trigger::Ended) == Some(after) && trigger == Trigger::UpgradeReceived) {
+                *self.rows.entry(Row(at, trigger, next)).or_default() += 1;
+                at = next;
+                if at == after {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The same of a client.
+    pub(crate) fn client(&mut self, before: ClientState, kind: Kind, after: ClientState, retried: bool) {
+        self.client_pairs[before as usize][kind as usize] += 1;
+        if retried {
+            *self.client_rows.entry(ClientRow(before, ClientTrigger::Retried, before)).or_default() += 1;
+        }
+        self.client_walk(before, after, 3);
+    }
+
+    /// The way between two states. There is only one short way between any two in the table of a client.
+    fn client_walk(&mut self, before: ClientState, after: ClientState, depth: usize) -> bool {
+        if before == after {
+            return true;
+        }
+        let direct = CLIENT_TRANSITIONS.iter().find(|row| row.0 == before && row.2 == after);
+        if let Some(&row) = direct {
+            *self.client_rows.entry(row).or_default() += 1;
+            return true;
+        }
+        depth > 0
+            && CLIENT_TRANSITIONS.iter().filter(|row| row.0 == before && row.2 != before).any(|&row| {
+                let found = self.client_walk(row.2, after, depth - 1);
+                if found {
+                    *self.client_rows.entry(row).or_default() += 1;
+                }
+                found
+            })
+    }
+
+    /// Adds what another world reached.
+    pub fn merge(&mut self, other: &Self) {
+        for (&row, count) in &other.rows {
+            *self.rows.entry(row).or_default() += count;
+        }
+        for (&row, count) in &other.client_rows {
+            *self.client_rows.entry(row).or_default() += count;
+        }
+        let pairs = self.pairs.iter_mut().chain(&mut self.client_pairs).flatten();
+        for (count, more) in pairs.zip(other.pairs.iter().chain(&other.client_pairs).flatten()) {
+            *count += more;
+        }
+    }
+
+    /// The rows of both tables that were not taken.
+    pub fn missing_rows(&self) -> Vec<String> {
+        let missing = TRANSITIONS.iter().filter(|row| !self.rows.contains_key(row)).map(|row| format!("session {row:?}"));
+        let client = CLIENT_TRANSITIONS.iter().filter(|row| !self.client_rows.contains_key(row));
+        missing.chain(client.map(|row| format!("client {row:?}"))).collect()
+    }
+
+    /// The pairs of a state and an input that did not occur.
+    pub fn missing_pairs(&self) -> Vec<String> {
+        let session = STATES.iter().flat_map(|&state| Kind::SESSION.map(|kind| (state, kind)));
+        let session = session.filter(|&(state, kind)| self.pairs[state as usize][kind as usize] == 0);
+        let client = CLIENT_STATES.iter().flat_map(|&state| Kind::CLIENT.map(|kind| (state, kind)));
+        let client = client.filter(|&(state, kind)| self.client_pairs[state as usize][kind as usize] == 0);
+        session
+            .map(|(state, kind)| format!("session {state:?} × {kind:?}"))
+            .chain(client.map(|(state, kind)| format!("client {state:?} × {kind:?}")))
+            .collect()
+    }
+}
+
+/// All of it, as tables.
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "transitions of a session")?;
+        for row in TRANSITIONS {
+            writeln!(f, "{:>14}  {row:?}", self.rows.get(row).copied().unwrap_or_default())?;
+        }
+        writeln!(f, "transitions of a client")?;
+        for row in CLIENT_TRANSITIONS {
+            writeln!(f, "{:>14}  {row:?}", self.client_rows.get(row).copied().unwrap_or_default())?;
+        }
+        write!(f, "{:<14}", "session")?;
+        STATES.iter().try_for_each(|state| write!(f, "{:>13}", format!("{state:?}")))?;
+        for kind in Kind::SESSION {
+            write!(f, "\n{:<14}", format!("{kind:?}"))?;
+            self.pairs.iter().try_for_each(|counts| write!(f, "{:>13}", counts[kind as usize]))?;
+        }
+        write!(f, "\n{:<14}", "client")?;
+        CLIENT_STATES.iter().try_for_each(|state| write!(f, "{:>13}", format!("{state:?}")))?;
+        for kind in Kind::CLIENT {
+            write!(f, "\n{:<14}", format!("{kind:?}"))?;
+            self.client_pairs.iter().try_for_each(|counts| write!(f, "{:>13}", counts[kind as usize]))?;
+        }
+        writeln!(f)
+    }
+}

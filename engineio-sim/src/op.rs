@@ -1,0 +1,192 @@
+//! Everything that can happen in a world, as data.
+//!
+//! Operations name what they mean by the part it plays ("the POST of client 1"), not by a number that other operations
+//! have used up, so that a list of them keeps its meaning when some are taken out. One that has no meaning at its turn
+//! does nothing.
+
+use crate::Start;
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Time passes, in microseconds. Whatever is due meanwhile happens.
+    Wait(u64),
+    /// Time passes until something happens.
+    Next,
+    /// A client without a session begins one with a server.
+    Connect {
+        /// The client.
+        client: usize,
+        /// The server.
+        server: usize,
+        /// How it begins.
+        start: Start,
+    },
+    /// What is on its way arrives now.
+    Arrive(Line),
+
+    /// An application sends a message of so many bytes.
+    Send {
+        /// Whose application.
+        side: Side,
+        /// How long the message is.
+        size: usize,
+        /// It is bytes, not text.
+        binary: bool,
+    },
+    /// An application sends several messages that stay together.
+    SendTogether {
+        /// Whose application.
+        side: Side,
+        /// How many messages.
+        count: usize,
+    },
+    /// An application sends until nothing more is taken, and waits for room.
+    Flood(Side),
+    /// An application takes one message.
+    Take(Side),
+    /// An application reads what arrives, or does not any more.
+    Read(Side, bool),
+    /// An application does not want what arrives any more.
+    Discard(Side),
+    /// An application closes its session in order.
+    Close(Side),
+    /// An application closes its session at once.
+    Abort(Side),
+    /// Something of an application's own happens, see [`Application::on_impulse`](crate::Op).
+    Impulse(Node, u32),
+
+    /// A connection is torn. What is on its way is lost; the client learns of it after so many microseconds, the
+    /// server too, or never.
+    Tear {
+        /// Which one; of a channel either direction means both.
+        line: Line,
+        /// When the client learns of it.
+        client: u64,
+        /// When the server does.
+        server: Option<u64>,
+    },
+    /// What is on its way takes so many microseconds more, as through a proxy that buffers.
+    Delay(Line, u64),
+    /// A request is repeated by a proxy that thinks it was lost.
+    Repeat(Line),
+    /// The body of a POST does not come in time.
+    SlowBody(usize),
+    /// The body of a POST is larger than the server takes.
+    LargeBody(usize),
+    /// A proxy refuses the channel that a client opens.
+    Refuse(usize),
+    /// Nothing reaches or leaves a client any more, and nobody is told.
+    Silence(usize),
+    /// It does again.
+    Restore(usize),
+    /// A stranger who knows the session id of a client does something with it.
+    Intrude(usize, Intrusion),
+
+    /// A client sleeps for so many microseconds: it does nothing, and time passes for it all the same.
+    Suspend(usize, u64),
+    /// The timers of a machine come late, by so many microseconds.
+    Late(Node, u64),
+    /// A machine is called without need.
+    Spurious(Node),
+    /// At the next call the clock of a machine is back by so many microseconds.
+    Backwards(Node, u64),
+
+    /// A server aborts all its sessions.
+    Shutdown(usize),
+    /// A server is killed and begins anew, with no sessions.
+    Crash(usize),
+}
+
+/// One side of a session, by the client that has it or had it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// The client itself.
+    Client(usize),
+    /// Its session at the server.
+    Server(usize),
+}
+
+impl Side {
+    /// The client.
+    pub const fn client(self) -> usize {
+        match self {
+            Self::Client(client) | Self::Server(client) => client,
+        }
+    }
+}
+
+/// A machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Node {
+    /// A client.
+    Client(usize),
+    /// A server.
+    Server(usize),
+}
+
+/// A connection of a client that can carry something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Line {
+    /// Its GET: the request, or the answer.
+    Get(usize),
+    /// Its POST: head, body, or answer.
+    Post(usize),
+    /// Its channel, from the client to the server.
+    Up(usize),
+    /// Its channel, from the server to the client.
+    Down(usize),
+}
+
+impl Line {
+    /// The client.
+    pub const fn client(self) -> usize {
+        match self {
+            Self::Get(client) | Self::Post(client) | Self::Up(client) | Self::Down(client) => client,
+        }
+    }
+}
+
+/// What a stranger does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Intrusion {
+    /// Sends a GET.
+    Get,
+    /// Sends a POST with a pong, which nobody asked for.
+    Post,
+    /// Sends a POST that is no payload.
+    Junk,
+    /// Sends a GET for a WebSocket without asking for an upgrade, as behind a proxy that knows none.
+    PlainUpgrade,
+    /// Opens a channel and says nothing.
+    Channel,
+    /// Opens a channel and probes.
+    Probe,
+    /// Opens a channel and leaves again.
+    Leave,
+    /// Opens a channel, probes, and leaves again.
+    ProbeAndLeave,
+    /// Opens a channel and says what is no probe.
+    Babble,
+    /// Opens a channel and probes twice.
+    ProbeTwice,
+    /// Opens a channel and takes the session over, without a probe.
+    Hijack,
+}
+
+impl Intrusion {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Get,
+        Self::Post,
+        Self::Junk,
+        Self::PlainUpgrade,
+        Self::Channel,
+        Self::Probe,
+        Self::Leave,
+        Self::ProbeAndLeave,
+        Self::Babble,
+        Self::ProbeTwice,
+        Self::Hijack,
+    ];
+}

@@ -1,0 +1,86 @@
+//! What may be observed, and what may not.
+//!
+//! The oracle knows the laws and nothing of how the machines keep them. It sees what goes in and what comes out: the
+//! messages that were taken and that arrive, the events, every byte on the wire, the reasons of the ends.
+
+mod events;
+mod messages;
+mod reasons;
+mod wire;
+
+use std::fmt;
+
+pub(crate) use events::Events;
+pub(crate) use messages::Flow;
+pub(crate) use reasons::{Asked, Incidents, Scene, explains_client, explains_server, explains_upgrade_failure};
+pub(crate) use wire::{check_body, check_frame};
+
+/// One of the laws of `ARCHITECTURE.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Law {
+    /// 1. Every exchange is answered exactly once, or reported lost. At most one held GET and one POST.
+    Exchanges,
+    /// 2. Messages received are a prefix of messages sent.
+    Messages,
+    /// 3. The end is told exactly once and last, with the true reason, and nothing leaks.
+    End,
+    /// 4. Byte counts are exact and within their limits.
+    Bytes,
+    /// 5. What was due is done, or moved into the future.
+    Timers,
+    /// 6. Calls without need change nothing, and a clock that goes backwards stands still.
+    Idle,
+    /// 7. When outputs are drained makes no difference.
+    Drains,
+    /// 8. A failed probe leaves polling working, and a second channel disturbs nothing.
+    Probes,
+    /// 9. A silent peer is closed in time, a live one never.
+    Heartbeat,
+    /// 10. The same calls give the same outputs.
+    Determinism,
+    /// 11. Whatever is sent can be decoded, and is no larger than it may be.
+    Wire,
+    /// 12. At the end both sides are open with empty buffers, or both closed.
+    Quiescence,
+    /// 13. Nothing panics.
+    Panics,
+    /// What a machine says of itself: [`Session::check`](engineio_proto::Session::check) and its likes.
+    Check,
+    /// A law of the user's own.
+    User,
+}
+
+impl Law {
+    /// Its number in `ARCHITECTURE.md`.
+    pub const fn number(self) -> Option<u32> {
+        match self {
+            Self::Check | Self::User => None,
+            law => Some(law as u32 + 1),
+        }
+    }
+}
+
+/// A law that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which law.
+    pub law: Law,
+    /// What happened.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.law.number() {
+            Some(number) => write!(f, "law {number} ({:?}): {}", self.law, self.what),
+            None => write!(f, "{:?}: {}", self.law, self.what),
+        }
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Says that a law does not hold.
+pub(crate) fn broken<T>(law: Law, what: impl Into<String>) -> Result<T, Violation> {
+    Err(Violation { law, what: what.into() })
+}

@@ -1,0 +1,51 @@
+//! Law 2: messages received are a prefix of messages sent.
+
+use std::collections::VecDeque;
+
+use engineio_proto::Message;
+
+use super::{Law, Violation, broken};
+
+/// The messages of one direction of a session.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flow {
+    /// Taken from the sender and not given to the receiver.
+    under_way: VecDeque<Message>,
+    sent: u64,
+    received: u64,
+}
+
+impl Flow {
+    /// A message was taken from the sender.
+    pub(crate) fn send(&mut self, message: Message) {
+        self.sent += 1;
+        self.under_way.push_back(message);
+    }
+
+    /// A message was given to the receiver.
+    pub(crate) fn receive(&mut self, message: &Message) -> Result<(), Violation> {
+        match self.under_way.pop_front() {
+            Some(expected) if expected == *message => {
+                self.received += 1;
+                Ok(())
+            }
+            Some(expected) => {
+                broken(Law::Messages, format!("received {message:?} as number {}, expected {expected:?}", self.received + 1))
+            }
+            None => broken(Law::Messages, format!("received {message:?}, but all {} were received", self.sent)),
+        }
+    }
+
+    /// How many were taken and not given.
+    pub(crate) fn missing(&self) -> usize {
+        self.under_way.len()
+    }
+
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub(crate) const fn received(&self) -> u64 {
+        self.received
+    }
+}

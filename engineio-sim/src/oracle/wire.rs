@@ -1,0 +1,47 @@
+//! Law 11: whatever is sent can be decoded by somebody else, and is no larger than it may be.
+
+use engineio_proto::{Frame, Packet, Payload};
+
+use super::{Law, Violation, broken};
+use crate::decoder::{Decoded, decode_frame, decode_payload};
+
+/// What a packet should mean to a decoder.
+fn meaning(packet: &Packet) -> Decoded {
+    match packet {
+        Packet::Text { kind, data } => Decoded::Text(kind.as_str().chars().next().unwrap_or_default(), data.as_str().into()),
+        Packet::Binary(bytes) => Decoded::Binary(bytes.to_vec()),
+    }
+}
+
+/// A payload and the body that was made of it. `limit`: how large it may be, unless it is one packet.
+pub(crate) fn check_body(payload: &Payload, body: &[u8], limit: usize) -> Result<(), Violation> {
+    let (decoded, complete) = decode_payload(body);
+    let meant: Vec<_> = payload.packets().iter().map(meaning).collect();
+    if !complete || decoded != meant {
+        return broken(Law::Wire, format!("{payload:?} was written as {:?}", String::from_utf8_lossy(body)));
+    }
+    if payload.encoded_len() != body.len() {
+        return broken(Law::Wire, format!("{payload:?} has {} bytes, not {}", body.len(), payload.encoded_len()));
+    }
+    // The open packet has no limit, nor has what goes with it.
+    let opens = decoded.first().is_some_and(|first| matches!(first, Decoded::Text('0', _)));
+    if body.len() > limit && decoded.len() > 1 && !opens {
+        return broken(Law::Wire, format!("{} packets of {} bytes in one body, above {limit}", decoded.len(), body.len()));
+    }
+    // Strict peers fail at a packet that is not for them.
+    Ok(())
+}
+
+/// A frame that was written to a channel by a server, or by a client. Noops, and what belongs to the beginning of a
+/// session, have no place there.
+pub(crate) fn check_frame(frame: &Frame, by_server: bool, first: bool) -> Result<(), Violation> {
+    let legal = match decode_frame(frame) {
+        Some(Decoded::Binary(_) | Decoded::Text('4', _)) => true,
+        Some(Decoded::Text('0', _)) => by_server && first,
+        Some(Decoded::Text('2', data)) => if by_server { data.is_empty() } else { data == "probe" && first },
+        Some(Decoded::Text('3', data)) => if by_server { data == "probe" } else { data.is_empty() },
+        Some(Decoded::Text('5', data)) => !by_server && data.is_empty(),
+        _ => false,
+    };
+    if legal { Ok(()) } else { broken(Law::Wire, format!("{frame:?} was written to a channel")) }
+}

@@ -1,0 +1,214 @@
+//! What a world is like: how many live in it, what they are told, how its network behaves.
+
+use std::fmt;
+use std::time::Duration;
+
+use engineio_proto::{ClientConfig, Config, Overflow, TransportKind};
+
+use crate::Chooser;
+
+/// Declares the settings once: fields, defaults, and what a test that is printed must say.
+macro_rules! settings {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)*) => {
+        /// What a world is like. Plain numbers, so that a failure can be printed as a program.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Settings {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl Settings {
+            /// These settings with one more field as it is by default, for each field where that is a change.
+            pub(crate) fn simpler(&self) -> Vec<Self> {
+                let default = Self::default();
+                let mut all = Vec::new();
+                $(if self.$field != default.$field {
+                    all.push(Self { $field: default.$field, ..self.clone() });
+                })*
+                all
+            }
+
+            /// These settings, and as by default what is so in the others.
+            pub(crate) fn merged(&self, other: &Self) -> Self {
+                let default = Self::default();
+                Self { $($field: if other.$field == default.$field { other.$field } else { self.$field },)* }
+            }
+        }
+
+        /// As an expression: what is not as by default.
+        impl fmt::Display for Settings {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let default = Self::default();
+                if *self == default {
+                    return f.write_str("Settings::default()");
+                }
+                f.write_str("Settings { ")?;
+                $(if self.$field != default.$field {
+                    write!(f, "{}: {:?}, ", stringify!($field), self.$field)?;
+                })*
+                f.write_str("..Settings::default() }")
+            }
+        }
+    };
+}
+
+settings! {
+    /// How many servers there are.
+    servers: usize = 1,
+    /// How many clients there are.
+    clients: usize = 1,
+    /// How many operations are drawn before everything is healed.
+    steps: usize = 200,
+    /// How long anything takes from one side to the other, unless an operation lets it arrive earlier, in microseconds.
+    latency: u64 = 20_000,
+    /// How many frames of a channel are on their way in one direction at most.
+    window: usize = 8,
+    /// Outputs of a machine are carried out when time passes, not at once.
+    lazy_outputs: bool = false,
+    /// Frames are pulled when time passes.
+    lazy_writes: bool = false,
+    /// Messages are taken when time passes.
+    lazy_reads: bool = false,
+    /// Every machine has a twin that is told the same and drained at its end only (law 7).
+    twins: bool = false,
+    /// [`Config::ping_interval`], in milliseconds.
+    ping_interval: u64 = 25_000,
+    /// [`Config::ping_timeout`], in milliseconds.
+    ping_timeout: u64 = 20_000,
+    /// [`Config::upgrade_timeout`] and [`ClientConfig::upgrade_timeout`], in milliseconds.
+    upgrade_timeout: u64 = 10_000,
+    /// [`Config::close_timeout`] and [`ClientConfig::close_timeout`], in milliseconds.
+    close_timeout: u64 = 30_000,
+    /// [`ClientConfig::open_timeout`], in milliseconds.
+    open_timeout: u64 = 20_000,
+    /// [`Config::max_payload`], in bytes.
+    max_payload: usize = 1000,
+    /// [`Config::send_limit`] and [`ClientConfig::send_limit`], in bytes.
+    send_limit: usize = 2000,
+    /// [`Config::send_low`] and [`ClientConfig::send_low`], in bytes.
+    send_low: usize = 500,
+    /// [`Config::receive_limit`] and [`ClientConfig::receive_limit`], in bytes.
+    receive_limit: usize = 2000,
+    /// [`ClientConfig::max_packets`].
+    max_packets: usize = 16,
+    /// [`Config::max_sessions`].
+    max_sessions: usize = 100,
+    /// [`Config::allow_upgrades`].
+    allow_upgrades: bool = true,
+    /// [`Config::initial_message`] is there.
+    greeting: bool = false,
+    /// [`Config::overflow`] is [`Overflow::Close`].
+    close_when_full: bool = false,
+    /// [`ClientConfig::base64`].
+    base64: bool = false,
+}
+
+/// The message of [`Settings::greeting`].
+pub(crate) const GREETING: &str = "welcome";
+
+impl Settings {
+    /// Draws settings. About half of them are as by default in any one world.
+    pub fn draw(chooser: &mut impl Chooser) -> Self {
+        let mut settings = Self::default();
+        let mut or = |default: u64, others: &[u64]| match chooser.below(2) {
+            0 => default,
+            _ => chooser.pick(others).copied().unwrap_or(default),
+        };
+        let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        settings.clients = size(or(1, &[1, 2, 2, 3]));
+        settings.servers = size(or(1, &[1, 1, 1, 2]));
+        settings.steps = size(or(200, &[20, 60, 400]));
+        settings.latency = or(20_000, &[0, 100, 3_000, 80_000]);
+        settings.window = size(or(8, &[1, 2, 3]));
+        settings.lazy_outputs = or(0, &[0, 1]) == 1;
+        settings.lazy_writes = or(0, &[0, 1]) == 1;
+        settings.lazy_reads = or(0, &[0, 1]) == 1;
+        settings.twins = or(0, &[0, 0, 1]) == 1;
+        settings.ping_interval = or(25_000, &[2_000, 5_000]);
+        settings.ping_timeout = or(20_000, &[2_000, 4_000, 30_000]);
+        settings.upgrade_timeout = or(10_000, &[1_000, 60_000]);
+        settings.close_timeout = or(30_000, &[2_000, 100_000]);
+        settings.open_timeout = or(20_000, &[2_000]);
+        settings.max_payload = size(or(1000, &[40, 100, 300]));
+        settings.send_limit = size(or(2000, &[1, 200, 100_000]));
+        settings.send_low = size(or(500, &[0, 1_000_000])).min(settings.send_limit);
+        settings.receive_limit = size(or(2000, &[1, 100, 100_000]));
+        settings.max_packets = size(or(16, &[1, 2, 100]));
+        settings.max_sessions = size(or(100, &[100, 100, 1, 2]));
+        settings.allow_upgrades = or(1, &[1, 1, 0]) == 1;
+        settings.greeting = or(0, &[1, 0]) == 1;
+        settings.close_when_full = or(0, &[0, 0, 1]) == 1;
+        settings.base64 = or(0, &[0, 0, 1]) == 1;
+        settings
+    }
+
+    /// The options of its servers.
+    pub(crate) fn server(&self) -> Config {
+        let mut config = Config::default();
+        config.ping_interval = Duration::from_millis(self.ping_interval);
+        config.ping_timeout = Duration::from_millis(self.ping_timeout);
+        config.upgrade_timeout = Duration::from_millis(self.upgrade_timeout);
+        config.close_timeout = Duration::from_millis(self.close_timeout);
+        config.max_payload = self.max_payload;
+        config.send_limit = self.send_limit;
+        config.send_low = self.send_low;
+        config.receive_limit = self.receive_limit;
+        config.max_sessions = self.max_sessions;
+        config.allow_upgrades = self.allow_upgrades;
+        config.initial_message = self.greeting.then(|| GREETING.into());
+        config.overflow = if self.close_when_full { Overflow::Close } else { Overflow::Refuse };
+        config
+    }
+
+    /// The options of a client that begins like this.
+    pub(crate) fn client(&self, start: Start) -> ClientConfig {
+        let mut config = ClientConfig::default();
+        let (transports, all): (&[_], _) = match start {
+            Start::Polling => (&[TransportKind::Polling], false),
+            Start::WebSocket => (&[TransportKind::WebSocket], false),
+            Start::Upgrade => (&[TransportKind::Polling, TransportKind::WebSocket], false),
+            Start::Fallback => (&[TransportKind::WebSocket, TransportKind::Polling], true),
+        };
+        config.transports = transports.to_vec();
+        config.try_all_transports = all;
+        config.upgrade_timeout = Duration::from_millis(self.upgrade_timeout);
+        config.close_timeout = Duration::from_millis(self.close_timeout);
+        config.open_timeout = Duration::from_millis(self.open_timeout);
+        config.send_limit = self.send_limit;
+        config.send_low = self.send_low;
+        config.receive_limit = self.receive_limit;
+        config.max_packets = self.max_packets;
+        config.base64 = self.base64;
+        config
+    }
+
+    /// After so long without trouble nothing may be under way that has not come to its end, in microseconds.
+    pub(crate) fn patience(&self) -> u64 {
+        let slowest = [self.close_timeout, self.upgrade_timeout, self.open_timeout].into_iter().max().unwrap_or(0);
+        // Silence is noticed after an interval and a timeout, put off at most twice; then something may close in order.
+        1000 * (3 * (self.ping_interval + self.ping_timeout) + 2 * slowest) + 100 * self.latency
+    }
+}
+
+/// How a client begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// By polling, and stays there.
+    Polling,
+    /// On a WebSocket.
+    WebSocket,
+    /// By polling, and changes to a WebSocket.
+    Upgrade,
+    /// On a WebSocket, or if that fails by polling.
+    Fallback,
+}
+
+impl Start {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Upgrade, Self::Polling, Self::WebSocket, Self::Fallback];
+}

@@ -1,0 +1,105 @@
+//! Failures made small: by leaving out operations, not by looking at other seeds.
+
+use crate::application::Application;
+use crate::op::{Node, Op};
+use crate::settings::{Settings, Start};
+use crate::simulation::{Failure, Simulation};
+use crate::world::Ending;
+
+impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
+    /// The same failure with as little as possible: operations are left out while the same law stays broken, those that
+    /// are left become simpler, and so do the settings.
+    #[must_use]
+    pub fn shrink(&self, failure: Failure) -> Failure {
+        let law = failure.violation.law;
+        let fails = |settings: &Settings, ops: &[Op], ending: Ending| {
+            self.play(settings, ops, ending, false).err().filter(|violation| violation.law == law)
+        };
+        let Failure { mut settings, mut ops, mut ending, .. } = failure.clone();
+        if fails(&settings, &ops, ending).is_none() {
+            return failure;
+        }
+        loop {
+            let before = (settings.clone(), ops.clone(), ending);
+            leave_out(&mut ops, |ops| fails(&settings, ops, ending).is_some());
+            for index in 0..ops.len() {
+                for simpler in simpler(ops[index]) {
+                    let mut other = ops.clone();
+                    other[index] = simpler;
+                    if fails(&settings, &other, ending).is_some() {
+                        ops = other;
+                        break;
+                    }
+                }
+            }
+            for simpler in settings.simpler() {
+                // What was simplified before stays so.
+                let merged = settings.merged(&simpler);
+                if fails(&merged, &ops, ending).is_some() {
+                    settings = merged;
+                }
+            }
+            if let Some(other) = Ending::ALL.into_iter().take_while(|other| *other != ending).find(|other| fails(&settings, &ops, *other).is_some()) {
+                ending = other;
+            }
+            if before == (settings.clone(), ops.clone(), ending) {
+                break;
+            }
+        }
+        match self.replay(&settings, &ops, ending) {
+            Err(smaller) => Failure { seed: failure.seed, ..smaller },
+            Ok(_) => failure,
+        }
+    }
+}
+
+/// Leaves out runs of operations, long ones first.
+fn leave_out(ops: &mut Vec<Op>, fails: impl Fn(&[Op]) -> bool) {
+    let mut len = ops.len();
+    while len > 0 {
+        let mut at = 0;
+        while at < ops.len() {
+            let end = (at + len).min(ops.len());
+            let without: Vec<_> = ops[..at].iter().chain(&ops[end..]).copied().collect();
+            if fails(&without) {
+                *ops = without;
+            } else {
+                at = end;
+            }
+        }
+        len /= 2;
+    }
+}
+
+/// Operations that do less, the simplest first.
+fn simpler(op: Op) -> Vec<Op> {
+    match op {
+        Op::Wait(micros) => {
+            // Always less, or this would never end.
+            let rounder = [1_000_000, micros / 2].into_iter().filter(|&other| other < micros);
+            std::iter::once(Op::Next).chain(rounder.map(Op::Wait)).collect()
+        }
+        Op::Connect { client, server, start } => {
+            let simpler = [Start::Polling, Start::WebSocket, Start::Upgrade];
+            let starts = simpler.into_iter().take_while(|&other| other != start);
+            starts.map(|start| Op::Connect { client, server, start }).collect()
+        }
+        Op::Send { side, size, binary } if size > 0 || binary => {
+            let smaller = [(0, false), (0, binary), (size / 2, false), (size / 2, binary)];
+            smaller.map(|(size, binary)| Op::Send { side, size, binary }).into_iter().filter(|&other| other != op).collect()
+        }
+        Op::SendTogether { side, count } if count > 1 => vec![Op::SendTogether { side, count: count - 1 }],
+        Op::Flood(side) => vec![Op::Send { side, size: 0, binary: false }],
+        Op::Impulse(node, value) if value > 0 => {
+            [0, value % 16, value / 2].into_iter().filter(|&other| other != value).map(|value| Op::Impulse(node, value)).collect()
+        }
+        Op::Tear { line, client, server } if (client, server) != (0, Some(0)) => {
+            vec![Op::Tear { line, client: 0, server: Some(0) }, Op::Tear { line, client: 0, server }]
+                .into_iter()
+                .filter(|&other| other != op)
+                .collect()
+        }
+        Op::Late(node @ Node::Server(_), micros) if micros > 1000 => vec![Op::Late(node, micros / 2)],
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,316 @@
+//! Runs of worlds: from a seed, from bytes, from a list of operations; and what is wrong, if anything.
+
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use crate::application::Application;
+use crate::coverage::Coverage;
+use crate::journal::Entry;
+use crate::op::Op;
+use crate::oracle::{Law, Violation};
+use crate::world::{Ending, Totals, Weights, World};
+use crate::{Chooser, FromBytes, Seeded, Settings};
+
+/// What is to be simulated: the applications that live on the sessions, and the laws of their own.
+///
+/// ```
+/// use engineio_sim::Simulation;
+///
+/// let simulation = Simulation::new();
+/// for seed in 0..20 {
+///     if let Err(failure) = simulation.run(seed) {
+///         panic!("{}", simulation.shrink(failure));
+///     }
+/// }
+/// ```
+pub struct Simulation<S = (), C = ()> {
+    server: Arc<dyn Fn(usize) -> S + Send + Sync>,
+    client: Arc<dyn Fn(usize) -> C + Send + Sync>,
+    laws: Vec<UserLaw<S, C>>,
+    adjust: Vec<Arc<dyn Fn(&mut Settings) + Send + Sync>>,
+    own_applications: bool,
+}
+
+struct UserLaw<S, C> {
+    name: String,
+    /// It must hold only when the world has come to rest.
+    at_rest: bool,
+    holds: Arc<dyn Fn(&World<S, C>) -> Result<(), String> + Send + Sync>,
+}
+
+impl<S, C> fmt::Debug for Simulation<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let laws: Vec<_> = self.laws.iter().map(|law| &law.name).collect();
+        f.debug_struct("Simulation").field("laws", &laws).finish_non_exhaustive()
+    }
+}
+
+/// What a world without a violation was like.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// A hash of everything that happened.
+    pub hash: u64,
+    /// What was done and seen.
+    pub totals: Totals,
+    /// What of the machines was reached.
+    pub coverage: Coverage,
+    /// What happened, where that was asked for.
+    pub journal: Vec<Entry>,
+}
+
+/// A broken law, and everything that it takes to break it again.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed, if there was one.
+    pub seed: Option<u64>,
+    /// What the world was like.
+    pub settings: Settings,
+    /// What was done, in order.
+    pub ops: Vec<Op>,
+    /// How it ended.
+    pub ending: Ending,
+    /// The law.
+    pub violation: Violation,
+    /// What happened.
+    pub journal: Vec<Entry>,
+}
+
+impl Simulation {
+    /// Worlds whose applications send, read and close at random.
+    pub fn new() -> Self {
+        Self {
+            server: Arc::new(|_| ()),
+            client: Arc::new(|_| ()),
+            laws: Vec::new(),
+            adjust: Vec::new(),
+            own_applications: false,
+        }
+    }
+}
+
+impl Default for Simulation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
+    /// Worlds with applications of your own: made one for each server, and one for each client.
+    pub fn with_applications(
+        server: impl Fn(usize) -> S + Send + Sync + 'static,
+        client: impl Fn(usize) -> C + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            server: Arc::new(server),
+            client: Arc::new(client),
+            laws: Vec::new(),
+            adjust: Vec::new(),
+            own_applications: true,
+        }
+    }
+
+    /// A law of your own, which must hold after every step.
+    #[must_use]
+    pub fn law(
+        self,
+        name: impl Into<String>,
+        holds: impl Fn(&World<S, C>) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.add(name, false, holds)
+    }
+
+    /// A law of your own, which must hold when everything was healed and has come to rest.
+    #[must_use]
+    pub fn law_at_rest(
+        self,
+        name: impl Into<String>,
+        holds: impl Fn(&World<S, C>) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.add(name, true, holds)
+    }
+
+    fn add(
+        mut self,
+        name: impl Into<String>,
+        at_rest: bool,
+        holds: impl Fn(&World<S, C>) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.laws.push(UserLaw { name: name.into(), at_rest, holds: Arc::new(holds) });
+        self
+    }
+
+    /// Changes the settings that were drawn for a world.
+    #[must_use]
+    pub fn settings(mut self, adjust: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
+        self.adjust.push(Arc::new(adjust));
+        self
+    }
+
+    /// The world of a seed.
+    ///
+    /// # Errors
+    /// The law that does not hold, and how it came to that.
+    pub fn run(&self, seed: u64) -> Result<Report, Failure> {
+        let run = self.draw(&mut Seeded::new(seed), false);
+        run.map_err(|failure| Failure { seed: Some(seed), ..failure })
+    }
+
+    /// The same, with its journal.
+    ///
+    /// # Errors
+    /// The law that does not hold, and how it came to that.
+    pub fn run_with_journal(&self, seed: u64) -> Result<Report, Failure> {
+        let run = self.draw(&mut Seeded::new(seed), true);
+        run.map_err(|failure| Failure { seed: Some(seed), ..failure })
+    }
+
+    /// The world of a fuzzer's bytes.
+    ///
+    /// # Errors
+    /// The law that does not hold, and how it came to that.
+    pub fn run_bytes(&self, bytes: &[u8]) -> Result<Report, Failure> {
+        self.draw(&mut FromBytes::new(bytes), false)
+    }
+
+    /// The world of any choices.
+    ///
+    /// # Errors
+    /// The law that does not hold, and how it came to that.
+    pub fn draw(&self, chooser: &mut impl Chooser, keep_journal: bool) -> Result<Report, Failure> {
+        let mut settings = Settings::draw(chooser);
+        self.adjust.iter().for_each(|adjust| adjust(&mut settings));
+        let ending = chooser.pick(&Ending::ALL).copied().unwrap_or(Ending::Clients);
+        let weights = Weights::draw(chooser, self.own_applications);
+        let mut ops = Vec::with_capacity(settings.steps);
+        let result = caught(|| {
+            let mut world = self.world(&settings, keep_journal)?;
+            for _ in 0..settings.steps {
+                let op = world.draw(chooser, &weights);
+                ops.push(op);
+                self.step(&mut world, op)?;
+            }
+            self.finish(&mut world, ending)?;
+            Ok(report(&world))
+        });
+        result.map_err(|violation| {
+            let journal = self.journal(&settings, &ops, ending);
+            Failure { seed: None, settings, ops, ending, violation, journal }
+        })
+    }
+
+    /// A world in which these operations happen.
+    ///
+    /// # Errors
+    /// The law that does not hold.
+    pub fn replay(&self, settings: &Settings, ops: &[Op], ending: Ending) -> Result<Report, Failure> {
+        self.play(settings, ops, ending, false).map_err(|violation| Failure {
+            seed: None,
+            settings: settings.clone(),
+            ops: ops.to_vec(),
+            ending,
+            violation,
+            journal: self.journal(settings, ops, ending),
+        })
+    }
+
+    /// The same, with nothing but the law where one is broken.
+    pub(crate) fn play(&self, settings: &Settings, ops: &[Op], ending: Ending, keep: bool) -> Result<Report, Violation> {
+        caught(|| {
+            let mut world = self.world(settings, keep)?;
+            ops.iter().try_for_each(|&op| self.step(&mut world, op))?;
+            self.finish(&mut world, ending)?;
+            Ok(report(&world))
+        })
+    }
+
+    /// What happens up to the broken law.
+    fn journal(&self, settings: &Settings, ops: &[Op], ending: Ending) -> Vec<Entry> {
+        let Ok(mut world) = self.world(settings, true) else { return Vec::new() };
+        // It fails as it did before.
+        drop(caught(|| {
+            ops.iter().try_for_each(|&op| self.step(&mut world, op))?;
+            self.finish(&mut world, ending)
+        }));
+        world.journal().entries().to_vec()
+    }
+
+    pub(crate) fn world(&self, settings: &Settings, keep: bool) -> Result<World<S, C>, Violation> {
+        World::with_journal(settings.clone(), keep, |index| (self.server)(index), |index| (self.client)(index))
+    }
+
+    pub(crate) fn step(&self, world: &mut World<S, C>, op: Op) -> Result<(), Violation> {
+        world.step(op)?;
+        self.judge(world, false)
+    }
+
+    pub(crate) fn finish(&self, world: &mut World<S, C>, ending: Ending) -> Result<(), Violation> {
+        world.rest()?;
+        self.judge(world, false)?;
+        self.judge(world, true)?;
+        world.end(ending)?;
+        self.judge(world, false)
+    }
+
+    fn judge(&self, world: &World<S, C>, at_rest: bool) -> Result<(), Violation> {
+        for law in self.laws.iter().filter(|law| law.at_rest == at_rest) {
+            if let Err(what) = (law.holds)(world) {
+                return Err(Violation { law: Law::User, what: format!("{}: {what}", law.name) });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn report<S, C>(world: &World<S, C>) -> Report {
+    Report {
+        hash: world.journal().hash(),
+        totals: world.totals(),
+        coverage: world.coverage().clone(),
+        journal: world.journal().entries().to_vec(),
+    }
+}
+
+/// Law 13: a panic is a violation like others.
+fn caught<T>(run: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
+    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Violation { law: Law::Panics, what: text.unwrap_or_else(|| "a panic".into()) })
+    })
+}
+
+/// Everything that it takes to see it again: as text, and as a test.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// So many lines of the journal are shown.
+        const LINES: usize = 40;
+        writeln!(f, "{}", self.violation)?;
+        match self.seed {
+            Some(seed) => writeln!(f, "seed {seed}, engineio-sim {}", env!("CARGO_PKG_VERSION"))?,
+            None => writeln!(f, "engineio-sim {}", env!("CARGO_PKG_VERSION"))?,
+        }
+        let skipped = self.journal.len().saturating_sub(LINES);
+        if skipped > 0 {
+            writeln!(f, "… {skipped} lines before")?;
+        }
+        self.journal.iter().skip(skipped).try_for_each(|entry| writeln!(f, "{entry}"))?;
+        writeln!(f, "\n{}", self.test())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Failure {
+    /// The failure as a test that can be pasted.
+    pub fn test(&self) -> String {
+        let name = self.seed.map_or_else(|| "found".to_owned(), |seed| format!("seed_{seed}"));
+        let ops: String = self.ops.iter().map(|op| format!("        {op:?},\n")).collect();
+        format!(
+            "#[test]\nfn {name}() {{\n    #[allow(unused_imports)]\n    use engineio_sim::{{Ending, Intrusion, Line::*, Node, Op::*, Settings, \
+             Side::*, Simulation, Start}};\n    let settings = {};\n    let ops = [\n{ops}    ];\n    let run = \
+             Simulation::new().replay(&settings, &ops, Ending::{:?});\n    assert!(run.is_ok(), \"{{}}\", run.unwrap_err());\n}}\n",
+            self.settings, self.ending
+        )
+    }
+}

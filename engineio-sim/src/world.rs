@@ -1,0 +1,399 @@
+//! A world: servers, clients, their applications, and a network between them.
+//!
+//! | room | subject |
+//! |---|---|
+//! | `core` | everything but the applications; what happens next, and when |
+//! | `client`, `server` | the hands of the machines |
+//! | `net` | what is on its way |
+//! | `apps` | what applications do with their sessions |
+//! | `faults` | what networks, proxies, strangers and clocks do |
+//! | `menu` | what can happen next, and how likely it is |
+//! | `ending` | healing, rest, and the end |
+//! | `twin` | machines that are drained late |
+
+mod apps;
+mod client;
+mod core;
+mod ending;
+mod faults;
+mod menu;
+mod net;
+mod server;
+mod twin;
+
+use std::fmt;
+
+use engineio_proto::{Instant, Message, SendError};
+
+use self::core::{Call, Core, What};
+use self::net::Spoilt;
+use crate::application::{Application, Peer, Sockets};
+use crate::coverage::Coverage;
+use crate::journal::Journal;
+use crate::op::{Node, Op};
+use crate::oracle::{Asked, Law, Violation, broken};
+use crate::{Chooser, Settings};
+
+pub use ending::Ending;
+pub use menu::Class;
+pub(crate) use menu::Weights;
+
+/// What was done and seen in a world, or in many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Operations.
+    pub steps: u64,
+    /// Microseconds of virtual time.
+    pub micros: u64,
+    /// Sessions that clients began.
+    pub lives: u64,
+    /// Sessions that servers opened.
+    pub sessions: u64,
+    /// Sessions that clients saw open.
+    pub opened: u64,
+    /// Changes of the transport.
+    pub upgrades: u64,
+    /// Changes that failed.
+    pub failed_upgrades: u64,
+    /// Messages that were taken from applications.
+    pub messages_sent: u64,
+    /// Messages that were given to them.
+    pub messages_received: u64,
+    /// Operations by their kind, in the order of [`Class::ALL`].
+    pub classes: [u64; Class::ALL.len()],
+}
+
+impl Totals {
+    /// Adds those of another world.
+    pub fn merge(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.micros += other.micros;
+        self.lives += other.lives;
+        self.sessions += other.sessions;
+        self.opened += other.opened;
+        self.upgrades += other.upgrades;
+        self.failed_upgrades += other.failed_upgrades;
+        self.messages_sent += other.messages_sent;
+        self.messages_received += other.messages_received;
+        for (count, more) in self.classes.iter_mut().zip(other.classes) {
+            *count += more;
+        }
+    }
+}
+
+/// Servers, clients, their applications, a network between them, and a clock.
+///
+/// Most users let a [`Simulation`](crate::Simulation) make worlds; this is for a scene that is played by hand:
+///
+/// ```
+/// use engineio_sim::{Op, Settings, Side, Start, World};
+///
+/// let mut world = World::new(Settings::default(), |_| (), |_| ())?;
+/// world.step(Op::Connect { client: 0, server: 0, start: Start::Upgrade })?;
+/// world.step(Op::Wait(1_000_000))?;
+/// world.step(Op::Send { side: Side::Client(0), size: 10, binary: false })?;
+/// world.rest()?; // everything arrives, and the laws of rest hold
+/// assert_eq!((world.totals().upgrades, world.totals().messages_received), (1, 1));
+/// # Ok::<(), engineio_sim::Violation>(())
+/// ```
+pub struct World<S = (), C = ()> {
+    core: Core,
+    servers: Vec<S>,
+    clients: Vec<C>,
+}
+
+impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for World<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("now", &self.core.now)
+            .field("settings", &self.core.settings)
+            .field("servers", &self.servers)
+            .field("clients", &self.clients)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Application, C: Application> World<S, C> {
+    /// A world in which nothing has happened. The applications are made one for each server and each client.
+    ///
+    /// # Errors
+    /// When the settings make no sense.
+    pub fn new(
+        settings: Settings,
+        server: impl FnMut(usize) -> S,
+        client: impl FnMut(usize) -> C,
+    ) -> Result<Self, Violation> {
+        Self::with_journal(settings, false, server, client)
+    }
+
+    /// The same; with `keep` its journal can be read afterwards.
+    ///
+    /// # Errors
+    /// When the settings make no sense.
+    pub fn with_journal(
+        settings: Settings,
+        keep: bool,
+        server: impl FnMut(usize) -> S,
+        client: impl FnMut(usize) -> C,
+    ) -> Result<Self, Violation> {
+        let core = Core::new(settings, keep)?;
+        let servers = (0..core.servers.len()).map(server).collect();
+        let clients = (0..core.clients.len()).map(client).collect();
+        Ok(Self { core, servers, clients })
+    }
+
+    /// One thing happens, and everything that follows from it at once. What has no meaning now does nothing.
+    ///
+    /// # Errors
+    /// The law that does not hold.
+    pub fn step(&mut self, op: Op) -> Result<(), Violation> {
+        let core = &mut self.core;
+        core.totals.steps += 1;
+        core.totals.classes[Class::of(&op) as usize] += 1;
+        let end = |side| core.end_of(side);
+        match op {
+            Op::Wait(micros) => {
+                let until = core.later(micros);
+                self.advance(until)?;
+            }
+            Op::Next => {
+                if let Some((at, _)) = core.next_task() {
+                    self.advance(at)?;
+                }
+            }
+            Op::Connect { client, server, start } => core.connect(client, server, start)?,
+            Op::Arrive(line) => {
+                if let Some(task) = core.arrives(line) {
+                    core.perform(task)?;
+                }
+            }
+            Op::Send { side, size, binary } => {
+                if let Some(end) = end(side) {
+                    let message = core.make(end, size, binary);
+                    drop(core.send(end, vec![message])?);
+                }
+            }
+            Op::SendTogether { side, count } => {
+                if let Some(end) = end(side) {
+                    let messages = (0..count.min(4)).map(|index| core.make(end, 0, index % 2 == 1)).collect();
+                    drop(core.send(end, messages)?);
+                }
+            }
+            Op::Flood(side) => {
+                if let Some(end) = end(side) {
+                    for _ in 0..64 {
+                        let message = core.make(end, 8, false);
+                        if core.send(end, vec![message])?.is_err() {
+                            break;
+                        }
+                    }
+                }
+            }
+            Op::Take(side) => end(side).map_or(Ok(()), |end| core.take(end))?,
+            Op::Read(side, reads) => {
+                if let Some(end) = end(side) {
+                    core.set_reading(end, reads);
+                }
+            }
+            Op::Discard(side) => end(side).map_or(Ok(()), |end| core.discard(end))?,
+            Op::Close(side) => end(side).map_or(Ok(()), |end| core.close(end, Asked::Close))?,
+            Op::Abort(side) => end(side).map_or(Ok(()), |end| core.close(end, Asked::Abort))?,
+            Op::Impulse(node, impulse) => self.call_application(node, |application, sockets| {
+                application.on_impulse(sockets, impulse);
+            })?,
+            Op::Tear { line, client, server } => core.tear(line, client, server)?,
+            Op::Delay(line, micros) => core.delay(line, micros),
+            Op::Repeat(line) => core.repeat(line),
+            Op::SlowBody(client) => core.spoil(client, Spoilt::Slow),
+            Op::LargeBody(client) => core.spoil(client, Spoilt::Large),
+            Op::Refuse(client) => core.refuse(client),
+            Op::Silence(client) if client < core.clients.len() => core.set_silent(client, true),
+            Op::Restore(client) if client < core.clients.len() => core.set_silent(client, false),
+            Op::Silence(_) | Op::Restore(_) => (),
+            Op::Intrude(client, what) => core.intrude(client, what),
+            Op::Suspend(client, micros) if client < core.clients.len() => core.suspend(client, micros),
+            Op::Suspend(..) => (),
+            Op::Late(node, micros) => core.delay_timers(node, micros),
+            Op::Spurious(node) => core.call_without_need(node)?,
+            Op::Backwards(node, micros) => core.set_back(node, micros),
+            Op::Shutdown(server) => core.shut_down(server)?,
+            Op::Crash(server) => core.crash(server)?,
+        }
+        self.advance(self.core.now)
+    }
+
+    /// Lets time pass, and tells applications what happens meanwhile.
+    fn advance(&mut self, until: Instant) -> Result<(), Violation> {
+        loop {
+            let is_there = self.core.advance(until)?;
+            let mut calls = 0;
+            while let Some(call) = self.core.calls.pop_front() {
+                self.deliver(call)?;
+                calls += 1;
+                if calls > 100_000 {
+                    return broken(Law::User, "the applications do not come to rest");
+                }
+            }
+            if is_there && self.core.next_task().is_none_or(|(at, _)| at > self.core.now) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn deliver(&mut self, call: Call) -> Result<(), Violation> {
+        let Call { node, peer, what } = call;
+        self.call_application(node, |application, sockets| match what {
+            What::Open => application.on_open(sockets, peer),
+            What::Message(message) => application.on_message(sockets, peer, message),
+            What::Writable => application.on_writable(sockets, peer),
+            What::Close(reason) => application.on_close(sockets, peer, reason),
+        })
+    }
+
+    fn call_application(
+        &mut self,
+        node: Node,
+        call: impl FnOnce(&mut dyn Application, &mut dyn Sockets),
+    ) -> Result<(), Violation> {
+        let mut sockets = Hands { core: &mut self.core, node, violation: None };
+        let application: Option<&mut dyn Application> = match node {
+            Node::Client(client) => self.clients.get_mut(client).map(|application| application as _),
+            Node::Server(server) => self.servers.get_mut(server).map(|application| application as _),
+        };
+        if let Some(application) = application {
+            call(application, &mut sockets);
+        }
+        sockets.violation.map_or(Ok(()), Err)
+    }
+
+    /// Draws the next operation.
+    pub(crate) fn draw(&self, chooser: &mut impl Chooser, weights: &Weights) -> Op {
+        self.core.draw(chooser, weights)
+    }
+
+    /// Everything that is on its way and that an operation could let arrive, or begin, in a small world.
+    pub(crate) fn candidates(&self, class: Class, out: &mut Vec<Op>) {
+        self.core.candidates(class, out);
+    }
+
+    /// Everything is healed, and must come to rest: both sides of every session are open with empty buffers, or both
+    /// are closed.
+    ///
+    /// # Errors
+    /// The law that does not hold.
+    pub fn rest(&mut self) -> Result<(), Violation> {
+        self.core.heal();
+        self.settle(self.core.patience())?;
+        self.core.audit()
+    }
+
+    fn settle(&mut self, patience: u64) -> Result<(), Violation> {
+        let deadline = self.core.later(patience);
+        let slice = 4 * self.core.settings.latency + 10_000;
+        loop {
+            let at = self.core.later(slice).min(deadline);
+            self.advance(at)?;
+            let Some(unrest) = self.core.unrest() else { return Ok(()) };
+            if self.core.now < deadline {
+                // Nothing happens before the next deadline, so that there is nothing to wait for before it.
+                let next = self.core.next_task().map_or(deadline, |(at, _)| at.min(deadline));
+                self.advance(next)?;
+                continue;
+            }
+            let quiet = if self.core.is_quiet() { ", although nothing went wrong" } else { "" };
+            return broken(Law::Quiescence, format!("{unrest}, {patience} µs after the world was healed{quiet}"));
+        }
+    }
+
+    /// The world ends: all sessions do, and nothing is left of them.
+    ///
+    /// # Errors
+    /// The law that does not hold.
+    pub fn end(&mut self, ending: Ending) -> Result<(), Violation> {
+        let patience = self.core.begin_ending(ending)?;
+        if ending == Ending::Silence {
+            let until = self.core.later(patience);
+            self.advance(until)?;
+            self.core.audit_ending(ending)?;
+            self.core.heal();
+        }
+        self.advance(self.core.now)?;
+        self.settle(self.core.patience())?;
+        self.core.audit_ending(ending)?;
+        self.core.audit()?;
+        self.core.is_emptied()
+    }
+}
+
+impl<S, C> World<S, C> {
+    /// The virtual time.
+    pub fn now(&self) -> Instant {
+        self.core.now
+    }
+
+    /// What it is like.
+    pub fn settings(&self) -> &Settings {
+        &self.core.settings
+    }
+
+    /// The applications of the servers.
+    pub fn servers(&self) -> &[S] {
+        &self.servers
+    }
+
+    /// The applications of the clients.
+    pub fn clients(&self) -> &[C] {
+        &self.clients
+    }
+
+    /// What happened.
+    pub fn journal(&self) -> &Journal {
+        &self.core.journal
+    }
+
+    /// What of the machines was reached.
+    pub fn coverage(&self) -> &Coverage {
+        &self.core.coverage
+    }
+
+    /// What was done and seen.
+    pub fn totals(&self) -> Totals {
+        Totals { micros: self.core.now.as_micros(), ..self.core.totals.clone() }
+    }
+}
+
+/// What an application of a world holds its sessions with.
+struct Hands<'a> {
+    core: &'a mut Core,
+    node: Node,
+    violation: Option<Violation>,
+}
+
+impl Sockets for Hands<'_> {
+    fn send(&mut self, peer: Peer, message: Message) -> Result<(), SendError> {
+        let Some(end) = self.core.end_of_peer(self.node, peer) else { return Err(SendError::Closed(message)) };
+        match self.core.send(end, vec![message.clone()]) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(match error {
+                SendError::Full(_) => SendError::Full(message),
+                SendError::TooLarge(_) => SendError::TooLarge(message),
+                SendError::Separator(_) => SendError::Separator(message),
+                SendError::Oversized(_) => SendError::Oversized(message),
+                _ => SendError::Closed(message),
+            }),
+            Err(violation) => {
+                self.violation.get_or_insert(violation);
+                Err(SendError::Closed(message))
+            }
+        }
+    }
+
+    fn close(&mut self, peer: Peer) {
+        if let Some(end) = self.core.end_of_peer(self.node, peer) {
+            if let Err(violation) = self.core.close(end, Asked::Close) {
+                self.violation.get_or_insert(violation);
+            }
+        }
+    }
+}
+

@@ -1,0 +1,209 @@
+//! What applications do with their sessions.
+
+use engineio_proto::{Event, Message, SendError};
+
+use super::core::{App, Core, Outcome};
+use crate::application::Peer;
+use crate::coverage::Kind;
+use crate::journal::Place;
+use crate::op::{Node, Side};
+use crate::oracle::{Asked, Incidents, Law, broken};
+
+/// One end of a session: a life of a client, or a seat at a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Life(usize),
+    Seat(usize),
+}
+
+impl Core {
+    pub(crate) fn end_of(&self, side: Side) -> Option<End> {
+        match side {
+            Side::Client(client) => self.life_of(client).map(End::Life),
+            Side::Server(client) => self.seat_of(client).map(End::Seat),
+        }
+    }
+
+    pub(crate) fn end_of_peer(&self, node: Node, peer: Peer) -> Option<End> {
+        let index = usize::try_from(peer.0).ok()?;
+        match node {
+            Node::Client(client) => self.lives.get(index).filter(|life| life.client == client).map(|_| End::Life(index)),
+            Node::Server(server) => self.sessions.get(index).filter(|seat| seat.server == server).map(|_| End::Seat(index)),
+        }
+    }
+
+    fn app(&mut self, end: End) -> &mut App {
+        match end {
+            End::Life(life) => &mut self.lives[life].app,
+            End::Seat(seat) => &mut self.sessions[seat].app,
+        }
+    }
+
+    fn life_behind(&self, end: End) -> usize {
+        match end {
+            End::Life(life) => life,
+            End::Seat(seat) => self.sessions[seat].life,
+        }
+    }
+
+    pub(crate) fn place_of(&self, end: End) -> Place {
+        match end {
+            End::Life(life) => Place::Client(self.lives[life].client),
+            End::Seat(seat) => Place::Server(self.sessions[seat].server),
+        }
+    }
+
+    /// Sends messages of an application, together if there are several.
+    pub(crate) fn send(&mut self, end: End, messages: Vec<Message>) -> Outcome<Result<(), SendError<Vec<Message>>>> {
+        let limit = self.settings.max_payload;
+        if messages.iter().any(|message| message.len() * 4 / 3 + 5 > limit) {
+            let life = self.life_behind(end);
+            self.lives[life].incidents.add(Incidents::LARGE);
+        }
+        let sent = match end {
+            End::Life(life) => {
+                self.call_client(life, Kind::Send, |machine, now| machine.send_all(now, messages.clone()))?
+            }
+            End::Seat(seat) => {
+                let sent = self.call_session(seat, Kind::Send, |session, _| session.send_all(messages.clone()))?;
+                sent.unwrap_or(Err(SendError::Closed(messages.clone())))
+            }
+        };
+        let place = self.place_of(end);
+        match &sent {
+            Ok(()) => {
+                for message in messages {
+                    self.journal.note(self.now, place, "sends", 0, bytes(&message));
+                    self.totals.messages_sent += 1;
+                    self.app(end).sends.send(message);
+                }
+            }
+            Err(SendError::Full(_)) => self.app(end).events.full += 1,
+            Err(SendError::Closed(_)) if self.settings.close_when_full => {
+                let life = self.life_behind(end);
+                self.lives[life].incidents.add(Incidents::OVERFLOW);
+            }
+            Err(_) => (),
+        }
+        self.weigh(end)?;
+        Ok(sent)
+    }
+
+    /// Law 4: a buffer holds no more than its limit and one message.
+    fn weigh(&self, end: End) -> Outcome {
+        let (buffered, costs): (_, Vec<_>) = match end {
+            End::Life(life) => {
+                let machine = &self.lives[life].machine;
+                (machine.send_buffered(), machine.unsent().map(Message::cost).collect())
+            }
+            End::Seat(seat) => {
+                let Some(session) = self.session(seat) else { return Ok(()) };
+                (session.send_buffered(), session.unsent().map(Message::cost).collect())
+            }
+        };
+        let (exact, largest) = (costs.iter().sum::<usize>(), costs.last().copied().unwrap_or(0));
+        if buffered != exact {
+            return broken(Law::Bytes, format!("{end:?} counts {buffered} bytes, and holds {exact}"));
+        }
+        // Messages that stay together count as one.
+        let limit = self.settings.send_limit + largest.max(TOGETHER);
+        if buffered > limit { broken(Law::Bytes, format!("{end:?} holds {buffered} bytes, above {limit}")) } else { Ok(()) }
+    }
+
+    /// A message of so many bytes that no other one of this application is like.
+    pub(crate) fn make(&mut self, end: End, size: usize, binary: bool) -> Message {
+        let app = self.app(end);
+        app.made += 1;
+        let mut text = format!("{}", app.made);
+        while text.len() < size {
+            text.push(char::from(b'a' + (text.len() % 26) as u8));
+        }
+        if binary { Message::from(text.into_bytes()) } else { Message::from(text) }
+    }
+
+    pub(crate) fn close(&mut self, end: End, how: Asked) -> Outcome {
+        let place = self.place_of(end);
+        let what = if how == Asked::Close { "closes the session" } else { "aborts the session" };
+        self.journal.note(self.now, place, what, 0, b"");
+        let now = self.now;
+        let app = self.app(end);
+        if !app.events.is_over() {
+            app.asked_at.get_or_insert(now);
+            // Who aborts what it has closed gives up what it was promised.
+            app.asked = Some(if app.asked == Some(Asked::Abort) { Asked::Abort } else { how });
+        }
+        app.discards |= how == Asked::Abort;
+        match (end, how) {
+            (End::Life(life), Asked::Close) => self.call_client(life, Kind::Close, |machine, now| machine.close(now)),
+            (End::Life(life), Asked::Abort) => self.call_client(life, Kind::Abort, |machine, now| machine.abort(now)),
+            (End::Seat(seat), Asked::Close) => self.call_session(seat, Kind::Close, |session, now| session.close(now)).map(drop),
+            (End::Seat(seat), Asked::Abort) => self.call_session(seat, Kind::Abort, |session, now| session.abort(now)).map(drop),
+        }
+    }
+
+    pub(crate) fn discard(&mut self, end: End) -> Outcome {
+        self.app(end).discards = true;
+        match end {
+            End::Life(life) => self.call_client(life, Kind::Discard, |machine, _| machine.discard_incoming()),
+            End::Seat(seat) => self.call_session(seat, Kind::Discard, |session, _| session.discard_incoming()).map(drop),
+        }
+    }
+
+    pub(crate) fn take(&mut self, end: End) -> Outcome {
+        match end {
+            End::Life(life) if self.lives[life].app.readable.is_some() => self.client_takes(life).map(drop),
+            End::Seat(seat) if self.sessions[seat].app.readable.is_some() => self.server_takes(seat).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn set_reading(&mut self, end: End, reads: bool) {
+        if !reads {
+            let life = self.life_behind(end);
+            self.lives[life].incidents.add(Incidents::SLOW);
+        }
+        self.app(end).reads = reads;
+    }
+
+    pub(crate) fn hear(&mut self, place: Place, event: Event) {
+        let what = match event {
+            Event::Opened => "opened",
+            Event::Readable => "readable",
+            Event::Writable => "writable",
+            Event::Flush { .. } => "flush",
+            Event::Drain => "drain",
+            Event::Upgrading(_) => "upgrading",
+            Event::Upgraded(_) => "upgraded",
+            Event::UpgradeFailed(error) => {
+                let error = error.to_string();
+                return self.journal.note(self.now, place, "upgrade failed:", 0, error.as_bytes());
+            }
+            Event::Heartbeat => "heartbeat",
+            Event::Ended(reason) => {
+                let reason = reason.to_string();
+                return self.journal.note(self.now, place, "ended:", 0, reason.as_bytes());
+            }
+            Event::Closed(reason) => {
+                let reason = reason.to_string();
+                return self.journal.note(self.now, place, "closed:", 0, reason.as_bytes());
+            }
+            _ => "event",
+        };
+        self.journal.note(self.now, place, what, 0, b"");
+    }
+
+    pub(crate) fn received(&mut self, place: Place, message: &Message) {
+        self.totals.messages_received += 1;
+        self.journal.note(self.now, place, "receives", 0, bytes(message));
+    }
+}
+
+/// What messages that are sent together may count at most.
+const TOGETHER: usize = 4 * (Message::OVERHEAD + 8);
+
+fn bytes(message: &Message) -> &[u8] {
+    match message {
+        Message::Text(text) => text.as_bytes(),
+        Message::Binary(bytes) => bytes,
+    }
+}

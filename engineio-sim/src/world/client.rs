@@ -1,0 +1,411 @@
+//! The hands of a client: what it asks for is done, and what becomes of that is told to it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use engineio_proto::{
+    ChannelEnd, ChannelId, Client, ClientInput, ClientOutput, ClientState, Event, ExchangeId, Instant, Message, RequestError,
+};
+
+use super::core::{Call, Core, Life, Outcome, What};
+use super::net::{Channel, Exchange, Opening, Piece, Pipe, Stage, bytes_of, received};
+use crate::application::Peer;
+use crate::coverage::Kind;
+use crate::journal::Place;
+use crate::op::Node;
+use crate::oracle::{
+    Incidents, Law, Scene, broken, check_body, check_frame, explains_client, explains_upgrade_failure,
+};
+use crate::settings::{GREETING, Start};
+
+impl Core {
+    /// A client begins a session, if it has none.
+    pub(crate) fn connect(&mut self, client: usize, server: usize, start: Start) -> Outcome {
+        let is_free = self.life_of(client).is_none_or(|life| self.lives[life].is_over());
+        if !is_free || client >= self.clients.len() || server >= self.servers.len() {
+            return Ok(());
+        }
+        let config = Arc::new(self.settings.client(start));
+        let entropy = self.lives.len() as u64 * 1000;
+        let machine = match Client::new(self.now, config, entropy) {
+            Ok(machine) => machine,
+            Err(error) => return broken(Law::User, format!("the settings make no sense: {error}")),
+        };
+        let mut life = Life::new(client, server, machine, self.settings.twins);
+        life.dirty = Some(self.now);
+        let node = &self.clients[client];
+        let late = node.clock.late.max(node.asleep).max(self.servers[server].clock.late);
+        if node.silent || late > self.now {
+            life.incidents.add(Incidents::SILENT);
+        }
+        self.clients[client].life = Some(self.lives.len());
+        self.lives.push(life);
+        self.totals.lives += 1;
+        Ok(())
+    }
+
+    /// Calls the machine of a client, and looks at it afterwards.
+    pub(crate) fn call_client<R: PartialEq + Debug>(
+        &mut self,
+        life: usize,
+        kind: Kind,
+        call: impl Fn(&mut Client, Instant) -> R,
+    ) -> Outcome<R> {
+        let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
+        let side = &mut self.lives[life];
+        let now = self.clients[side.client].clock.tell(self.now);
+        let (before, transport) = (side.machine.state(), side.machine.transport());
+        let result = call(&mut side.machine, now);
+        if let Some(twin) = &mut side.twin {
+            twin.call(&result, |machine| call(machine, now))?;
+        }
+        if let Err(violation) = side.machine.check() {
+            return broken(Law::Check, format!("client {}: {violation}", side.client));
+        }
+        if side.seat.is_none() {
+            let sid = side.machine.sid().map(|sid| sid.as_str());
+            side.seat = sid.and_then(|sid| self.sessions.iter().position(|seat| seat.sid == sid));
+        }
+        side.app.crowded |= side.machine.receive_buffered() >= self.settings.receive_limit;
+        let after = side.machine.state();
+        let retried = before == ClientState::Opening && after == before && transport != side.machine.transport();
+        self.coverage.client(before, kind, after, retried);
+        if side.machine.has_output() && side.dirty.is_none() {
+            side.dirty = Some(lazy);
+        }
+        Ok(result)
+    }
+
+    pub(crate) fn client_timer(&mut self, client: usize) -> Outcome {
+        let Some(life) = self.life_of(client) else { return Ok(()) };
+        let now = self.now;
+        self.clients[client].clock.back = 0;
+        self.call_client(life, Kind::Timeout, |machine, now| machine.handle_timeout(now))?;
+        match self.lives[life].machine.next_timeout() {
+            Some(next) if next <= now => broken(Law::Timers, format!("client {client}: {next:?} is due at {now:?} still")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what a client asks for.
+    pub(crate) fn obey_client(&mut self, client: usize) -> Outcome {
+        let Some(life) = self.life_of(client) else { return Ok(()) };
+        self.lives[life].dirty = None;
+        while let Some(output) = self.lives[life].machine.poll_output() {
+            if let Some(twin) = &mut self.lives[life].twin {
+                twin.expect(output.clone());
+            }
+            self.obey_client_output(client, life, output)?;
+        }
+        if self.lives[life].is_over() {
+            if let Some(twin) = &mut self.lives[life].twin {
+                twin.compare()?;
+            }
+            if !self.lives[life].machine.is_finished() {
+                return broken(Law::End, format!("client {client} is over, and not finished"));
+            }
+        }
+        Ok(())
+    }
+
+    fn obey_client_output(&mut self, client: usize, life: usize, output: ClientOutput) -> Outcome {
+        let place = Place::Client(client);
+        let at = self.arrival();
+        match output {
+            ClientOutput::Request { exchange, request } => {
+                let limit = self.lives[life].machine.max_payload().unwrap_or(usize::MAX);
+                let body = match request.body {
+                    Some(payload) => {
+                        let body = payload.clone().into_bytes();
+                        check_body(&payload, &body, limit)?;
+                        Some(body)
+                    }
+                    None => None,
+                };
+                let what = if body.is_some() { "asks to POST" } else { "asks to GET" };
+                self.journal.note(self.now, place, what, exchange.0, body.as_deref().unwrap_or_default());
+                let is_post = body.is_some();
+                let same = |other: &&Exchange| {
+                    let waits = !other.dropped || other.client_learns.is_some();
+                    other.sender.is_some_and(|(owner, _)| owner == life) && other.body.is_some() == is_post && waits
+                };
+                if self.exchanges.iter().filter(same).count() > 0 {
+                    return broken(Law::Exchanges, format!("client {client} has two requests of a kind under way"));
+                }
+                self.exchanges.push(Exchange {
+                    client,
+                    sender: Some((life, exchange)),
+                    life: Some(life),
+                    target: request.target,
+                    body,
+                    server: self.lives[life].server,
+                    at_server: None,
+                    stage: Stage::Travelling,
+                    due: at,
+                    client_learns: None,
+                    server_learns: None,
+                    dropped: false,
+                    spoilt: None,
+                });
+            }
+            ClientOutput::Cancel { exchange } => {
+                self.journal.note(self.now, place, "cancels", exchange.0, b"");
+                let own = self.exchanges.iter_mut().find(|other| other.sender == Some((life, exchange)));
+                let Some(own) = own else {
+                    return self.stale(format!("client {client} cancels {exchange:?}, which is not under way"));
+                };
+                own.dropped = true;
+                own.client_learns = None;
+                match own.stage {
+                    Stage::Travelling | Stage::Body | Stage::Held => own.server_learns = Some(at),
+                    Stage::Answered { .. } => {
+                        own.stage = Stage::Done;
+                        own.server_learns = Some(at);
+                    }
+                    Stage::Done => (),
+                }
+            }
+            ClientOutput::ChannelOpen { channel, target } => {
+                self.journal.note(self.now, place, "asks for a channel", channel.0, b"");
+                self.channels.push(Channel {
+                    client,
+                    opener: Some((life, channel)),
+                    target,
+                    server: self.lives[life].server,
+                    at_server: None,
+                    opening: Opening::Asked(at),
+                    client_open: true,
+                    server_open: false,
+                    up: Pipe::default(),
+                    down: Pipe::default(),
+                    torn: false,
+                });
+            }
+            ClientOutput::ChannelReady { channel } => {
+                let lazy = if self.settings.lazy_writes { self.lag() } else { self.now };
+                match self.channel_of(life, channel) {
+                    Some(own) => own.up.ready = Some(lazy),
+                    None => return self.stale(format!("client {client} has frames for {channel:?}, which is not open")),
+                }
+            }
+            ClientOutput::ChannelRead { channel, enabled } => {
+                if let Some(own) = self.channel_of(life, channel) {
+                    own.down.reads = enabled;
+                }
+            }
+            ClientOutput::ChannelClose { channel } => {
+                self.journal.note(self.now, place, "closes the channel", channel.0, b"");
+                if let Some(own) = self.channel_of(life, channel) {
+                    own.client_open = false;
+                    own.up.ready = None;
+                    own.down.pieces.clear();
+                    if !own.torn {
+                        own.up.pieces.push_back((at, Piece::End(ChannelEnd::Closed)));
+                    }
+                    if own.opening != Opening::Open && !matches!(own.opening, Opening::Asked(_)) {
+                        own.opening = Opening::Open;
+                    }
+                }
+            }
+            ClientOutput::Event(event) => self.client_hears(client, life, event)?,
+        }
+        Ok(())
+    }
+
+    /// A channel whose end at the client is open.
+    fn channel_of(&mut self, life: usize, channel: ChannelId) -> Option<&mut Channel> {
+        self.channels.iter_mut().find(|other| other.opener == Some((life, channel)) && other.client_open)
+    }
+
+    fn client_hears(&mut self, client: usize, life: usize, event: Event) -> Outcome {
+        self.hear(Place::Client(client), event);
+        let lazy = if self.settings.lazy_reads { self.lag() } else { self.now };
+        let now = self.now;
+        let app = &mut self.lives[life].app;
+        app.events.hear(event)?;
+        if app.events.is_over() {
+            app.ended_at.get_or_insert(now);
+        }
+        let call = |what| Call { node: Node::Client(client), peer: Peer(life as u64), what };
+        match event {
+            Event::Opened => {
+                if self.lives[life].seat.is_none_or(|seat| self.sessions[seat].life != life) {
+                    return broken(Law::End, format!("client {client} opened a session that is not its own"));
+                }
+                self.totals.opened += 1;
+                self.calls.push_back(call(What::Open));
+            }
+            Event::Readable => {
+                self.lives[life].app.readable.get_or_insert(lazy);
+            }
+            Event::Writable => self.calls.push_back(call(What::Writable)),
+            Event::Upgraded(_) => self.totals.upgrades += 1,
+            Event::UpgradeFailed(error) => {
+                self.totals.failed_upgrades += 1;
+                let scene = self.client_scene(life);
+                if !explains_upgrade_failure(error, scene) {
+                    return broken(Law::Probes, format!("the upgrade of client {client} failed, which nothing explains: {error}"));
+                }
+            }
+            Event::Ended(reason) => {
+                let scene = self.client_scene(life);
+                if !explains_client(reason, scene) {
+                    return broken(Law::End, format!("client {client} ended with {reason} ({reason:?}), which nothing explains"));
+                }
+            }
+            Event::Closed(reason) => {
+                if self.lives[life].app.events.closed != self.lives[life].machine.close_reason() {
+                    return broken(Law::End, format!("client {client} closed with {reason}, and says something else"));
+                }
+                self.calls.push_back(call(What::Close(reason)));
+            }
+            _ => (),
+        }
+        Ok(())
+    }
+
+    fn client_scene(&self, life: usize) -> Scene {
+        let Life { incidents, app, machine, .. } = &self.lives[life];
+        let closing = app.asked_at.map(|at| self.now.saturating_since(at));
+        let is_over_time = closing.is_some_and(|time| time >= machine.config().close_timeout);
+        Scene { incidents: *incidents, asked: app.asked, is_over_time, other_left: self.server_left(life) }
+    }
+
+    /// The application of a client takes a message, if it reads and there is one.
+    pub(crate) fn client_takes(&mut self, life: usize) -> Outcome<bool> {
+        let client = self.lives[life].client;
+        let message = self.call_client(life, Kind::Recv, |machine, now| machine.recv(now))?;
+        let again = if self.settings.lazy_reads { self.lag() } else { self.now };
+        let app = &mut self.lives[life].app;
+        app.readable = message.is_some().then_some(again);
+        let Some(message) = message else { return Ok(false) };
+        self.received(Place::Client(client), &message);
+        // What the server says before the client knows its session belongs to the one that it will know.
+        let Some(seat) = self.lives[life].seat else {
+            return broken(Law::Messages, format!("client {client} received {message:?} before it was open"));
+        };
+        self.sessions[seat].app.sends.receive(&message)?;
+        let what = What::Message(message);
+        self.calls.push_back(Call { node: Node::Client(client), peer: Peer(life as u64), what });
+        Ok(true)
+    }
+
+    /// What is on the way to a client arrives.
+    pub(crate) fn answer_arrives(&mut self, index: usize, status: u16, body: bytes::Bytes) -> Outcome {
+        let exchange = &self.exchanges[index];
+        let (server, client) = (exchange.server, exchange.client);
+        let Some((life, id)) = exchange.sender else { return Ok(()) };
+        let what = if status == 200 { "200" } else { "400" };
+        let ends = (Place::Server(server), Place::Client(client));
+        self.journal.arrow(self.now, ends, what, id.0, &body);
+        let kind = if status == 200 { Kind::Answered } else { Kind::Refused };
+        self.call_client(life, kind, |machine, now| {
+            machine.handle_input(now, ClientInput::Answered { exchange: id, status, body: body.clone() });
+        })
+    }
+
+    pub(crate) fn client_learns(&mut self, index: usize) -> Outcome {
+        let exchange = &mut self.exchanges[index];
+        exchange.client_learns = None;
+        exchange.dropped = true;
+        let client = exchange.client;
+        let Some((life, id)) = exchange.sender else { return Ok(()) };
+        self.journal.note(self.now, Place::Client(client), "hears of a lost connection", id.0, b"");
+        self.exchange_failed(life, id)
+    }
+
+    fn exchange_failed(&mut self, life: usize, exchange: ExchangeId) -> Outcome {
+        self.call_client(life, Kind::Failed, |machine, now| {
+            machine.handle_input(now, ClientInput::Failed { exchange, error: RequestError::Lost });
+        })
+    }
+
+    /// A client hears how the opening of its channel went.
+    pub(crate) fn client_hears_of_channel(&mut self, index: usize) -> Outcome {
+        let channel = &mut self.channels[index];
+        let opening = std::mem::replace(&mut channel.opening, Opening::Open);
+        let (client, server) = (channel.client, channel.server);
+        let Some((life, id)) = channel.opener.filter(|_| channel.client_open) else { return Ok(()) };
+        let ends = (Place::Server(server), Place::Client(client));
+        if let Opening::Refused(_, details) = opening {
+            channel.client_open = false;
+            self.journal.arrow(self.now, ends, "refuses the channel", id.0, b"");
+            return self.client_channel_ends(life, id, ChannelEnd::Unopened, details);
+        }
+        self.journal.arrow(self.now, ends, "101", id.0, b"");
+        self.call_client(life, Kind::ChannelOpened, |machine, now| {
+            machine.handle_input(now, ClientInput::ChannelOpened { channel: id });
+        })
+    }
+
+    fn client_channel_ends(
+        &mut self,
+        life: usize,
+        channel: ChannelId,
+        end: ChannelEnd,
+        details: Option<engineio_proto::Details>,
+    ) -> Outcome {
+        self.call_client(life, Kind::ChannelClosed, |machine, now| {
+            machine.handle_input(now, ClientInput::ChannelClosed { channel, end, details: details.clone() });
+        })
+    }
+
+    /// The next piece of a channel arrives at the client.
+    pub(crate) fn frame_down(&mut self, index: usize) -> Outcome {
+        let channel = &mut self.channels[index];
+        let Some((_, piece)) = channel.down.pieces.pop_front() else { return Ok(()) };
+        let (client, server) = (channel.client, channel.server);
+        let Some((life, id)) = channel.opener.filter(|_| channel.client_open) else {
+            // A stranger does not answer; it leaves when it is told to.
+            if matches!(piece, Piece::End(_)) {
+                channel.client_open = false;
+            }
+            return Ok(());
+        };
+        let ends = (Place::Server(server), Place::Client(client));
+        match piece {
+            Piece::Frame(frame) => {
+                self.journal.arrow(self.now, ends, "frame", id.0, &bytes_of(&frame));
+                let kind = match &frame {
+                    engineio_proto::Frame::Text { data, .. } if *data == *"3probe" => Kind::Probe,
+                    _ => Kind::Frame,
+                };
+                self.call_client(life, kind, |machine, now| {
+                    machine.handle_input(now, ClientInput::ChannelFrame { channel: id, frame: frame.clone() });
+                })
+            }
+            Piece::End(end) => {
+                channel.client_open = false;
+                channel.up.ready = None;
+                let what = if end == ChannelEnd::Closed { "closes the channel" } else { "the channel is lost" };
+                self.journal.arrow(self.now, ends, what, id.0, b"");
+                self.client_channel_ends(life, id, end, None)
+            }
+        }
+    }
+
+    /// A client writes the next frame to its channel.
+    pub(crate) fn pull_up(&mut self, index: usize) -> Outcome {
+        let at = self.arrival();
+        let again = if self.settings.lazy_writes { self.lag() } else { self.now };
+        let channel = &mut self.channels[index];
+        let first = !std::mem::replace(&mut channel.up.used, true);
+        channel.up.ready = Some(again);
+        let Some((life, id)) = channel.opener else { return Ok(()) };
+        let frame = self.call_client(life, Kind::Pull, |machine, now| machine.next_frame(now, id))?;
+        let channel = &mut self.channels[index];
+        let Some(frame) = frame else {
+            channel.up.ready = None;
+            return Ok(());
+        };
+        check_frame(&frame, false, first)?;
+        if !channel.torn {
+            channel.up.pieces.push_back((at, Piece::Frame(received(frame))));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn greeting(&self) -> Option<Message> {
+        self.settings.greeting.then(|| Message::from(GREETING))
+    }
+}

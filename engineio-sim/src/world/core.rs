@@ -1,0 +1,478 @@
+//! Everything of a world but the applications: machines, network, clock, oracle.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engineio_proto::{Client, ClientOutput, CloseReason, Config, Instant, Message, Output, Phase, Server, Session, SessionKey};
+
+use super::net::{Channel, Exchange, Opening, Stage};
+use super::twin::Twin;
+use crate::application::Peer;
+use crate::coverage::Coverage;
+use crate::journal::{Journal, Place};
+use crate::op::{Node, Side};
+use crate::oracle::{Asked, Events, Flow, Incidents, Law, Violation, broken};
+use crate::{Settings, Totals};
+
+pub(crate) type Outcome<T = ()> = Result<T, Violation>;
+
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) now: Instant,
+    pub(crate) servers: Vec<ServerNode>,
+    pub(crate) clients: Vec<ClientNode>,
+    /// Every session that a client began, one after the other.
+    pub(crate) lives: Vec<Life>,
+    /// Every session that a server opened.
+    pub(crate) sessions: Vec<Seat>,
+    pub(crate) exchanges: Vec<Exchange>,
+    pub(crate) channels: Vec<Channel>,
+    pub(crate) journal: Journal,
+    pub(crate) coverage: Coverage,
+    pub(crate) totals: Totals,
+    /// What applications are to be told.
+    pub(crate) calls: VecDeque<Call>,
+    /// The last number that was given to anything at a server.
+    pub(crate) number: u64,
+    /// When the end began.
+    pub(crate) ending_at: Instant,
+}
+
+/// A client, which lives one session after the other.
+#[derive(Debug, Default)]
+pub(crate) struct ClientNode {
+    pub(crate) life: Option<usize>,
+    /// Nothing comes through.
+    pub(crate) silent: bool,
+    /// It sleeps until then.
+    pub(crate) asleep: Instant,
+    pub(crate) clock: Clock,
+}
+
+#[derive(Debug)]
+pub(crate) struct ServerNode {
+    pub(crate) machine: Server,
+    pub(crate) config: Arc<Config>,
+    pub(crate) sessions: BTreeMap<SessionKey, usize>,
+    /// Outputs wait; when they are carried out at the latest.
+    pub(crate) dirty: Option<Instant>,
+    pub(crate) clock: Clock,
+}
+
+/// What is wrong with the clock of a machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Clock {
+    /// No timer comes before that.
+    pub(crate) late: Instant,
+    /// At the next call it is back by so many microseconds.
+    pub(crate) back: u64,
+}
+
+impl Clock {
+    /// What a machine is told.
+    pub(crate) fn tell(&mut self, now: Instant) -> Instant {
+        let back = std::mem::take(&mut self.back);
+        Instant::from_micros(now.as_micros().saturating_sub(back))
+    }
+}
+
+/// What both sides of a session have.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// It reads what arrives.
+    pub(crate) reads: bool,
+    /// There are messages to take; when that is done at the latest.
+    pub(crate) readable: Option<Instant>,
+    /// It does not want any.
+    pub(crate) discards: bool,
+    pub(crate) asked: Option<Asked>,
+    /// When it asked first.
+    pub(crate) asked_at: Option<Instant>,
+    /// When it heard of the end.
+    pub(crate) ended_at: Option<Instant>,
+    /// Messages that it sends.
+    pub(crate) sends: Flow,
+    pub(crate) events: Events,
+    /// It was so slow that its machine stopped to read.
+    pub(crate) crowded: bool,
+    /// How many messages it made up.
+    pub(crate) made: u32,
+}
+
+impl App {
+    fn new(events: Events) -> Self {
+        Self { reads: true, readable: None, discards: false, asked: None, asked_at: None, ended_at: None, sends: Flow::default(), events, crowded: false, made: 0 }
+    }
+}
+
+/// One session of a client.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) client: usize,
+    pub(crate) server: usize,
+    pub(crate) machine: Client,
+    pub(crate) twin: Option<Box<Twin<Client, ClientOutput>>>,
+    /// Outputs wait; when they are carried out at the latest.
+    pub(crate) dirty: Option<Instant>,
+    /// Its session at the server, once the client knows.
+    pub(crate) seat: Option<usize>,
+    pub(crate) app: App,
+    /// What happened to this session, on either side.
+    pub(crate) incidents: Incidents,
+}
+
+impl Life {
+    pub(crate) fn is_over(&self) -> bool {
+        self.app.events.closed.is_some()
+    }
+}
+
+/// One session at a server.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) server: usize,
+    pub(crate) key: SessionKey,
+    pub(crate) sid: String,
+    pub(crate) life: usize,
+    pub(crate) twin: Option<Box<Twin<Session, Output>>>,
+    pub(crate) app: App,
+    /// Its server died.
+    pub(crate) crashed: bool,
+}
+
+impl Seat {
+    pub(crate) fn is_over(&self) -> bool {
+        self.crashed || self.app.events.closed.is_some()
+    }
+}
+
+/// Something to tell an application.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) node: Node,
+    pub(crate) peer: Peer,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Open,
+    Message(Message),
+    Writable,
+    Close(CloseReason),
+}
+
+/// Something that happens by itself when its time has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Task {
+    ClientTimer(usize),
+    ServerTimer(usize),
+    Exchange(usize),
+    ClientLearns(usize),
+    ServerLearns(usize),
+    Opening(usize),
+    Up(usize),
+    Down(usize),
+    PullUp(usize),
+    PullDown(usize),
+    ObeyClient(usize),
+    ObeyServer(usize),
+    ReadClient(usize),
+    ReadServer(usize),
+}
+
+/// In a step no more than this may happen; a machine that asks for more never comes to rest.
+const MAX_TASKS: u32 = 200_000;
+
+impl Core {
+    pub(crate) fn new(settings: Settings, keep_journal: bool) -> Outcome<Self> {
+        let mut servers = Vec::new();
+        for _ in 0..settings.servers.max(1) {
+            servers.push(ServerNode::new(&settings)?);
+        }
+        Ok(Self {
+            now: Instant::ZERO,
+            clients: (0..settings.clients.max(1)).map(|_| ClientNode::default()).collect(),
+            servers,
+            lives: Vec::new(),
+            sessions: Vec::new(),
+            exchanges: Vec::new(),
+            channels: Vec::new(),
+            journal: Journal::new(keep_journal),
+            coverage: Coverage::default(),
+            totals: Totals::default(),
+            calls: VecDeque::new(),
+            number: 0,
+            ending_at: Instant::ZERO,
+            settings,
+        })
+    }
+
+    pub(crate) fn later(&self, micros: u64) -> Instant {
+        self.now + Duration::from_micros(micros)
+    }
+
+    /// When something that is sent now arrives by itself.
+    pub(crate) fn arrival(&self) -> Instant {
+        self.later(self.settings.latency)
+    }
+
+    /// When hands that are lazy do what they have to.
+    pub(crate) fn lag(&self) -> Instant {
+        self.later(self.settings.latency / 4 + 50)
+    }
+
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    /// The session of a client that is not over, or was the last one.
+    pub(crate) fn life_of(&self, client: usize) -> Option<usize> {
+        self.clients.get(client)?.life
+    }
+
+    /// Its session at the server: that which the client knows, or the last one that the server opened for it.
+    pub(crate) fn seat_of(&self, client: usize) -> Option<usize> {
+        let life = self.life_of(client)?;
+        self.lives[life].seat.or_else(|| self.sessions.iter().rposition(|seat| seat.life == life))
+    }
+
+    pub(crate) fn incident(&mut self, client: usize, incident: Incidents) {
+        if let Some(life) = self.life_of(client) {
+            self.lives[life].incidents.add(incident);
+        }
+    }
+
+    /// Something that concerns the earlier sessions of a client too, as far as anything of them is on its way.
+    pub(crate) fn incident_for_all(&mut self, client: usize, incident: Incidents) {
+        for life in self.lives.iter_mut().filter(|life| life.client == client) {
+            life.incidents.add(incident);
+        }
+    }
+
+    pub(crate) fn app_mut(&mut self, side: Side) -> Option<&mut App> {
+        match side {
+            Side::Client(client) => self.life_of(client).map(|life| &mut self.lives[life].app),
+            Side::Server(client) => self.seat_of(client).map(|seat| &mut self.sessions[seat].app),
+        }
+    }
+
+    /// The machine of a session at a server, while there is one.
+    pub(crate) fn session(&self, seat: usize) -> Option<&Session> {
+        let seat = self.sessions.get(seat).filter(|seat| !seat.crashed)?;
+        self.servers[seat.server].machine.session(seat.key)
+    }
+
+    /// Whether nothing can reach a client, or leave it.
+    fn is_cut_off(&self, client: usize) -> bool {
+        self.clients[client].silent
+    }
+
+    /// When something for a client arrives at the earliest.
+    fn awake(&self, client: usize, due: Instant) -> Instant {
+        due.max(self.clients[client].asleep)
+    }
+
+    /// What happens next by itself, and when.
+    pub(crate) fn next_task(&self) -> Option<(Instant, Task)> {
+        let mut next: Option<(Instant, Task)> = None;
+        let now = self.now;
+        let mut offer = |at: Instant, task: Task| {
+            // What is overdue is due now, like what hands do at once.
+            let at = at.max(now);
+            if next.is_none_or(|(earliest, _)| at < earliest) {
+                next = Some((at, task));
+            }
+        };
+        for (index, node) in self.clients.iter().enumerate() {
+            let Some(life) = node.life.map(|life| &self.lives[life]) else { continue };
+            if let Some(at) = life.dirty {
+                offer(self.awake(index, at), Task::ObeyClient(index));
+            }
+            if let Some(at) = life.app.readable.filter(|_| life.app.reads) {
+                offer(self.awake(index, at), Task::ReadClient(index));
+            }
+            if let Some(at) = life.machine.next_timeout() {
+                offer(self.awake(index, at).max(node.clock.late), Task::ClientTimer(index));
+            }
+        }
+        for (index, node) in self.servers.iter().enumerate() {
+            if let Some(at) = node.dirty {
+                offer(at, Task::ObeyServer(index));
+            }
+            if let Some(at) = node.machine.next_timeout() {
+                offer(at.max(node.clock.late), Task::ServerTimer(index));
+            }
+        }
+        for (index, seat) in self.sessions.iter().enumerate() {
+            if let Some(at) = seat.app.readable.filter(|_| seat.app.reads) {
+                offer(at, Task::ReadServer(index));
+            }
+        }
+        for (index, exchange) in self.exchanges.iter().enumerate() {
+            let cut_off = exchange.sender.is_some() && self.is_cut_off(exchange.client);
+            match exchange.stage {
+                Stage::Travelling | Stage::Body if !cut_off => offer(exchange.due, Task::Exchange(index)),
+                Stage::Answered { .. } if !cut_off => {
+                    let to_client = exchange.sender.is_some();
+                    let due = if to_client { self.awake(exchange.client, exchange.due) } else { exchange.due };
+                    offer(due, Task::Exchange(index));
+                }
+                _ => (),
+            }
+            if let Some(at) = exchange.client_learns.filter(|_| !cut_off) {
+                offer(self.awake(exchange.client, at), Task::ClientLearns(index));
+            }
+            let has_arrived = exchange.stage != Stage::Travelling && !cut_off;
+            if let Some(at) = exchange.server_learns.filter(|_| has_arrived) {
+                offer(at, Task::ServerLearns(index));
+            }
+        }
+        for (index, channel) in self.channels.iter().enumerate() {
+            let cut_off = channel.opener.is_some() && self.is_cut_off(channel.client);
+            let awake = |due: Instant| if channel.opener.is_some() { self.awake(channel.client, due) } else { due };
+            match channel.opening {
+                _ if cut_off => (),
+                Opening::Asked(at) => offer(at, Task::Opening(index)),
+                Opening::Accepted(at) | Opening::Refused(at, _) => offer(awake(at), Task::Opening(index)),
+                Opening::Open => (),
+            }
+            let arrived = !matches!(channel.opening, Opening::Asked(_));
+            if let Some(&(at, _)) = channel.up.pieces.front().filter(|_| arrived && channel.up.reads && !cut_off) {
+                offer(at, Task::Up(index));
+            }
+            let open = channel.opening == Opening::Open;
+            if let Some(&(at, _)) = channel.down.pieces.front().filter(|_| open && channel.down.reads && !cut_off) {
+                offer(awake(at), Task::Down(index));
+            }
+            let has_room = |len: usize| channel.torn || len < self.settings.window.max(1);
+            if let Some(at) = channel.up.ready.filter(|_| has_room(channel.up.len())) {
+                offer(awake(at), Task::PullUp(index));
+            }
+            if let Some(at) = channel.down.ready.filter(|_| has_room(channel.down.len())) {
+                offer(at, Task::PullDown(index));
+            }
+        }
+        next
+    }
+
+    pub(crate) fn perform(&mut self, task: Task) -> Outcome {
+        match task {
+            Task::ClientTimer(client) => self.client_timer(client),
+            Task::ServerTimer(server) => self.server_timer(server),
+            Task::Exchange(index) => self.advance_exchange(index),
+            Task::ClientLearns(index) => self.client_learns(index),
+            Task::ServerLearns(index) => self.server_learns(index),
+            Task::Opening(index) => self.advance_opening(index),
+            Task::Up(index) => self.frame_up(index),
+            Task::Down(index) => self.frame_down(index),
+            Task::PullUp(index) => self.pull_up(index),
+            Task::PullDown(index) => self.pull_down(index),
+            Task::ObeyClient(client) => self.obey_client(client),
+            Task::ObeyServer(server) => self.obey_server(server),
+            Task::ReadClient(client) => {
+                let Some(life) = self.life_of(client) else { return Ok(()) };
+                while self.client_takes(life)? {}
+                Ok(())
+            }
+            Task::ReadServer(seat) => {
+                while self.server_takes(seat)? {}
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets so much time pass, with all that is due meanwhile. Stops early, at what is due then, if an application is to
+    /// be told something.
+    pub(crate) fn advance(&mut self, until: Instant) -> Outcome<bool> {
+        self.forget();
+        for _ in 0..MAX_TASKS {
+            let next = self.next_task().filter(|&(at, _)| at <= until);
+            let Some((at, task)) = next else {
+                self.now = self.now.max(until);
+                return Ok(true);
+            };
+            self.now = self.now.max(at);
+            self.perform(task)?;
+            self.forget();
+            if !self.calls.is_empty() {
+                return Ok(false);
+            }
+        }
+        broken(Law::Timers, format!("the world does not come to rest at {:?}", self.now))
+    }
+
+    /// Whatever is due now happens: the hands do what they have to.
+    pub(crate) fn catch_up(&mut self) -> Outcome<bool> {
+        self.advance(self.now)
+    }
+
+    fn forget(&mut self) {
+        self.exchanges.retain(|exchange| !exchange.is_over());
+        self.channels.retain(|channel| !channel.is_over());
+    }
+
+    pub(crate) fn place(&self, node: Node) -> Place {
+        match node {
+            Node::Client(client) => Place::Client(client),
+            Node::Server(server) => Place::Server(server),
+        }
+    }
+
+    /// Whether the other side of this client's session has ended or is about to, or never knew of it.
+    pub(crate) fn server_left(&self, life: usize) -> bool {
+        let seats = self.sessions.iter().enumerate().filter(|(_, seat)| seat.life == life);
+        let mut left = false;
+        for (index, seat) in seats {
+            left |= seat.app.asked.is_some() || seat.crashed || seat.app.events.is_over();
+            left |= self.session(index).is_none_or(|session| session.phase() != Phase::Open);
+        }
+        left
+    }
+
+    /// The same, seen from a server.
+    pub(crate) fn client_left(&self, seat: usize) -> bool {
+        let life = &self.lives[self.sessions[seat].life];
+        let other = life.seat.is_some_and(|own| own != seat);
+        let newer = self.sessions.iter().skip(seat + 1).any(|other| other.life == self.sessions[seat].life);
+        other || newer || life.app.asked.is_some() || life.machine.phase() == Phase::Closed
+    }
+}
+
+impl ServerNode {
+    pub(crate) fn new(settings: &Settings) -> Outcome<Self> {
+        let config = settings.server();
+        let machine = match Server::new(config) {
+            Ok(machine) => machine,
+            Err(error) => return broken(Law::User, format!("the settings make no sense: {error}")),
+        };
+        let config = Arc::clone(machine.config());
+        Ok(Self { machine, config, sessions: BTreeMap::new(), dirty: None, clock: Clock::default() })
+    }
+}
+
+impl Life {
+    pub(crate) fn new(client: usize, server: usize, machine: Client, twin: bool) -> Self {
+        let twin = twin.then(|| Box::new(Twin::new(machine.clone())));
+        Self {
+            client,
+            server,
+            machine,
+            twin,
+            dirty: None,
+            seat: None,
+            app: App::new(Events::client()),
+            incidents: Incidents::default(),
+        }
+    }
+}
+
+impl Seat {
+    pub(crate) fn new(server: usize, key: SessionKey, session: &Session, life: usize, twin: bool) -> Self {
+        let twin = twin.then(|| Box::new(Twin::new(session.clone())));
+        let sid = session.sid().as_str().to_owned();
+        Self { server, key, sid, life, twin, app: App::new(Events::server()), crashed: false }
+    }
+}

@@ -1,0 +1,248 @@
+//! The ends of a world: everything is healed, and has to come to rest.
+
+use std::time::Duration;
+
+use engineio_proto::{ChannelEnd, ClientState, CloseReason, Instant, Phase, RequestError, TransportError, TransportKind};
+
+use super::apps::End;
+use super::core::{App, Core, Life, Outcome};
+use super::net::{Exchange, Opening, Piece, Stage};
+use crate::oracle::{Asked, Law, broken};
+
+/// How a world ends, once it has come to rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The clients close their sessions.
+    Clients,
+    /// The servers do.
+    Servers,
+    /// Both do.
+    Both,
+    /// Nothing reaches anybody any more.
+    Silence,
+}
+
+impl Ending {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Clients, Self::Servers, Self::Both, Self::Silence];
+}
+
+impl Core {
+    /// Nothing more goes wrong from now on, and everybody reads.
+    pub(crate) fn heal(&mut self) {
+        let at = self.arrival();
+        let now = self.now;
+        for client in &mut self.clients {
+            client.silent = false;
+            client.asleep = Instant::ZERO;
+            client.clock.late = Instant::ZERO;
+            client.clock.back = 0;
+        }
+        for server in &mut self.servers {
+            server.clock.late = Instant::ZERO;
+            server.clock.back = 0;
+        }
+        let apps = self.lives.iter_mut().map(|life| &mut life.app);
+        for app in apps.chain(self.sessions.iter_mut().map(|seat| &mut seat.app)) {
+            app.reads = true;
+        }
+        for exchange in &mut self.exchanges {
+            exchange.due = exchange.due.min(at);
+            exchange.client_learns = exchange.client_learns.map(|learns| learns.min(at));
+            exchange.server_learns = exchange.server_learns.map(|learns| learns.min(at));
+        }
+        for channel in &mut self.channels {
+            if let Opening::Asked(due) | Opening::Accepted(due) | Opening::Refused(due, _) = &mut channel.opening {
+                *due = (*due).min(at);
+            }
+            for (due, _) in channel.up.pieces.iter_mut().chain(&mut channel.down.pieces) {
+                *due = (*due).min(at);
+            }
+            if channel.opener.is_none() && channel.client_open {
+                // Strangers leave.
+                channel.client_open = false;
+                channel.up.pieces.push_back((at, Piece::End(ChannelEnd::Lost)));
+            }
+        }
+        self.journal.note(now, crate::journal::Place::Network, "heals", 0, b"");
+    }
+
+    /// Whether nothing ever went wrong here. A client that aborts tells its server only as far as it can at once.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.lives.iter().all(|life| life.incidents.is_empty() && life.app.asked != Some(Asked::Abort))
+    }
+
+    /// How long it may take until everything has come to rest, in microseconds.
+    pub(crate) fn patience(&self) -> u64 {
+        if !self.is_quiet() {
+            return self.settings.patience();
+        }
+        // Where nothing went wrong there is nothing to wait for but what is on its way.
+        let missing = self.lives.iter().map(|life| life.app.sends.missing());
+        let missing: usize = missing.chain(self.sessions.iter().map(|seat| seat.app.sends.missing())).sum();
+        2_000_000 + self.settings.latency * (100 + 8 * missing as u64)
+    }
+
+    /// Law 12: what is wrong with the rest that the world has come to, if anything.
+    pub(crate) fn unrest(&self) -> Option<String> {
+        for (index, node) in self.clients.iter().enumerate() {
+            let Some(life) = node.life.map(|life| &self.lives[life]).filter(|life| !life.is_over()) else { continue };
+            let machine = &life.machine;
+            if machine.phase() != Phase::Open || !matches!(machine.state(), ClientState::Polling | ClientState::Channel) {
+                return Some(format!("client {index} is {:?}, {:?}", machine.phase(), machine.state()));
+            }
+            let seat = life.seat.filter(|&seat| !self.sessions[seat].is_over());
+            let Some(seat) = seat else { return Some(format!("client {index} is open, and its session is not")) };
+            let Some(session) = self.session(seat) else { return Some(format!("session {seat} is not there")) };
+            if session.phase() != Phase::Open {
+                return Some(format!("session {seat} is {:?}", session.phase()));
+            }
+            if session.transport() != machine.transport() {
+                return Some(format!("client {index} is on {:?}, its session on {:?}", machine.transport(), session.transport()));
+            }
+            let buffered = machine.send_buffered() + machine.receive_buffered();
+            if buffered + session.send_buffered() + session.receive_buffered() > 0 {
+                return Some(format!("messages of client {index} or its session wait in a buffer"));
+            }
+            let seat = &self.sessions[seat];
+            if (life.app.sends.missing() > 0 && !seat.app.discards) || (seat.app.sends.missing() > 0 && !life.app.discards) {
+                return Some(format!("messages of client {index} or its session are missing"));
+            }
+            if life.dirty.is_some() || life.app.readable.is_some() || seat.app.readable.is_some() {
+                return Some(format!("client {index} or its session has something to do"));
+            }
+        }
+        for (index, seat) in self.sessions.iter().enumerate().filter(|(_, seat)| !seat.is_over()) {
+            let life = &self.lives[seat.life];
+            if life.is_over() || life.seat != Some(index) {
+                return Some(format!("session {index} is not over, and its client is gone"));
+            }
+        }
+        if self.servers.iter().any(|server| server.dirty.is_some()) {
+            return Some("a server has something to do".into());
+        }
+        let waits = |exchange: &&Exchange| exchange.stage != Stage::Held || exchange.body.is_some() || exchange.sender.is_none();
+        if let Some(exchange) = self.exchanges.iter().find(waits) {
+            return Some(format!("a request to {} is under way: {:?}", exchange.target, exchange.stage));
+        }
+        let pieces = |channel: &super::net::Channel| channel.up.pieces.len() + channel.down.pieces.len();
+        if self.channels.iter().any(|channel| pieces(channel) > 0 || channel.opener.is_none()) {
+            return Some("something is on its way on a channel".into());
+        }
+        None
+    }
+
+    /// What must be true of sessions that are over, or at rest.
+    pub(crate) fn audit(&self) -> Outcome {
+        for (index, seat) in self.sessions.iter().enumerate() {
+            let life = &self.lives[seat.life];
+            if life.seat == Some(index) && life.incidents.is_empty() && !seat.crashed {
+                self.audit_pair(life, index)?;
+            }
+        }
+        for server in &self.servers {
+            if server.machine.len() != server.sessions.len() {
+                return broken(Law::End, format!("a server has {} sessions, not {}", server.machine.len(), server.sessions.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing went wrong with this session.
+    fn audit_pair(&self, life: &Life, index: usize) -> Outcome {
+        let seat = &self.sessions[index];
+        let limit = Duration::from_millis(self.settings.close_timeout);
+        let in_time = |app: &App| match (app.asked_at, app.ended_at) {
+            (Some(asked), Some(ended)) => ended.saturating_since(asked) < limit,
+            _ => false,
+        };
+        let reasons = (life.app.events.closed, seat.app.events.closed);
+        let expected = match (life.app.asked, seat.app.asked) {
+            (Some(Asked::Close), None) if in_time(&life.app) => {
+                if life.app.sends.missing() > 0 && !seat.app.discards {
+                    return broken(Law::Messages, format!("client {} closed in order, and its messages are lost", life.client));
+                }
+                (Some(CloseReason::ForcedClose), Some(CloseReason::TransportClose))
+            }
+            (None, Some(Asked::Close)) if in_time(&seat.app) => {
+                if seat.app.sends.missing() > 0 && !life.app.discards {
+                    return broken(Law::Messages, format!("session {index} was closed in order, and its messages are lost"));
+                }
+                // Who was posting, be it a pong, may hear of it in this way.
+                let posting = CloseReason::TransportError(TransportError::Post(RequestError::Lost));
+                let refused = CloseReason::TransportError(TransportError::Post(RequestError::Status(400)));
+                let lost = life.app.events.closed.filter(|reason| [posting, refused].contains(reason));
+                let reason = lost.unwrap_or(CloseReason::TransportClose);
+                (Some(reason), Some(CloseReason::ForcedClose))
+            }
+            (None, None) => {
+                let wants = life.machine.config().transports.len() > 1 && life.machine.config().transports[0] == TransportKind::Polling;
+                if wants && self.settings.allow_upgrades && !life.machine.upgraded() {
+                    return broken(Law::Probes, format!("client {} was not upgraded", life.client));
+                }
+                (None, None)
+            }
+            _ => return Ok(()),
+        };
+        if reasons == expected {
+            return Ok(());
+        }
+        broken(Law::End, format!("client {} and session {index} ended with {reasons:?}, expected {expected:?}", life.client))
+    }
+
+    /// Begins the end of the world. Who is left afterwards must end within a time, in microseconds.
+    pub(crate) fn begin_ending(&mut self, ending: Ending) -> Outcome<u64> {
+        self.ending_at = self.now;
+        let clients: Vec<_> = (0..self.clients.len()).filter_map(|client| self.life_of(client)).collect();
+        let seats: Vec<_> = (0..self.sessions.len()).filter(|&seat| !self.sessions[seat].is_over()).collect();
+        if matches!(ending, Ending::Clients | Ending::Both) {
+            for life in clients {
+                self.close(End::Life(life), Asked::Close)?;
+            }
+        }
+        if matches!(ending, Ending::Servers | Ending::Both) {
+            for seat in seats {
+                self.close(End::Seat(seat), Asked::Close)?;
+            }
+        }
+        if ending != Ending::Silence {
+            return Ok(self.patience());
+        }
+        for client in 0..self.clients.len() {
+            self.set_silent(client, true);
+        }
+        // Law 9: an interval and a timeout, and no longer. A machine that could not read for a while waits once more.
+        let apps = self.lives.iter().map(|life| &life.app).chain(self.sessions.iter().map(|seat| &seat.app));
+        let times = if apps.filter(|app| !app.events.is_over()).any(|app| app.crowded) { 2 } else { 1 };
+        let silence = 1000 * (self.settings.ping_interval + self.settings.ping_timeout);
+        Ok(times * silence + 20 * self.settings.latency + 100_000)
+    }
+
+    /// Everybody must have ended by now.
+    pub(crate) fn audit_ending(&self, ending: Ending) -> Outcome {
+        let silent = ending == Ending::Silence;
+        let law = if silent { Law::Heartbeat } else { Law::Quiescence };
+        if let Some(life) = self.lives.iter().find(|life| !life.is_over()) {
+            return broken(law, format!("client {} did not end", life.client));
+        }
+        if let Some(seat) = self.sessions.iter().position(|seat| !seat.is_over()) {
+            return broken(law, format!("session {seat} did not end"));
+        }
+        let apps = self.lives.iter().map(|life| &life.app).chain(self.sessions.iter().map(|seat| &seat.app));
+        for app in apps.filter(|app| silent && app.ended_at.is_some_and(|at| at > self.ending_at)) {
+            if app.events.closed != Some(CloseReason::PingTimeout) {
+                return broken(law, format!("silence ended a session with {:?}", app.events.closed));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_emptied(&self) -> Outcome {
+        for server in &self.servers {
+            if !server.machine.is_empty() || server.machine.next_timeout().is_some() || !server.sessions.is_empty() {
+                return broken(Law::End, "a server is not empty although all sessions are over");
+            }
+        }
+        Ok(())
+    }
+}

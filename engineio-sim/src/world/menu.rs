@@ -1,0 +1,280 @@
+//! What can happen next, and how likely it is.
+
+use super::core::Core;
+use crate::op::{Intrusion, Line, Node, Op, Side};
+use crate::settings::Start;
+use crate::Chooser;
+
+/// Kinds of operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Time passes.
+    Wait,
+    /// Time passes until something happens.
+    Next,
+    /// A client begins.
+    Connect,
+    /// Something arrives early.
+    Arrive,
+    /// A message is sent.
+    Send,
+    /// Several are.
+    SendTogether,
+    /// A buffer is filled.
+    Flood,
+    /// A message is taken.
+    Take,
+    /// An application stops to read, or goes on.
+    Read,
+    /// It does not want anything more.
+    Discard,
+    /// It closes in order.
+    Close,
+    /// It closes at once.
+    Abort,
+    /// It does something of its own.
+    Impulse,
+    /// A connection is torn.
+    Tear,
+    /// Something is held up.
+    Delay,
+    /// A request is repeated.
+    Repeat,
+    /// A body is late.
+    SlowBody,
+    /// A body is too large.
+    LargeBody,
+    /// A channel is refused.
+    Refuse,
+    /// A client is cut off, or is not any more.
+    Silence,
+    /// A stranger meddles.
+    Intrude,
+    /// A client sleeps.
+    Suspend,
+    /// Timers are late.
+    Late,
+    /// A machine is called without need.
+    Spurious,
+    /// A clock goes backwards.
+    Backwards,
+    /// A server aborts its sessions.
+    Shutdown,
+    /// A server dies.
+    Crash,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 27] = {
+        use Class::*;
+        [
+            Wait, Next, Connect, Arrive, Send, SendTogether, Flood, Take, Read, Discard, Close, Abort, Impulse, Tear, Delay,
+            Repeat, SlowBody, LargeBody, Refuse, Silence, Intrude, Suspend, Late, Spurious, Backwards, Shutdown, Crash,
+        ]
+    };
+
+    /// How likely it is where everything is.
+    const fn weight(self) -> u64 {
+        match self {
+            Self::Wait => 20,
+            Self::Next => 25,
+            Self::Connect => 8,
+            Self::Arrive => 60,
+            Self::Send => 20,
+            Self::SendTogether => 3,
+            Self::Take => 4,
+            Self::Close => 2,
+            Self::Impulse => 20,
+            Self::Flood | Self::Read | Self::Tear | Self::Delay | Self::Intrude | Self::Spurious | Self::Backwards => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether it is what a network, a stranger, or a clock does.
+    pub const fn is_fault(self) -> bool {
+        self as usize >= Self::Tear as usize
+    }
+
+    /// What kind of operation this is.
+    pub const fn of(op: &Op) -> Self {
+        match op {
+            Op::Wait(_) => Self::Wait,
+            Op::Next => Self::Next,
+            Op::Connect { .. } => Self::Connect,
+            Op::Arrive(_) => Self::Arrive,
+            Op::Send { .. } => Self::Send,
+            Op::SendTogether { .. } => Self::SendTogether,
+            Op::Flood(_) => Self::Flood,
+            Op::Take(_) => Self::Take,
+            Op::Read(..) => Self::Read,
+            Op::Discard(_) => Self::Discard,
+            Op::Close(_) => Self::Close,
+            Op::Abort(_) => Self::Abort,
+            Op::Impulse(..) => Self::Impulse,
+            Op::Tear { .. } => Self::Tear,
+            Op::Delay(..) => Self::Delay,
+            Op::Repeat(_) => Self::Repeat,
+            Op::SlowBody(_) => Self::SlowBody,
+            Op::LargeBody(_) => Self::LargeBody,
+            Op::Refuse(_) => Self::Refuse,
+            Op::Silence(_) | Op::Restore(_) => Self::Silence,
+            Op::Intrude(..) => Self::Intrude,
+            Op::Suspend(..) => Self::Suspend,
+            Op::Late(..) => Self::Late,
+            Op::Spurious(_) => Self::Spurious,
+            Op::Backwards(..) => Self::Backwards,
+            Op::Shutdown(_) => Self::Shutdown,
+            Op::Crash(_) => Self::Crash,
+        }
+    }
+}
+
+/// How likely each kind of operation is in one world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Weights([u64; Class::ALL.len()]);
+
+impl Weights {
+    /// Draws weights. Some kinds do not occur at all: what one of them prevents, the others would never show. One world
+    /// in four has no faults.
+    pub(crate) fn draw(chooser: &mut impl Chooser, own_applications: bool) -> Self {
+        let quiet = chooser.chance(1, 4);
+        let mut weights = [0; Class::ALL.len()];
+        for class in Class::ALL {
+            let factors: &[u64] = if class.is_fault() || class > Class::Send { &[0, 0, 1, 2, 5] } else { &[1, 1, 2, 4] };
+            let factor = chooser.pick(factors).copied().unwrap_or_default();
+            let barred = match class {
+                Class::Impulse => !own_applications,
+                // What the applications do not say themselves would be strange to them.
+                Class::Send | Class::SendTogether | Class::Flood => own_applications,
+                class => quiet && (class.is_fault() || matches!(class, Class::Read)),
+            };
+            weights[class as usize] = if barred { 0 } else { class.weight() * factor };
+        }
+        Self(weights)
+    }
+}
+
+impl Core {
+    /// Draws the next operation.
+    pub(crate) fn draw(&self, chooser: &mut impl Chooser, weights: &Weights) -> Op {
+        let class = chooser.weighted(weights.0.iter().copied()).map_or(Class::Next, |index| Class::ALL[index]);
+        let mut candidates = Vec::with_capacity(16);
+        self.candidates(class, &mut candidates);
+        match chooser.pick(&candidates) {
+            Some(&op) => self.detail(op, chooser),
+            // Where a fault has nothing to strike, everything goes on.
+            None => Op::Next,
+        }
+    }
+
+    /// Every operation of a kind that means something now, without its details.
+    pub(crate) fn candidates(&self, class: Class, out: &mut Vec<Op>) {
+        let clients = 0..self.clients.len();
+        let has_life = |client: &usize| self.life_of(*client).is_some_and(|life| !self.lives[life].is_over());
+        let alive = clients.clone().filter(has_life);
+        let servers = 0..self.servers.len();
+        let has_session = |side: &Side| match side {
+            Side::Client(client) => has_life(client),
+            Side::Server(client) => self.seat_of(*client).is_some_and(|seat| !self.sessions[seat].is_over()),
+        };
+        let sides = clients.clone().flat_map(|client| [Side::Client(client), Side::Server(client)]).filter(has_session);
+        let lines = clients.clone().flat_map(|client| [Line::Get(client), Line::Post(client), Line::Up(client), Line::Down(client)]);
+        let nodes = clients.clone().map(Node::Client).chain(servers.clone().map(Node::Server));
+        let now = self.now;
+        match class {
+            Class::Wait => out.push(Op::Wait(0)),
+            Class::Next => out.push(Op::Next),
+            Class::Connect => {
+                for client in clients.filter(|client| !has_life(client)) {
+                    out.extend(servers.clone().map(|server| Op::Connect { client, server, start: Start::Upgrade }));
+                }
+            }
+            Class::Arrive => out.extend(lines.filter(|&line| self.arrives(line).is_some()).map(Op::Arrive)),
+            Class::Send => out.extend(sides.map(|side| Op::Send { side, size: 0, binary: false })),
+            Class::SendTogether => out.extend(sides.map(|side| Op::SendTogether { side, count: 2 })),
+            Class::Flood => out.extend(sides.map(Op::Flood)),
+            Class::Take => out.extend(sides.map(Op::Take)),
+            Class::Read => out.extend(sides.map(|side| Op::Read(side, !self.reads(side)))),
+            Class::Discard => out.extend(sides.map(Op::Discard)),
+            Class::Close => out.extend(sides.map(Op::Close)),
+            Class::Abort => out.extend(sides.map(Op::Abort)),
+            Class::Impulse => out.extend(nodes.map(|node| Op::Impulse(node, 0))),
+            Class::Tear => {
+                let carried = lines.filter(|&line| self.carrier(line).is_some() && !matches!(line, Line::Down(_)));
+                out.extend(carried.map(|line| Op::Tear { line, client: 0, server: Some(0) }));
+            }
+            Class::Delay => out.extend(lines.filter(|&line| self.arrives(line).is_some()).map(|line| Op::Delay(line, 0))),
+            Class::Repeat => {
+                let requests = lines.filter(|line| matches!(line, Line::Get(_) | Line::Post(_)));
+                out.extend(requests.filter(|&line| self.carrier(line).is_some()).map(Op::Repeat));
+            }
+            Class::SlowBody => out.extend(alive.filter(|&client| self.carrier(Line::Post(client)).is_some()).map(Op::SlowBody)),
+            Class::LargeBody => out.extend(alive.filter(|&client| self.carrier(Line::Post(client)).is_some()).map(Op::LargeBody)),
+            Class::Refuse => out.extend(alive.filter(|&client| self.is_opening_channel(client)).map(Op::Refuse)),
+            Class::Silence => out.extend(clients.map(|client| match self.clients[client].silent {
+                true => Op::Restore(client),
+                false => Op::Silence(client),
+            })),
+            Class::Intrude => {
+                let known = alive.filter(|&client| self.seat_of(client).is_some());
+                out.extend(known.map(|client| Op::Intrude(client, Intrusion::Get)));
+            }
+            Class::Suspend => out.extend(alive.filter(|&client| self.clients[client].asleep <= now).map(|client| Op::Suspend(client, 0))),
+            Class::Late => out.extend(nodes.map(|node| Op::Late(node, 0))),
+            Class::Spurious => out.extend(nodes.map(Op::Spurious)),
+            Class::Backwards => out.extend(nodes.map(|node| Op::Backwards(node, 0))),
+            Class::Shutdown => out.extend(servers.map(Op::Shutdown)),
+            Class::Crash => out.extend(servers.map(Op::Crash)),
+        }
+    }
+
+    fn reads(&self, side: Side) -> bool {
+        match self.end_of(side) {
+            Some(super::apps::End::Life(life)) => self.lives[life].app.reads,
+            Some(super::apps::End::Seat(seat)) => self.sessions[seat].app.reads,
+            None => true,
+        }
+    }
+
+    /// Draws what an operation leaves open.
+    fn detail(&self, op: Op, chooser: &mut impl Chooser) -> Op {
+        let latency = self.settings.latency.max(1);
+        let mut of = |choices: &[u64]| chooser.pick(choices).copied().unwrap_or_default();
+        match op {
+            Op::Wait(_) => Op::Wait(of(&[latency / 2, latency, latency, 3 * latency, 100_000, 1_000_000, 30_000_000])),
+            Op::Connect { client, server, .. } => {
+                let start = of(&[0, 0, 0, 0, 1, 1, 2, 2, 3]);
+                let start = Start::ALL.get(start as usize).copied().unwrap_or(Start::Upgrade);
+                Op::Connect { client, server, start }
+            }
+            Op::Send { side, .. } => {
+                let whole = self.settings.max_payload as u64;
+                let size = of(&[0, 1, 3, 10, 10, whole / 3, whole / 2, whole.saturating_sub(2)]) as usize;
+                // Base64 takes a third more.
+                let binary = of(&[0, 0, 1]) == 1;
+                let size = if binary { size * 3 / 4 } else { size };
+                // Now and then one that is larger than what may be sent.
+                let size = if chooser.chance(1, 60) { size + 2 * whole as usize } else { size };
+                Op::Send { side, size, binary }
+            }
+            Op::SendTogether { side, .. } => Op::SendTogether { side, count: of(&[2, 3, 4]) as usize },
+            Op::Impulse(node, _) => Op::Impulse(node, chooser.below(1 << 20) as u32),
+            Op::Tear { line, .. } => {
+                let soon = [0, 1, latency, 3 * latency, 1_000_000];
+                let client = of(&soon);
+                let server = (of(&[0, 1, 1, 1]) == 1).then(|| of(&soon));
+                Op::Tear { line, client, server }
+            }
+            Op::Delay(line, _) => Op::Delay(line, of(&[2 * latency, 10 * latency, 1_000_000, 15_000_000])),
+            Op::Intrude(client, _) => {
+                let what = Intrusion::ALL.get(of(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]) as usize).copied();
+                Op::Intrude(client, what.unwrap_or(Intrusion::Get))
+            }
+            Op::Suspend(client, _) => Op::Suspend(client, of(&[1_000_000, 10_000_000, 60_000_000, 3_600_000_000])),
+            Op::Late(node, _) => Op::Late(node, of(&[10_000, 1_000_000, 30_000_000])),
+            Op::Backwards(node, _) => Op::Backwards(node, of(&[1, 1_000_000, 3_600_000_000])),
+            op => op,
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! The hands of a server: requests are sorted and given to their sessions, and what these ask for is done.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use engineio_proto::{
+    BodyError, ChannelEnd, ChannelId, Details, Event, ExchangeId, Frame, Input, Instant, Method, Operation, Output, Rejection,
+    Request, Response, Route, Session, SessionKey, Sid,
+};
+
+use super::core::{Call, Core, Outcome, Seat, What};
+use super::net::{Exchange, Opening, Piece, Spoilt, Stage, bytes_of, received};
+use crate::application::Peer;
+use crate::coverage::Kind;
+use crate::journal::Place;
+use crate::op::Node;
+use crate::oracle::{Incidents, Law, Scene, broken, check_body, check_frame, explains_server};
+
+impl Core {
+    /// Calls a session, if it is still there, and looks at its server afterwards.
+    pub(crate) fn call_session<R: PartialEq + Debug>(
+        &mut self,
+        seat: usize,
+        kind: Kind,
+        call: impl Fn(&mut Session, Instant) -> R,
+    ) -> Outcome<Option<R>> {
+        let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
+        let side = &mut self.sessions[seat];
+        if side.crashed {
+            return Ok(None);
+        }
+        let server = &mut self.servers[side.server];
+        let now = server.clock.tell(self.now);
+        let Some(mut session) = server.machine.session_mut(side.key) else { return Ok(None) };
+        let before = session.state();
+        let result = call(&mut session, now);
+        let after = session.state();
+        side.app.crowded |= session.receive_buffered() >= self.settings.receive_limit;
+        drop(session);
+        if let Some(twin) = &mut side.twin {
+            twin.call(&result, |machine| call(machine, now))?;
+        }
+        self.coverage.session(before, kind, after);
+        let index = side.server;
+        self.look_at(index, lazy)?;
+        Ok(Some(result))
+    }
+
+    /// What must be true of a server between any two calls.
+    fn look_at(&mut self, server: usize, lazy: Instant) -> Outcome {
+        let node = &mut self.servers[server];
+        node.dirty.get_or_insert(lazy);
+        match node.machine.check() {
+            Ok(()) => Ok(()),
+            Err(violation) => broken(Law::Check, format!("server {server}: {violation}")),
+        }
+    }
+
+    pub(crate) fn server_timer(&mut self, server: usize) -> Outcome {
+        let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
+        let now = self.now;
+        let mut before = Vec::new();
+        for (index, seat) in self.sessions.iter_mut().enumerate().filter(|(_, seat)| seat.server == server && !seat.crashed) {
+            if let Some(session) = self.servers[server].machine.session(seat.key) {
+                before.push((index, session.state(), session.next_timeout().is_some_and(|at| at <= now)));
+                if let Some(twin) = &mut seat.twin {
+                    twin.call(&(), |machine| machine.handle_timeout(now))?;
+                }
+            }
+        }
+        self.servers[server].clock.back = 0;
+        self.servers[server].machine.handle_timeout(now);
+        for (seat, state, due) in before {
+            if let Some(after) = self.session(seat).map(Session::state).filter(|_| due) {
+                self.coverage.session(state, Kind::Timeout, after);
+            }
+        }
+        self.look_at(server, lazy)?;
+        match self.servers[server].machine.next_timeout() {
+            Some(next) if next <= now => broken(Law::Timers, format!("server {server}: {next:?} is due at {now:?} still")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what the sessions of a server ask for.
+    pub(crate) fn obey_server(&mut self, server: usize) -> Outcome {
+        self.servers[server].dirty = None;
+        while let Some((key, output)) = self.servers[server].machine.poll_output() {
+            let Some(&seat) = self.servers[server].sessions.get(&key) else {
+                return broken(Law::End, format!("server {server} has outputs of a session that has left"));
+            };
+            if let Some(twin) = &mut self.sessions[seat].twin {
+                twin.expect(output.clone());
+            }
+            self.obey_output(server, seat, output)?;
+        }
+        self.count_held(server)?;
+        // Whoever has told its end is gone by now.
+        let node = &self.servers[server];
+        let sessions = &mut self.sessions;
+        let gone: Vec<_> = node.sessions.iter().filter(|(key, _)| node.machine.session(**key).is_none()).map(|(k, s)| (*k, *s)).collect();
+        for (key, seat) in gone {
+            self.servers[server].sessions.remove(&key);
+            if sessions[seat].app.events.closed.is_none() {
+                return broken(Law::End, format!("session {seat} has left without a word"));
+            }
+            if let Some(twin) = &mut sessions[seat].twin {
+                twin.compare()?;
+            }
+            if self.exchanges.iter().any(|exchange| exchange.is_open_at(seat)) {
+                return broken(Law::Exchanges, format!("session {seat} has left, and a request of it was not answered"));
+            }
+        }
+        let told = |seat: &Seat| seat.server == server && !seat.crashed && seat.app.events.closed.is_some();
+        let left = self.servers[server].sessions.values().any(|&seat| told(&self.sessions[seat]));
+        if left { broken(Law::End, format!("server {server} keeps a session that is over")) } else { Ok(()) }
+    }
+
+    /// Law 1: at most one GET and one POST.
+    fn count_held(&self, server: usize) -> Outcome {
+        for &seat in self.servers[server].sessions.values() {
+            for is_post in [false, true] {
+                let held = |exchange: &&Exchange| exchange.is_open_at(seat) && exchange.body.is_some() == is_post;
+                if self.exchanges.iter().filter(held).count() > 1 {
+                    return broken(Law::Exchanges, format!("session {seat} holds two requests of a kind"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn obey_output(&mut self, server: usize, seat: usize, output: Output) -> Outcome {
+        let at = self.arrival();
+        match output {
+            Output::Respond { exchange, response } => {
+                match self.held(seat, exchange) {
+                    Some(index) => self.respond(index, response),
+                    None => self.stale(format!("session {seat} answers {exchange:?}, which does not wait for it")),
+                }
+            }
+            Output::Abort { exchange } => {
+                let Some(index) = self.held(seat, exchange) else {
+                    return self.stale(format!("session {seat} drops {exchange:?}, which does not wait for it"));
+                };
+                let held = &mut self.exchanges[index];
+                held.stage = Stage::Done;
+                held.server_learns = None;
+                if held.sender.is_some() && !held.dropped {
+                    held.client_learns = Some(at);
+                }
+                Ok(())
+            }
+            Output::ChannelReady { channel } => {
+                let lazy = if self.settings.lazy_writes { self.lag() } else { self.now };
+                match self.channel_at(server, channel) {
+                    Some(own) => own.down.ready = Some(lazy),
+                    None => return self.stale(format!("session {seat} has frames for a channel that is gone")),
+                }
+                Ok(())
+            }
+            Output::ChannelRead { channel, enabled } => {
+                if let Some(own) = self.channel_at(server, channel) {
+                    own.up.reads = enabled;
+                }
+                Ok(())
+            }
+            Output::ChannelClose { channel } => {
+                self.journal.note(self.now, Place::Server(server), "closes the channel", channel.0, b"");
+                if let Some(own) = self.channel_at(server, channel) {
+                    own.server_open = false;
+                    own.down.ready = None;
+                    own.up.pieces.clear();
+                    own.up.reads = true;
+                    if !own.torn && own.client_open {
+                        own.down.pieces.push_back((at, Piece::End(ChannelEnd::Closed)));
+                    }
+                }
+                Ok(())
+            }
+            Output::Event(event) => self.server_hears(server, seat, event),
+        }
+    }
+
+    /// The request that a session holds under this number.
+    fn held(&self, seat: usize, exchange: ExchangeId) -> Option<usize> {
+        self.exchanges.iter().position(|other| other.at_server == Some((exchange, seat)) && other.is_open_at(seat))
+    }
+
+    /// A machine asks for something that has no meaning any more. That may be where its outputs are carried out late.
+    pub(crate) fn stale(&self, what: String) -> Outcome {
+        if self.settings.lazy_outputs { Ok(()) } else { broken(Law::Exchanges, what) }
+    }
+
+    /// The answer of a server, on its way from now on.
+    fn respond(&mut self, index: usize, response: Response) -> Outcome {
+        let at = self.arrival();
+        let limit = self.settings.max_payload;
+        let body = match &response {
+            Response::Payload(payload) => {
+                let body = payload.clone().into_bytes();
+                check_body(payload, &body, limit)?;
+                Some((200, body))
+            }
+            _ => None,
+        };
+        let (status, body) = body.unwrap_or_else(|| {
+            let reply = response.into_reply();
+            (reply.status, reply.body)
+        });
+        let exchange = &mut self.exchanges[index];
+        let number = exchange.at_server.map_or(0, |(id, _)| id.0);
+        exchange.due = at;
+        let lost = exchange.dropped || exchange.client_learns.is_some();
+        exchange.stage = if lost { Stage::Done } else { Stage::Answered { status, body: body.clone() } };
+        self.journal.note(self.now, Place::Server(exchange.server), "answers", number, &body);
+        Ok(())
+    }
+
+    /// A channel whose end at the server is open.
+    fn channel_at(&mut self, server: usize, channel: ChannelId) -> Option<&mut super::net::Channel> {
+        let is_it = |other: &&mut super::net::Channel| other.at_server.is_some_and(|(id, _)| id == channel) && other.server_open;
+        self.channels.iter_mut().filter(|other| other.server == server).find(is_it)
+    }
+
+    fn server_hears(&mut self, server: usize, seat: usize, event: Event) -> Outcome {
+        self.hear(Place::Server(server), event);
+        let lazy = if self.settings.lazy_reads { self.lag() } else { self.now };
+        let now = self.now;
+        let app = &mut self.sessions[seat].app;
+        app.events.hear(event)?;
+        if app.events.is_over() {
+            app.ended_at.get_or_insert(now);
+        }
+        let call = |what| Call { node: Node::Server(server), peer: Peer(seat as u64), what };
+        match event {
+            Event::Readable => {
+                self.sessions[seat].app.readable.get_or_insert(lazy);
+            }
+            Event::Writable => self.calls.push_back(call(What::Writable)),
+            Event::Ended(reason) => {
+                let incidents = self.lives[self.sessions[seat].life].incidents;
+                let app = &self.sessions[seat].app;
+                let other_left = self.client_left(seat);
+                let scene = Scene { incidents, asked: app.asked, is_over_time: false, other_left };
+                if !explains_server(reason, scene) {
+                    return broken(Law::End, format!("session {seat} ended with {reason} ({reason:?}), which nothing explains"));
+                }
+            }
+            Event::Closed(reason) => self.calls.push_back(call(What::Close(reason))),
+            _ => (),
+        }
+        Ok(())
+    }
+
+    /// The application of a server takes a message of a session, if there is one.
+    pub(crate) fn server_takes(&mut self, seat: usize) -> Outcome<bool> {
+        let server = self.sessions[seat].server;
+        let again = if self.settings.lazy_reads { self.lag() } else { self.now };
+        let message = self.call_session(seat, Kind::Recv, |session, now| session.recv(now))?.flatten();
+        let side = &mut self.sessions[seat];
+        side.app.readable = message.is_some().then_some(again);
+        let Some(message) = message else { return Ok(false) };
+        let life = side.life;
+        self.received(Place::Server(server), &message);
+        if self.lives[life].seat.is_some_and(|own| own != seat) {
+            return broken(Law::Messages, format!("session {seat} received {message:?} of another session"));
+        }
+        self.lives[life].app.sends.receive(&message)?;
+        let what = What::Message(message);
+        self.calls.push_back(Call { node: Node::Server(server), peer: Peer(seat as u64), what });
+        Ok(true)
+    }
+
+    /// What is next of an exchange happens.
+    pub(crate) fn advance_exchange(&mut self, index: usize) -> Outcome {
+        match self.exchanges[index].stage.clone() {
+            Stage::Travelling => self.request_arrives(index),
+            Stage::Body => self.body_arrives(index),
+            Stage::Answered { status, body } => {
+                self.exchanges[index].stage = Stage::Done;
+                self.exchanges[index].dropped = true;
+                // It was taken: nothing is left to be lost.
+                self.exchanges[index].server_learns = None;
+                self.answer_arrives(index, status, body)
+            }
+            Stage::Held | Stage::Done => Ok(()),
+        }
+    }
+
+    fn request_arrives(&mut self, index: usize) -> Outcome {
+        let at = self.arrival();
+        let exchange = &mut self.exchanges[index];
+        let (client, server, life) = (exchange.client, exchange.server, exchange.life);
+        let target = exchange.target.clone();
+        let is_post = exchange.body.is_some();
+        if let Some(learns) = &mut exchange.server_learns {
+            *learns = (*learns).max(at);
+        }
+        exchange.due = at;
+        let number = ExchangeId(self.next_number());
+        let ends = (Place::Client(client), Place::Server(server));
+        let what = if is_post { "POST" } else { "GET" };
+        self.journal.arrow(self.now, ends, what, number.0, b"");
+        let method = if is_post { Method::Post } else { Method::Get };
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        let request = Request { method, query, origin: None, upgrade: false };
+        let route = Route::parse(&request, &self.servers[server].config);
+        match self.admit(server, client, life, route, None)? {
+            Ok((seat, Operation::Poll)) => {
+                self.exchanges[index].at_server = Some((number, seat));
+                self.exchanges[index].stage = Stage::Held;
+                self.call_session(seat, Kind::Poll, |session, now| {
+                    session.handle_input(now, Input::Poll { exchange: number });
+                })?;
+            }
+            Ok((seat, Operation::Post)) => {
+                self.exchanges[index].at_server = Some((number, seat));
+                self.exchanges[index].stage = Stage::Body;
+                self.call_session(seat, Kind::PostHead, |session, now| {
+                    session.handle_input(now, Input::PostHead { exchange: number, octet_stream: false });
+                })?;
+            }
+            Ok(_) => return broken(Law::Wire, format!("{target} was taken for something else")),
+            Err(rejection) => {
+                self.exchanges[index].stage = Stage::Held;
+                self.respond(index, Response::Rejected(rejection))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds or opens the session that a request is for.
+    fn admit(
+        &mut self,
+        server: usize,
+        client: usize,
+        life: Option<usize>,
+        route: Result<Route, Rejection>,
+        channel: Option<ChannelId>,
+    ) -> Outcome<Result<(usize, Operation), Rejection>> {
+        let request = match route {
+            Ok(Route::Handshake(handshake)) => {
+                let Some(life) = life else { return broken(Law::Wire, "a stranger opened a session") };
+                let entropy = u128::from(self.next_number()) << 64 | 0x5eed;
+                let [_, bytes @ ..] = entropy.to_le_bytes();
+                let node = &mut self.servers[server];
+                let opened = node.machine.open(self.now, Sid::from_entropy(bytes), &handshake, channel);
+                return Ok(match opened {
+                    Ok(key) => Ok((self.seat(server, life, key)?, Operation::Poll)),
+                    Err(rejection) => {
+                        self.lives[life].incidents.add(Incidents::FULL);
+                        Err(rejection)
+                    }
+                });
+            }
+            Ok(Route::Session(request)) => request,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let node = &self.servers[server];
+        Ok(match node.machine.admit(&request) {
+            Err(rejection) => Err(rejection),
+            Ok(key) => match node.sessions.get(&key) {
+                Some(&seat) if self.sessions[seat].sid == request.sid => {
+                    let _ = client;
+                    Ok((seat, request.operation))
+                }
+                _ => return broken(Law::End, format!("server {server} found another session than {:?}", request.sid)),
+            },
+        })
+    }
+
+    /// A session was opened.
+    fn seat(&mut self, server: usize, life: usize, key: SessionKey) -> Outcome<usize> {
+        let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
+        let Some(session) = self.servers[server].machine.session(key) else {
+            return broken(Law::End, "a session that was opened is not there");
+        };
+        let mut side = Seat::new(server, key, session, life, self.settings.twins);
+        if let Some(greeting) = self.greeting() {
+            side.app.sends.send(greeting);
+        }
+        let seat = self.sessions.len();
+        self.sessions.push(side);
+        self.servers[server].sessions.insert(key, seat);
+        self.totals.sessions += 1;
+        self.journal.note(self.now, Place::Server(server), "opens session", seat as u64 + 1, b"");
+        self.calls.push_back(Call { node: Node::Server(server), peer: Peer(seat as u64), what: What::Open });
+        self.look_at(server, lazy)?;
+        Ok(seat)
+    }
+
+    fn body_arrives(&mut self, index: usize) -> Outcome {
+        let exchange = &mut self.exchanges[index];
+        let Some((number, seat)) = exchange.at_server else { return Ok(()) };
+        exchange.stage = Stage::Held;
+        let (client, server) = (exchange.client, exchange.server);
+        let limit = self.settings.max_payload;
+        let body = match (exchange.spoilt, exchange.body.clone().unwrap_or_default()) {
+            (Some(Spoilt::Slow), _) => Err(BodyError::Timeout),
+            (Some(Spoilt::Large), _) => Err(BodyError::TooLarge),
+            (None, body) if body.len() > limit => Err(BodyError::TooLarge),
+            (None, body) => Ok(body),
+        };
+        let (kind, bytes) = match &body {
+            Ok(bytes) => (Kind::PostBody, bytes.clone()),
+            Err(_) => (Kind::NoBody, Bytes::new()),
+        };
+        let ends = (Place::Client(client), Place::Server(server));
+        self.journal.arrow(self.now, ends, "body", number.0, &bytes);
+        self.call_session(seat, kind, |session, now| {
+            session.handle_input(now, Input::PostBody { exchange: number, body: body.clone() });
+        })?;
+        Ok(())
+    }
+
+    /// A server learns that the peer of an exchange is gone.
+    pub(crate) fn server_learns(&mut self, index: usize) -> Outcome {
+        let exchange = &mut self.exchanges[index];
+        exchange.server_learns = None;
+        let was_open = matches!(exchange.stage, Stage::Held | Stage::Body);
+        if was_open {
+            exchange.stage = Stage::Done;
+        }
+        let Some((number, seat)) = exchange.at_server else { return Ok(()) };
+        self.journal.note(self.now, Place::Server(exchange.server), "hears of a lost connection", number.0, b"");
+        self.call_session(seat, Kind::ExchangeLost, |session, now| {
+            session.handle_input(now, Input::ExchangeLost { exchange: number });
+        })?;
+        Ok(())
+    }
+
+    /// A server hears that a channel is wanted, or a client how that went.
+    pub(crate) fn advance_opening(&mut self, index: usize) -> Outcome {
+        if !matches!(self.channels[index].opening, Opening::Asked(_)) {
+            return self.client_hears_of_channel(index);
+        }
+        let at = self.arrival();
+        let channel = &self.channels[index];
+        let (client, server, life) = (channel.client, channel.server, channel.opener.map(|(life, _)| life));
+        let target = channel.target.clone();
+        let number = ChannelId(self.next_number());
+        let ends = (Place::Client(client), Place::Server(server));
+        self.journal.arrow(self.now, ends, "asks for a channel", number.0, b"");
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        let request = Request { method: Method::Get, query, origin: None, upgrade: true };
+        let route = Route::parse(&request, &self.servers[server].config);
+        let base64 = match &route {
+            Ok(Route::Session(request)) => request.base64,
+            _ => false,
+        };
+        let is_handshake = matches!(route, Ok(Route::Handshake(_)));
+        match self.admit(server, client, life, route, Some(number))? {
+            Ok((seat, _)) => {
+                let channel = &mut self.channels[index];
+                channel.at_server = Some((number, seat));
+                channel.server_open = true;
+                channel.opening = Opening::Accepted(at);
+                if channel.opener.is_none() || !channel.client_open {
+                    channel.opening = Opening::Open;
+                }
+                if !is_handshake {
+                    self.call_session(seat, Kind::ChannelOpened, |session, now| {
+                        session.handle_input(now, Input::ChannelOpened { channel: number, base64 });
+                    })?;
+                }
+            }
+            Err(rejection) => {
+                let reply = rejection.into_upgrade_reply();
+                let channel = &mut self.channels[index];
+                channel.up.pieces.clear();
+                channel.opening = match channel.client_open && channel.opener.is_some() {
+                    true => Opening::Refused(at, Some(Details::answer(reply.status, &reply.body))),
+                    false => Opening::Open,
+                };
+                if channel.opener.is_none() {
+                    channel.client_open = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next piece of a channel arrives at the server.
+    pub(crate) fn frame_up(&mut self, index: usize) -> Outcome {
+        let channel = &mut self.channels[index];
+        let Some((_, mut piece)) = channel.up.pieces.pop_front() else { return Ok(()) };
+        let (client, server) = (channel.client, channel.server);
+        let Some((number, seat)) = channel.at_server.filter(|_| channel.server_open) else { return Ok(()) };
+        let ends = (Place::Client(client), Place::Server(server));
+        if matches!(&piece, Piece::Frame(frame) if frame.len() > self.settings.max_payload) {
+            piece = Piece::End(ChannelEnd::TooLarge);
+            channel.up.pieces.clear();
+            if channel.client_open {
+                let at = self.arrival();
+                self.channels[index].down.cut(Some(at));
+                self.channels[index].torn = true;
+            }
+        }
+        match piece {
+            Piece::Frame(frame) => {
+                self.journal.arrow(self.now, ends, "frame", number.0, &bytes_of(&frame));
+                let kind = match &frame {
+                    Frame::Text { data, .. } if *data == *"2probe" => Kind::Probe,
+                    Frame::Text { data, .. } if *data == *"5" => Kind::Upgrade,
+                    _ => Kind::Frame,
+                };
+                self.call_session(seat, kind, |session, now| {
+                    session.handle_input(now, Input::ChannelFrame { channel: number, frame: frame.clone() });
+                })?;
+            }
+            Piece::End(end) => {
+                let channel = &mut self.channels[index];
+                channel.server_open = false;
+                channel.down.ready = None;
+                let what = if end == ChannelEnd::Closed { "closes the channel" } else { "the channel is lost" };
+                self.journal.arrow(self.now, ends, what, number.0, b"");
+                self.call_session(seat, Kind::ChannelClosed, |session, now| {
+                    session.handle_input(now, Input::ChannelClosed { channel: number, end });
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A server writes the next frame to a channel.
+    pub(crate) fn pull_down(&mut self, index: usize) -> Outcome {
+        let at = self.arrival();
+        let again = if self.settings.lazy_writes { self.lag() } else { self.now };
+        let channel = &mut self.channels[index];
+        let first = !std::mem::replace(&mut channel.down.used, true);
+        channel.down.ready = Some(again);
+        let Some((number, seat)) = channel.at_server else { return Ok(()) };
+        let frame = self.call_session(seat, Kind::Pull, |session, now| session.next_frame(now, number))?.flatten();
+        let channel = &mut self.channels[index];
+        let Some(frame) = frame else {
+            channel.down.ready = None;
+            return Ok(());
+        };
+        check_frame(&frame, true, first)?;
+        if !channel.torn && channel.client_open {
+            channel.down.pieces.push_back((at, Piece::Frame(received(frame))));
+        }
+        Ok(())
+    }
+}
+
+impl Exchange {
+    /// Whether a session has it and owes an answer.
+    pub(crate) fn is_open_at(&self, seat: usize) -> bool {
+        let is_open = matches!(self.stage, Stage::Body | Stage::Held);
+        is_open && self.at_server.is_some_and(|(_, own)| own == seat)
+    }
+}
