@@ -108,12 +108,8 @@ fn an_answer_of_many_packets_without_a_message_is_none() {
 // the end of the channel for the end of the session.
 #[test]
 fn a_client_that_leaves_before_it_told_of_the_change_says_so_by_polling() {
-    let ends: [fn(&mut World); 2] = [World::abort, |world| world.lose_channel()];
-    for end in ends {
-        let mut world = World::upgrading();
-        world.answer_probe();
-        world.answer_get("6");
-        assert_eq!(world.events().last(), Some(&Event::Upgraded(TransportKind::WebSocket)));
+    for end in [World::abort, World::channel_closed] {
+        let mut world = World::switched();
         end(&mut world);
         assert_eq!(world.post(), Some("1"));
     }
