@@ -3,7 +3,11 @@
 mod application;
 mod choose;
 mod coverage;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod decoder;
+mod diagram;
+mod explore;
 mod journal;
 mod op;
 mod oracle;
@@ -15,6 +19,8 @@ mod world;
 pub use application::{Application, Peer, Sockets};
 pub use choose::{Chooser, Enumerated, FromBytes, Seeded};
 pub use coverage::{Coverage, Kind};
+pub use diagram::{sequence_diagram, sequence_svg};
+pub use explore::Scope;
 pub use journal::{Entry, Journal, Place};
 pub use op::{Intrusion, Line, Node, Op, Side};
 pub use oracle::{Law, Violation};

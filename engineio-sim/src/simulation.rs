@@ -39,6 +39,24 @@ struct UserLaw<S, C> {
     holds: Arc<dyn Fn(&World<S, C>) -> Result<(), String> + Send + Sync>,
 }
 
+impl<S, C> Clone for Simulation<S, C> {
+    fn clone(&self) -> Self {
+        Self {
+            server: Arc::clone(&self.server),
+            client: Arc::clone(&self.client),
+            laws: self.laws.clone(),
+            adjust: self.adjust.clone(),
+            own_applications: self.own_applications,
+        }
+    }
+}
+
+impl<S, C> Clone for UserLaw<S, C> {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), at_rest: self.at_rest, holds: Arc::clone(&self.holds) }
+    }
+}
+
 impl<S, C> fmt::Debug for Simulation<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let laws: Vec<_> = self.laws.iter().map(|law| &law.name).collect();
@@ -193,10 +211,19 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
             self.finish(&mut world, ending)?;
             Ok(report(&world))
         });
-        result.map_err(|violation| {
-            let journal = self.journal(&settings, &ops, ending);
-            Failure { seed: None, settings, ops, ending, violation, journal }
-        })
+        result.map_err(|violation| self.failure(None, settings, ops, ending, violation))
+    }
+
+    pub(crate) fn failure(
+        &self,
+        seed: Option<u64>,
+        settings: Settings,
+        ops: Vec<Op>,
+        ending: Ending,
+        violation: Violation,
+    ) -> Failure {
+        let journal = self.journal(&settings, &ops, ending);
+        Failure { seed, settings, ops, ending, violation, journal }
     }
 
     /// A world in which these operations happen.
@@ -204,14 +231,8 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     /// # Errors
     /// The law that does not hold.
     pub fn replay(&self, settings: &Settings, ops: &[Op], ending: Ending) -> Result<Report, Failure> {
-        self.play(settings, ops, ending, false).map_err(|violation| Failure {
-            seed: None,
-            settings: settings.clone(),
-            ops: ops.to_vec(),
-            ending,
-            violation,
-            journal: self.journal(settings, ops, ending),
-        })
+        let run = self.play(settings, ops, ending, false);
+        run.map_err(|violation| self.failure(None, settings.clone(), ops.to_vec(), ending, violation))
     }
 
     /// The same, with nothing but the law where one is broken.
@@ -272,7 +293,7 @@ fn report<S, C>(world: &World<S, C>) -> Report {
 }
 
 /// Law 13: a panic is a violation like others.
-fn caught<T>(run: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
+pub(crate) fn caught<T>(run: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
     panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().cloned();
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));

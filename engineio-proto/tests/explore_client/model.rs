@@ -343,7 +343,11 @@ impl Model {
             ChannelEnd::Violation => CloseReason::TransportError(TransportError::Violation),
             ChannelEnd::TooLarge => CloseReason::TransportError(TransportError::MessageTooLarge),
         };
-        if self.known { self.end(self.unless_asked_for(reason, 0)) } else { self.fail_opening(reason) }
+        if !self.known {
+            return self.fail_opening(reason);
+        }
+        let reason = self.unless_asked_for(reason, 0);
+        if self.owes_upgrade { self.leave(reason) } else { self.end(reason) }
     }
 
     // What the application does.

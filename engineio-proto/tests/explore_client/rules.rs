@@ -184,7 +184,8 @@ impl Model {
 
     /// The end, of which the server should hear, if it can.
     pub fn leave(&mut self, reason: CloseReason) {
-        self.due.farewell |= self.on_polling() && self.post.is_none();
+        // A server that was not told of the change waits on polling.
+        self.due.farewell |= (self.on_polling() || self.owes_upgrade) && self.post.is_none();
         self.end(reason);
     }
 

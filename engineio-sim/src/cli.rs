@@ -1,0 +1,266 @@
+//! The command line: runs, replays, shrinks, explores, and shows what was reached.
+//!
+//! A program with applications of its own has the same commands:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use engineio_sim::Simulation;
+//!
+//! fn main() -> ExitCode {
+//!     engineio_sim::cli::main(&Simulation::with_applications(|_| (), |_| ()))
+//! }
+//! ```
+
+mod many;
+
+use std::fmt::Display;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::application::Application;
+use crate::explore::Scope;
+use crate::simulation::{Failure, Simulation};
+use many::Limits;
+
+/// Simulated worlds of Engine.IO: real servers and clients, virtual time, and every fault of a network, from one seed.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the worlds of many seeds. The first broken law is shrunk and printed.
+    Run {
+        #[command(flatten)]
+        many: Many,
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// Prints everything that happens in the world of a seed.
+    Replay {
+        /// The seed.
+        seed: u64,
+        /// As a sequence diagram.
+        #[arg(long)]
+        diagram: bool,
+        /// Writes the diagram to a file, as SVG.
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// Prints the least that breaks the same law as a seed, as a timeline and as a test.
+    Shrink {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// Plays everything that can happen between one client and one server.
+    Explore {
+        /// How many operations.
+        #[arg(long, default_value_t = 5)]
+        depth: usize,
+        /// Threads. As many as there are processors, unless given.
+        #[arg(long)]
+        jobs: Option<usize>,
+    },
+    /// Shows which transitions of the machines, and which pairs of a state and an input, many seeds reach.
+    Coverage {
+        #[command(flatten)]
+        many: Many,
+        #[command(flatten)]
+        shape: Shape,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Many {
+    /// How many seeds.
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Stops after so long, as in `30s`, `5m` or `2h`.
+    #[arg(long, value_parser = duration)]
+    time: Option<Duration>,
+    /// Threads. As many as there are processors, unless given.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// No progress bar, and no timeline of a failure.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// What is the same in all worlds, where a seed would draw it.
+#[derive(Clone, Debug, Args)]
+struct Shape {
+    /// Operations in each world.
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Clients in each world.
+    #[arg(long)]
+    clients: Option<usize>,
+    /// Servers in each world.
+    #[arg(long)]
+    servers: Option<usize>,
+}
+
+impl Shape {
+    fn apply<S: Application + 'static, C: Application + 'static>(&self, simulation: &Simulation<S, C>) -> Simulation<S, C> {
+        let Self { steps, clients, servers } = self.clone();
+        simulation.clone().settings(move |settings| {
+            settings.steps = steps.unwrap_or(settings.steps);
+            settings.clients = clients.unwrap_or(settings.clients);
+            settings.servers = servers.unwrap_or(settings.servers);
+        })
+    }
+}
+
+impl Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let options = [("steps", self.steps), ("clients", self.clients), ("servers", self.servers)];
+        options.into_iter().try_for_each(|(name, value)| match value {
+            Some(value) => write!(f, " --{name} {value}"),
+            None => Ok(()),
+        })
+    }
+}
+
+/// Does what the arguments of the process say.
+pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Simulation<S, C>) -> ExitCode {
+    // A panic is a broken law, and told as such.
+    std::panic::set_hook(Box::new(|_| ()));
+    match Cli::parse().command {
+        Command::Run { many, shape } => {
+            let outcome = many::run(&shape.apply(simulation), &many.limits());
+            print!("{outcome}");
+            match outcome.failure {
+                None => ExitCode::SUCCESS,
+                Some(failure) => fail(&shape.apply(simulation), *failure, &shape, many.quiet),
+            }
+        }
+        Command::Replay { seed, diagram, svg, shape } => {
+            let simulation = shape.apply(simulation);
+            let run = simulation.run_with_journal(seed);
+            let journal = run.as_ref().map_or_else(|failure| &failure.journal, |report| &report.journal);
+            if diagram {
+                println!("{}", crate::sequence_diagram(journal));
+            } else {
+                journal.iter().for_each(|entry| println!("{entry}"));
+            }
+            if let Some(file) = svg {
+                if let Err(error) = fs::write(&file, crate::sequence_svg(journal)) {
+                    eprintln!("{}: {error}", file.display());
+                    return ExitCode::from(2);
+                }
+            }
+            match run {
+                Ok(report) => {
+                    println!("journal hash {:016x}", report.hash);
+                    ExitCode::SUCCESS
+                }
+                Err(failure) => {
+                    println!("{}", failure.violation);
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        Command::Shrink { seed, shape } => {
+            let simulation = shape.apply(simulation);
+            match simulation.run(seed) {
+                Ok(_) => {
+                    println!("the world of seed {seed} breaks no law");
+                    ExitCode::SUCCESS
+                }
+                Err(failure) => fail(&simulation, failure, &shape, false),
+            }
+        }
+        Command::Explore { depth, jobs } => match many::explore(simulation, Scope::new(depth), jobs) {
+            Ok(ways) => {
+                println!("depth {depth}: {ways} ways, and no law was broken");
+                ExitCode::SUCCESS
+            }
+            Err(failure) => {
+                println!("{}", simulation.shrink(*failure));
+                ExitCode::FAILURE
+            }
+        },
+        Command::Coverage { many, shape } => {
+            let outcome = many::run(&shape.apply(simulation), &many.limits());
+            print!("{}\n{outcome}", outcome.coverage);
+            let rows = outcome.coverage.missing_rows();
+            list("transitions that were not taken", &rows);
+            list("pairs that did not occur", &outcome.coverage.missing_pairs());
+            if rows.is_empty() && outcome.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn list(title: &str, lines: &[String]) {
+    println!("{title}: {}", lines.len());
+    lines.iter().for_each(|line| println!("  {line}"));
+}
+
+fn fail<S: Application + 'static, C: Application + 'static>(
+    simulation: &Simulation<S, C>,
+    failure: Failure,
+    shape: &Shape,
+    quiet: bool,
+) -> ExitCode {
+    println!("first failing seed: {}", failure.seed.unwrap_or_default());
+    println!("law: {}", failure.violation);
+    if !quiet {
+        let (all, seed) = (failure.ops.len(), failure.seed.unwrap_or_default());
+        let small = simulation.shrink(failure);
+        println!("{} of {all} operations are enough:\n\n{small}", small.ops.len());
+        println!("again: engineio-sim replay {seed}{shape}");
+    }
+    ExitCode::FAILURE
+}
+
+impl Many {
+    fn limits(&self) -> Limits {
+        Limits { first: self.seed, seeds: self.seeds, time: self.time, jobs: self.jobs, quiet: self.quiet }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len()));
+    let seconds = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(format!("{unit:?} is no unit of time: s, m, h")),
+    };
+    let number: u64 = number.parse().map_err(|error| format!("{error}"))?;
+    Ok(Duration::from_secs(number.saturating_mul(seconds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
+        assert!(duration("5x").is_err() && duration("").is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! Everything that can happen in a small scope, one way after the other.
+
+use crate::application::Application;
+use crate::choose::{Chooser, Enumerated};
+use crate::op::{Line, Op, Side};
+use crate::settings::{Settings, Start};
+use crate::simulation::{Failure, Simulation};
+use crate::world::{Class, Ending, World};
+
+/// What is explored: one client and one server, so many operations, and of some kinds no more than so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// How many operations, behind the first, by which the client begins.
+    pub depth: usize,
+    /// Messages of either side.
+    pub sends: usize,
+    /// Closes, by either side, in order or at once.
+    pub closes: usize,
+    /// Things that go wrong.
+    pub faults: usize,
+}
+
+impl Scope {
+    /// Of this depth, with a message each way, one close, and one fault.
+    pub const fn new(depth: usize) -> Self {
+        Self { depth, sends: 1, closes: 1, faults: 1 }
+    }
+}
+
+impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
+    /// Plays every way through a scope, each to its end, and says how many there were. Several explorers can share the
+    /// work: this is number `part` of `parts`. `tell` is told from time to time how many ways were played.
+    ///
+    /// # Errors
+    /// The first broken law.
+    pub fn explore(&self, scope: Scope, (part, parts): (u64, u64), mut tell: impl FnMut(u64)) -> Result<u64, Box<Failure>> {
+        let mut chooser = Enumerated::default();
+        let mut ways = 0;
+        while chooser.begin() {
+            let settings = Settings { steps: scope.depth, ..Settings::default() };
+            let mut ops = Vec::with_capacity(scope.depth + 1);
+            let result = crate::simulation::caught(|| {
+                let mut world = self.world(&settings, false)?;
+                let starts = [Start::Upgrade, Start::Polling, Start::WebSocket];
+                let start = chooser.pick(&starts).copied().unwrap_or(Start::Upgrade);
+                ops.push(Op::Connect { client: 0, server: 0, start });
+                self.step(&mut world, ops[0])?;
+                for step in 0..scope.depth {
+                    let mut letters = letters(&world, &ops, scope);
+                    if step == 0 {
+                        let mut index = 0;
+                        letters.retain(|_| {
+                            index += 1;
+                            index % parts.max(1) == part % parts.max(1)
+                        });
+                    }
+                    let Some(&op) = chooser.pick(&letters) else { return Ok(()) };
+                    ops.push(op);
+                    self.step(&mut world, op)?;
+                }
+                self.finish(&mut world, Ending::Both)
+            });
+            if let Err(violation) = result {
+                return Err(Box::new(self.failure(None, settings, ops, Ending::Both, violation)));
+            }
+            ways += 1;
+            if ways % 1024 == 0 {
+                tell(ways);
+            }
+        }
+        tell(ways);
+        Ok(ways)
+    }
+}
+
+/// What can happen next.
+fn letters<S: Application, C: Application>(world: &World<S, C>, ops: &[Op], scope: Scope) -> Vec<Op> {
+    let count = |wanted: &dyn Fn(&Op) -> bool| ops.iter().filter(|op| wanted(op)).count();
+    let mut letters = vec![Op::Next];
+    world.candidates(Class::Arrive, &mut letters);
+    for side in [Side::Client(0), Side::Server(0)] {
+        if count(&|op| matches!(op, Op::Send { side: other, .. } if *other == side)) < scope.sends {
+            letters.push(Op::Send { side, size: 0, binary: false });
+        }
+        if count(&|op| matches!(op, Op::Close(_) | Op::Abort(_))) < scope.closes {
+            letters.extend([Op::Close(side), Op::Abort(side)]);
+        }
+    }
+    if count(&|op| Class::of(op).is_fault()) < scope.faults {
+        let mut faults = Vec::new();
+        world.candidates(Class::Tear, &mut faults);
+        world.candidates(Class::Repeat, &mut faults);
+        world.candidates(Class::Refuse, &mut faults);
+        world.candidates(Class::SlowBody, &mut faults);
+        for op in faults {
+            letters.push(op);
+            if let Op::Tear { line: line @ (Line::Get(_) | Line::Post(_)), .. } = op {
+                // An answer that is lost without anybody at the server hearing of it.
+                letters.push(Op::Tear { line, client: 0, server: None });
+            }
+        }
+    }
+    letters
+}
