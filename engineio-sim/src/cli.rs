@@ -200,10 +200,21 @@ pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Sim
             print!("{}\n{outcome}", outcome.coverage);
             let rows = outcome.coverage.missing_rows();
             list("transitions that were not taken", &rows);
-            list("pairs that did not occur", &outcome.coverage.missing_pairs());
-            if rows.is_empty() && outcome.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let (explained, open): (Vec<_>, Vec<_>) = outcome.coverage.missing_pairs().into_iter().partition(|pair| why(pair).is_some());
+            list("pairs that did not occur, but could", &open);
+            let explained: Vec<_> = explained.iter().map(|pair| format!("{pair}: {}", why(pair).unwrap_or_default())).collect();
+            list("pairs that cannot occur", &explained);
+            if let Some(failure) = outcome.failure {
+                return fail(&shape.apply(simulation), *failure, &shape, many.quiet);
+            }
+            if rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Why a pair of a state and an input cannot occur.
+fn why(pair: &str) -> Option<&'static str> {
+    crate::UNREACHED.iter().find(|(name, _)| *name == pair).map(|(_, why)| *why)
 }
 
 fn list(title: &str, lines: &[String]) {

@@ -82,6 +82,41 @@ const CLIENT_STATES: [ClientState; 6] = [
 ];
 const KINDS: usize = Kind::Discard as usize + 1;
 
+/// Pairs of a state and an input that worlds of this crate do not have, and why. Peers that do not keep to the protocol
+/// can bring about most of them; the tests of the core play such peers.
+pub const UNREACHED: &[(&str, &str)] = &[
+    ("session Polling × Probe", "a session on polling has no channel"),
+    ("session Polling × Upgrade", "a session on polling has no channel"),
+    ("session Polling × Frame", "a session on polling has no channel"),
+    ("session Probing × Pull", "nothing is announced before a probe was heard"),
+    ("session Channel × Poll", "the server refuses it: the session is on another transport"),
+    ("session Channel × PostHead", "the server refuses it: the session is on another transport"),
+    ("session Closed × Poll", "the server refuses it: the id is unknown"),
+    ("session Closed × PostHead", "the server refuses it: the id is unknown"),
+    ("session Closed × ChannelOpened", "the server refuses it: the id is unknown"),
+    ("session Closed × Timeout", "a session that is over has no timer"),
+    ("client Opening × Probe", "a server begins with the open packet"),
+    ("client Opening × Upgrade", "servers do not send it"),
+    ("client Opening × Recv", "nothing is announced before the session is open"),
+    ("client Opening × Pull", "nothing is announced before the session is open"),
+    ("client Polling × Upgrade", "servers do not send it"),
+    ("client Polling × Frame", "a client on polling has no channel; all that may be on its way is the answer to a probe"),
+    ("client Probing × Upgrade", "servers do not send it"),
+    ("client Probing × Frame", "a server answers a probe, and says nothing else"),
+    ("client Pausing × ChannelOpened", "the channel is open already"),
+    ("client Pausing × Probe", "a server answers a probe once"),
+    ("client Pausing × Upgrade", "servers do not send it"),
+    ("client Pausing × Frame", "a server says nothing before it heard of the change"),
+    ("client Channel × Answered", "nothing is under way by polling"),
+    ("client Channel × Refused", "nothing is under way by polling"),
+    ("client Channel × Failed", "nothing is under way by polling"),
+    ("client Channel × ChannelOpened", "the channel is open already"),
+    ("client Channel × Probe", "a server answers a probe once"),
+    ("client Channel × Upgrade", "servers do not send it"),
+    ("client Closed × Upgrade", "servers do not send it"),
+    ("client Closed × Timeout", "a client that is over has no timer"),
+];
+
 /// How often what was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {

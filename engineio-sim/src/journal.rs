@@ -123,11 +123,6 @@ impl Journal {
         self.arrow(at, (place, place), what, number, data);
     }
 
-    /// Whether entries are kept.
-    pub(crate) const fn keeps(&self) -> bool {
-        self.entries.is_some()
-    }
-
     fn word(&mut self, word: u64) {
         // Not `write_u64`, which depends on the machine's order of bytes.
         self.hash.write(&word.to_le_bytes());

@@ -18,7 +18,7 @@ mod world;
 
 pub use application::{Application, Peer, Sockets};
 pub use choose::{Chooser, Enumerated, FromBytes, Seeded};
-pub use coverage::{Coverage, Kind};
+pub use coverage::{Coverage, Kind, UNREACHED};
 pub use diagram::{sequence_diagram, sequence_svg};
 pub use explore::Scope;
 pub use journal::{Entry, Journal, Place};

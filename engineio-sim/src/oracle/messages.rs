@@ -40,12 +40,4 @@ impl Flow {
     pub(crate) fn missing(&self) -> usize {
         self.under_way.len()
     }
-
-    pub(crate) const fn sent(&self) -> u64 {
-        self.sent
-    }
-
-    pub(crate) const fn received(&self) -> u64 {
-        self.received
-    }
 }

@@ -36,6 +36,8 @@ impl Incidents {
     /// An application filled a buffer whose session ends for that.
     pub(crate) const OVERFLOW: Self = Self(1 << 11);
 
+    /// Timers came late.
+    pub(crate) const LATE: Self = Self(1 << 13);
     /// A stranger opened a channel.
     pub(crate) const OTHER_CHANNEL: Self = Self(1 << 12);
 
@@ -134,9 +136,12 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
 pub(crate) fn explains_upgrade_failure(error: UpgradeError, scene: Scene) -> bool {
     let Scene { incidents, asked, other_left, .. } = scene;
     let cut = Incidents::TORN.and(Incidents::CRASH).and(Incidents::REFUSED);
-    let disturbed = cut.and(Incidents::SILENT).and(Incidents::OTHER_CHANNEL);
+    let disturbed = cut.and(Incidents::SILENT);
     match error {
-        UpgradeError::TransportClosed => other_left || incidents.any(disturbed),
+        // Where there is another channel already, this one is closed at once; and a server that waits too long closes it.
+        UpgradeError::TransportClosed => {
+            other_left || incidents.any(disturbed.and(Incidents::OTHER_CHANNEL).and(Incidents::SLOW))
+        }
         UpgradeError::Timeout => other_left || incidents.any(disturbed.and(Incidents::SLOW)),
         // The session ended meanwhile, which has its own explanation.
         UpgradeError::SessionClosed => other_left || asked.is_some() || !incidents.is_empty(),

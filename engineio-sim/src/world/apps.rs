@@ -1,6 +1,6 @@
 //! What applications do with their sessions.
 
-use engineio_proto::{Event, Message, SendError};
+use engineio_proto::{ClientState, Event, Instant, Message, Phase, SendError, Session};
 
 use super::core::{App, Core, Outcome};
 use crate::application::Peer;
@@ -62,7 +62,10 @@ impl Core {
         }
         let sent = match end {
             End::Life(life) => {
-                self.call_client(life, Kind::Send, |machine, now| machine.send_all(now, messages.clone()))?
+                let told = self.clients[self.lives[life].client].clock.peek(self.now);
+                let sent = self.call_client(life, Kind::Send, |machine, now| machine.send_all(now, messages.clone()))?;
+                self.is_in_time(life, told, sent.is_ok())?;
+                sent
             }
             End::Seat(seat) => {
                 let sent = self.call_session(seat, Kind::Send, |session, _| session.send_all(messages.clone()))?;
@@ -87,6 +90,29 @@ impl Core {
         }
         self.weigh(end)?;
         Ok(sent)
+    }
+
+    /// Law 9: a client whose server is over time takes nothing more.
+    fn is_in_time(&self, life: usize, told: Instant, sent: bool) -> Outcome {
+        let machine = &self.lives[life].machine;
+        let is_open = matches!(machine.state(), ClientState::Polling | ClientState::Channel) && machine.phase() == Phase::Open;
+        if sent && is_open && machine.next_timeout().is_some_and(|at| at <= told) {
+            return broken(Law::Heartbeat, "a client sends, although the time of its server is over");
+        }
+        Ok(())
+    }
+
+    /// An end that was asked for comes in time.
+    pub(crate) fn has_ended_in_time(&self, end: End) -> Outcome {
+        let (app, life) = match end {
+            End::Life(life) => (&self.lives[life].app, life),
+            End::Seat(seat) => (&self.sessions[seat].app, self.sessions[seat].life),
+        };
+        let (Some(asked), Some(ended)) = (app.asked_at, app.ended_at) else { return Ok(()) };
+        let took = ended.saturating_since(asked).as_micros();
+        let limit = u128::from(self.settings.close_timeout * 1000 + self.settings.latency + 1000);
+        let is_late = took > limit && !self.lives[life].incidents.any(Incidents::LATE);
+        if is_late { broken(Law::Timers, format!("{end:?} took {took} µs to close")) } else { Ok(()) }
     }
 
     /// Law 4: a buffer holds no more than its limit and one message.
@@ -134,10 +160,23 @@ impl Core {
         }
         app.discards |= how == Asked::Abort;
         match (end, how) {
-            (End::Life(life), Asked::Close) => self.call_client(life, Kind::Close, |machine, now| machine.close(now)),
-            (End::Life(life), Asked::Abort) => self.call_client(life, Kind::Abort, |machine, now| machine.abort(now)),
-            (End::Seat(seat), Asked::Close) => self.call_session(seat, Kind::Close, |session, now| session.close(now)).map(drop),
-            (End::Seat(seat), Asked::Abort) => self.call_session(seat, Kind::Abort, |session, now| session.abort(now)).map(drop),
+            (End::Life(life), Asked::Close) => self.call_client(life, Kind::Close, |machine, now| machine.close(now))?,
+            (End::Life(life), Asked::Abort) => self.call_client(life, Kind::Abort, |machine, now| machine.abort(now))?,
+            (End::Seat(seat), Asked::Close) => {
+                self.call_session(seat, Kind::Close, |session, now| session.close(now))?;
+            }
+            (End::Seat(seat), Asked::Abort) => {
+                self.call_session(seat, Kind::Abort, |session, now| session.abort(now))?;
+            }
+        }
+        let phase = match end {
+            End::Life(life) => Some(self.lives[life].machine.phase()),
+            End::Seat(seat) => self.session(seat).map(Session::phase),
+        };
+        match phase {
+            None | Some(Phase::Closed) => Ok(()),
+            Some(Phase::Closing) if how == Asked::Close => Ok(()),
+            Some(phase) => broken(Law::End, format!("{end:?} {what}, and is {phase:?}")),
         }
     }
 

@@ -7,6 +7,7 @@ use engineio_proto::{
     ChannelEnd, ChannelId, Client, ClientInput, ClientOutput, ClientState, Event, ExchangeId, Instant, Message, RequestError,
 };
 
+use super::apps::End;
 use super::core::{Call, Core, Life, Outcome, What};
 use super::net::{Channel, Exchange, Opening, Piece, Pipe, Stage, bytes_of, received};
 use crate::application::Peer;
@@ -36,7 +37,7 @@ impl Core {
         let node = &self.clients[client];
         let late = node.clock.late.max(node.asleep).max(self.servers[server].clock.late);
         if node.silent || late > self.now {
-            life.incidents.add(Incidents::SILENT);
+            life.incidents.add(Incidents::SILENT.and(Incidents::LATE));
         }
         self.clients[client].life = Some(self.lives.len());
         self.lives.push(life);
@@ -98,6 +99,14 @@ impl Core {
             self.obey_client_output(client, life, output)?;
         }
         if self.lives[life].is_over() {
+            // Its last word may be on the way, and nothing else.
+            let polls = |exchange: &Exchange| {
+                let own = exchange.sender.is_some_and(|(owner, _)| owner == life);
+                own && exchange.body.is_none() && !exchange.dropped && exchange.stage != Stage::Done
+            };
+            if self.exchanges.iter().any(polls) || self.channels.iter().any(|own| own.is_of(life) && own.client_open) {
+                return broken(Law::Exchanges, format!("client {client} is over, and still has a poll or a channel"));
+            }
             if let Some(twin) = &mut self.lives[life].twin {
                 twin.compare()?;
             }
@@ -146,6 +155,7 @@ impl Core {
                     server_learns: None,
                     dropped: false,
                     spoilt: None,
+                    carries: false,
                 });
             }
             ClientOutput::Cancel { exchange } => {
@@ -225,6 +235,7 @@ impl Core {
         app.events.hear(event)?;
         if app.events.is_over() {
             app.ended_at.get_or_insert(now);
+            self.has_ended_in_time(End::Life(life))?;
         }
         let call = |what| Call { node: Node::Client(client), peer: Peer(life as u64), what };
         match event {

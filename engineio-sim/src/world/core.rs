@@ -10,8 +10,8 @@ use super::net::{Channel, Exchange, Opening, Stage};
 use super::twin::Twin;
 use crate::application::Peer;
 use crate::coverage::Coverage;
-use crate::journal::{Journal, Place};
-use crate::op::{Node, Side};
+use crate::journal::Journal;
+use crate::op::Node;
 use crate::oracle::{Asked, Events, Flow, Incidents, Law, Violation, broken};
 use crate::{Settings, Totals};
 
@@ -72,8 +72,14 @@ pub(crate) struct Clock {
 impl Clock {
     /// What a machine is told.
     pub(crate) fn tell(&mut self, now: Instant) -> Instant {
-        let back = std::mem::take(&mut self.back);
-        Instant::from_micros(now.as_micros().saturating_sub(back))
+        let told = self.peek(now);
+        self.back = 0;
+        told
+    }
+
+    /// What it would be told.
+    pub(crate) fn peek(&self, now: Instant) -> Instant {
+        Instant::from_micros(now.as_micros().saturating_sub(self.back))
     }
 }
 
@@ -252,13 +258,6 @@ impl Core {
         }
     }
 
-    pub(crate) fn app_mut(&mut self, side: Side) -> Option<&mut App> {
-        match side {
-            Side::Client(client) => self.life_of(client).map(|life| &mut self.lives[life].app),
-            Side::Server(client) => self.seat_of(client).map(|seat| &mut self.sessions[seat].app),
-        }
-    }
-
     /// The machine of a session at a server, while there is one.
     pub(crate) fn session(&self, seat: usize) -> Option<&Session> {
         let seat = self.sessions.get(seat).filter(|seat| !seat.crashed)?;
@@ -404,21 +403,9 @@ impl Core {
         broken(Law::Timers, format!("the world does not come to rest at {:?}", self.now))
     }
 
-    /// Whatever is due now happens: the hands do what they have to.
-    pub(crate) fn catch_up(&mut self) -> Outcome<bool> {
-        self.advance(self.now)
-    }
-
     fn forget(&mut self) {
         self.exchanges.retain(|exchange| !exchange.is_over());
         self.channels.retain(|channel| !channel.is_over());
-    }
-
-    pub(crate) fn place(&self, node: Node) -> Place {
-        match node {
-            Node::Client(client) => Place::Client(client),
-            Node::Server(server) => Place::Server(server),
-        }
     }
 
     /// Whether the other side of this client's session has ended or is about to, or never knew of it.

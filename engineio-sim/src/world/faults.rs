@@ -1,16 +1,30 @@
 //! What a network, its proxies, strangers, and clocks do.
 
 use bytes::Bytes;
-use engineio_proto::{ChannelEnd, ClientState, Frame, Instant, Text};
+use engineio_proto::{ChannelEnd, Frame, Instant, Text};
 
 use super::core::{Core, Outcome, ServerNode, Task};
 use super::net::{Channel, Exchange, Opening, Piece, Pipe, Spoilt, Stage};
 use crate::journal::Place;
-use crate::op::{Intrusion, Line, Node};
+use crate::op::{Intrusion, Line, Node, Op};
 use crate::oracle::{Asked, Incidents, Law, broken};
 use super::apps::End;
 
 impl Core {
+    /// Whether the one whom an operation strikes exists.
+    pub(crate) fn knows(&self, op: &Op) -> bool {
+        let node = match *op {
+            Op::Silence(client) | Op::Restore(client) | Op::Suspend(client, _) => Node::Client(client),
+            Op::Shutdown(server) | Op::Crash(server) => Node::Server(server),
+            Op::Late(node, _) | Op::Spurious(node) | Op::Backwards(node, _) | Op::Impulse(node, _) => node,
+            _ => return true,
+        };
+        match node {
+            Node::Client(client) => client < self.clients.len(),
+            Node::Server(server) => server < self.servers.len(),
+        }
+    }
+
     /// What carries this line, and what happens next to it.
     pub(crate) fn carrier(&self, line: Line) -> Option<Task> {
         let client = line.client();
@@ -150,6 +164,7 @@ impl Core {
             server_learns: None,
             dropped: false,
             spoilt: None,
+            carries: false,
             ..self.exchanges[index].clone()
         };
         self.exchanges.push(copy);
@@ -234,6 +249,7 @@ impl Core {
             server_learns: None,
             dropped: false,
             spoilt: None,
+            carries: false,
         });
     }
 
@@ -275,7 +291,7 @@ impl Core {
     }
 
     pub(crate) fn suspend(&mut self, client: usize, micros: u64) {
-        self.incident_for_all(client, Incidents::SILENT);
+        self.incident_for_all(client, Incidents::SILENT.and(Incidents::LATE));
         let until = self.later(micros);
         self.clients[client].asleep = until;
         self.journal.note(self.now, Place::Client(client), "sleeps", 0, b"");
@@ -285,13 +301,13 @@ impl Core {
         let until = self.later(micros);
         match node {
             Node::Client(client) => {
-                self.incident_for_all(client, Incidents::SILENT);
+                self.incident_for_all(client, Incidents::SILENT.and(Incidents::LATE));
                 self.clients[client].clock.late = until;
             }
             Node::Server(server) => {
                 for life in 0..self.lives.len() {
                     if self.lives[life].server == server {
-                        self.lives[life].incidents.add(Incidents::SILENT);
+                        self.lives[life].incidents.add(Incidents::SILENT.and(Incidents::LATE));
                     }
                 }
                 self.servers[server].clock.late = until;
@@ -317,16 +333,17 @@ impl Core {
         match node {
             Node::Client(client) => {
                 let Some(life) = self.life_of(client) else { return Ok(()) };
-                let machine = &mut self.lives[life].machine;
-                if machine.next_timeout().is_some_and(|at| at <= now) || machine.state() == ClientState::Closed {
+                let machine = &self.lives[life].machine;
+                if machine.next_timeout().is_some_and(|at| at <= now) {
                     return Ok(());
                 }
-                let mut other = machine.clone();
-                other.handle_timeout(now);
-                other.handle_timeout(Instant::ZERO);
-                let frame = other.next_frame(now, stranger);
-                machine.handle_timeout(now);
-                if *machine != other || frame.is_some() {
+                let mut once = machine.clone();
+                once.handle_timeout(now);
+                let mut again = once.clone();
+                again.handle_timeout(now);
+                again.handle_timeout(Instant::ZERO);
+                let frame = again.next_frame(Instant::ZERO, stranger);
+                if once != again || frame.is_some() || again.has_output() != machine.has_output() {
                     return broken(Law::Idle, format!("client {client} was changed by calls without need"));
                 }
             }
@@ -337,14 +354,13 @@ impl Core {
                     if session.next_timeout().is_some_and(|at| at <= now) {
                         continue;
                     }
-                    let mut other = session.clone();
-                    other.handle_timeout(now);
-                    other.handle_timeout(Instant::ZERO);
-                    let frame = other.next_frame(now, stranger);
-                    // The time itself may be told.
-                    let mut same = session.clone();
-                    same.handle_timeout(now);
-                    if same != other || frame.is_some() || other.has_output() != session.has_output() {
+                    let mut once = session.clone();
+                    once.handle_timeout(now);
+                    let mut again = once.clone();
+                    again.handle_timeout(now);
+                    again.handle_timeout(Instant::ZERO);
+                    let frame = again.next_frame(Instant::ZERO, stranger);
+                    if once != again || frame.is_some() || again.has_output() != session.has_output() {
                         return broken(Law::Idle, format!("session {seat} was changed by calls without need"));
                     }
                 }

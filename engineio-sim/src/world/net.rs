@@ -33,6 +33,8 @@ pub(crate) struct Exchange {
     /// The server learns it this much behind the arrival of what is still on its way.
     pub(crate) dropped: bool,
     pub(crate) spoilt: Option<Spoilt>,
+    /// The answer has messages.
+    pub(crate) carries: bool,
 }
 
 /// How far an exchange is.
@@ -134,6 +136,11 @@ impl Pipe {
 }
 
 impl Channel {
+    /// Whether this life of a client opened it.
+    pub(crate) fn is_of(&self, life: usize) -> bool {
+        self.opener.is_some_and(|(owner, _)| owner == life)
+    }
+
     /// Whether it can be forgotten.
     pub(crate) fn is_over(&self) -> bool {
         let is_waiting = matches!(self.opening, Opening::Asked(_)) || (self.opener.is_some() && self.opening != Opening::Open);

@@ -4,10 +4,11 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use engineio_proto::{
-    BodyError, ChannelEnd, ChannelId, Details, Event, ExchangeId, Frame, Input, Instant, Method, Operation, Output, Rejection,
+    BodyError, ChannelEnd, ChannelId, Details, Event, ExchangeId, Frame, Input, Instant, Method, Operation, Output, PacketKind, Phase, Rejection,
     Request, Response, Route, Session, SessionKey, Sid,
 };
 
+use super::apps::End;
 use super::core::{Call, Core, Outcome, Seat, What};
 use super::net::{Exchange, Opening, Piece, Spoilt, Stage, bytes_of, received};
 use crate::application::Peer;
@@ -107,6 +108,10 @@ impl Core {
             if let Some(twin) = &mut sessions[seat].twin {
                 twin.compare()?;
             }
+            let is_own = |channel: &super::net::Channel| channel.at_server.is_some_and(|(_, own)| own == seat);
+            if self.channels.iter().any(|channel| is_own(channel) && channel.server_open) {
+                return broken(Law::End, format!("session {seat} has left, and its channel is open"));
+            }
             if self.exchanges.iter().any(|exchange| exchange.is_open_at(seat)) {
                 return broken(Law::Exchanges, format!("session {seat} has left, and a request of it was not answered"));
             }
@@ -195,8 +200,10 @@ impl Core {
     fn respond(&mut self, index: usize, response: Response) -> Outcome {
         let at = self.arrival();
         let limit = self.settings.max_payload;
+        let mut carries = false;
         let body = match &response {
             Response::Payload(payload) => {
+                carries = payload.packets().iter().any(|packet| packet.kind() == PacketKind::Message);
                 let body = payload.clone().into_bytes();
                 check_body(payload, &body, limit)?;
                 Some((200, body))
@@ -210,6 +217,7 @@ impl Core {
         let exchange = &mut self.exchanges[index];
         let number = exchange.at_server.map_or(0, |(id, _)| id.0);
         exchange.due = at;
+        exchange.carries = carries;
         let lost = exchange.dropped || exchange.client_learns.is_some();
         exchange.stage = if lost { Stage::Done } else { Stage::Answered { status, body: body.clone() } };
         self.journal.note(self.now, Place::Server(exchange.server), "answers", number, &body);
@@ -230,6 +238,7 @@ impl Core {
         app.events.hear(event)?;
         if app.events.is_over() {
             app.ended_at.get_or_insert(now);
+            self.has_ended_in_time(End::Seat(seat))?;
         }
         let call = |what| Call { node: Node::Server(server), peer: Peer(seat as u64), what };
         match event {
@@ -418,6 +427,7 @@ impl Core {
         let exchange = &mut self.exchanges[index];
         exchange.server_learns = None;
         let was_open = matches!(exchange.stage, Stage::Held | Stage::Body);
+        let carried = exchange.carries;
         if was_open {
             exchange.stage = Stage::Done;
         }
@@ -426,6 +436,11 @@ impl Core {
         self.call_session(seat, Kind::ExchangeLost, |session, now| {
             session.handle_input(now, Input::ExchangeLost { exchange: number });
         })?;
+        let lives_on = self.session(seat).is_some_and(|session| session.phase() != Phase::Closed);
+        let doubled = self.lives[self.sessions[seat].life].incidents.any(Incidents::REPEATED.and(Incidents::STRANGER));
+        if carried && lives_on && !doubled {
+            return broken(Law::Messages, format!("session {seat} goes on, although an answer with messages was lost"));
+        }
         Ok(())
     }
 
