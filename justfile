@@ -30,3 +30,11 @@ chat *args:
 # Everything that can happen in a small scope: to a session, to a client, and between the two
 explore:
     cargo test --release -p engineio-proto --test explore --test explore_client --test explore_pair -- --nocapture
+
+# Simulated worlds: `just sim run --seeds 10000`, `just sim replay 7 --diagram`, `just sim --help`
+sim *args:
+    cargo run --release -p engineio-sim -- {{ args }}
+
+# How many seeds it takes to find each planted bug
+planted *args:
+    engineio-sim/planted/run {{ args }}
