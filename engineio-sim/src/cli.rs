@@ -154,7 +154,7 @@ pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Sim
             let run = simulation.run_with_journal(seed);
             let journal = run.as_ref().map_or_else(|failure| &failure.journal, |report| &report.journal);
             if diagram {
-                println!("{}", crate::sequence_diagram(journal));
+                print!("{}", crate::sequence_diagram(journal));
             } else {
                 journal.iter().for_each(|entry| println!("{entry}"));
             }
