@@ -2,6 +2,7 @@
 
 use crate::application::Application;
 use crate::op::{Node, Op};
+use crate::oracle::{Law, Violation};
 use crate::settings::{Settings, Start};
 use crate::simulation::{Failure, Simulation};
 use crate::world::Ending;
@@ -11,9 +12,10 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     /// are left become simpler, and so do the settings.
     #[must_use]
     pub fn shrink(&self, failure: Failure) -> Failure {
-        let law = failure.violation.law;
         let fails = |settings: &Settings, ops: &[Op], ending: Ending| {
-            self.play(settings, ops, ending, false).err().filter(|violation| violation.law == law)
+            // Settings that make no sense break a law as well.
+            self.world(settings, false).ok()?;
+            self.play(settings, ops, ending, false).err().filter(|violation| same_law(violation, &failure.violation))
         };
         let Failure { mut settings, mut ops, mut ending, .. } = failure.clone();
         if fails(&settings, &ops, ending).is_none() {
@@ -51,6 +53,12 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
             Ok(_) => failure,
         }
     }
+}
+
+/// Whether it is the same law that is broken. Those of the user's own go by their names.
+fn same_law(one: &Violation, other: &Violation) -> bool {
+    let name = |violation: &Violation| violation.what.split(": ").next().map(str::to_owned);
+    one.law == other.law && (one.law != Law::User || name(one) == name(other))
 }
 
 /// Leaves out runs of operations, long ones first.
