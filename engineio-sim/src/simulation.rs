@@ -257,7 +257,8 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     }
 
     pub(crate) fn world(&self, settings: &Settings, keep: bool) -> Result<World<S, C>, Violation> {
-        World::with_journal(settings.clone(), keep, |index| (self.server)(index), |index| (self.client)(index))
+        let server = Arc::clone(&self.server);
+        World::with_journal(settings.clone(), keep, move |index| server(index), |index| (self.client)(index))
     }
 
     pub(crate) fn step(&self, world: &mut World<S, C>, op: Op) -> Result<(), Violation> {
