@@ -1,5 +1,8 @@
 //! Failures made small: by leaving out operations, not by looking at other seeds.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use crate::application::Application;
 use crate::op::{Node, Op};
 use crate::oracle::{Law, Violation};
@@ -41,6 +44,10 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
                     settings = merged;
                 }
             }
+            let (fewer, renumbered) = without_bystanders(&settings, &ops);
+            if fails(&fewer, &renumbered, ending).is_some() {
+                (settings, ops) = (fewer, renumbered);
+            }
             if let Some(other) = Ending::ALL.into_iter().take_while(|other| *other != ending).find(|other| fails(&settings, &ops, *other).is_some()) {
                 ending = other;
             }
@@ -59,6 +66,23 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
 fn same_law(one: &Violation, other: &Violation) -> bool {
     let name = |violation: &Violation| violation.what.split(": ").next().map(str::to_owned);
     one.law == other.law && (one.law != Law::User || name(one) == name(other))
+}
+
+/// The same with no clients and servers but those to which something happens, numbered from 0.
+fn without_bystanders(settings: &Settings, ops: &[Op]) -> (Settings, Vec<Op>) {
+    let (clients, servers) = (RefCell::new(BTreeSet::new()), RefCell::new(BTreeSet::new()));
+    let note = |seen: &RefCell<BTreeSet<usize>>, index| {
+        seen.borrow_mut().insert(index);
+        index
+    };
+    for op in ops {
+        let _ = op.renumbered(|client| note(&clients, client), |server| note(&servers, server));
+    }
+    let (clients, servers) = (clients.into_inner(), servers.into_inner());
+    let renumbered =
+        ops.iter().map(|op| op.renumbered(|at| clients.range(..at).count(), |at| servers.range(..at).count()));
+    let fewer = Settings { clients: clients.len().max(1), servers: servers.len().max(1), ..settings.clone() };
+    (fewer, renumbered.collect())
 }
 
 /// Leaves out runs of operations, long ones first.
