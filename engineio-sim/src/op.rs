@@ -53,7 +53,7 @@ pub enum Op {
     Close(Side),
     /// An application closes its session at once.
     Abort(Side),
-    /// Something of an application's own happens, see [`Application::on_impulse`](crate::Op).
+    /// Something of an application's own happens, see [`Application::on_impulse`](crate::Application::on_impulse).
     Impulse(Node, u32),
 
     /// A connection is torn. What is on its way is lost; the client learns of it after so many microseconds, the
@@ -96,6 +96,57 @@ pub enum Op {
     Shutdown(usize),
     /// A server is killed and begins anew, with no sessions.
     Crash(usize),
+}
+
+impl Op {
+    /// The same for other clients and servers.
+    pub(crate) fn renumbered(self, client: impl Fn(usize) -> usize, server: impl Fn(usize) -> usize) -> Self {
+        let side = |side| match side {
+            Side::Client(index) => Side::Client(client(index)),
+            Side::Server(index) => Side::Server(client(index)),
+        };
+        let line = |line| match line {
+            Line::Get(index) => Line::Get(client(index)),
+            Line::Post(index) => Line::Post(client(index)),
+            Line::Up(index) => Line::Up(client(index)),
+            Line::Down(index) => Line::Down(client(index)),
+        };
+        let node = |node| match node {
+            Node::Client(index) => Node::Client(client(index)),
+            Node::Server(index) => Node::Server(server(index)),
+        };
+        match self {
+            Self::Wait(_) | Self::Next => self,
+            Self::Connect { client: index, server: other, start } => {
+                Self::Connect { client: client(index), server: server(other), start }
+            }
+            Self::Arrive(on) => Self::Arrive(line(on)),
+            Self::Send { side: of, size, binary } => Self::Send { side: side(of), size, binary },
+            Self::SendTogether { side: of, count } => Self::SendTogether { side: side(of), count },
+            Self::Flood(of) => Self::Flood(side(of)),
+            Self::Take(of) => Self::Take(side(of)),
+            Self::Read(of, reads) => Self::Read(side(of), reads),
+            Self::Discard(of) => Self::Discard(side(of)),
+            Self::Close(of) => Self::Close(side(of)),
+            Self::Abort(of) => Self::Abort(side(of)),
+            Self::Impulse(of, value) => Self::Impulse(node(of), value),
+            Self::Tear { line: on, client, server } => Self::Tear { line: line(on), client, server },
+            Self::Delay(on, micros) => Self::Delay(line(on), micros),
+            Self::Repeat(on) => Self::Repeat(line(on)),
+            Self::SlowBody(index) => Self::SlowBody(client(index)),
+            Self::LargeBody(index) => Self::LargeBody(client(index)),
+            Self::Refuse(index) => Self::Refuse(client(index)),
+            Self::Silence(index) => Self::Silence(client(index)),
+            Self::Restore(index) => Self::Restore(client(index)),
+            Self::Intrude(index, what) => Self::Intrude(client(index), what),
+            Self::Suspend(index, micros) => Self::Suspend(client(index), micros),
+            Self::Late(of, micros) => Self::Late(node(of), micros),
+            Self::Spurious(of) => Self::Spurious(node(of)),
+            Self::Backwards(of, micros) => Self::Backwards(node(of), micros),
+            Self::Shutdown(index) => Self::Shutdown(server(index)),
+            Self::Crash(index) => Self::Crash(server(index)),
+        }
+    }
 }
 
 /// One side of a session, by the client that has it or had it last.

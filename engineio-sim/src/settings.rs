@@ -90,7 +90,7 @@ settings! {
     max_payload: usize = 1000,
     /// [`Config::send_limit`] and [`ClientConfig::send_limit`], in bytes.
     send_limit: usize = 2000,
-    /// [`Config::send_low`] and [`ClientConfig::send_low`], in bytes.
+    /// [`Config::send_low`] and [`ClientConfig::send_low`], in bytes; no more than the limit, whatever it says here.
     send_low: usize = 500,
     /// [`Config::receive_limit`] and [`ClientConfig::receive_limit`], in bytes.
     receive_limit: usize = 2000,
@@ -156,7 +156,7 @@ impl Settings {
         config.close_timeout = Duration::from_millis(self.close_timeout);
         config.max_payload = self.max_payload;
         config.send_limit = self.send_limit;
-        config.send_low = self.send_low;
+        config.send_low = self.send_low.min(self.send_limit);
         config.receive_limit = self.receive_limit;
         config.max_sessions = self.max_sessions;
         config.allow_upgrades = self.allow_upgrades;
@@ -180,7 +180,7 @@ impl Settings {
         config.close_timeout = Duration::from_millis(self.close_timeout);
         config.open_timeout = Duration::from_millis(self.open_timeout);
         config.send_limit = self.send_limit;
-        config.send_low = self.send_low;
+        config.send_low = self.send_low.min(self.send_limit);
         config.receive_limit = self.receive_limit;
         config.max_packets = self.max_packets;
         config.base64 = self.base64;

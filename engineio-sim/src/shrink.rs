@@ -1,7 +1,11 @@
 //! Failures made small: by leaving out operations, not by looking at other seeds.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use crate::application::Application;
 use crate::op::{Node, Op};
+use crate::oracle::{Law, Violation};
 use crate::settings::{Settings, Start};
 use crate::simulation::{Failure, Simulation};
 use crate::world::Ending;
@@ -11,9 +15,10 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     /// are left become simpler, and so do the settings.
     #[must_use]
     pub fn shrink(&self, failure: Failure) -> Failure {
-        let law = failure.violation.law;
         let fails = |settings: &Settings, ops: &[Op], ending: Ending| {
-            self.play(settings, ops, ending, false).err().filter(|violation| violation.law == law)
+            // Settings that make no sense break a law as well.
+            self.world(settings, false).ok()?;
+            self.play(settings, ops, ending, false).err().filter(|violation| same_law(violation, &failure.violation))
         };
         let Failure { mut settings, mut ops, mut ending, .. } = failure.clone();
         if fails(&settings, &ops, ending).is_none() {
@@ -39,6 +44,10 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
                     settings = merged;
                 }
             }
+            let (fewer, renumbered) = without_bystanders(&settings, &ops);
+            if fails(&fewer, &renumbered, ending).is_some() {
+                (settings, ops) = (fewer, renumbered);
+            }
             if let Some(other) = Ending::ALL.into_iter().take_while(|other| *other != ending).find(|other| fails(&settings, &ops, *other).is_some()) {
                 ending = other;
             }
@@ -51,6 +60,29 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
             Ok(_) => failure,
         }
     }
+}
+
+/// Whether it is the same law that is broken. Those of the user's own go by their names.
+fn same_law(one: &Violation, other: &Violation) -> bool {
+    let name = |violation: &Violation| violation.what.split(": ").next().map(str::to_owned);
+    one.law == other.law && (one.law != Law::User || name(one) == name(other))
+}
+
+/// The same with no clients and servers but those to which something happens, numbered from 0.
+fn without_bystanders(settings: &Settings, ops: &[Op]) -> (Settings, Vec<Op>) {
+    let (clients, servers) = (RefCell::new(BTreeSet::new()), RefCell::new(BTreeSet::new()));
+    let note = |seen: &RefCell<BTreeSet<usize>>, index| {
+        seen.borrow_mut().insert(index);
+        index
+    };
+    for op in ops {
+        let _ = op.renumbered(|client| note(&clients, client), |server| note(&servers, server));
+    }
+    let (clients, servers) = (clients.into_inner(), servers.into_inner());
+    let renumbered =
+        ops.iter().map(|op| op.renumbered(|at| clients.range(..at).count(), |at| servers.range(..at).count()));
+    let fewer = Settings { clients: clients.len().max(1), servers: servers.len().max(1), ..settings.clone() };
+    (fewer, renumbered.collect())
 }
 
 /// Leaves out runs of operations, long ones first.

@@ -30,6 +30,8 @@ pub struct Simulation<S = (), C = ()> {
     laws: Vec<UserLaw<S, C>>,
     adjust: Vec<Arc<dyn Fn(&mut Settings) + Send + Sync>>,
     own_applications: bool,
+    /// The expression that makes it, as a test that is printed must say.
+    name: String,
 }
 
 struct UserLaw<S, C> {
@@ -47,6 +49,7 @@ impl<S, C> Clone for Simulation<S, C> {
             laws: self.laws.clone(),
             adjust: self.adjust.clone(),
             own_applications: self.own_applications,
+            name: self.name.clone(),
         }
     }
 }
@@ -82,6 +85,8 @@ pub struct Report {
 pub struct Failure {
     /// The seed, if there was one.
     pub seed: Option<u64>,
+    /// What makes the simulation, see [`Simulation::named`].
+    pub simulation: String,
     /// What the world was like.
     pub settings: Settings,
     /// What was done, in order.
@@ -103,6 +108,7 @@ impl Simulation {
             laws: Vec::new(),
             adjust: Vec::new(),
             own_applications: false,
+            name: "Simulation::new()".into(),
         }
     }
 }
@@ -125,6 +131,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
             laws: Vec::new(),
             adjust: Vec::new(),
             own_applications: true,
+            name: "simulation()".into(),
         }
     }
 
@@ -156,6 +163,13 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     ) -> Self {
         self.laws.push(UserLaw { name: name.into(), at_rest, holds: Arc::new(holds) });
         self
+    }
+
+    /// What makes this simulation, as an expression: a test that is printed ([`Failure::test`]) begins with it. Without a
+    /// name that is `simulation()` where there are applications of your own.
+    #[must_use]
+    pub fn named(self, expression: impl Into<String>) -> Self {
+        Self { name: expression.into(), ..self }
     }
 
     /// Changes the settings that were drawn for a world.
@@ -223,7 +237,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         violation: Violation,
     ) -> Failure {
         let journal = self.journal(&settings, &ops, ending);
-        Failure { seed, settings, ops, ending, violation, journal }
+        Failure { seed, simulation: self.name.clone(), settings, ops, ending, violation, journal }
     }
 
     /// A world in which these operations happen.
@@ -257,7 +271,8 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     }
 
     pub(crate) fn world(&self, settings: &Settings, keep: bool) -> Result<World<S, C>, Violation> {
-        World::with_journal(settings.clone(), keep, |index| (self.server)(index), |index| (self.client)(index))
+        let server = Arc::clone(&self.server);
+        World::with_journal(settings.clone(), keep, move |index| server(index), |index| (self.client)(index))
     }
 
     pub(crate) fn step(&self, world: &mut World<S, C>, op: Op) -> Result<(), Violation> {
@@ -330,8 +345,8 @@ impl Failure {
         format!(
             "#[test]\nfn {name}() {{\n    #[allow(unused_imports)]\n    use engineio_sim::{{Ending, Intrusion, Line::*, Node, Op::*, Settings, \
              Side::*, Simulation, Start}};\n    let settings = {};\n    let ops = [\n{ops}    ];\n    let run = \
-             Simulation::new().replay(&settings, &ops, Ending::{:?});\n    assert!(run.is_ok(), \"{{}}\", run.unwrap_err());\n}}\n",
-            self.settings, self.ending
+             {}.replay(&settings, &ops, Ending::{:?});\n    assert!(run.is_ok(), \"{{}}\", run.unwrap_err());\n}}\n",
+            self.settings, self.simulation, self.ending
         )
     }
 }

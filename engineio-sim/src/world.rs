@@ -100,6 +100,8 @@ pub struct World<S = (), C = ()> {
     core: Core,
     servers: Vec<S>,
     clients: Vec<C>,
+    /// Makes the application of a server, at first and when one has died.
+    make_server: Box<dyn FnMut(usize) -> S>,
 }
 
 impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for World<S, C> {
@@ -114,13 +116,14 @@ impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for World<S, C> {
 }
 
 impl<S: Application, C: Application> World<S, C> {
-    /// A world in which nothing has happened. The applications are made one for each server and each client.
+    /// A world in which nothing has happened. The applications are made one for each server and each client; a server
+    /// that died ([`Op::Crash`]) begins anew with a new one.
     ///
     /// # Errors
     /// When the settings make no sense.
     pub fn new(
         settings: Settings,
-        server: impl FnMut(usize) -> S,
+        server: impl FnMut(usize) -> S + 'static,
         client: impl FnMut(usize) -> C,
     ) -> Result<Self, Violation> {
         Self::with_journal(settings, false, server, client)
@@ -133,13 +136,13 @@ impl<S: Application, C: Application> World<S, C> {
     pub fn with_journal(
         settings: Settings,
         keep: bool,
-        server: impl FnMut(usize) -> S,
+        mut server: impl FnMut(usize) -> S + 'static,
         client: impl FnMut(usize) -> C,
     ) -> Result<Self, Violation> {
         let core = Core::new(settings, keep)?;
-        let servers = (0..core.servers.len()).map(server).collect();
+        let servers = (0..core.servers.len()).map(&mut server).collect();
         let clients = (0..core.clients.len()).map(client).collect();
-        Ok(Self { core, servers, clients })
+        Ok(Self { core, servers, clients, make_server: Box::new(server) })
     }
 
     /// One thing happens, and everything that follows from it at once. What has no meaning now does nothing.
@@ -218,7 +221,13 @@ impl<S: Application, C: Application> World<S, C> {
             Op::Spurious(node) => core.call_without_need(node)?,
             Op::Backwards(node, micros) => core.set_back(node, micros),
             Op::Shutdown(server) => core.shut_down(server)?,
-            Op::Crash(server) => core.crash(server)?,
+            Op::Crash(server) => {
+                core.crash(server)?;
+                // What its application knew is lost with it.
+                if let Some(application) = self.servers.get_mut(server) {
+                    *application = (self.make_server)(server);
+                }
+            }
         }
         self.advance(self.core.now)
     }

@@ -141,12 +141,13 @@ impl Weights {
         let quiet = chooser.chance(1, 4);
         let mut weights = [0; Class::ALL.len()];
         for class in Class::ALL {
-            let factors: &[u64] = if class.is_fault() || class > Class::Send { &[0, 0, 1, 2, 5] } else { &[1, 1, 2, 4] };
+            let is_vital = class <= Class::Send || class == Class::Impulse;
+            let factors: &[u64] = if is_vital { &[1, 1, 2, 4] } else { &[0, 0, 1, 2, 5] };
             let factor = chooser.pick(factors).copied().unwrap_or_default();
             let barred = match class {
                 Class::Impulse => !own_applications,
-                // What the applications do not say themselves would be strange to them.
-                Class::Send | Class::SendTogether | Class::Flood => own_applications,
+                // What the applications do not say themselves would be strange to them, as would be what they do not hear.
+                Class::Send | Class::SendTogether | Class::Flood | Class::Discard => own_applications,
                 class => quiet && (class.is_fault() || matches!(class, Class::Read)),
             };
             weights[class as usize] = if barred { 0 } else { class.weight() * factor };
