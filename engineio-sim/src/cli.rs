@@ -116,7 +116,10 @@ struct Shape {
 }
 
 impl Shape {
-    fn apply<S: Application + 'static, C: Application + 'static>(&self, simulation: &Simulation<S, C>) -> Simulation<S, C> {
+    fn apply<S: Application + 'static, C: Application + 'static>(
+        &self,
+        simulation: &Simulation<S, C>,
+    ) -> Simulation<S, C> {
         let Self { steps, clients, servers } = self.clone();
         simulation.clone().settings(move |settings| {
             settings.steps = steps.unwrap_or(settings.steps);
@@ -146,7 +149,7 @@ pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Sim
             print!("{outcome}");
             match outcome.failure {
                 None => ExitCode::SUCCESS,
-                Some(failure) => fail(&shape.apply(simulation), *failure, &shape, many.quiet),
+                Some(failure) => fail(&shape.apply(simulation), failure, &shape, many.quiet),
             }
         }
         Command::Replay { seed, diagram, svg, shape } => {
@@ -191,7 +194,7 @@ pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Sim
                 ExitCode::SUCCESS
             }
             Err(failure) => {
-                println!("{}", simulation.shrink(*failure));
+                println!("{}", simulation.shrink(failure));
                 ExitCode::FAILURE
             }
         },
@@ -200,12 +203,14 @@ pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Sim
             print!("{}\n{outcome}", outcome.coverage);
             let rows = outcome.coverage.missing_rows();
             list("transitions that were not taken", &rows);
-            let (explained, open): (Vec<_>, Vec<_>) = outcome.coverage.missing_pairs().into_iter().partition(|pair| why(pair).is_some());
+            let (explained, open): (Vec<_>, Vec<_>) =
+                outcome.coverage.missing_pairs().into_iter().partition(|pair| why(pair).is_some());
             list("pairs that did not occur, but could", &open);
-            let explained: Vec<_> = explained.iter().map(|pair| format!("{pair}: {}", why(pair).unwrap_or_default())).collect();
+            let explained: Vec<_> =
+                explained.iter().map(|pair| format!("{pair}: {}", why(pair).unwrap_or_default())).collect();
             list("pairs that cannot occur", &explained);
             if let Some(failure) = outcome.failure {
-                return fail(&shape.apply(simulation), *failure, &shape, many.quiet);
+                return fail(&shape.apply(simulation), failure, &shape, many.quiet);
             }
             if rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
@@ -224,7 +229,7 @@ fn list(title: &str, lines: &[String]) {
 
 fn fail<S: Application + 'static, C: Application + 'static>(
     simulation: &Simulation<S, C>,
-    failure: Failure,
+    failure: Box<Failure>,
     shape: &Shape,
     quiet: bool,
 ) -> ExitCode {

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use engineio_proto::{
-    CLIENT_TRANSITIONS, ClientRow, ClientState, ClientTrigger, Row, State, TRANSITIONS, Trigger,
-};
+use engineio_proto::{CLIENT_TRANSITIONS, ClientRow, ClientState, ClientTrigger, Row, State, TRANSITIONS, Trigger};
 
 /// What is done to a session, or to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,16 +55,44 @@ impl Kind {
     pub const SESSION: [Self; 17] = {
         use Kind::*;
         [
-            Poll, PostHead, PostBody, NoBody, ExchangeLost, ChannelOpened, Probe, Upgrade, Frame, ChannelClosed, Timeout,
-            Send, Recv, Pull, Close, Abort, Discard,
+            Poll,
+            PostHead,
+            PostBody,
+            NoBody,
+            ExchangeLost,
+            ChannelOpened,
+            Probe,
+            Upgrade,
+            Frame,
+            ChannelClosed,
+            Timeout,
+            Send,
+            Recv,
+            Pull,
+            Close,
+            Abort,
+            Discard,
         ]
     };
     /// What can be done to a client.
     pub const CLIENT: [Self; 15] = {
         use Kind::*;
         [
-            Answered, Refused, Failed, ChannelOpened, Probe, Upgrade, Frame, ChannelClosed, Timeout, Send, Recv, Pull,
-            Close, Abort, Discard,
+            Answered,
+            Refused,
+            Failed,
+            ChannelOpened,
+            Probe,
+            Upgrade,
+            Frame,
+            ChannelClosed,
+            Timeout,
+            Send,
+            Recv,
+            Pull,
+            Close,
+            Abort,
+            Discard,
         ]
     };
 }
@@ -100,7 +126,10 @@ pub const UNREACHED: &[(&str, &str)] = &[
     ("client Opening × Recv", "nothing is announced before the session is open"),
     ("client Opening × Pull", "nothing is announced before the session is open"),
     ("client Polling × Upgrade", "servers do not send it"),
-    ("client Polling × Frame", "a client on polling has no channel; all that may be on its way is the answer to a probe"),
+    (
+        "client Polling × Frame",
+        "a client on polling has no channel; all that may be on its way is the answer to a probe",
+    ),
     ("client Probing × Upgrade", "servers do not send it"),
     ("client Probing × Frame", "a server answers a probe, and says nothing else"),
     ("client Pausing × ChannelOpened", "the channel is open already"),
@@ -154,7 +183,11 @@ impl Coverage {
         let mut at = before;
         for trigger in [trigger, Trigger::ProbeFailed, Trigger::Ended] {
             let Some(next) = at.next(trigger) else { continue };
-            if next == after || (trigger != Trigger::Ended && next.next(Trigger::Ended) == Some(after) && trigger == Trigger::UpgradeReceived) {
+            if next == after
+                || (trigger != Trigger::Ended
+                    && next.next(Trigger::Ended) == Some(after)
+                    && trigger == Trigger::UpgradeReceived)
+            {
                 *self.rows.entry(Row(at, trigger, next)).or_default() += 1;
                 at = next;
                 if at == after {
@@ -209,7 +242,8 @@ impl Coverage {
 
     /// The rows of both tables that were not taken.
     pub fn missing_rows(&self) -> Vec<String> {
-        let missing = TRANSITIONS.iter().filter(|row| !self.rows.contains_key(row)).map(|row| format!("session {row:?}"));
+        let missing =
+            TRANSITIONS.iter().filter(|row| !self.rows.contains_key(row)).map(|row| format!("session {row:?}"));
         let client = CLIENT_TRANSITIONS.iter().filter(|row| !self.client_rows.contains_key(row));
         missing.chain(client.map(|row| format!("client {row:?}"))).collect()
     }

@@ -38,7 +38,7 @@ impl Mark {
         const RELIEF: [&str; 2] = ["heals", "restores"];
         const END: [&str; 2] = ["ended", "closed"];
         const MESSAGE: [&str; 2] = ["sends", "receives"];
-        const FAULT: [&str; 9] = [
+        const FAULT: [&str; 14] = [
             "tears",
             "dies",
             "silences",
@@ -48,6 +48,11 @@ impl Mark {
             "the channel is lost",
             "upgrade failed",
             "400",
+            "408",
+            "413",
+            "503",
+            "holds up",
+            "makes a body",
         ];
         let begins = |with: &[&str]| with.iter().any(|with| entry.what.starts_with(with));
         if begins(&RELIEF) {

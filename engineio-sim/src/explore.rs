@@ -33,7 +33,12 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     ///
     /// # Errors
     /// The first broken law.
-    pub fn explore(&self, scope: Scope, (part, parts): (u64, u64), mut tell: impl FnMut(u64)) -> Result<u64, Box<Failure>> {
+    pub fn explore(
+        &self,
+        scope: Scope,
+        (part, parts): (u64, u64),
+        mut tell: impl FnMut(u64),
+    ) -> Result<u64, Box<Failure>> {
         let mut chooser = Enumerated::default();
         let mut ways = 0;
         while chooser.begin() {
@@ -61,7 +66,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
                 self.finish(&mut world, Ending::Both)
             });
             if let Err(violation) = result {
-                return Err(Box::new(self.failure(None, settings, ops, Ending::Both, violation)));
+                return Err(self.failure(None, settings, ops, Ending::Both, violation));
             }
             ways += 1;
             if ways % 1024 == 0 {

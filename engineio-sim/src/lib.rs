@@ -122,9 +122,9 @@
 
 mod application;
 mod choose;
-mod coverage;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod coverage;
 pub mod decoder;
 mod diagram;
 mod explore;

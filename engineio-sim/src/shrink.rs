@@ -14,13 +14,13 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     /// The same failure with as little as possible: operations are left out while the same law stays broken, those that
     /// are left become simpler, and so do the settings.
     #[must_use]
-    pub fn shrink(&self, failure: Failure) -> Failure {
+    pub fn shrink(&self, failure: Box<Failure>) -> Box<Failure> {
         let fails = |settings: &Settings, ops: &[Op], ending: Ending| {
             // Settings that make no sense break a law as well.
             self.world(settings, false).ok()?;
             self.play(settings, ops, ending, false).err().filter(|violation| same_law(violation, &failure.violation))
         };
-        let Failure { mut settings, mut ops, mut ending, .. } = failure.clone();
+        let Failure { mut settings, mut ops, mut ending, .. } = *failure.clone();
         if fails(&settings, &ops, ending).is_none() {
             return failure;
         }
@@ -48,7 +48,11 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
             if fails(&fewer, &renumbered, ending).is_some() {
                 (settings, ops) = (fewer, renumbered);
             }
-            if let Some(other) = Ending::ALL.into_iter().take_while(|other| *other != ending).find(|other| fails(&settings, &ops, *other).is_some()) {
+            if let Some(other) = Ending::ALL
+                .into_iter()
+                .take_while(|other| *other != ending)
+                .find(|other| fails(&settings, &ops, *other).is_some())
+            {
                 ending = other;
             }
             if before == (settings.clone(), ops.clone(), ending) {
@@ -56,7 +60,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
             }
         }
         match self.replay(&settings, &ops, ending) {
-            Err(smaller) => Failure { seed: failure.seed, ..smaller },
+            Err(smaller) => Box::new(Failure { seed: failure.seed, ..*smaller }),
             Ok(_) => failure,
         }
     }
@@ -118,13 +122,19 @@ fn simpler(op: Op) -> Vec<Op> {
         }
         Op::Send { side, size, binary } if size > 0 || binary => {
             let smaller = [(0, false), (0, binary), (size / 2, false), (size / 2, binary)];
-            smaller.map(|(size, binary)| Op::Send { side, size, binary }).into_iter().filter(|&other| other != op).collect()
+            smaller
+                .map(|(size, binary)| Op::Send { side, size, binary })
+                .into_iter()
+                .filter(|&other| other != op)
+                .collect()
         }
         Op::SendTogether { side, count } if count > 1 => vec![Op::SendTogether { side, count: count - 1 }],
         Op::Flood(side) => vec![Op::Send { side, size: 0, binary: false }],
-        Op::Impulse(node, value) if value > 0 => {
-            [0, value % 16, value / 2].into_iter().filter(|&other| other != value).map(|value| Op::Impulse(node, value)).collect()
-        }
+        Op::Impulse(node, value) if value > 0 => [0, value % 16, value / 2]
+            .into_iter()
+            .filter(|&other| other != value)
+            .map(|value| Op::Impulse(node, value))
+            .collect(),
         Op::Tear { line, client, server } if (client, server) != (0, Some(0)) => {
             vec![Op::Tear { line, client: 0, server: Some(0) }, Op::Tear { line, client: 0, server }]
                 .into_iter()

@@ -28,7 +28,7 @@ pub struct Simulation<S = (), C = ()> {
     server: Arc<dyn Fn(usize) -> S + Send + Sync>,
     client: Arc<dyn Fn(usize) -> C + Send + Sync>,
     laws: Vec<UserLaw<S, C>>,
-    adjust: Vec<Arc<dyn Fn(&mut Settings) + Send + Sync>>,
+    adjust: Vec<Adjust>,
     own_applications: bool,
     /// The expression that makes it, as a test that is printed must say.
     name: String,
@@ -38,8 +38,11 @@ struct UserLaw<S, C> {
     name: String,
     /// It must hold only when the world has come to rest.
     at_rest: bool,
-    holds: Arc<dyn Fn(&World<S, C>) -> Result<(), String> + Send + Sync>,
+    holds: Holds<S, C>,
 }
+
+type Adjust = Arc<dyn Fn(&mut Settings) + Send + Sync>;
+type Holds<S, C> = Arc<dyn Fn(&World<S, C>) -> Result<(), String> + Send + Sync>;
 
 impl<S, C> Clone for Simulation<S, C> {
     fn clone(&self) -> Self {
@@ -183,25 +186,25 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     ///
     /// # Errors
     /// The law that does not hold, and how it came to that.
-    pub fn run(&self, seed: u64) -> Result<Report, Failure> {
+    pub fn run(&self, seed: u64) -> Result<Report, Box<Failure>> {
         let run = self.draw(&mut Seeded::new(seed), false);
-        run.map_err(|failure| Failure { seed: Some(seed), ..failure })
+        run.map_err(|failure| Box::new(Failure { seed: Some(seed), ..*failure }))
     }
 
     /// The same, with its journal.
     ///
     /// # Errors
     /// The law that does not hold, and how it came to that.
-    pub fn run_with_journal(&self, seed: u64) -> Result<Report, Failure> {
+    pub fn run_with_journal(&self, seed: u64) -> Result<Report, Box<Failure>> {
         let run = self.draw(&mut Seeded::new(seed), true);
-        run.map_err(|failure| Failure { seed: Some(seed), ..failure })
+        run.map_err(|failure| Box::new(Failure { seed: Some(seed), ..*failure }))
     }
 
     /// The world of a fuzzer's bytes.
     ///
     /// # Errors
     /// The law that does not hold, and how it came to that.
-    pub fn run_bytes(&self, bytes: &[u8]) -> Result<Report, Failure> {
+    pub fn run_bytes(&self, bytes: &[u8]) -> Result<Report, Box<Failure>> {
         self.draw(&mut FromBytes::new(bytes), false)
     }
 
@@ -209,7 +212,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     ///
     /// # Errors
     /// The law that does not hold, and how it came to that.
-    pub fn draw(&self, chooser: &mut impl Chooser, keep_journal: bool) -> Result<Report, Failure> {
+    pub fn draw(&self, chooser: &mut impl Chooser, keep_journal: bool) -> Result<Report, Box<Failure>> {
         let mut settings = Settings::draw(chooser);
         self.adjust.iter().for_each(|adjust| adjust(&mut settings));
         let ending = chooser.pick(&Ending::ALL).copied().unwrap_or(Ending::Clients);
@@ -235,22 +238,28 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         ops: Vec<Op>,
         ending: Ending,
         violation: Violation,
-    ) -> Failure {
+    ) -> Box<Failure> {
         let journal = self.journal(&settings, &ops, ending);
-        Failure { seed, simulation: self.name.clone(), settings, ops, ending, violation, journal }
+        Box::new(Failure { seed, simulation: self.name.clone(), settings, ops, ending, violation, journal })
     }
 
     /// A world in which these operations happen.
     ///
     /// # Errors
     /// The law that does not hold.
-    pub fn replay(&self, settings: &Settings, ops: &[Op], ending: Ending) -> Result<Report, Failure> {
+    pub fn replay(&self, settings: &Settings, ops: &[Op], ending: Ending) -> Result<Report, Box<Failure>> {
         let run = self.play(settings, ops, ending, false);
         run.map_err(|violation| self.failure(None, settings.clone(), ops.to_vec(), ending, violation))
     }
 
     /// The same, with nothing but the law where one is broken.
-    pub(crate) fn play(&self, settings: &Settings, ops: &[Op], ending: Ending, keep: bool) -> Result<Report, Violation> {
+    pub(crate) fn play(
+        &self,
+        settings: &Settings,
+        ops: &[Op],
+        ending: Ending,
+        keep: bool,
+    ) -> Result<Report, Violation> {
         caught(|| {
             let mut world = self.world(settings, keep)?;
             ops.iter().try_for_each(|&op| self.step(&mut world, op))?;

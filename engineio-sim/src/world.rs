@@ -406,4 +406,3 @@ impl Sockets for Hands<'_> {
         }
     }
 }
-

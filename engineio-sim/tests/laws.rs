@@ -51,7 +51,8 @@ fn a_journal_that_is_kept_changes_nothing() {
 #[test]
 fn any_bytes_are_a_world() {
     let simulation = Simulation::new();
-    for bytes in [&[][..], &[0xff; 500], b"any bytes are a world, whatever they are, and however few there are of them"] {
+    for bytes in [&[][..], &[0xff; 500], b"any bytes are a world, whatever they are, and however few there are of them"]
+    {
         simulation.run_bytes(bytes).unwrap();
     }
     assert!(FromBytes::new(&[]).is_empty());

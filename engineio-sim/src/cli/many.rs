@@ -45,7 +45,10 @@ fn workers(jobs: Option<usize>) -> usize {
 }
 
 /// Runs the worlds of many seeds. If any fails, all seeds below it were run.
-pub(super) fn run<S: Application + 'static, C: Application + 'static>(simulation: &Simulation<S, C>, limits: &Limits) -> Outcome {
+pub(super) fn run<S: Application + 'static, C: Application + 'static>(
+    simulation: &Simulation<S, C>,
+    limits: &Limits,
+) -> Outcome {
     let begun = Instant::now();
     let next = AtomicU64::new(0);
     let failed = AtomicU64::new(u64::MAX);
@@ -72,7 +75,7 @@ pub(super) fn run<S: Application + 'static, C: Application + 'static>(simulation
                     }
                     Err(failure) => {
                         failed.fetch_min(offset, Ordering::Relaxed);
-                        part.failure = Some(Box::new(failure));
+                        part.failure = Some(failure);
                         break;
                     }
                 }
@@ -159,9 +162,13 @@ impl Outcome {
 
     fn totals_in_short(&self) -> String {
         let Totals { steps, sessions, upgrades, .. } = self.totals;
-        let faults: u64 = Class::ALL.iter().filter(|class| class.is_fault()).map(|&class| self.totals.classes[class as usize]).sum();
+        let faults: u64 =
+            Class::ALL.iter().filter(|class| class.is_fault()).map(|&class| self.totals.classes[class as usize]).sum();
         let [steps, sessions, upgrades, faults] = [steps, sessions, upgrades, faults].map(HumanCount);
-        format!("{:.0} virtual hours, {steps} steps, {sessions} sessions, {upgrades} upgrades, {faults} faults", self.hours())
+        format!(
+            "{:.0} virtual hours, {steps} steps, {sessions} sessions, {upgrades} upgrades, {faults} faults",
+            self.hours()
+        )
     }
 }
 

@@ -29,9 +29,10 @@ impl Flow {
                 self.received += 1;
                 Ok(())
             }
-            Some(expected) => {
-                broken(Law::Messages, format!("received {message:?} as number {}, expected {expected:?}", self.received + 1))
-            }
+            Some(expected) => broken(
+                Law::Messages,
+                format!("received {message:?} as number {}, expected {expected:?}", self.received + 1),
+            ),
             None => broken(Law::Messages, format!("received {message:?}, but all {} were received", self.sent)),
         }
     }

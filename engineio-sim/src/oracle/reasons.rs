@@ -85,9 +85,7 @@ pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
     match reason {
         CloseReason::ForcedClose => asked.is_some(),
         CloseReason::TransportClose => other_left || any(Incidents::TORN.and(Incidents::STRANGER)),
-        CloseReason::PingTimeout => {
-            other_left || any(Incidents::SILENT.and(Incidents::TORN).and(Incidents::SLOW))
-        }
+        CloseReason::PingTimeout => other_left || any(Incidents::SILENT.and(Incidents::TORN).and(Incidents::SLOW)),
         CloseReason::ParseError => any(Incidents::JUNK),
         CloseReason::TransportError(error) => match error {
             TransportError::PollLost | TransportError::PostLost => other_left || any(Incidents::TORN.and(doubled)),
@@ -116,7 +114,9 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
         CloseReason::TransportLost => any(cut.and(Incidents::LARGE)),
         CloseReason::PingTimeout => other_left || any(cut.and(Incidents::SILENT).and(Incidents::SLOW)),
         CloseReason::TransportError(error) => match error {
-            TransportError::Poll(RequestError::Status(_)) => other_left || any(Incidents::FULL.and(Incidents::STRANGER)),
+            TransportError::Poll(RequestError::Status(_)) => {
+                other_left || any(Incidents::FULL.and(Incidents::STRANGER))
+            }
             // A message that was taken before its limit was known.
             TransportError::Post(RequestError::Status(_)) => {
                 other_left || any(Incidents::LARGE.and(Incidents::STRANGER))
@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn what_nobody_does_explains_nothing() {
-        let all = Scene { incidents: Incidents(u32::MAX), asked: Some(Asked::Close), is_over_time: true, other_left: true };
+        let all =
+            Scene { incidents: Incidents(u32::MAX), asked: Some(Asked::Close), is_over_time: true, other_left: true };
         for error in [TransportError::InvalidHandshake, TransportError::InvalidPacket, TransportError::Violation] {
             assert!(!explains_client(CloseReason::TransportError(error), all));
         }

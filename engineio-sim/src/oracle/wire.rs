@@ -8,7 +8,9 @@ use crate::decoder::{Decoded, decode_frame, decode_payload};
 /// What a packet should mean to a decoder.
 fn meaning(packet: &Packet) -> Decoded {
     match packet {
-        Packet::Text { kind, data } => Decoded::Text(kind.as_str().chars().next().unwrap_or_default(), data.as_str().into()),
+        Packet::Text { kind, data } => {
+            Decoded::Text(kind.as_str().chars().next().unwrap_or_default(), data.as_str().into())
+        }
         Packet::Binary(bytes) => Decoded::Binary(bytes.to_vec()),
     }
 }
@@ -26,7 +28,10 @@ pub(crate) fn check_body(payload: &Payload, body: &[u8], limit: usize) -> Result
     // The open packet has no limit, nor has what goes with it.
     let opens = decoded.first().is_some_and(|first| matches!(first, Decoded::Text('0', _)));
     if body.len() > limit && decoded.len() > 1 && !opens {
-        return broken(Law::Wire, format!("{} packets of {} bytes in one body, above {limit}", decoded.len(), body.len()));
+        return broken(
+            Law::Wire,
+            format!("{} packets of {} bytes in one body, above {limit}", decoded.len(), body.len()),
+        );
     }
     // Strict peers fail at a packet that is not for them.
     Ok(())
@@ -38,8 +43,20 @@ pub(crate) fn check_frame(frame: &Frame, by_server: bool, first: bool) -> Result
     let legal = match decode_frame(frame) {
         Some(Decoded::Binary(_) | Decoded::Text('4', _)) => true,
         Some(Decoded::Text('0', _)) => by_server && first,
-        Some(Decoded::Text('2', data)) => if by_server { data.is_empty() } else { data == "probe" && first },
-        Some(Decoded::Text('3', data)) => if by_server { data == "probe" } else { data.is_empty() },
+        Some(Decoded::Text('2', data)) => {
+            if by_server {
+                data.is_empty()
+            } else {
+                data == "probe" && first
+            }
+        }
+        Some(Decoded::Text('3', data)) => {
+            if by_server {
+                data == "probe"
+            } else {
+                data.is_empty()
+            }
+        }
         Some(Decoded::Text('5', data)) => !by_server && data.is_empty(),
         _ => false,
     };

@@ -27,8 +27,12 @@ impl Core {
     pub(crate) fn end_of_peer(&self, node: Node, peer: Peer) -> Option<End> {
         let index = usize::try_from(peer.0).ok()?;
         match node {
-            Node::Client(client) => self.lives.get(index).filter(|life| life.client == client).map(|_| End::Life(index)),
-            Node::Server(server) => self.sessions.get(index).filter(|seat| seat.server == server).map(|_| End::Seat(index)),
+            Node::Client(client) => {
+                self.lives.get(index).filter(|life| life.client == client).map(|_| End::Life(index))
+            }
+            Node::Server(server) => {
+                self.sessions.get(index).filter(|seat| seat.server == server).map(|_| End::Seat(index))
+            }
         }
     }
 
@@ -63,7 +67,8 @@ impl Core {
         let sent = match end {
             End::Life(life) => {
                 let told = self.clients[self.lives[life].client].clock.peek(self.now);
-                let sent = self.call_client(life, Kind::Send, |machine, now| machine.send_all(now, messages.clone()))?;
+                let sent =
+                    self.call_client(life, Kind::Send, |machine, now| machine.send_all(now, messages.clone()))?;
                 self.is_in_time(life, told, sent.is_ok())?;
                 sent
             }
@@ -95,7 +100,8 @@ impl Core {
     /// Law 9: a client whose server is over time takes nothing more.
     fn is_in_time(&self, life: usize, told: Instant, sent: bool) -> Outcome {
         let machine = &self.lives[life].machine;
-        let is_open = matches!(machine.state(), ClientState::Polling | ClientState::Channel) && machine.phase() == Phase::Open;
+        let is_open =
+            matches!(machine.state(), ClientState::Polling | ClientState::Channel) && machine.phase() == Phase::Open;
         if sent && is_open && machine.next_timeout().is_some_and(|at| at <= told) {
             return broken(Law::Heartbeat, "a client sends, although the time of its server is over");
         }
@@ -133,7 +139,11 @@ impl Core {
         }
         // Messages that stay together count as one.
         let limit = self.settings.send_limit + largest.max(TOGETHER);
-        if buffered > limit { broken(Law::Bytes, format!("{end:?} holds {buffered} bytes, above {limit}")) } else { Ok(()) }
+        if buffered > limit {
+            broken(Law::Bytes, format!("{end:?} holds {buffered} bytes, above {limit}"))
+        } else {
+            Ok(())
+        }
     }
 
     /// A message of so many bytes that no other one of this application is like.
@@ -160,8 +170,12 @@ impl Core {
         }
         app.discards |= how == Asked::Abort;
         match (end, how) {
-            (End::Life(life), Asked::Close) => self.call_client(life, Kind::Close, |machine, now| machine.close(now))?,
-            (End::Life(life), Asked::Abort) => self.call_client(life, Kind::Abort, |machine, now| machine.abort(now))?,
+            (End::Life(life), Asked::Close) => {
+                self.call_client(life, Kind::Close, |machine, now| machine.close(now))?;
+            }
+            (End::Life(life), Asked::Abort) => {
+                self.call_client(life, Kind::Abort, |machine, now| machine.abort(now))?;
+            }
             (End::Seat(seat), Asked::Close) => {
                 self.call_session(seat, Kind::Close, |session, now| session.close(now))?;
             }
@@ -184,7 +198,9 @@ impl Core {
         self.app(end).discards = true;
         match end {
             End::Life(life) => self.call_client(life, Kind::Discard, |machine, _| machine.discard_incoming()),
-            End::Seat(seat) => self.call_session(seat, Kind::Discard, |session, _| session.discard_incoming()).map(drop),
+            End::Seat(seat) => {
+                self.call_session(seat, Kind::Discard, |session, _| session.discard_incoming()).map(drop)
+            }
         }
     }
 

@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, ClientInput, ClientOutput, ClientState, Event, ExchangeId, Instant, Message, RequestError,
+    ChannelEnd, ChannelId, Client, ClientInput, ClientOutput, ClientState, Event, ExchangeId, Frame, Instant, Message,
+    RequestError,
 };
 
 use super::apps::End;
@@ -83,7 +84,9 @@ impl Core {
         self.clients[client].clock.back = 0;
         self.call_client(life, Kind::Timeout, |machine, now| machine.handle_timeout(now))?;
         match self.lives[life].machine.next_timeout() {
-            Some(next) if next <= now => broken(Law::Timers, format!("client {client}: {next:?} is due at {now:?} still")),
+            Some(next) if next <= now => {
+                broken(Law::Timers, format!("client {client}: {next:?} is due at {now:?} still"))
+            }
             _ => Ok(()),
         }
     }
@@ -195,7 +198,9 @@ impl Core {
                 let lazy = if self.settings.lazy_writes { self.lag() } else { self.now };
                 match self.channel_of(life, channel) {
                     Some(own) => own.up.ready = Some(lazy),
-                    None => return self.stale(format!("client {client} has frames for {channel:?}, which is not open")),
+                    None => {
+                        return self.stale(format!("client {client} has frames for {channel:?}, which is not open"));
+                    }
                 }
             }
             ClientOutput::ChannelRead { channel, enabled } => {
@@ -255,13 +260,19 @@ impl Core {
                 self.totals.failed_upgrades += 1;
                 let scene = self.client_scene(life);
                 if !explains_upgrade_failure(error, scene) {
-                    return broken(Law::Probes, format!("the upgrade of client {client} failed, which nothing explains: {error}"));
+                    return broken(
+                        Law::Probes,
+                        format!("the upgrade of client {client} failed, which nothing explains: {error}"),
+                    );
                 }
             }
             Event::Ended(reason) => {
                 let scene = self.client_scene(life);
                 if !explains_client(reason, scene) {
-                    return broken(Law::End, format!("client {client} ended with {reason} ({reason:?}), which nothing explains"));
+                    return broken(
+                        Law::End,
+                        format!("client {client} ended with {reason} ({reason:?}), which nothing explains"),
+                    );
                 }
             }
             Event::Closed(reason) => {
@@ -306,13 +317,38 @@ impl Core {
         let exchange = &self.exchanges[index];
         let (server, client) = (exchange.server, exchange.client);
         let Some((life, id)) = exchange.sender else { return Ok(()) };
-        let what = if status == 200 { "200" } else { "400" };
+        let what = match status {
+            200 => "200",
+            408 => "408",
+            413 => "413",
+            503 => "503",
+            _ => "400",
+        };
         let ends = (Place::Server(server), Place::Client(client));
         self.journal.arrow(self.now, ends, what, id.0, &body);
         let kind = if status == 200 { Kind::Answered } else { Kind::Refused };
+        let pinged = self.awaits_ping(life, &body);
         self.call_client(life, kind, |machine, now| {
             machine.handle_input(now, ClientInput::Answered { exchange: id, status, body: body.clone() });
-        })
+        })?;
+        self.has_been_pinged(life, pinged)
+    }
+
+    /// What a ping that is about to arrive must be counted as, if one is, and if the client is there to hear it.
+    fn awaits_ping(&self, life: usize, data: &[u8]) -> Option<u32> {
+        let machine = &self.lives[life].machine;
+        let hears = !matches!(machine.state(), ClientState::Opening | ClientState::Closed)
+            && machine.receive_buffered() < self.settings.receive_limit;
+        (data == b"2" && hears).then(|| machine.stats().heartbeats_received + 1)
+    }
+
+    /// Law 9: a ping is heard, also by a client that is closing.
+    fn has_been_pinged(&self, life: usize, expected: Option<u32>) -> Outcome {
+        let machine = &self.lives[life].machine;
+        if expected.is_some_and(|count| machine.stats().heartbeats_received != count) {
+            return broken(Law::Heartbeat, format!("client {} did not hear a ping", self.lives[life].client));
+        }
+        Ok(())
     }
 
     pub(crate) fn client_learns(&mut self, index: usize) -> Outcome {
@@ -378,12 +414,16 @@ impl Core {
             Piece::Frame(frame) => {
                 self.journal.arrow(self.now, ends, "frame", id.0, &bytes_of(&frame));
                 let kind = match &frame {
-                    engineio_proto::Frame::Text { data, .. } if *data == *"3probe" => Kind::Probe,
+                    Frame::Text { data, .. } if *data == *"3probe" => Kind::Probe,
                     _ => Kind::Frame,
                 };
+                let is_current = self.lives[life].machine.current_channel() == Some(id);
+                let is_text = matches!(frame, Frame::Text { .. });
+                let pinged = self.awaits_ping(life, &bytes_of(&frame)).filter(|_| is_current && is_text);
                 self.call_client(life, kind, |machine, now| {
                     machine.handle_input(now, ClientInput::ChannelFrame { channel: id, frame: frame.clone() });
-                })
+                })?;
+                self.has_been_pinged(life, pinged)
             }
             Piece::End(end) => {
                 channel.client_open = false;

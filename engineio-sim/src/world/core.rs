@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engineio_proto::{Client, ClientOutput, CloseReason, Config, Instant, Message, Output, Phase, Server, Session, SessionKey};
+use engineio_proto::{
+    Client, ClientOutput, CloseReason, Config, Instant, Message, Output, Phase, Server, Session, SessionKey,
+};
 
 use super::net::{Channel, Exchange, Opening, Stage};
 use super::twin::Twin;
@@ -108,7 +110,18 @@ pub(crate) struct App {
 
 impl App {
     fn new(events: Events) -> Self {
-        Self { reads: true, readable: None, discards: false, asked: None, asked_at: None, ended_at: None, sends: Flow::default(), events, crowded: false, made: 0 }
+        Self {
+            reads: true,
+            readable: None,
+            discards: false,
+            asked: None,
+            asked_at: None,
+            ended_at: None,
+            sends: Flow::default(),
+            events,
+            crowded: false,
+            made: 0,
+        }
     }
 }
 

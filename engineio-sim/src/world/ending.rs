@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use engineio_proto::{ChannelEnd, ClientState, CloseReason, Instant, Phase, RequestError, TransportError, TransportKind};
+use engineio_proto::{
+    ChannelEnd, ClientState, CloseReason, Instant, Phase, RequestError, TransportError, TransportKind,
+};
 
 use super::apps::End;
 use super::core::{App, Core, Life, Outcome};
@@ -88,7 +90,8 @@ impl Core {
         for (index, node) in self.clients.iter().enumerate() {
             let Some(life) = node.life.map(|life| &self.lives[life]).filter(|life| !life.is_over()) else { continue };
             let machine = &life.machine;
-            if machine.phase() != Phase::Open || !matches!(machine.state(), ClientState::Polling | ClientState::Channel) {
+            if machine.phase() != Phase::Open || !matches!(machine.state(), ClientState::Polling | ClientState::Channel)
+            {
                 return Some(format!("client {index} is {:?}, {:?}", machine.phase(), machine.state()));
             }
             let seat = life.seat.filter(|&seat| !self.sessions[seat].is_over());
@@ -98,14 +101,20 @@ impl Core {
                 return Some(format!("session {seat} is {:?}", session.phase()));
             }
             if session.transport() != machine.transport() {
-                return Some(format!("client {index} is on {:?}, its session on {:?}", machine.transport(), session.transport()));
+                return Some(format!(
+                    "client {index} is on {:?}, its session on {:?}",
+                    machine.transport(),
+                    session.transport()
+                ));
             }
             let buffered = machine.send_buffered() + machine.receive_buffered();
             if buffered + session.send_buffered() + session.receive_buffered() > 0 {
                 return Some(format!("messages of client {index} or its session wait in a buffer"));
             }
             let seat = &self.sessions[seat];
-            if (life.app.sends.missing() > 0 && !seat.app.discards) || (seat.app.sends.missing() > 0 && !life.app.discards) {
+            if (life.app.sends.missing() > 0 && !seat.app.discards)
+                || (seat.app.sends.missing() > 0 && !life.app.discards)
+            {
                 return Some(format!("messages of client {index} or its session are missing"));
             }
             if life.dirty.is_some() || life.app.readable.is_some() || seat.app.readable.is_some() {
@@ -121,7 +130,9 @@ impl Core {
         if self.servers.iter().any(|server| server.dirty.is_some()) {
             return Some("a server has something to do".into());
         }
-        let waits = |exchange: &&Exchange| exchange.stage != Stage::Held || exchange.body.is_some() || exchange.sender.is_none();
+        let waits = |exchange: &&Exchange| {
+            exchange.stage != Stage::Held || exchange.body.is_some() || exchange.sender.is_none()
+        };
         if let Some(exchange) = self.exchanges.iter().find(waits) {
             return Some(format!("a request to {} is under way: {:?}", exchange.target, exchange.stage));
         }
@@ -142,7 +153,10 @@ impl Core {
         }
         for server in &self.servers {
             if server.machine.len() != server.sessions.len() {
-                return broken(Law::End, format!("a server has {} sessions, not {}", server.machine.len(), server.sessions.len()));
+                return broken(
+                    Law::End,
+                    format!("a server has {} sessions, not {}", server.machine.len(), server.sessions.len()),
+                );
             }
         }
         Ok(())
@@ -160,13 +174,19 @@ impl Core {
         let expected = match (life.app.asked, seat.app.asked) {
             (Some(Asked::Close), None) if in_time(&life.app) => {
                 if life.app.sends.missing() > 0 && !seat.app.discards {
-                    return broken(Law::Messages, format!("client {} closed in order, and its messages are lost", life.client));
+                    return broken(
+                        Law::Messages,
+                        format!("client {} closed in order, and its messages are lost", life.client),
+                    );
                 }
                 (Some(CloseReason::ForcedClose), Some(CloseReason::TransportClose))
             }
             (None, Some(Asked::Close)) if in_time(&seat.app) => {
                 if seat.app.sends.missing() > 0 && !life.app.discards {
-                    return broken(Law::Messages, format!("session {index} was closed in order, and its messages are lost"));
+                    return broken(
+                        Law::Messages,
+                        format!("session {index} was closed in order, and its messages are lost"),
+                    );
                 }
                 // Who was posting, be it a pong, may hear of it in this way.
                 let posting = CloseReason::TransportError(TransportError::Post(RequestError::Lost));
@@ -176,7 +196,8 @@ impl Core {
                 (Some(reason), Some(CloseReason::ForcedClose))
             }
             (None, None) => {
-                let wants = life.machine.config().transports.len() > 1 && life.machine.config().transports[0] == TransportKind::Polling;
+                let wants = life.machine.config().transports.len() > 1
+                    && life.machine.config().transports[0] == TransportKind::Polling;
                 if wants && self.settings.allow_upgrades && !life.machine.upgraded() {
                     return broken(Law::Probes, format!("client {} was not upgraded", life.client));
                 }
@@ -187,7 +208,10 @@ impl Core {
         if reasons == expected {
             return Ok(());
         }
-        broken(Law::End, format!("client {} and session {index} ended with {reasons:?}, expected {expected:?}", life.client))
+        broken(
+            Law::End,
+            format!("client {} and session {index} ended with {reasons:?}, expected {expected:?}", life.client),
+        )
     }
 
     /// Begins the end of the world. Who is left afterwards must end within a time, in microseconds.

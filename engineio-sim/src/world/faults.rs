@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use engineio_proto::{ChannelEnd, Frame, Instant, Text};
 
+use super::apps::End;
 use super::core::{Core, Outcome, ServerNode, Task};
 use super::net::{Channel, Exchange, Opening, Piece, Pipe, Spoilt, Stage};
 use crate::journal::Place;
 use crate::op::{Intrusion, Line, Node, Op};
 use crate::oracle::{Asked, Incidents, Law, broken};
-use super::apps::End;
 
 impl Core {
     /// Whether the one whom an operation strikes exists.
@@ -76,6 +76,12 @@ impl Core {
         is_there.then_some(task)
     }
 
+    /// The network does something to a client.
+    fn blame(&mut self, what: &'static str, client: usize) {
+        let whom = Place::Client(client).to_string();
+        self.journal.note(self.now, Place::Network, what, 0, whom.as_bytes());
+    }
+
     /// Whether a client waits for a channel to be opened.
     pub(crate) fn is_opening_channel(&self, client: usize) -> bool {
         match self.carrier(Line::Up(client)) {
@@ -90,7 +96,7 @@ impl Core {
         let Some(task) = self.carrier(line) else { return Ok(()) };
         let (client_at, server_at) = (self.later(client_after), server_after.map(|micros| self.later(micros)));
         self.incident(line.client(), Incidents::TORN);
-        self.journal.note(self.now, Place::Network, "tears a connection of client", line.client() as u64 + 1, b"");
+        self.blame("tears a connection of", line.client());
         match task {
             Task::Exchange(index) => {
                 let exchange = &mut self.exchanges[index];
@@ -112,7 +118,9 @@ impl Core {
                     exchange.stage = Stage::Held;
                 }
             }
-            Task::Opening(index) | Task::Up(index) | Task::Down(index) => self.tear_channel(index, client_at, server_at),
+            Task::Opening(index) | Task::Up(index) | Task::Down(index) => {
+                self.tear_channel(index, client_at, server_at);
+            }
             _ => (),
         }
         Ok(())
@@ -136,6 +144,7 @@ impl Core {
     pub(crate) fn delay(&mut self, line: Line, micros: u64) {
         let Some(task) = self.carrier(line) else { return };
         self.incident(line.client(), Incidents::SILENT);
+        self.blame("holds up something of", line.client());
         let at = self.later(micros);
         match task {
             Task::Exchange(index) => self.exchanges[index].due = at,
@@ -154,7 +163,7 @@ impl Core {
     pub(crate) fn repeat(&mut self, line: Line) {
         let Some(index) = self.with_server(line) else { return };
         self.incident(line.client(), Incidents::REPEATED);
-        self.journal.note(self.now, Place::Network, "repeats a request of client", line.client() as u64 + 1, b"");
+        self.blame("repeats a request of", line.client());
         let copy = Exchange {
             sender: None,
             at_server: None,
@@ -191,12 +200,14 @@ impl Core {
         }
         self.incident(client, if how == Spoilt::Slow { Incidents::SLOW_BODY } else { Incidents::LARGE });
         self.exchanges[index].spoilt = Some(how);
+        self.blame(if how == Spoilt::Slow { "makes a body late of" } else { "makes a body too large of" }, client);
     }
 
     pub(crate) fn refuse(&mut self, client: usize) {
         let at = self.arrival();
         let Some(Task::Opening(index)) = self.carrier(Line::Up(client)) else { return };
         self.incident(client, Incidents::REFUSED);
+        self.blame("refuses the channel of", client);
         if self.channels[index].client_open {
             self.channels[index].opening = Opening::Refused(at, None);
         }
@@ -205,8 +216,7 @@ impl Core {
     pub(crate) fn set_silent(&mut self, client: usize, silent: bool) {
         self.clients[client].silent = silent;
         self.incident_for_all(client, Incidents::SILENT);
-        let what = if silent { "silences client" } else { "restores client" };
-        self.journal.note(self.now, Place::Network, what, client as u64 + 1, b"");
+        self.blame(if silent { "silences" } else { "restores" }, client);
     }
 
     /// Somebody else uses a session.
@@ -215,7 +225,7 @@ impl Core {
         let sid = self.sessions[seat].sid.clone();
         let server = self.sessions[seat].server;
         let at = self.arrival();
-        self.journal.note(self.now, Place::Network, "lets a stranger use the session of client", client as u64 + 1, b"");
+        self.blame("lets a stranger use the session of", client);
         let target = |transport: &str| format!("/engine.io/?EIO=4&transport={transport}&sid={sid}");
         // A GET that meets no other would take messages, and nobody could know.
         if what == Intrusion::Get && self.with_server(Line::Get(client)).is_none() {

@@ -1,9 +1,9 @@
 //! What can happen next, and how likely it is.
 
 use super::core::Core;
+use crate::Chooser;
 use crate::op::{Intrusion, Line, Node, Op, Side};
 use crate::settings::Start;
-use crate::Chooser;
 
 /// Kinds of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,8 +69,33 @@ impl Class {
     pub const ALL: [Self; 27] = {
         use Class::*;
         [
-            Wait, Next, Connect, Arrive, Send, SendTogether, Flood, Take, Read, Discard, Close, Abort, Impulse, Tear, Delay,
-            Repeat, SlowBody, LargeBody, Refuse, Silence, Intrude, Suspend, Late, Spurious, Backwards, Shutdown, Crash,
+            Wait,
+            Next,
+            Connect,
+            Arrive,
+            Send,
+            SendTogether,
+            Flood,
+            Take,
+            Read,
+            Discard,
+            Close,
+            Abort,
+            Impulse,
+            Tear,
+            Delay,
+            Repeat,
+            SlowBody,
+            LargeBody,
+            Refuse,
+            Silence,
+            Intrude,
+            Suspend,
+            Late,
+            Spurious,
+            Backwards,
+            Shutdown,
+            Crash,
         ]
     };
 
@@ -180,7 +205,9 @@ impl Core {
             Side::Server(client) => self.seat_of(*client).is_some_and(|seat| !self.sessions[seat].is_over()),
         };
         let sides = clients.clone().flat_map(|client| [Side::Client(client), Side::Server(client)]).filter(has_session);
-        let lines = clients.clone().flat_map(|client| [Line::Get(client), Line::Post(client), Line::Up(client), Line::Down(client)]);
+        let lines = clients
+            .clone()
+            .flat_map(|client| [Line::Get(client), Line::Post(client), Line::Up(client), Line::Down(client)]);
         let nodes = clients.clone().map(Node::Client).chain(servers.clone().map(Node::Server));
         let now = self.now;
         match class {
@@ -205,13 +232,19 @@ impl Core {
                 let carried = lines.filter(|&line| self.carrier(line).is_some() && !matches!(line, Line::Down(_)));
                 out.extend(carried.map(|line| Op::Tear { line, client: 0, server: Some(0) }));
             }
-            Class::Delay => out.extend(lines.filter(|&line| self.arrives(line).is_some()).map(|line| Op::Delay(line, 0))),
+            Class::Delay => {
+                out.extend(lines.filter(|&line| self.arrives(line).is_some()).map(|line| Op::Delay(line, 0)));
+            }
             Class::Repeat => {
                 let requests = lines.filter(|line| matches!(line, Line::Get(_) | Line::Post(_)));
                 out.extend(requests.filter(|&line| self.carrier(line).is_some()).map(Op::Repeat));
             }
-            Class::SlowBody => out.extend(alive.filter(|&client| self.carrier(Line::Post(client)).is_some()).map(Op::SlowBody)),
-            Class::LargeBody => out.extend(alive.filter(|&client| self.carrier(Line::Post(client)).is_some()).map(Op::LargeBody)),
+            Class::SlowBody => {
+                out.extend(alive.filter(|&client| self.carrier(Line::Post(client)).is_some()).map(Op::SlowBody));
+            }
+            Class::LargeBody => {
+                out.extend(alive.filter(|&client| self.carrier(Line::Post(client)).is_some()).map(Op::LargeBody));
+            }
             Class::Refuse => out.extend(alive.filter(|&client| self.is_opening_channel(client)).map(Op::Refuse)),
             Class::Silence => out.extend(clients.map(|client| match self.clients[client].silent {
                 true => Op::Restore(client),
@@ -221,7 +254,9 @@ impl Core {
                 let known = alive.filter(|&client| self.seat_of(client).is_some());
                 out.extend(known.map(|client| Op::Intrude(client, Intrusion::Get)));
             }
-            Class::Suspend => out.extend(alive.filter(|&client| self.clients[client].asleep <= now).map(|client| Op::Suspend(client, 0))),
+            Class::Suspend => out.extend(
+                alive.filter(|&client| self.clients[client].asleep <= now).map(|client| Op::Suspend(client, 0)),
+            ),
             Class::Late => out.extend(nodes.map(|node| Op::Late(node, 0))),
             Class::Spurious => out.extend(nodes.map(Op::Spurious)),
             Class::Backwards => out.extend(nodes.map(|node| Op::Backwards(node, 0))),

@@ -143,7 +143,8 @@ impl Channel {
 
     /// Whether it can be forgotten.
     pub(crate) fn is_over(&self) -> bool {
-        let is_waiting = matches!(self.opening, Opening::Asked(_)) || (self.opener.is_some() && self.opening != Opening::Open);
+        let is_waiting =
+            matches!(self.opening, Opening::Asked(_)) || (self.opener.is_some() && self.opening != Opening::Open);
         !self.client_open && !self.server_open && !is_waiting && self.up.pieces.is_empty()
     }
 }

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use engineio_proto::{
-    BodyError, ChannelEnd, ChannelId, Details, Event, ExchangeId, Frame, Input, Instant, Method, Operation, Output, PacketKind, Phase, Rejection,
-    Request, Response, Route, Session, SessionKey, Sid,
+    BodyError, ChannelEnd, ChannelId, Details, Event, ExchangeId, Frame, Input, Instant, Method, Operation, Output,
+    PacketKind, Phase, Rejection, Request, Response, Route, Session, SessionKey, Sid,
 };
 
 use super::apps::End;
@@ -61,7 +61,9 @@ impl Core {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
         let now = self.now;
         let mut before = Vec::new();
-        for (index, seat) in self.sessions.iter_mut().enumerate().filter(|(_, seat)| seat.server == server && !seat.crashed) {
+        for (index, seat) in
+            self.sessions.iter_mut().enumerate().filter(|(_, seat)| seat.server == server && !seat.crashed)
+        {
             if let Some(session) = self.servers[server].machine.session(seat.key) {
                 before.push((index, session.state(), session.next_timeout().is_some_and(|at| at <= now)));
                 if let Some(twin) = &mut seat.twin {
@@ -78,7 +80,9 @@ impl Core {
         }
         self.look_at(server, lazy)?;
         match self.servers[server].machine.next_timeout() {
-            Some(next) if next <= now => broken(Law::Timers, format!("server {server}: {next:?} is due at {now:?} still")),
+            Some(next) if next <= now => {
+                broken(Law::Timers, format!("server {server}: {next:?} is due at {now:?} still"))
+            }
             _ => Ok(()),
         }
     }
@@ -99,7 +103,12 @@ impl Core {
         // Whoever has told its end is gone by now.
         let node = &self.servers[server];
         let sessions = &mut self.sessions;
-        let gone: Vec<_> = node.sessions.iter().filter(|(key, _)| node.machine.session(**key).is_none()).map(|(k, s)| (*k, *s)).collect();
+        let gone: Vec<_> = node
+            .sessions
+            .iter()
+            .filter(|(key, _)| node.machine.session(**key).is_none())
+            .map(|(k, s)| (*k, *s))
+            .collect();
         for (key, seat) in gone {
             self.servers[server].sessions.remove(&key);
             if sessions[seat].app.events.closed.is_none() {
@@ -113,7 +122,10 @@ impl Core {
                 return broken(Law::End, format!("session {seat} has left, and its channel is open"));
             }
             if self.exchanges.iter().any(|exchange| exchange.is_open_at(seat)) {
-                return broken(Law::Exchanges, format!("session {seat} has left, and a request of it was not answered"));
+                return broken(
+                    Law::Exchanges,
+                    format!("session {seat} has left, and a request of it was not answered"),
+                );
             }
         }
         let told = |seat: &Seat| seat.server == server && !seat.crashed && seat.app.events.closed.is_some();
@@ -137,12 +149,10 @@ impl Core {
     fn obey_output(&mut self, server: usize, seat: usize, output: Output) -> Outcome {
         let at = self.arrival();
         match output {
-            Output::Respond { exchange, response } => {
-                match self.held(seat, exchange) {
-                    Some(index) => self.respond(index, response),
-                    None => self.stale(format!("session {seat} answers {exchange:?}, which does not wait for it")),
-                }
-            }
+            Output::Respond { exchange, response } => match self.held(seat, exchange) {
+                Some(index) => self.respond(index, response),
+                None => self.stale(format!("session {seat} answers {exchange:?}, which does not wait for it")),
+            },
             Output::Abort { exchange } => {
                 let Some(index) = self.held(seat, exchange) else {
                     return self.stale(format!("session {seat} drops {exchange:?}, which does not wait for it"));
@@ -226,7 +236,9 @@ impl Core {
 
     /// A channel whose end at the server is open.
     fn channel_at(&mut self, server: usize, channel: ChannelId) -> Option<&mut super::net::Channel> {
-        let is_it = |other: &&mut super::net::Channel| other.at_server.is_some_and(|(id, _)| id == channel) && other.server_open;
+        let is_it = |other: &&mut super::net::Channel| {
+            other.at_server.is_some_and(|(id, _)| id == channel) && other.server_open
+        };
         self.channels.iter_mut().filter(|other| other.server == server).find(is_it)
     }
 
@@ -252,7 +264,10 @@ impl Core {
                 let other_left = self.client_left(seat);
                 let scene = Scene { incidents, asked: app.asked, is_over_time: false, other_left };
                 if !explains_server(reason, scene) {
-                    return broken(Law::End, format!("session {seat} ended with {reason} ({reason:?}), which nothing explains"));
+                    return broken(
+                        Law::End,
+                        format!("session {seat} ended with {reason} ({reason:?}), which nothing explains"),
+                    );
                 }
             }
             Event::Closed(reason) => self.calls.push_back(call(What::Close(reason))),

@@ -50,7 +50,10 @@ impl<M: Machine<Output = O>, O: PartialEq + fmt::Debug> Twin<M, O> {
         if again == *result {
             return Ok(());
         }
-        broken(Law::Determinism, format!("the same call gave {result:?}, and {again:?} to a machine that is not drained"))
+        broken(
+            Law::Determinism,
+            format!("the same call gave {result:?}, and {again:?} to a machine that is not drained"),
+        )
     }
 
     /// The machine said this.
