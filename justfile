@@ -30,3 +30,7 @@ chat *args:
 # Everything that can happen in a small scope: to a session, to a client, and between the two
 explore:
     cargo test --release -p engineio-proto --test explore --test explore_client --test explore_pair -- --nocapture
+
+# A short run of every fuzz target; or so many seconds of each
+fuzz *seconds:
+    fuzz/smoke {{ seconds }}
