@@ -38,3 +38,7 @@ sim *args:
 # How many seeds it takes to find each planted bug
 planted *args:
     engineio-sim/planted/run {{ args }}
+
+# A short run of every fuzz target; or so many seconds of each
+fuzz *seconds:
+    fuzz/smoke {{ seconds }}

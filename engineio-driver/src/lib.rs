@@ -49,6 +49,9 @@ mod client;
 mod connect;
 mod cookies;
 mod exchange;
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod handler;
 mod hands;
 mod head;

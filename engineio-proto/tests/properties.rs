@@ -1,36 +1,28 @@
 //! What holds for arbitrary data and for long random lives.
 //!
 //! The seeds are fixed, so that a run tells the same every time; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` ask for
-//! other or longer ones. Operations are shrunk, not seeds; what was ever found is in `properties.proptest-regressions`.
+//! other or longer ones. Operations are shrunk, not seeds; what is found is kept in `properties.proptest-regressions`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
+#[path = "properties/cases.rs"]
+mod cases;
 #[path = "properties/chaos.rs"]
 mod chaos;
 #[path = "explore_common/wire.rs"]
 mod wire;
 
 use bytes::Bytes;
-use chaos::{Crowd, Lone, ops};
+use cases::{SEED, cases};
+use chaos::{Beside, Crowd, Lone, ops};
 use engineio_proto::{
-    ChannelId, Config, Frame, Handshake, Input, Instant, Message, Method, Packet, PacketError, PacketKind, Payload,
-    PayloadDecoder, Request, Route, SEPARATOR, Server, Sid, Text, TransportKind,
+    ChannelEnd, ChannelId, Config, ExchangeId, Frame, Handshake, Input, Instant, Message, Method, Packet, PacketError,
+    PacketKind, Payload, PayloadDecoder, Phase, Request, Route, SEPARATOR, Server, Sid, Text, TransportKind,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngSeed, TestRunner};
 use wire::Heard;
-
-const SEED: u64 = 4;
-
-/// The same cases in every run, unless the environment asks for others.
-fn cases(cases: u32) -> ProptestConfig {
-    let mut config = ProptestConfig { max_shrink_iters: 100_000, ..ProptestConfig::with_cases(cases) };
-    if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(SEED);
-    }
-    config
-}
 
 fn kind() -> impl Strategy<Value = PacketKind> {
     (b'0'..=b'6').prop_map(|digit| PacketKind::from_byte(digit).unwrap())
@@ -258,6 +250,64 @@ proptest! {
         }
         prop_assert_eq!(late.drain(), outputs);
         prop_assert!(late.session == early.session);
+    }
+
+    /// The same in a container, which is drained at any time, or at the end: each of its sessions does what it does alone.
+    #[test]
+    fn a_session_beside_others_is_as_it_is_alone(
+        ops in vec((0..chaos::SESSIONS - 1, ops(), 0_usize..9), 1..400),
+        late: bool,
+    ) {
+        let mut beside = Beside::new();
+        for (who, op, pulls) in &ops {
+            beside.play(*who, op);
+            beside.pull(if late { 0 } else { *pulls });
+        }
+        beside.pull(usize::MAX);
+        beside.compare();
+    }
+
+    /// Law 6: calls without need change nothing.
+    #[test]
+    fn calls_without_need_change_nothing(on_channel: bool, ops in vec(ops(), 1..300)) {
+        let mut lone = Lone::new(on_channel);
+        for op in &ops {
+            lone.play(op);
+            lone.drain();
+            let (now, session) = (lone.now, &mut lone.session);
+            let (exchange, channel) = (ExchangeId(u64::MAX), ChannelId(u64::MAX));
+            // Of the time it may not know yet.
+            session.next_frame(now, channel);
+            // And once that there is nothing means: tell me when there is.
+            let empty = session.receive_buffered() == 0;
+            if empty {
+                session.recv(now);
+            }
+            let before = session.clone();
+            if session.next_timeout().is_none_or(|next| next > now) {
+                session.handle_timeout(now);
+            }
+            prop_assert_eq!((session.poll_output(), session.next_frame(now, channel)), (None, None));
+            for input in [
+                Input::PostBody { exchange, body: Ok("4a".into()) },
+                Input::ExchangeLost { exchange },
+                Input::ChannelFrame { channel, frame: Frame::received("2probe".into()) },
+                Input::ChannelClosed { channel, end: ChannelEnd::Closed },
+            ] {
+                session.handle_input(now, input);
+            }
+            if session.phase() != Phase::Open {
+                session.close(now);
+            }
+            // An abort also drops what could not be sent.
+            if session.is_finished() && session.unsent().next().is_none() {
+                session.abort(now);
+            }
+            if empty {
+                prop_assert_eq!(session.recv(now), None);
+            }
+            prop_assert!(lone.session == before, "{:#?}\nis not\n{:#?}", lone.session, before);
+        }
     }
 
     /// Law 6: a time that goes backwards counts as the latest.

@@ -53,18 +53,23 @@ pub fn decode_frame(frame: &Frame) -> Option<Decoded> {
     }
 }
 
-/// Base64 of either alphabet, with or without its padding.
-fn decode_base64(digits: &[u8]) -> Option<Vec<u8>> {
-    let unpadded = match digits {
-        [rest @ .., b'=', b'='] | [rest @ .., b'='] => rest,
-        rest => rest,
+/// Base64 of one of the two alphabets, with its padding, with a part of it, or without. Bits that are left over behind
+/// the last byte do not count.
+fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
+    let digits = &text[..text.len() - padding];
+    // Digits come in groups of four; a group of two lacks two, a group of three lacks one, a single one says nothing.
+    let missing = match digits.len() % 4 {
+        0 => 0,
+        1 => return None,
+        lone => 4 - lone,
     };
-    let padding = digits.len() - unpadded.len();
-    if padding > 0 && digits.len() % 4 != 0 {
+    let mixed = digits.iter().any(|byte| b"+/".contains(byte)) && digits.iter().any(|byte| b"-_".contains(byte));
+    if padding > missing || mixed {
         return None;
     }
     let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
-    for &digit in unpadded {
+    for &digit in digits {
         let value = match digit {
             b'A'..=b'Z' => digit - b'A',
             b'a'..=b'z' => digit - b'a' + 26,
@@ -81,6 +86,5 @@ fn decode_base64(digits: &[u8]) -> Option<Vec<u8>> {
             bits &= (1 << count) - 1;
         }
     }
-    // A single digit says nothing, and what is left over must be zero.
-    (count < 6 && bits == 0).then_some(out)
+    Some(out)
 }

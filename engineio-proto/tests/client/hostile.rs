@@ -15,21 +15,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngSeed, TestRunner};
 
-const SEED: u64 = 4;
-
-/// The same cases in every run, unless `PROPTEST_CASES` and `PROPTEST_RNG_SEED` ask for others.
-pub(crate) fn cases(cases: u32) -> ProptestConfig {
-    const DEFAULT: u32 = 256;
-    let mut config =
-        ProptestConfig { max_shrink_iters: 100_000, failure_persistence: None, ..ProptestConfig::default() };
-    if config.cases == DEFAULT {
-        config.cases = cases;
-    }
-    if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(SEED);
-    }
-    config
-}
+use crate::cases::{SEED, cases};
 
 /// One thing that may happen.
 #[derive(Clone, Debug)]

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod behaviours;
+#[path = "../properties/cases.rs"]
+mod cases;
 mod closing;
 mod extras;
 mod heartbeat;

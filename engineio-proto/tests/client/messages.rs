@@ -4,7 +4,7 @@ use engineio_proto::{ClientConfig, Config, Event, Message, Phase, TransportKind}
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::hostile::cases;
+use crate::cases::cases;
 use crate::pair::Pair;
 
 #[derive(Clone, Debug)]

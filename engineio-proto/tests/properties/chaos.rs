@@ -305,3 +305,77 @@ impl Crowd {
         assert_eq!((self.keys, self.closed), ([None; SESSIONS], self.opened), "law 3: a session leaked");
     }
 }
+
+/// Sessions in a server, and the same ones alone.
+#[derive(Debug)]
+pub struct Beside {
+    server: Server,
+    now: Instant,
+    members: Vec<(SessionKey, Lone, Vec<Output>)>,
+}
+
+impl Beside {
+    pub fn new() -> Self {
+        let mut server = Server::new(config()).unwrap();
+        let mut members = Vec::new();
+        for number in 0..SESSIONS - 1 {
+            let on_channel = number == 1;
+            let transport = if on_channel { TransportKind::WebSocket } else { TransportKind::Polling };
+            let handshake = Handshake { transport, protocol: 4, base64: false };
+            let sid = Sid::from_entropy([number as u8; 15]);
+            let channel = on_channel.then_some(ChannelId(1));
+            let key = server.open(Instant::ZERO, sid.clone(), &handshake, channel).unwrap();
+            let config = Arc::clone(server.config());
+            let session = match channel {
+                Some(channel) => Session::channel(Instant::ZERO, sid, config, channel, false),
+                None => Session::polling(Instant::ZERO, sid, config),
+            };
+            members.push((key, Lone { session, now: Instant::ZERO }, Vec::new()));
+        }
+        Self { server, now: Instant::ZERO, members }
+    }
+
+    pub fn play(&mut self, who: usize, op: &Op) {
+        if let Op::Time(micros, wake) = op {
+            self.now += Duration::from_micros(*micros);
+            if *wake {
+                self.server.handle_timeout(self.now);
+                for (_, alone, _) in &mut self.members {
+                    // The server does not wake those that did not ask for it.
+                    if alone.session.next_timeout().is_some_and(|next| next <= self.now) {
+                        alone.session.handle_timeout(self.now);
+                    }
+                }
+            }
+        } else {
+            let (key, alone, _) = &mut self.members[who];
+            // One that has left is not there for a late request any more.
+            let Some(mut session) = self.server.session_mut(*key) else { return };
+            assert_eq!(play(&mut session, self.now, op), alone.play_at(self.now, op));
+        }
+        self.server.check().unwrap();
+        for (key, alone, _) in &self.members {
+            let Some(session) = self.server.session(*key) else { continue };
+            assert_eq!(session.next_timeout(), alone.session.next_timeout());
+            assert_eq!(session.stats(), alone.session.stats());
+            assert_eq!(session.send_buffered(), alone.session.send_buffered());
+            assert_eq!(session.receive_buffered(), alone.session.receive_buffered());
+            assert_eq!((session.state(), session.phase()), (alone.session.state(), alone.session.phase()));
+        }
+    }
+
+    pub fn pull(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some((key, output)) = self.server.poll_output() else { break };
+            let member = self.members.iter_mut().find(|member| member.0 == key);
+            member.expect("one of them").2.push(output);
+        }
+    }
+
+    /// Behind the last pull: the outputs are the same.
+    pub fn compare(&mut self) {
+        for (key, alone, outputs) in &mut self.members {
+            assert_eq!(*outputs, alone.drain(), "{key:?}");
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! One client, with an embedder and a server that do anything at any time. The laws are those of `ARCHITECTURE.md`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engineio_proto::{
+    ChannelEnd, ChannelId, Client, ClientConfig, ClientInput, ClientOutput, ClientRequest, ClientState, Details, Event,
+    ExchangeId, Frame, Instant, Message, Phase, RequestError, Text, TransportKind,
+};
+use engineio_sim::decoder::{Decoded, decode_frame, decode_payload};
+
+use crate::calls::{Answer, data, text_message};
+use crate::reader::Reader;
+use crate::wire::{carried, is_message};
+
+/// `data` is the number of a configuration, and what happens then:
+///
+/// * `g` the GET is answered (length, bytes), `G` with one of a few bodies (0 to 8); `h` the POST is taken;
+///   `e` the GET fails, `E` the POST (0 to 7, some with a status); `A` any number is answered
+/// * `o` the channel is open, `q` it ends (0 to 4); `f` a text frame (length, bytes), `F` a binary one, `j` one of the
+///   few bodies as a frame, `k` the answer to a probe, `z` a stray frame
+/// * `s` a text is sent (length, bytes), `S` bytes, `a` several; `r` one is taken, `y` is there room;
+///   `c` close, `X` abort, `d` discard
+/// * `n` a frame is pulled; `t` and `T` time passes (milliseconds, tens of them), `w` a wakeup at this moment, `W` one in
+///   time, or late (milliseconds)
+pub fn client(data: &[u8]) {
+    let mut reader = Reader(data);
+    let mut world = World::new(config(reader.below(16)));
+    while !reader.is_empty() {
+        world.step(&mut reader);
+    }
+    world.end();
+}
+
+/// Limits that are reached soon.
+fn config(number: u8) -> ClientConfig {
+    let mut config = ClientConfig::default();
+    config.open_timeout = Duration::from_millis(60);
+    config.upgrade_timeout = Duration::from_millis(60);
+    config.close_timeout = Duration::from_millis(120);
+    config.max_payload = 150;
+    config.max_packets = 4;
+    config.send_limit = 160;
+    config.send_low = 60;
+    config.receive_limit = 100;
+    if number & 1 != 0 {
+        config.transports.reverse();
+    }
+    config.try_all_transports = number & 2 != 0;
+    config.base64 = number & 4 != 0;
+    if number & 8 != 0 {
+        config.query = "token=a&b64=0".into();
+        config.receive_limit = 1;
+    }
+    config
+}
+
+/// Bodies that a fuzzer would have to guess.
+const BODIES: [&str; 9] = [
+    r#"0{"sid":"abc","upgrades":["websocket"],"pingInterval":100,"pingTimeout":80,"maxPayload":50}"#,
+    r#"0{"sid":"a/b","upgrades":[],"pingInterval":100,"pingTimeout":80}"#,
+    r#"0{"sid":"abc","upgrades":["x","websocket"],"pingInterval":100,"pingTimeout":0,"maxPayload":7}"#,
+    "2",
+    "6",
+    "4a\u{1e}2\u{1e}b\u{1e}4b",
+    "1",
+    "4a\u{1e}x\u{1e}4b",
+    "4a\u{1e}1\u{1e}4b",
+];
+
+/// One call, with all numbers known.
+#[derive(Clone, Debug)]
+enum Call {
+    Input(ClientInput),
+    Send(Message),
+    SendAll(Vec<Message>),
+    Ready,
+    Recv,
+    Close,
+    Abort,
+    Discard,
+    Pull(ChannelId),
+    Wake,
+}
+
+fn apply(client: &mut Client, now: Instant, call: &Call) -> Answer {
+    match call {
+        Call::Input(input) => client.handle_input(now, input.clone()),
+        Call::Send(message) => return Answer::Sent(client.send(now, message.clone())),
+        Call::SendAll(messages) => return Answer::SentAll(client.send_all(now, messages.clone())),
+        Call::Ready => return Answer::Ready(client.poll_ready()),
+        Call::Recv => return Answer::Received(client.recv(now)),
+        Call::Close => client.close(now),
+        Call::Abort => client.abort(now),
+        Call::Discard => client.discard_incoming(),
+        Call::Pull(channel) => return Answer::Pulled(client.next_frame(now, *channel)),
+        Call::Wake => client.handle_timeout(now),
+    }
+    Answer::Nothing
+}
+
+/// A client that is drained after every call, its twin that is drained at the end and hears of the time late, and what
+/// must be true of both.
+#[derive(Debug)]
+struct World {
+    client: Client,
+    twin: Client,
+    now: Instant,
+    /// The latest time that both were told.
+    told: Instant,
+    outputs: Vec<ClientOutput>,
+
+    /// The numbers that were asked for last, and the largest of all.
+    get: ExchangeId,
+    post: ExchangeId,
+    channel: ChannelId,
+    largest: u64,
+    /// What is under way.
+    gets: BTreeSet<ExchangeId>,
+    posts: BTreeSet<ExchangeId>,
+    channels: BTreeSet<ChannelId>,
+
+    /// What the server said, up to the packet that ends the session.
+    said: Vec<Decoded>,
+    goes_on: bool,
+    received: Vec<Decoded>,
+    pings: usize,
+    pongs: usize,
+    /// The application does not want what arrives any more.
+    deaf: bool,
+
+    accepted: Vec<Decoded>,
+    emitted: usize,
+    aborted: bool,
+    flushing: bool,
+    closed: bool,
+    calls: u8,
+}
+
+impl World {
+    fn new(config: ClientConfig) -> Self {
+        let client = Client::new(Instant::ZERO, Arc::new(config), 7).expect("the options make sense");
+        let mut world = Self {
+            twin: client.clone(),
+            client,
+            now: Instant::ZERO,
+            told: Instant::ZERO,
+            outputs: Vec::new(),
+            get: ExchangeId(0),
+            post: ExchangeId(0),
+            channel: ChannelId(0),
+            largest: 0,
+            gets: BTreeSet::new(),
+            posts: BTreeSet::new(),
+            channels: BTreeSet::new(),
+            said: Vec::new(),
+            goes_on: true,
+            received: Vec::new(),
+            pings: 0,
+            pongs: 0,
+            deaf: false,
+            accepted: Vec::new(),
+            emitted: 0,
+            aborted: false,
+            flushing: false,
+            closed: false,
+            calls: 0,
+        };
+        world.drain();
+        world
+    }
+
+    fn step(&mut self, reader: &mut Reader<'_>) {
+        const LETTERS: &[u8] = b"gGheEAoqfFjkzsSaryncXdtTwW";
+        let frame = |frame| ClientInput::ChannelFrame { channel: self.channel, frame };
+        let well_known = |reader: &mut Reader<'_>| BODIES[usize::from(reader.below(BODIES.len() as u8))];
+        let input = match reader.letter(LETTERS) {
+            b'g' => ClientInput::Answered { exchange: self.get, status: 200, body: data(reader) },
+            b'G' => ClientInput::Answered { exchange: self.get, status: 200, body: well_known(reader).into() },
+            b'h' => ClientInput::Answered { exchange: self.post, status: 200, body: Bytes::from_static(b"ok") },
+            fail @ (b'e' | b'E') => {
+                let exchange = if fail == b'e' { self.get } else { self.post };
+                failure(exchange, reader.below(8))
+            }
+            b'A' => ClientInput::Answered {
+                exchange: ExchangeId(reader.below(16).into()),
+                status: 200,
+                body: Bytes::from_static(b"4stray"),
+            },
+            b'o' => ClientInput::ChannelOpened { channel: self.channel },
+            b'q' => {
+                use ChannelEnd::{Closed, Lost, TooLarge, Unopened, Violation};
+                let end = [Closed, Lost, Unopened, Violation, TooLarge][usize::from(reader.below(5))];
+                let details = Some(Details::CloseFrame { code: 1006, reason: String::new() });
+                ClientInput::ChannelClosed { channel: self.channel, end, details }
+            }
+            b'f' => frame(Frame::received(Text::from_utf8_lossy(data(reader)))),
+            b'F' => frame(Frame::Binary(data(reader))),
+            b'j' => frame(Frame::received(well_known(reader).into())),
+            b'k' => frame(Frame::received("3probe".into())),
+            b'z' => ClientInput::ChannelFrame { channel: ChannelId(0), frame: Frame::received("4stray".into()) },
+            b's' => return self.play(&Call::Send(text_message(reader))).ignore(),
+            b'S' => return self.play(&Call::Send(data(reader).into())).ignore(),
+            b'a' => {
+                let count = reader.below(4);
+                let messages = (0..count).map(|_| text_message(reader)).collect();
+                return self.play(&Call::SendAll(messages)).ignore();
+            }
+            b'r' => return self.play(&Call::Recv).ignore(),
+            b'y' => return self.play(&Call::Ready).ignore(),
+            b'n' => return self.play(&Call::Pull(self.channel)).ignore(),
+            b'c' => return self.play(&Call::Close).ignore(),
+            b'X' => return self.play(&Call::Abort).ignore(),
+            b'd' => return self.play(&Call::Discard).ignore(),
+            b't' => return self.now += Duration::from_millis(reader.below(255).into()),
+            b'T' => return self.now += Duration::from_millis(10 * u64::from(reader.below(255))),
+            b'W' => return self.sleep(Duration::from_millis(reader.below(255).into())),
+            _ => return self.play(&Call::Wake).ignore(),
+        };
+        self.play(&Call::Input(input)).ignore();
+    }
+
+    fn play(&mut self, call: &Call) -> Answer {
+        let packets = self.expect(call);
+        let was_opening = self.client.state() == ClientState::Opening;
+        let answer = apply(&mut self.client, self.now, call);
+        // Law 6: what is told a second time may be told wrong.
+        let back = if self.told == self.now { Duration::from_millis(70) } else { Duration::ZERO };
+        let past = Instant::from_micros(self.now.as_micros().saturating_sub(back.as_micros() as u64));
+        assert_eq!(apply(&mut self.twin, past, call), answer, "law 7: {call:?}");
+        if !matches!(call, Call::Ready | Call::Discard) {
+            self.told = self.now;
+        }
+        if let Some((packets, complete)) = packets {
+            self.say(packets, complete, was_opening);
+        }
+        self.heed(call, &answer);
+        self.drain();
+        if matches!(call, Call::Wake) {
+            let next = self.client.next_timeout();
+            assert!(next.is_none_or(|next| next > self.now), "law 5: {next:?} at {:?}", self.now);
+        }
+        self.check();
+        // Not after every call, for it costs more than the call.
+        self.calls = self.calls.wrapping_add(1);
+        if self.calls % 4 == 0 {
+            self.call_without_need();
+        }
+        answer
+    }
+
+    /// Until the client asks to be woken, and a little longer.
+    fn sleep(&mut self, late: Duration) {
+        if let Some(next) = self.client.next_timeout() {
+            self.now = self.now.max(next) + late;
+            self.play(&Call::Wake);
+        }
+    }
+
+    /// Before a call: the packets that it brings to the session.
+    fn expect(&mut self, call: &Call) -> Option<(Vec<Decoded>, bool)> {
+        match call {
+            Call::Input(ClientInput::Answered { exchange, status: 200, body }) => {
+                self.posts.remove(exchange);
+                let fits = body.len() <= self.client.config().max_payload;
+                (self.gets.remove(exchange) && fits).then(|| decode_payload(body))
+            }
+            Call::Input(ClientInput::Answered { exchange, .. } | ClientInput::Failed { exchange, .. }) => {
+                self.gets.remove(exchange);
+                self.posts.remove(exchange);
+                None
+            }
+            Call::Input(ClientInput::ChannelFrame { channel, frame }) => {
+                let is_on = self.client.current_channel() == Some(*channel)
+                    && matches!(self.client.state(), ClientState::Channel | ClientState::Opening);
+                let packet = decode_frame(frame);
+                let complete = packet.is_some();
+                is_on.then(|| (packet.into_iter().collect(), complete))
+            }
+            Call::Input(ClientInput::ChannelClosed { channel, .. }) => {
+                self.channels.remove(channel);
+                None
+            }
+            Call::Discard => {
+                self.deaf = true;
+                None
+            }
+            Call::Abort => {
+                (self.deaf, self.aborted) = (true, true);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// The server said this. Without a handshake it is nothing.
+    fn say(&mut self, mut packets: Vec<Decoded>, complete: bool, was_opening: bool) {
+        if was_opening {
+            if self.client.sid().is_none() {
+                return;
+            }
+            let open = packets.remove(0);
+            assert!(matches!(&open, Decoded::Text('0', json) if is_open(json)), "{open:?} is no handshake");
+        }
+        for packet in packets {
+            match packet {
+                _ if !self.goes_on => (),
+                Decoded::Text('1', _) => self.goes_on = false,
+                Decoded::Text('2', _) => self.pings += 1,
+                packet if is_message(&packet) => self.said.push(packet),
+                _ => (),
+            }
+        }
+        self.goes_on &= complete;
+    }
+
+    /// After a call: what came of it.
+    fn heed(&mut self, call: &Call, answer: &Answer) {
+        match (call, answer) {
+            (Call::Send(message), Answer::Sent(result)) => match result {
+                Ok(()) => self.accepted.push(carried(message)),
+                Err(error) => assert_eq!(error.clone().into_inner(), *message, "it comes back"),
+            },
+            (Call::SendAll(messages), Answer::SentAll(result)) => match result {
+                Ok(()) => self.accepted.extend(messages.iter().map(carried)),
+                Err(error) => assert_eq!(error.clone().into_inner(), *messages, "they come back"),
+            },
+            (_, Answer::Received(Some(message))) => {
+                assert_eq!(self.said.get(self.received.len()), Some(&carried(message)), "law 2");
+                self.received.push(carried(message));
+            }
+            (_, Answer::Pulled(Some(frame))) => {
+                let base64 = self.client.config().base64;
+                assert!(!(base64 && matches!(frame, Frame::Binary(_))), "no binary is wanted");
+                self.emit(&[decode_frame(frame).expect("law 11")]);
+            }
+            _ => (),
+        }
+    }
+
+    /// Packets leave.
+    fn emit(&mut self, packets: &[Decoded]) {
+        for packet in packets {
+            match packet {
+                packet if is_message(packet) => {
+                    assert_eq!(self.accepted.get(self.emitted), Some(packet), "law 2");
+                    self.emitted += 1;
+                }
+                Decoded::Text('3', data) => {
+                    assert_eq!(data, "");
+                    self.pongs += 1;
+                    assert!(self.pongs <= self.pings, "nobody asked");
+                }
+                Decoded::Text('2', data) => assert_eq!(data, "probe"),
+                Decoded::Text(kind, data) => assert!(matches!(kind, '1' | '5') && data.is_empty(), "{packet:?}"),
+                Decoded::Binary(_) => unreachable!("it is a message"),
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.client.poll_output() {
+            self.observe(&output);
+            self.outputs.push(output);
+        }
+        assert!(!self.client.has_output());
+    }
+
+    fn observe(&mut self, output: &ClientOutput) {
+        assert!(!self.closed, "law 3: {output:?} behind the end");
+        match output {
+            ClientOutput::Request { exchange, request } => {
+                self.number(exchange.0);
+                self.check_target(&request.target, TransportKind::Polling);
+                if let Some(payload) = &request.body {
+                    self.post = *exchange;
+                    self.posts.insert(*exchange);
+                    let body = payload.clone().into_bytes();
+                    assert_eq!(request.headers(), ClientRequest::POST_HEADERS);
+                    let (packets, complete) = decode_payload(&body);
+                    let limit = self.client.max_payload().unwrap_or(usize::MAX);
+                    assert!(complete && (body.len() <= limit || packets.len() == 1), "law 11: {packets:?}");
+                    assert!(packets.len() <= self.client.config().max_packets, "law 11: {packets:?}");
+                    self.emit(&packets);
+                } else {
+                    self.get = *exchange;
+                    self.gets.insert(*exchange);
+                }
+                assert!(self.gets.len() <= 1 && self.posts.len() <= 1, "law 1: {:?}, {:?}", self.gets, self.posts);
+            }
+            ClientOutput::Cancel { exchange } => {
+                assert!(self.gets.remove(exchange) | self.posts.remove(exchange), "law 1: {output:?}");
+            }
+            ClientOutput::ChannelOpen { channel, target } => {
+                self.number(channel.0);
+                self.check_target(target, TransportKind::WebSocket);
+                self.channel = *channel;
+                self.channels.insert(*channel);
+                assert_eq!(self.channels.len(), 1, "law 8");
+            }
+            ClientOutput::ChannelClose { channel } => assert!(self.channels.remove(channel), "law 1: {output:?}"),
+            ClientOutput::ChannelReady { channel } | ClientOutput::ChannelRead { channel, .. } => {
+                assert!(self.channels.contains(channel), "{output:?}");
+            }
+            ClientOutput::Event(event) => match event {
+                Event::Flush { .. } => assert!(!std::mem::replace(&mut self.flushing, true), "a drain is missing"),
+                Event::Drain => assert!(std::mem::replace(&mut self.flushing, false), "nothing was flushed"),
+                Event::Closed(reason) => {
+                    self.closed = true;
+                    assert_eq!(self.client.close_reason(), Some(*reason));
+                }
+                _ => (),
+            },
+        }
+    }
+
+    /// Numbers are given once.
+    fn number(&mut self, number: u64) {
+        assert!(number > self.largest, "{number} was given before");
+        self.largest = number;
+    }
+
+    fn check_target(&self, target: &str, transport: TransportKind) {
+        let query = target.strip_prefix("/engine.io/?").expect("the path");
+        let all = |name: &str| {
+            let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+            pairs.filter(|pair| pair.0 == name).map(|pair| pair.1).collect::<Vec<_>>()
+        };
+        assert_eq!((all("EIO"), all("transport")), (vec!["4"], vec![transport.name()]));
+        assert_eq!(all("b64").len(), usize::from(self.client.config().base64));
+        assert_eq!(all("t").len(), usize::from(transport == TransportKind::Polling));
+        assert!(all("sid").len() <= 1);
+    }
+
+    fn check(&self) {
+        let client = &self.client;
+        client.check().expect("the laws that are seen from inside");
+        self.twin.check().expect("the laws that are seen from inside");
+        assert_eq!(client.is_finished(), self.closed, "law 3");
+        if client.phase() == Phase::Closed {
+            assert!(self.channels.is_empty() && self.gets.is_empty(), "law 1");
+        }
+
+        let config = client.config();
+        let unsent: Vec<_> = client.unsent().map(Message::cost).collect();
+        assert_eq!(client.send_buffered(), unsent.iter().sum::<usize>(), "law 4");
+        let without_last: usize = unsent.iter().rev().skip(1).sum();
+        assert!(unsent.len() <= 1 || without_last < config.send_limit, "law 4: {unsent:?}");
+        let largest = 3 * 255 + Message::OVERHEAD;
+        assert!(client.receive_buffered() < config.receive_limit + largest, "law 4");
+        if !self.aborted {
+            assert_eq!(self.emitted + unsent.len(), self.accepted.len(), "law 2: messages vanished");
+        }
+    }
+
+    /// Law 6.
+    fn call_without_need(&mut self) {
+        let mut client = self.client.clone();
+        // The time may not have been told yet.
+        client.next_frame(self.now, ChannelId(u64::MAX));
+        let before = client.clone();
+        if client.next_timeout().is_none_or(|next| next > self.now) {
+            client.handle_timeout(self.now);
+        }
+        assert_eq!(client.poll_output(), None);
+        let (exchange, channel) = (ExchangeId(u64::MAX), ChannelId(u64::MAX));
+        assert_eq!(client.next_frame(Instant::ZERO, channel), None);
+        let frame = Frame::received("3probe".into());
+        for input in [
+            ClientInput::Answered { exchange, status: 200, body: "4stray".into() },
+            ClientInput::Failed { exchange, error: RequestError::Lost },
+            ClientInput::ChannelOpened { channel },
+            ClientInput::ChannelFrame { channel, frame },
+            ClientInput::ChannelClosed { channel, end: ChannelEnd::Closed, details: None },
+        ] {
+            client.handle_input(Instant::ZERO, input);
+        }
+        assert!(client == before, "law 6: {client:#?}\nis not\n{before:#?}");
+    }
+
+    /// The server is silent, and the application takes what there is: all that arrived, and then the end.
+    fn end(&mut self) {
+        while matches!(self.play(&Call::Recv), Answer::Received(Some(_))) {}
+        if !self.deaf && matches!(self.client.phase(), Phase::Open | Phase::Closing) {
+            assert_eq!(self.received, self.said, "law 2");
+        }
+        for _ in 0..50 {
+            while matches!(self.play(&Call::Recv), Answer::Received(Some(_))) {}
+            if self.closed {
+                break;
+            }
+            self.sleep(Duration::ZERO);
+        }
+        assert!(self.closed && self.client.next_timeout().is_none(), "law 12: {:#?}", self.client);
+        assert_eq!(self.client.receive_buffered(), 0, "law 12");
+        let late: Vec<_> = std::iter::from_fn(|| self.twin.poll_output()).collect();
+        assert_eq!(late, self.outputs, "law 7");
+        assert!(self.twin == self.client, "law 7: {:#?}\nis not\n{:#?}", self.twin, self.client);
+    }
+}
+
+fn failure(exchange: ExchangeId, number: u8) -> ClientInput {
+    let answered = |status| ClientInput::Answered { exchange, status, body: Bytes::from_static(b"no") };
+    let failed = |error| ClientInput::Failed { exchange, error };
+    match number {
+        0 => failed(RequestError::Lost),
+        1 => failed(RequestError::Timeout),
+        2 => failed(RequestError::TooLarge),
+        3 => failed(RequestError::Unreachable),
+        4 => failed(RequestError::Status(400)),
+        5 => answered(413),
+        6 => answered(400),
+        _ => answered(503),
+    }
+}
+
+/// Whether it is the data of an open packet, at least by what every server says.
+fn is_open(json: &str) -> bool {
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(json) else { return false };
+    let sid = json["sid"].as_str().is_some_and(|sid| !sid.is_empty());
+    sid && json["upgrades"].is_array() && json["pingInterval"].is_u64() && json["pingTimeout"].is_u64()
+}

@@ -1,0 +1,43 @@
+//! Any body means the same to the decoder of the core and to the independent one, and what was read can be written.
+
+use bytes::Bytes;
+use engineio_proto::{Frame, Packet, Payload, PayloadDecoder, SEPARATOR, Text};
+use engineio_sim::decoder::{decode_frame, decode_payload};
+
+use crate::wire::decoded;
+
+/// `data` is the body of a request or of an answer.
+pub fn payload(data: &[u8]) {
+    let body = Bytes::copy_from_slice(data);
+    let mut decoder = PayloadDecoder::new(body.clone());
+    let mut packets = Vec::new();
+    let complete = loop {
+        match decoder.next() {
+            Some(Ok(packet)) => packets.push(packet),
+            Some(Err(_)) => break false,
+            None => break true,
+        }
+    };
+    assert_eq!(decoder.next(), None, "nothing follows the end");
+    let meant: Vec<_> = packets.iter().map(decoded).collect();
+    assert_eq!((meant.clone(), complete), decode_payload(data));
+
+    // Once it is repaired, what is written is what is read.
+    if !packets.is_empty() {
+        let payload: Payload = packets.iter().cloned().collect();
+        let len = payload.encoded_len();
+        let written = payload.into_bytes();
+        assert_eq!(written.len(), len);
+        assert_eq!(decode_payload(&written), (meant, true));
+        assert_eq!(PayloadDecoder::new(written).collect::<Result<Vec<_>, _>>(), Ok(packets));
+    }
+
+    // A piece of a body means the same as a message of a WebSocket.
+    for piece in body.split(|&byte| byte == SEPARATOR) {
+        let Ok(text) = Text::try_from(Bytes::copy_from_slice(piece)) else { continue };
+        let frame = Frame::received(text.clone());
+        let meant = decode_frame(&frame);
+        assert_eq!(Packet::decode(text).ok().as_ref().map(decoded), meant);
+        assert_eq!(frame.decode().ok().as_ref().map(decoded), meant);
+    }
+}

@@ -1,0 +1,419 @@
+//! One session, with an embedder and a client that do anything at any time. The laws are those of `ARCHITECTURE.md`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engineio_proto::{
+    ChannelId, Config, Event, ExchangeId, Frame, Input, Instant, Message, Output, Overflow, Phase, Response, Session,
+    Sid, State, Transports,
+};
+use engineio_sim::decoder::{Decoded, decode_frame, decode_payload};
+
+use crate::calls::{Answer, Call, Numbers, Step, apply, tells_time};
+use crate::reader::Reader;
+use crate::wire::{carried, is_message};
+
+/// `data` is how the session begins (`p` on polling, `c` on a channel, `b` on one without binary), the number of a
+/// configuration, and what happens then, see `calls.rs`.
+pub fn session(data: &[u8]) {
+    let mut reader = Reader(data);
+    let start = Start::read(&mut reader);
+    let config = Arc::new(config(reader.below(8)));
+    let mut world = World::new(Instant::ZERO, Sid::from_entropy([1; 15]), config, start);
+    while !reader.is_empty() {
+        match world.numbers.step(&mut reader) {
+            Step::Call(call) => _ = world.play(&call),
+            Step::Pass(time) => world.now += time,
+            Step::Sleep(late) => world.sleep(late),
+        }
+    }
+    world.end();
+}
+
+/// How a session begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start {
+    Polling,
+    Channel { base64: bool },
+}
+
+impl Start {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        match reader.letter(b"pcb") {
+            b'p' => Self::Polling,
+            letter => Self::Channel { base64: letter == b'b' },
+        }
+    }
+}
+
+/// Limits that are reached soon.
+pub(crate) fn config(number: u8) -> Config {
+    let mut config = Config::default();
+    config.ping_interval = Duration::from_millis(100);
+    config.ping_timeout = Duration::from_millis(80);
+    config.upgrade_timeout = Duration::from_millis(150);
+    config.close_timeout = Duration::from_millis(120);
+    config.max_payload = 24;
+    config.send_limit = 160;
+    config.send_low = 60;
+    config.receive_limit = 100;
+    if number & 1 != 0 {
+        config.initial_message = Some("hello".into());
+    }
+    if number & 2 != 0 {
+        config.overflow = Overflow::Close;
+        config.max_payload = 1000;
+        config.receive_limit = 1;
+    }
+    if number & 4 != 0 {
+        config.allow_upgrades = false;
+        config.transports = Transports::ALL;
+        config.send_low = 0;
+    }
+    config
+}
+
+/// A session that is drained after every call, its twin that is drained at the end and hears of the time late, and what
+/// must be true of both.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) session: Session,
+    twin: Session,
+    pub(crate) numbers: Numbers,
+    pub(crate) now: Instant,
+    /// The latest time that both were told.
+    told: Instant,
+    outputs: Vec<Output>,
+    config: Arc<Config>,
+
+    gets: BTreeSet<ExchangeId>,
+    posts: BTreeSet<ExchangeId>,
+    /// The POST of which the body was not given yet.
+    receiving: Option<ExchangeId>,
+    /// The GET that took messages with it, until the next one shows that they arrived.
+    answered: Option<ExchangeId>,
+
+    /// What the client said by polling, and on the channel, up to the first packet that ends the session.
+    posted: Vec<Decoded>,
+    posted_all: bool,
+    framed: Vec<Decoded>,
+    framed_all: bool,
+    received: Vec<Decoded>,
+    /// The application does not want what arrives any more.
+    deaf: bool,
+
+    accepted: Vec<Decoded>,
+    emitted: usize,
+    aborted: bool,
+    base64: bool,
+
+    /// A ping has left, and nothing that answers it came since.
+    pinged: bool,
+    flushing: bool,
+    closed: bool,
+    calls: u8,
+}
+
+impl World {
+    pub(crate) fn new(now: Instant, sid: Sid, config: Arc<Config>, start: Start) -> Self {
+        let shared = Arc::clone(&config);
+        let session = match start {
+            Start::Polling => Session::polling(now, sid, shared),
+            Start::Channel { base64 } => Session::channel(now, sid, shared, Numbers::FIRST_CHANNEL, base64),
+        };
+        let mut world = Self {
+            twin: session.clone(),
+            session,
+            numbers: Numbers::new(),
+            now,
+            told: now,
+            outputs: Vec::new(),
+            gets: BTreeSet::new(),
+            posts: BTreeSet::new(),
+            receiving: None,
+            answered: None,
+            posted: Vec::new(),
+            posted_all: true,
+            framed: Vec::new(),
+            framed_all: true,
+            received: Vec::new(),
+            deaf: false,
+            accepted: config.initial_message.iter().map(carried).collect(),
+            emitted: 0,
+            aborted: false,
+            base64: matches!(start, Start::Channel { base64: true }),
+            pinged: false,
+            flushing: false,
+            closed: false,
+            calls: 0,
+            config,
+        };
+        world.drain();
+        world
+    }
+
+    /// What the session asked for so far.
+    pub(crate) fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    pub(crate) fn play(&mut self, call: &Call) -> Answer {
+        self.expect(call);
+        let answer = apply(&mut self.session, self.now, call);
+        // Law 6: what is told a second time may be told wrong.
+        let back = if self.told == self.now { Duration::from_millis(70) } else { Duration::ZERO };
+        let past = Instant::from_micros(self.now.as_micros().saturating_sub(back.as_micros() as u64));
+        assert_eq!(apply(&mut self.twin, past, call), answer, "law 7: {call:?}");
+        if tells_time(call) {
+            self.told = self.now;
+        }
+        self.heed(call, &answer);
+        self.drain();
+        if matches!(call, Call::Input(Input::ExchangeLost { exchange }) if self.answered == Some(*exchange)) {
+            assert_eq!(self.session.phase(), Phase::Closed, "law 2: it goes on with a hole");
+        }
+        if matches!(call, Call::Wake) {
+            let next = self.session.next_timeout();
+            assert!(next.is_none_or(|next| next > self.now), "law 5: {next:?} at {:?}", self.now);
+        }
+        self.numbers.settle(self.session.current_channel());
+        self.check();
+        // Not after every call, for it costs more than the call.
+        self.calls = self.calls.wrapping_add(1);
+        if self.calls % 4 == 0 {
+            self.call_without_need();
+        }
+        answer
+    }
+
+    /// Until the session asks to be woken, and a little longer.
+    pub(crate) fn sleep(&mut self, late: Duration) {
+        if let Some(next) = self.session.next_timeout() {
+            self.now = self.now.max(next) + late;
+            self.play(&Call::Wake);
+        }
+    }
+
+    /// Before a call: what it adds to what is expected.
+    fn expect(&mut self, call: &Call) {
+        match call {
+            Call::Input(Input::Poll { exchange }) => {
+                self.gets.insert(*exchange);
+                self.answered = None;
+            }
+            Call::Input(Input::PostHead { exchange, .. }) => {
+                self.posts.insert(*exchange);
+                self.receiving = Some(*exchange);
+            }
+            Call::Input(Input::PostBody { exchange, body }) if self.receiving == Some(*exchange) => {
+                self.receiving = None;
+                if let (Ok(body), true) = (body, self.posts.contains(exchange)) {
+                    let (packets, complete) = decode_payload(body);
+                    self.heard(&packets);
+                    self.posted_all &= say(&mut self.posted, packets, self.posted_all) && complete;
+                }
+            }
+            Call::Input(Input::ChannelFrame { channel, frame }) if self.is_on(*channel) => {
+                let packet = decode_frame(frame);
+                let complete = packet.is_some();
+                let packets: Vec<_> = packet.into_iter().collect();
+                self.heard(&packets);
+                self.framed_all &= say(&mut self.framed, packets, self.framed_all) && complete;
+            }
+            Call::Input(Input::ExchangeLost { exchange }) => {
+                self.gets.remove(exchange);
+                self.posts.remove(exchange);
+            }
+            Call::Input(Input::ChannelOpened { base64, .. }) if self.session.state() == State::Polling => {
+                self.base64 = *base64;
+            }
+            Call::Close | Call::Discard => self.deaf = true,
+            Call::Abort => (self.deaf, self.aborted) = (true, true),
+            _ => (),
+        }
+    }
+
+    fn is_on(&self, channel: ChannelId) -> bool {
+        self.session.state() == State::Channel && self.session.current_channel() == Some(channel)
+    }
+
+    fn heard(&mut self, packets: &[Decoded]) {
+        self.pinged &= !packets.iter().any(|packet| matches!(packet, Decoded::Text('3', _)));
+    }
+
+    /// After a call: what came of it.
+    fn heed(&mut self, call: &Call, answer: &Answer) {
+        match (call, answer) {
+            (Call::Send(message), Answer::Sent(result)) => match result {
+                Ok(()) => self.accepted.push(carried(message)),
+                Err(error) => assert_eq!(error.clone().into_inner(), *message, "it comes back"),
+            },
+            (Call::SendAll(messages), Answer::SentAll(result)) => match result {
+                Ok(()) => self.accepted.extend(messages.iter().map(carried)),
+                Err(error) => assert_eq!(error.clone().into_inner(), *messages, "they come back"),
+            },
+            (_, Answer::Received(Some(message))) => {
+                let next = self.posted.iter().chain(&self.framed).nth(self.received.len());
+                assert_eq!(next, Some(&carried(message)), "law 2");
+                self.received.push(carried(message));
+            }
+            (_, Answer::Pulled(Some(frame))) => {
+                assert!(!(self.base64 && matches!(frame, Frame::Binary(_))), "the peer takes no binary");
+                let packet = decode_frame(frame).expect("law 11");
+                self.emit(&[packet]);
+            }
+            _ => (),
+        }
+    }
+
+    /// Packets leave.
+    fn emit(&mut self, packets: &[Decoded]) {
+        for packet in packets {
+            match packet {
+                packet if is_message(packet) => {
+                    assert_eq!(self.accepted.get(self.emitted), Some(packet), "law 2");
+                    self.emitted += 1;
+                }
+                Decoded::Text('2', data) => {
+                    assert!(data.is_empty() && !self.pinged, "law 9");
+                    self.pinged = true;
+                }
+                Decoded::Text('0', json) => {
+                    let json: serde_json::Value = serde_json::from_str(json).expect("law 11");
+                    assert_eq!(json["sid"], self.session.sid().as_str());
+                    assert_eq!(self.emitted, 0, "it is the first packet");
+                }
+                Decoded::Text('1' | '6', data) => assert_eq!(data, ""),
+                Decoded::Text(kind, data) => assert_eq!((*kind, data.as_str()), ('3', "probe")),
+                Decoded::Binary(_) => unreachable!("it is a message"),
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            self.observe(&output);
+            self.outputs.push(output);
+        }
+        assert!(!self.session.has_output());
+    }
+
+    fn observe(&mut self, output: &Output) {
+        match output {
+            Output::Respond { exchange, response } => {
+                assert!(self.gets.remove(exchange) | self.posts.remove(exchange), "law 1: {output:?}");
+                let is_payload = matches!(response, Response::Payload(_));
+                let reply = response.clone().into_reply();
+                if is_payload {
+                    let (packets, complete) = decode_payload(&reply.body);
+                    let is_handshake = matches!(packets.first(), Some(Decoded::Text('0', _)));
+                    let fits = reply.body.len() <= self.config.max_payload || packets.len() == 1 || is_handshake;
+                    assert!(complete && fits, "law 11: {packets:?}");
+                    if packets.iter().any(is_message) {
+                        self.answered = Some(*exchange);
+                    }
+                    self.emit(&packets);
+                }
+            }
+            Output::Abort { exchange } => assert!(self.posts.remove(exchange), "law 1: {output:?}"),
+            Output::ChannelReady { .. } | Output::ChannelRead { .. } => assert!(!self.closed, "law 3: {output:?}"),
+            Output::ChannelClose { .. } => (),
+            Output::Event(event) => {
+                assert!(!self.closed, "law 3: {event:?} behind the end");
+                match event {
+                    Event::Flush { .. } => assert!(!std::mem::replace(&mut self.flushing, true), "a drain is missing"),
+                    Event::Drain => assert!(std::mem::replace(&mut self.flushing, false), "nothing was flushed"),
+                    Event::Closed(reason) => {
+                        self.closed = true;
+                        assert_eq!(self.session.close_reason(), Some(*reason));
+                    }
+                    _ => (),
+                }
+            }
+        }
+    }
+
+    fn check(&self) {
+        let session = &self.session;
+        session.check().expect("the laws that are seen from inside");
+        self.twin.check().expect("the laws that are seen from inside");
+        assert!(self.gets.len() <= 1 && self.posts.len() <= 1, "law 1: {:?}, {:?}", self.gets, self.posts);
+        if session.phase() == Phase::Closed {
+            assert!(self.gets.is_empty() && self.posts.is_empty(), "law 1: {:?}, {:?}", self.gets, self.posts);
+        }
+        assert_eq!(session.is_finished(), self.closed, "law 3");
+
+        let unsent: Vec<_> = session.unsent().map(Message::cost).collect();
+        assert_eq!(session.send_buffered(), unsent.iter().sum::<usize>(), "law 4");
+        let without_last: usize = unsent.iter().rev().skip(1).sum();
+        // Several that are sent together may pass the limit together only if there is room for all of them.
+        assert!(unsent.len() <= 1 || without_last < self.config.send_limit, "law 4: {unsent:?}");
+        let largest = 3 * 255 + Message::OVERHEAD;
+        assert!(session.receive_buffered() < self.config.receive_limit + largest, "law 4");
+        if !self.aborted {
+            let initial = usize::from(self.config.initial_message.is_some() && self.emitted == 0);
+            assert_eq!(self.emitted + unsent.len() + initial, self.accepted.len(), "law 2: messages vanished");
+        }
+    }
+
+    /// Law 6.
+    fn call_without_need(&mut self) {
+        let mut session = self.session.clone();
+        // The time may not have been told yet.
+        session.next_frame(self.now, ChannelId(u64::MAX));
+        let before = session.clone();
+        if session.next_timeout().is_none_or(|next| next > self.now) {
+            session.handle_timeout(self.now);
+        }
+        assert_eq!(session.poll_output(), None);
+        let (exchange, channel) = (ExchangeId(u64::MAX), ChannelId(u64::MAX));
+        assert_eq!(session.next_frame(Instant::ZERO, channel), None);
+        let frame = Frame::received("4stray".into());
+        for input in [
+            Input::PostBody { exchange, body: Ok("4stray".into()) },
+            Input::ExchangeLost { exchange },
+            Input::ChannelFrame { channel, frame },
+            Input::ChannelClosed { channel, end: engineio_proto::ChannelEnd::Closed },
+        ] {
+            session.handle_input(Instant::ZERO, input);
+        }
+        assert!(session == before, "law 6: {session:#?}\nis not\n{before:#?}");
+    }
+
+    /// The client is silent, and the application takes what there is: all that arrived, and then the end.
+    pub(crate) fn end(&mut self) {
+        while matches!(self.play(&Call::Recv), Answer::Received(Some(_))) {}
+        if !self.deaf && self.session.phase() == Phase::Open && self.posts.is_empty() {
+            let said = self.posted.len() + self.framed.len();
+            assert_eq!(self.received.len(), said, "law 2: {:?}, {:?}", self.posted, self.framed);
+        }
+        let heard: Vec<_> = self.posted.iter().chain(&self.framed).take(self.received.len()).cloned().collect();
+        assert_eq!(heard, self.received, "law 2");
+        for _ in 0..50 {
+            while matches!(self.play(&Call::Recv), Answer::Received(Some(_))) {}
+            if self.closed {
+                break;
+            }
+            self.sleep(Duration::ZERO);
+        }
+        assert!(self.closed && self.session.next_timeout().is_none(), "law 12: {:#?}", self.session);
+        assert_eq!(self.session.receive_buffered(), 0, "law 12");
+        let late: Vec<_> = std::iter::from_fn(|| self.twin.poll_output()).collect();
+        assert_eq!(late, self.outputs, "law 7");
+        assert!(self.twin == self.session, "law 7: {:#?}\nis not\n{:#?}", self.twin, self.session);
+    }
+}
+
+/// Adds the messages to what was said, unless it is over: up to a packet that ends the session. Whether it goes on.
+fn say(said: &mut Vec<Decoded>, packets: Vec<Decoded>, goes_on: bool) -> bool {
+    for packet in packets {
+        match packet {
+            _ if !goes_on => return false,
+            Decoded::Text('1' | '2', _) => return false,
+            packet if is_message(&packet) => said.push(packet),
+            _ => (),
+        }
+    }
+    goes_on
+}

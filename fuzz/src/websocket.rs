@@ -1,0 +1,367 @@
+//! Any stream of bytes means the same to the codec however it is cut, and the same as to a strict reading of RFC 6455
+//! by hand; what the codec writes is well-formed, and means what it was given.
+
+use engineio_driver::fuzz::Codec;
+use engineio_proto::{ChannelEnd, Details, Frame, Text};
+
+use crate::reader::Reader;
+
+const LIMITS: [usize; 6] = [1, 10, 125, 126, 300, 70_000];
+
+/// `data` is a role (`S` a server, `C` a client), the number of a limit, the size of pieces, and what arrives. With the
+/// role in lower case, what arrives is a list of frames, each a first byte, a length and so many bytes, so that masks
+/// and long headers need not be guessed.
+pub fn websocket(data: &[u8]) {
+    let mut reader = Reader(data);
+    let letter = reader.letter(b"SCsc");
+    let limit = LIMITS[usize::from(reader.below(LIMITS.len() as u8))];
+    let size = usize::from(reader.below(255));
+    let role = if letter.eq_ignore_ascii_case(&b's') { Role::Server } else { Role::Client };
+    let stream = if letter.is_ascii_lowercase() { frames(&mut reader, role) } else { reader.0.to_vec() };
+
+    let whole = receive(role, limit, [stream.as_slice()], usize::MAX);
+    // In single bytes, unless these were very many.
+    let tiny = stream.len() / 200 + 1;
+    let size = size.max(tiny);
+    assert_eq!(receive(role, limit, stream.chunks(tiny), usize::MAX), whole, "in tiny pieces");
+    assert_eq!(receive(role, limit, stream.chunks(size), usize::MAX), whole, "in pieces");
+    assert_eq!(receive(role, limit, stream.chunks(size), 1), whole, "in pieces, and one message for each");
+    judge(&whole, &meaning(&stream, role, limit));
+
+    let goodbye = close(role, limit, [stream.as_slice()]);
+    assert_eq!(close(role, limit, stream.chunks(tiny)), goodbye, "in tiny pieces, behind a close frame");
+    assert_eq!(close(role, limit, stream.chunks(size)), goodbye, "in pieces, behind a close frame");
+
+    send(&whole.messages);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Role {
+    Server,
+    Client,
+}
+
+impl Role {
+    fn codec(self, limit: usize) -> Codec {
+        match self {
+            Self::Server => Codec::server(limit),
+            Self::Client => Codec::client(limit),
+        }
+    }
+
+    const fn peer(self) -> Self {
+        match self {
+            Self::Server => Self::Client,
+            Self::Client => Self::Server,
+        }
+    }
+
+    /// A client hides what it sends.
+    fn masks(self) -> bool {
+        self == Self::Client
+    }
+}
+
+const CONTINUATION: u8 = 0;
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+const CLOSE: u8 = 8;
+const PING: u8 = 9;
+const PONG: u8 = 10;
+
+/// Frames as the peer of this role would write them.
+fn frames(reader: &mut Reader<'_>, role: Role) -> Vec<u8> {
+    let mut stream = Vec::new();
+    while !reader.is_empty() && stream.len() < 70_000 {
+        let first = reader.byte();
+        // One byte can stand for many, so that all forms of a length occur.
+        let (len, times) = match reader.byte() {
+            digit @ b'0'..=b'9' => (usize::from(digit - b'0'), 1),
+            254 => (1, 200),
+            255 => (1, 66_000),
+            len => (usize::from(len), 1),
+        };
+        let payload = reader.bytes(len).repeat(times);
+        write_frame(first, &payload, role.peer().masks(), &mut stream);
+    }
+    stream
+}
+
+fn write_frame(first: u8, payload: &[u8], mask: bool, stream: &mut Vec<u8>) {
+    let bit = if mask { 0x80 } else { 0 };
+    stream.push(first);
+    match payload.len() {
+        len @ 0..=125 => stream.push(bit | len as u8),
+        len @ 126..=0xffff => {
+            stream.push(bit | 126);
+            stream.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            stream.push(bit | 127);
+            stream.extend((len as u64).to_be_bytes());
+        }
+    }
+    const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
+    if mask {
+        stream.extend(MASK);
+        stream.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    } else {
+        stream.extend(payload);
+    }
+}
+
+/// What the codec made of a stream.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    messages: Vec<Frame>,
+    end: Option<ChannelEnd>,
+    said: Option<Details>,
+    /// First byte and payload of what was written.
+    written: Vec<(u8, Vec<u8>)>,
+}
+
+fn receive<'a>(role: Role, limit: usize, pieces: impl IntoIterator<Item = &'a [u8]>, pulls: usize) -> Outcome {
+    let (mut codec, mut output) = (role.codec(limit), Vec::new());
+    let (mut messages, mut end) = (Vec::new(), None);
+    let mut pull = |codec: &mut Codec, output: &mut Vec<u8>, most: usize| {
+        for _ in 0..most {
+            match codec.next(output) {
+                Some(Ok(frame)) => {
+                    assert_eq!(end, None, "a message behind the end");
+                    messages.push(frame);
+                }
+                Some(Err(how)) => {
+                    assert_eq!(end.replace(how), None, "it ends once");
+                    assert!(codec.is_over());
+                }
+                None => {
+                    assert!(!codec.has_input());
+                    break;
+                }
+            }
+        }
+    };
+    for piece in pieces {
+        codec.receive(piece);
+        pull(&mut codec, &mut output, pulls);
+    }
+    pull(&mut codec, &mut output, usize::MAX);
+    let said = codec.close_frame();
+    // Whatever happened, there is at most one close frame, and it is the last.
+    codec.close(&mut output);
+    let mut written = read_strictly(&output, role.masks());
+    let closes = written.iter().filter(|(first, _)| first & 0x0f == CLOSE).count();
+    assert!(closes == 1 && written.last().is_some_and(|(first, _)| *first == 0x80 | CLOSE), "{written:?}");
+    if end.is_none() {
+        assert_eq!(written.pop(), Some((0x80 | CLOSE, Vec::new())));
+    }
+    Outcome { messages, end, said, written }
+}
+
+/// We close first: whether the peer's close frame is seen, and what is written.
+fn close<'a>(role: Role, limit: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> (bool, bool) {
+    let (mut codec, mut output) = (role.codec(limit), Vec::new());
+    codec.close(&mut output);
+    let mut seen = false;
+    for piece in pieces {
+        let now = codec.receive_goodbye(piece, &mut output);
+        assert!(!(seen && now), "it is seen once");
+        seen |= now;
+    }
+    assert_eq!(read_strictly(&output, role.masks()), [(0x80 | CLOSE, Vec::new())], "nothing follows our own");
+    (seen, codec.is_over())
+}
+
+/// What was received can be sent, by either side, and arrives.
+fn send(messages: &[Frame]) {
+    for role in [Role::Server, Role::Client] {
+        let (mut codec, mut output) = (role.codec(1), Vec::new());
+        for message in messages {
+            codec.send(message, &mut output);
+        }
+        let expected: Vec<_> = messages.iter().map(|message| (0x80 | opcode(message), bytes(message))).collect();
+        assert_eq!(read_strictly(&output, role.masks()), expected);
+        let outcome = receive(role.peer(), usize::MAX, [output.as_slice()], usize::MAX);
+        assert_eq!((outcome.messages.as_slice(), outcome.end), (messages, None));
+        assert_eq!(outcome.written, []);
+    }
+}
+
+fn opcode(frame: &Frame) -> u8 {
+    match frame {
+        Frame::Text { .. } => TEXT,
+        Frame::Binary(_) => BINARY,
+    }
+}
+
+fn bytes(frame: &Frame) -> Vec<u8> {
+    match frame {
+        Frame::Text { head, data } => [head, data.as_str()].concat().into_bytes(),
+        Frame::Binary(bytes) => bytes.to_vec(),
+    }
+}
+
+/// A frame in a stream: its first byte, whether it was masked, and its payload.
+struct Raw<'a> {
+    first: u8,
+    masked: bool,
+    len: u64,
+    is_minimal: bool,
+    /// Nothing while it has not arrived whole.
+    payload: Option<Vec<u8>>,
+    rest: &'a [u8],
+}
+
+/// The next frame, as soon as its header is there.
+fn read_frame(stream: &[u8]) -> Option<Raw<'_>> {
+    let [first, second, rest @ ..] = stream else { return None };
+    let (len, is_minimal, rest) = match second & 0x7f {
+        126 => {
+            let (len, rest) = rest.split_first_chunk::<2>()?;
+            let len = u64::from(u16::from_be_bytes(*len));
+            (len, len > 125, rest)
+        }
+        127 => {
+            let (len, rest) = rest.split_first_chunk::<8>()?;
+            let len = u64::from_be_bytes(*len);
+            (len, len > 0xffff, rest)
+        }
+        len => (u64::from(len), true, rest),
+    };
+    let masked = second & 0x80 != 0;
+    let (mask, rest) = if masked {
+        let (mask, rest) = rest.split_first_chunk::<4>()?;
+        (*mask, rest)
+    } else {
+        ([0; 4], rest)
+    };
+    let payload = usize::try_from(len).ok().and_then(|len| rest.get(..len));
+    let rest = payload.map_or(&[][..], |payload| &rest[payload.len()..]);
+    let payload = payload.map(|bytes| bytes.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect());
+    Some(Raw { first: *first, masked, len, is_minimal, payload, rest })
+}
+
+/// Reads what we wrote: whole frames only, with the mask that the role has, and nothing that could be shorter.
+fn read_strictly(mut stream: &[u8], masked: bool) -> Vec<(u8, Vec<u8>)> {
+    let mut frames = Vec::new();
+    while !stream.is_empty() {
+        let raw = read_frame(stream).expect("a whole header");
+        assert!(raw.masked == masked && raw.is_minimal);
+        frames.push((raw.first, raw.payload.expect("a whole frame")));
+        stream = raw.rest;
+    }
+    frames
+}
+
+/// What a stream means.
+struct Meaning {
+    messages: Vec<(u8, Vec<u8>)>,
+    end: End,
+    /// What is to be written, but for the close frame that tells a fault.
+    written: Vec<(u8, Vec<u8>)>,
+}
+
+#[derive(Debug, PartialEq)]
+enum End {
+    /// More may come.
+    Open,
+    /// The peer said goodbye, with these bytes.
+    Closed(Vec<u8>),
+    /// A rule is broken, and that can be seen.
+    Broken,
+    /// A rule is broken in a frame that has not arrived whole, so that it may not be seen yet.
+    Breaking,
+}
+
+fn meaning(mut stream: &[u8], role: Role, limit: usize) -> Meaning {
+    let mut meaning = Meaning { messages: Vec::new(), end: End::Open, written: Vec::new() };
+    // The message of which fragments have come.
+    let mut under_way: Option<(u8, Vec<u8>)> = None;
+    while let Some(raw) = read_frame(stream) {
+        stream = raw.rest;
+        let (opcode, last) = (raw.first & 0x0f, raw.first & 0x80 != 0);
+        let is_control = opcode >= 8;
+        let have = under_way.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
+        let too_large = if is_control { raw.len > 125 } else { have.saturating_add(raw.len) > limit as u64 };
+        let order = match opcode {
+            CONTINUATION => under_way.is_some(),
+            TEXT | BINARY => under_way.is_none(),
+            CLOSE | PING | PONG => last,
+            _ => false,
+        };
+        let broken = raw.first & 0x70 != 0 || raw.masked != role.peer().masks() || too_large || !order;
+        let Some(payload) = raw.payload else {
+            // What is seen of the header alone is not for us to say.
+            if broken {
+                meaning.end = End::Breaking;
+            }
+            break;
+        };
+        if broken {
+            meaning.end = End::Broken;
+            break;
+        }
+        match opcode {
+            PING => meaning.written.push((0x80 | PONG, payload)),
+            PONG => (),
+            CLOSE => {
+                meaning.end = if is_goodbye(&payload) { End::Closed(payload) } else { End::Broken };
+                break;
+            }
+            _ => {
+                let (opcode, bytes) = under_way.get_or_insert((opcode, Vec::new()));
+                bytes.extend(payload);
+                if *opcode == TEXT && !is_text(bytes, last) {
+                    meaning.end = End::Broken;
+                    break;
+                }
+                if last {
+                    meaning.messages.extend(under_way.take());
+                }
+            }
+        }
+    }
+    meaning
+}
+
+/// Whether it is UTF-8, or, while more is to come, may become it.
+fn is_text(bytes: &[u8], whole: bool) -> bool {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => true,
+        Err(error) => !whole && error.error_len().is_none(),
+    }
+}
+
+/// Whether it is the payload of a close frame: RFC 6455, sections 5.5.1 and 7.4.
+fn is_goodbye(payload: &[u8]) -> bool {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else { return payload.is_empty() };
+    let known = matches!(u16::from_be_bytes(*code), 1000..=1003 | 1007..=1014 | 3000..=4999);
+    known && std::str::from_utf8(reason).is_ok()
+}
+
+fn judge(outcome: &Outcome, meaning: &Meaning) {
+    let messages: Vec<_> = outcome.messages.iter().map(|message| (opcode(message), bytes(message))).collect();
+    assert_eq!(messages, meaning.messages);
+    let mut written = outcome.written.clone();
+    match &meaning.end {
+        End::Open => assert_eq!(outcome.end, None),
+        End::Closed(payload) => {
+            assert_eq!(outcome.end, Some(ChannelEnd::Closed));
+            assert_eq!(written.pop(), Some((0x80 | CLOSE, payload.clone())), "it is answered in kind");
+            let said = payload.split_first_chunk::<2>().map(|(code, reason)| {
+                let reason = Text::from_utf8_lossy(reason.to_vec().into()).to_string();
+                Details::CloseFrame { code: u16::from_be_bytes(*code), reason }
+            });
+            assert_eq!(outcome.said, said);
+        }
+        End::Breaking if outcome.end.is_none() => (),
+        End::Broken | End::Breaking => {
+            assert!(matches!(outcome.end, Some(ChannelEnd::Violation | ChannelEnd::TooLarge)), "{:?}", outcome.end);
+            let (first, payload) = written.pop().expect("the peer is told");
+            let code = payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code));
+            assert!(first == 0x80 | CLOSE && matches!(code, Some(1002 | 1007 | 1009)), "{payload:?}");
+            assert_eq!(code == Some(1009), outcome.end == Some(ChannelEnd::TooLarge));
+        }
+    }
+    assert_eq!(written, meaning.written, "every ping is answered, and nothing else");
+}

@@ -1,0 +1,28 @@
+//! What packets mean, in the words of the independent decoder.
+
+use engineio_proto::{Message, Packet};
+use engineio_sim::decoder::Decoded;
+
+pub(crate) fn decoded(packet: &Packet) -> Decoded {
+    match packet {
+        Packet::Text { kind, data } => Decoded::Text(digit(kind.as_str()), data.as_str().to_owned()),
+        Packet::Binary(bytes) => Decoded::Binary(bytes.to_vec()),
+    }
+}
+
+/// What a packet with this message means.
+pub(crate) fn carried(message: &Message) -> Decoded {
+    match message {
+        Message::Text(text) => Decoded::Text('4', text.as_str().to_owned()),
+        Message::Binary(bytes) => Decoded::Binary(bytes.to_vec()),
+    }
+}
+
+/// Whether it is a message of the application.
+pub(crate) fn is_message(packet: &Decoded) -> bool {
+    matches!(packet, Decoded::Binary(_) | Decoded::Text('4', _))
+}
+
+fn digit(kind: &str) -> char {
+    kind.chars().next().unwrap_or_default()
+}
