@@ -19,6 +19,7 @@ mod server;
 mod session;
 mod websocket;
 mod wire;
+mod world;
 
 pub use client::client;
 pub use packet::packet;
@@ -27,6 +28,7 @@ pub use route::route;
 pub use server::server;
 pub use session::session;
 pub use websocket::websocket;
+pub use world::world;
 
 /// A function of bytes that panics when something is wrong.
 pub type Target = fn(&[u8]);
@@ -40,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("session", session),
     ("client", client),
     ("server", server),
+    ("world", world),
 ];
 
 /// The program of a target: libFuzzer's, or one that replays files.
