@@ -326,6 +326,10 @@ impl Core {
     }
 
     pub(crate) fn set_back(&mut self, node: Node, micros: u64) {
+        // A server wakes sessions when it likes, and so tells them the time; their twins cannot know.
+        if matches!(node, Node::Server(_)) && self.settings.twins {
+            return;
+        }
         // What is heard at a wrong time is heard too early or too late.
         if micros > 1000 {
             self.delay_timers(node, 0);
