@@ -85,7 +85,7 @@ fn letters<S: Application, C: Application>(world: &World<S, C>, ops: &[Op], scop
     world.candidates(Class::Arrive, &mut letters);
     for side in [Side::Client(0), Side::Server(0)] {
         if count(&|op| matches!(op, Op::Send { side: other, .. } if *other == side)) < scope.sends {
-            letters.push(Op::Send { side, size: 0, binary: false });
+            letters.push(Op::Send { side, size: 1, binary: false });
         }
         if count(&|op| matches!(op, Op::Close(_) | Op::Abort(_))) < scope.closes {
             letters.extend([Op::Close(side), Op::Abort(side)]);

@@ -25,7 +25,7 @@ pub enum Op {
     /// What is on its way arrives now.
     Arrive(Line),
 
-    /// An application sends a message of so many bytes.
+    /// An application sends a message of so many bytes, or of a few more. Messages differ, unless they are empty.
     Send {
         /// Whose application.
         side: Side,

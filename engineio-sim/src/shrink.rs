@@ -121,7 +121,7 @@ fn simpler(op: Op) -> Vec<Op> {
             starts.map(|start| Op::Connect { client, server, start }).collect()
         }
         Op::Send { side, size, binary } if size > 0 || binary => {
-            let smaller = [(0, false), (0, binary), (size / 2, false), (size / 2, binary)];
+            let smaller = [(1, false), (0, false), (1, binary), (size / 2, false), (size / 2, binary)];
             smaller
                 .map(|(size, binary)| Op::Send { side, size, binary })
                 .into_iter()
@@ -129,7 +129,7 @@ fn simpler(op: Op) -> Vec<Op> {
                 .collect()
         }
         Op::SendTogether { side, count } if count > 1 => vec![Op::SendTogether { side, count: count - 1 }],
-        Op::Flood(side) => vec![Op::Send { side, size: 0, binary: false }],
+        Op::Flood(side) => vec![Op::Send { side, size: 1, binary: false }],
         Op::Impulse(node, value) if value > 0 => [0, value % 16, value / 2]
             .into_iter()
             .filter(|&other| other != value)

@@ -181,7 +181,7 @@ impl<S: Application, C: Application> World<S, C> {
             }
             Op::SendTogether { side, count } => {
                 if let Some(end) = end(side) {
-                    let messages = (0..count.min(4)).map(|index| core.make(end, 0, index % 2 == 1)).collect();
+                    let messages = (0..count.min(4)).map(|index| core.make(end, 1, index % 2 == 1)).collect();
                     drop(core.send(end, messages)?);
                 }
             }
@@ -293,25 +293,33 @@ impl<S: Application, C: Application> World<S, C> {
     /// The law that does not hold.
     pub fn rest(&mut self) -> Result<(), Violation> {
         self.core.heal();
-        self.settle(self.core.patience())?;
+        self.settle()?;
         self.core.audit()
     }
 
-    fn settle(&mut self, patience: u64) -> Result<(), Violation> {
+    fn settle(&mut self) -> Result<(), Violation> {
+        let patience = self.core.settings.patience();
         let deadline = self.core.later(patience);
+        let (transit, mut arrives) = (self.core.transit(), true);
+        let arrival = self.core.later(transit);
         let slice = 4 * self.core.settings.latency + 10_000;
         loop {
             let at = self.core.later(slice).min(deadline);
             self.advance(at)?;
             let Some(unrest) = self.core.unrest() else { return Ok(()) };
-            if self.core.now < deadline {
-                // Nothing happens before the next deadline, so that there is nothing to wait for before it.
-                let next = self.core.next_task().map_or(deadline, |(at, _)| at.min(deadline));
-                self.advance(next)?;
-                continue;
+            if arrives && self.core.now >= arrival {
+                arrives = false;
+                if let Some(what) = self.core.dawdling() {
+                    let what = format!("{what}, {transit} µs after the world was healed, although nothing went wrong");
+                    return broken(Law::Quiescence, what);
+                }
             }
-            let quiet = if self.core.is_quiet() { ", although nothing went wrong" } else { "" };
-            return broken(Law::Quiescence, format!("{unrest}, {patience} µs after the world was healed{quiet}"));
+            if self.core.now >= deadline {
+                return broken(Law::Quiescence, format!("{unrest}, {patience} µs after the world was healed"));
+            }
+            // Nothing happens before the next task, so that there is nothing to wait for before it.
+            let next = self.core.next_task().map_or(deadline, |(at, _)| at.min(deadline));
+            self.advance(if arrives { next.min(arrival) } else { next })?;
         }
     }
 
@@ -328,7 +336,7 @@ impl<S: Application, C: Application> World<S, C> {
             self.core.heal();
         }
         self.advance(self.core.now)?;
-        self.settle(self.core.patience())?;
+        self.settle()?;
         self.core.audit_ending(ending)?;
         self.core.audit()?;
         self.core.is_emptied()

@@ -88,7 +88,10 @@ pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
         CloseReason::PingTimeout => other_left || any(Incidents::SILENT.and(Incidents::TORN).and(Incidents::SLOW)),
         CloseReason::ParseError => any(Incidents::JUNK),
         CloseReason::TransportError(error) => match error {
-            TransportError::PollLost | TransportError::PostLost => other_left || any(Incidents::TORN.and(doubled)),
+            // Whoever asked for the end gets the end that was asked for, even if the peer leaves first.
+            TransportError::PollLost | TransportError::PostLost => {
+                asked.is_none() && (other_left || any(Incidents::TORN.and(doubled)))
+            }
             TransportError::PollOverlap | TransportError::PostOverlap => any(doubled.and(Incidents::JUNK)),
             TransportError::PostTimeout => any(Incidents::SLOW_BODY),
             TransportError::MessageTooLarge => any(Incidents::LARGE),

@@ -146,15 +146,22 @@ impl Core {
         }
     }
 
-    /// A message of so many bytes that no other one of this application is like.
+    /// A message of so many bytes, or somewhat more: no other one of this application is like it, unless it is empty.
     pub(crate) fn make(&mut self, end: End, size: usize, binary: bool) -> Message {
         let app = self.app(end);
         app.made += 1;
-        let mut text = format!("{}", app.made);
+        let mut text = if size == 0 { String::new() } else { app.made.to_string() };
         while text.len() < size {
             text.push(char::from(b'a' + (text.len() % 26) as u8));
         }
         if binary { Message::from(text.into_bytes()) } else { Message::from(text) }
+    }
+
+    fn phase_of(&self, end: End) -> Option<Phase> {
+        match end {
+            End::Life(life) => Some(self.lives[life].machine.phase()),
+            End::Seat(seat) => self.session(seat).map(Session::phase),
+        }
     }
 
     pub(crate) fn close(&mut self, end: End, how: Asked) -> Outcome {
@@ -162,8 +169,10 @@ impl Core {
         let what = if how == Asked::Close { "closes the session" } else { "aborts the session" };
         self.journal.note(self.now, place, what, 0, b"");
         let now = self.now;
+        // What is over already, told or not, cannot be asked for any more.
+        let is_over = self.phase_of(end).is_none_or(|phase| phase == Phase::Closed);
         let app = self.app(end);
-        if !app.events.is_over() {
+        if !is_over {
             app.asked_at.get_or_insert(now);
             // Who aborts what it has closed gives up what it was promised.
             app.asked = Some(if app.asked == Some(Asked::Abort) { Asked::Abort } else { how });
@@ -183,11 +192,7 @@ impl Core {
                 self.call_session(seat, Kind::Abort, |session, now| session.abort(now))?;
             }
         }
-        let phase = match end {
-            End::Life(life) => Some(self.lives[life].machine.phase()),
-            End::Seat(seat) => self.session(seat).map(Session::phase),
-        };
-        match phase {
+        match self.phase_of(end) {
             None | Some(Phase::Closed) => Ok(()),
             Some(Phase::Closing) if how == Asked::Close => Ok(()),
             Some(phase) => broken(Law::End, format!("{end:?} {what}, and is {phase:?}")),

@@ -145,6 +145,11 @@ impl Life {
     pub(crate) fn is_over(&self) -> bool {
         self.app.events.closed.is_some()
     }
+
+    /// Whether nothing ever went wrong with it. A client that aborts tells its server only as far as it can at once.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.incidents.is_empty() && self.app.asked != Some(Asked::Abort)
+    }
 }
 
 /// One session at a server.
@@ -156,6 +161,8 @@ pub(crate) struct Seat {
     pub(crate) life: usize,
     pub(crate) twin: Option<Box<Twin<Session, Output>>>,
     pub(crate) app: App,
+    /// A ping was sent, and no pong has come since.
+    pub(crate) pinged: bool,
     /// Its server died.
     pub(crate) crashed: bool,
 }
@@ -473,6 +480,6 @@ impl Seat {
     pub(crate) fn new(server: usize, key: SessionKey, session: &Session, life: usize, twin: bool) -> Self {
         let twin = twin.then(|| Box::new(Twin::new(session.clone())));
         let sid = session.sid().as_str().to_owned();
-        Self { server, key, sid, life, twin, app: App::new(Events::server()), crashed: false }
+        Self { server, key, sid, life, twin, app: App::new(Events::server()), pinged: false, crashed: false }
     }
 }

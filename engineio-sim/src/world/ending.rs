@@ -7,7 +7,7 @@ use engineio_proto::{
 };
 
 use super::apps::End;
-use super::core::{App, Core, Life, Outcome};
+use super::core::{App, Core, Life, Outcome, Seat};
 use super::net::{Exchange, Opening, Piece, Stage};
 use crate::oracle::{Asked, Law, broken};
 
@@ -69,63 +69,68 @@ impl Core {
         self.journal.note(now, crate::journal::Place::Network, "heals", 0, b"");
     }
 
-    /// Whether nothing ever went wrong here. A client that aborts tells its server only as far as it can at once.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.lives.iter().all(|life| life.incidents.is_empty() && life.app.asked != Some(Asked::Abort))
-    }
-
-    /// How long it may take until everything has come to rest, in microseconds.
-    pub(crate) fn patience(&self) -> u64 {
-        if !self.is_quiet() {
-            return self.settings.patience();
-        }
-        // Where nothing went wrong there is nothing to wait for but what is on its way.
+    /// How long what is on its way takes at most where nothing goes wrong, in microseconds.
+    pub(crate) fn transit(&self) -> u64 {
         let missing = self.lives.iter().map(|life| life.app.sends.missing());
         let missing: usize = missing.chain(self.sessions.iter().map(|seat| seat.app.sends.missing())).sum();
         2_000_000 + self.settings.latency * (100 + 8 * missing as u64)
     }
 
+    /// What is not at rest of the sessions to which nothing ever happened: these have nothing to wait for but what is on
+    /// its way, whatever happens to others.
+    pub(crate) fn dawdling(&self) -> Option<String> {
+        self.unrest_of(Life::is_quiet)
+    }
+
     /// Law 12: what is wrong with the rest that the world has come to, if anything.
     pub(crate) fn unrest(&self) -> Option<String> {
-        for (index, node) in self.clients.iter().enumerate() {
-            let Some(life) = node.life.map(|life| &self.lives[life]).filter(|life| !life.is_over()) else { continue };
-            let machine = &life.machine;
-            if machine.phase() != Phase::Open || !matches!(machine.state(), ClientState::Polling | ClientState::Channel)
-            {
-                return Some(format!("client {index} is {:?}, {:?}", machine.phase(), machine.state()));
-            }
-            let seat = life.seat.filter(|&seat| !self.sessions[seat].is_over());
-            let Some(seat) = seat else { return Some(format!("client {index} is open, and its session is not")) };
-            let Some(session) = self.session(seat) else { return Some(format!("session {seat} is not there")) };
-            if session.phase() != Phase::Open {
-                return Some(format!("session {seat} is {:?}", session.phase()));
-            }
-            if session.transport() != machine.transport() {
-                return Some(format!(
-                    "client {index} is on {:?}, its session on {:?}",
-                    machine.transport(),
-                    session.transport()
-                ));
-            }
-            let buffered = machine.send_buffered() + machine.receive_buffered();
-            if buffered + session.send_buffered() + session.receive_buffered() > 0 {
-                return Some(format!("messages of client {index} or its session wait in a buffer"));
-            }
-            let seat = &self.sessions[seat];
-            if (life.app.sends.missing() > 0 && !seat.app.discards)
-                || (seat.app.sends.missing() > 0 && !life.app.discards)
-            {
-                return Some(format!("messages of client {index} or its session are missing"));
-            }
-            if life.dirty.is_some() || life.app.readable.is_some() || seat.app.readable.is_some() {
-                return Some(format!("client {index} or its session has something to do"));
-            }
-        }
-        for (index, seat) in self.sessions.iter().enumerate().filter(|(_, seat)| !seat.is_over()) {
+        self.unrest_of(|_| true).or_else(|| self.unrest_between())
+    }
+
+    fn unrest_of(&self, concerned: impl Fn(&Life) -> bool) -> Option<String> {
+        let lives = self.clients.iter().filter_map(|node| node.life.map(|life| &self.lives[life]));
+        let unrest = lives.filter(|life| concerned(life) && !life.is_over()).find_map(|life| self.unrest_of_pair(life));
+        let is_alone = |(index, seat): &(usize, &Seat)| {
             let life = &self.lives[seat.life];
-            if life.is_over() || life.seat != Some(index) {
-                return Some(format!("session {index} is not over, and its client is gone"));
-            }
+            concerned(life) && !seat.is_over() && (life.is_over() || life.seat != Some(*index))
+        };
+        let alone = || self.sessions.iter().enumerate().find(is_alone);
+        unrest.or_else(|| alone().map(|(index, _)| format!("session {index} is not over, and its client is gone")))
+    }
+
+    /// Both sides are open, on the same transport, with empty buffers, and everything has arrived.
+    fn unrest_of_pair(&self, life: &Life) -> Option<String> {
+        let (client, machine) = (life.client, &life.machine);
+        if machine.phase() != Phase::Open || !matches!(machine.state(), ClientState::Polling | ClientState::Channel) {
+            return Some(format!("client {client} is {:?}, {:?}", machine.phase(), machine.state()));
+        }
+        let seat = life.seat.filter(|&seat| !self.sessions[seat].is_over());
+        let Some(seat) = seat else { return Some(format!("client {client} is open, and its session is not")) };
+        let Some(session) = self.session(seat) else { return Some(format!("session {seat} is not there")) };
+        if session.phase() != Phase::Open {
+            return Some(format!("session {seat} is {:?}", session.phase()));
+        }
+        let transports = (machine.transport(), session.transport());
+        if transports.0 != transports.1 {
+            return Some(format!("client {client} is on {:?}, its session on {:?}", transports.0, transports.1));
+        }
+        let buffered = machine.send_buffered() + machine.receive_buffered();
+        if buffered + session.send_buffered() + session.receive_buffered() > 0 {
+            return Some(format!("messages of client {client} or its session wait in a buffer"));
+        }
+        let seat = &self.sessions[seat];
+        let lacks = |from: &App, to: &App| from.sends.missing() > 0 && !to.discards;
+        let missing = lacks(&life.app, &seat.app) || lacks(&seat.app, &life.app);
+        missing.then(|| format!("messages of client {client} or its session are missing"))
+    }
+
+    /// What is under way between the two, or is to be done.
+    fn unrest_between(&self) -> Option<String> {
+        let busy = |app: &App| app.readable.is_some();
+        let lives =
+            self.lives.iter().filter(|life| !life.is_over()).any(|life| life.dirty.is_some() || busy(&life.app));
+        if lives || self.sessions.iter().any(|seat| !seat.is_over() && busy(&seat.app)) {
+            return Some("an application or its hands have something to do".into());
         }
         if self.servers.iter().any(|server| server.dirty.is_some()) {
             return Some("a server has something to do".into());
@@ -230,7 +235,7 @@ impl Core {
             }
         }
         if ending != Ending::Silence {
-            return Ok(self.patience());
+            return Ok(self.settings.patience());
         }
         for client in 0..self.clients.len() {
             self.set_silent(client, true);

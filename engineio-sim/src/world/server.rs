@@ -13,6 +13,7 @@ use super::core::{Call, Core, Outcome, Seat, What};
 use super::net::{Exchange, Opening, Piece, Spoilt, Stage, bytes_of, received};
 use crate::application::Peer;
 use crate::coverage::Kind;
+use crate::decoder::{Decoded, decode_payload};
 use crate::journal::Place;
 use crate::op::Node;
 use crate::oracle::{Incidents, Law, Scene, broken, check_body, check_frame, explains_server};
@@ -210,10 +211,11 @@ impl Core {
     fn respond(&mut self, index: usize, response: Response) -> Outcome {
         let at = self.arrival();
         let limit = self.settings.max_payload;
-        let mut carries = false;
+        let (mut carries, mut pings) = (false, false);
         let body = match &response {
             Response::Payload(payload) => {
-                carries = payload.packets().iter().any(|packet| packet.kind() == PacketKind::Message);
+                let has = |kind| payload.packets().iter().any(|packet| packet.kind() == kind);
+                (carries, pings) = (has(PacketKind::Message), has(PacketKind::Ping));
                 let body = payload.clone().into_bytes();
                 check_body(payload, &body, limit)?;
                 Some((200, body))
@@ -231,6 +233,18 @@ impl Core {
         let lost = exchange.dropped || exchange.client_learns.is_some();
         exchange.stage = if lost { Stage::Done } else { Stage::Answered { status, body: body.clone() } };
         self.journal.note(self.now, Place::Server(exchange.server), "answers", number, &body);
+        let seat = exchange.at_server.map(|(_, seat)| seat);
+        seat.filter(|_| pings).map_or(Ok(()), |seat| self.pings(seat))
+    }
+
+    /// Law 9: a ping leaves only when the one before was answered.
+    fn pings(&mut self, seat: usize) -> Outcome {
+        let again = std::mem::replace(&mut self.sessions[seat].pinged, true);
+        // The pong of a stranger may have answered one before it was carried out that it be sent.
+        let is_alone = !self.lives[self.sessions[seat].life].incidents.any(Incidents::STRANGER);
+        if again && is_alone {
+            return broken(Law::Heartbeat, format!("session {seat} sends a ping, and the one before was not answered"));
+        }
         Ok(())
     }
 
@@ -431,6 +445,7 @@ impl Core {
         };
         let ends = (Place::Client(client), Place::Server(server));
         self.journal.arrow(self.now, ends, "body", number.0, &bytes);
+        self.sessions[seat].pinged &= !decode_payload(&bytes).0.contains(&Decoded::Text('3', String::new()));
         self.call_session(seat, kind, |session, now| {
             session.handle_input(now, Input::PostBody { exchange: number, body: body.clone() });
         })?;
@@ -534,6 +549,7 @@ impl Core {
                     Frame::Text { data, .. } if *data == *"5" => Kind::Upgrade,
                     _ => Kind::Frame,
                 };
+                self.sessions[seat].pinged &= frame != Frame::received("3".into());
                 self.call_session(seat, kind, |session, now| {
                     session.handle_input(now, Input::ChannelFrame { channel: number, frame: frame.clone() });
                 })?;
@@ -567,6 +583,10 @@ impl Core {
             return Ok(());
         };
         check_frame(&frame, true, first)?;
+        if matches!(&frame, Frame::Text { head: "2", .. }) {
+            self.pings(seat)?;
+        }
+        let channel = &mut self.channels[index];
         if !channel.torn && channel.client_open {
             channel.down.pieces.push_back((at, Piece::Frame(received(frame))));
         }
