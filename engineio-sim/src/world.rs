@@ -229,7 +229,8 @@ impl<S: Application, C: Application> World<S, C> {
                 }
             }
         }
-        self.advance(self.core.now)
+        self.advance(self.core.now)?;
+        self.core.probes_in_time()
     }
 
     /// Lets time pass, and tells applications what happens meanwhile.

@@ -187,6 +187,7 @@ impl Core {
                     server: self.lives[life].server,
                     at_server: None,
                     opening: Opening::Asked(at),
+                    heard_at: None,
                     client_open: true,
                     server_open: false,
                     up: Pipe::default(),

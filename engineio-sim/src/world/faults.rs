@@ -292,6 +292,7 @@ impl Core {
             server,
             at_server: None,
             opening: Opening::Asked(at),
+            heard_at: None,
             client_open: !matches!(what, Intrusion::Leave | Intrusion::ProbeAndLeave),
             server_open: false,
             up,

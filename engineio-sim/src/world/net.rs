@@ -77,6 +77,8 @@ pub(crate) struct Channel {
     pub(crate) server: usize,
     pub(crate) at_server: Option<(ChannelId, usize)>,
     pub(crate) opening: Opening,
+    /// When a session heard of it.
+    pub(crate) heard_at: Option<Instant>,
     /// The client has not closed its end, and was not told that the other one was.
     pub(crate) client_open: bool,
     pub(crate) server_open: bool,

@@ -1,6 +1,7 @@
 //! The hands of a server: requests are sorted and given to their sessions, and what these ask for is done.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engineio_proto::{
@@ -499,6 +500,7 @@ impl Core {
                 let channel = &mut self.channels[index];
                 channel.at_server = Some((number, seat));
                 channel.server_open = true;
+                channel.heard_at = Some(self.now);
                 channel.opening = Opening::Accepted(at);
                 if channel.opener.is_none() || !channel.client_open {
                     channel.opening = Opening::Open;
@@ -520,6 +522,22 @@ impl Core {
                 if channel.opener.is_none() {
                     channel.client_open = false;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Law 8: a session probes no longer than an upgrade may take.
+    pub(crate) fn probes_in_time(&self) -> Outcome {
+        let limit =
+            Duration::from_millis(self.settings.upgrade_timeout) + Duration::from_micros(self.settings.latency + 1000);
+        for channel in &self.channels {
+            let (Some((number, seat)), Some(heard_at)) = (channel.at_server, channel.heard_at) else { continue };
+            let is_late =
+                heard_at + limit < self.now && !self.lives[self.sessions[seat].life].incidents.any(Incidents::LATE);
+            let probes = |session: &Session| session.state().is_probing() && session.current_channel() == Some(number);
+            if is_late && self.session(seat).is_some_and(probes) {
+                return broken(Law::Probes, format!("session {seat} probes since {heard_at:?}"));
             }
         }
         Ok(())
