@@ -163,6 +163,8 @@ pub(crate) struct Seat {
     pub(crate) app: App,
     /// A ping was sent, and no pong has come since.
     pub(crate) pinged: bool,
+    /// When it was opened, or the last pong came.
+    pub(crate) ponged_at: Instant,
     /// Its server died.
     pub(crate) crashed: bool,
 }
@@ -477,9 +479,15 @@ impl Life {
 }
 
 impl Seat {
-    pub(crate) fn new(server: usize, key: SessionKey, session: &Session, life: usize, twin: bool) -> Self {
+    pub(crate) fn new(
+        server: usize,
+        key: SessionKey,
+        session: &Session,
+        life: usize,
+        (ponged_at, twin): (Instant, bool),
+    ) -> Self {
         let twin = twin.then(|| Box::new(Twin::new(session.clone())));
         let sid = session.sid().as_str().to_owned();
-        Self { server, key, sid, life, twin, app: App::new(Events::server()), pinged: false, crashed: false }
+        Self { server, key, sid, life, twin, app: App::new(Events::server()), pinged: false, ponged_at, crashed: false }
     }
 }

@@ -241,12 +241,31 @@ impl Core {
     /// Law 9: a ping leaves only when the one before was answered.
     fn pings(&mut self, seat: usize) -> Outcome {
         let again = std::mem::replace(&mut self.sessions[seat].pinged, true);
+        // Not later than an interval after the last pong, where nobody held it up.
+        let seat_of = &self.sessions[seat];
+        let life = &self.lives[seat_of.life];
+        let limit = Duration::from_millis(self.settings.ping_interval + 1000)
+            + Duration::from_micros(20 * self.settings.latency);
+        let held_up = !life.is_quiet() || life.app.crowded || seat_of.app.crowded;
+        if !held_up && self.now > seat_of.ponged_at + limit {
+            return broken(
+                Law::Heartbeat,
+                format!("session {seat} pings {:?} after {:?}", self.now, seat_of.ponged_at),
+            );
+        }
         // The pong of a stranger may have answered one before it was carried out that it be sent.
         let is_alone = !self.lives[self.sessions[seat].life].incidents.any(Incidents::STRANGER);
         if again && is_alone {
             return broken(Law::Heartbeat, format!("session {seat} sends a ping, and the one before was not answered"));
         }
         Ok(())
+    }
+
+    /// A pong arrives.
+    fn ponged(&mut self, seat: usize) {
+        let now = self.now;
+        let seat = &mut self.sessions[seat];
+        (seat.pinged, seat.ponged_at) = (false, now);
     }
 
     /// A channel whose end at the server is open.
@@ -414,7 +433,7 @@ impl Core {
         let Some(session) = self.servers[server].machine.session(key) else {
             return broken(Law::End, "a session that was opened is not there");
         };
-        let mut side = Seat::new(server, key, session, life, self.settings.twins);
+        let mut side = Seat::new(server, key, session, life, (self.now, self.settings.twins));
         if let Some(greeting) = self.greeting() {
             side.app.sends.send(greeting);
         }
@@ -446,7 +465,9 @@ impl Core {
         };
         let ends = (Place::Client(client), Place::Server(server));
         self.journal.arrow(self.now, ends, "body", number.0, &bytes);
-        self.sessions[seat].pinged &= !decode_payload(&bytes).0.contains(&Decoded::Text('3', String::new()));
+        if decode_payload(&bytes).0.contains(&Decoded::Text('3', String::new())) {
+            self.ponged(seat);
+        }
         self.call_session(seat, kind, |session, now| {
             session.handle_input(now, Input::PostBody { exchange: number, body: body.clone() });
         })?;
@@ -567,7 +588,9 @@ impl Core {
                     Frame::Text { data, .. } if *data == *"5" => Kind::Upgrade,
                     _ => Kind::Frame,
                 };
-                self.sessions[seat].pinged &= frame != Frame::received("3".into());
+                if frame == Frame::received("3".into()) {
+                    self.ponged(seat);
+                }
                 self.call_session(seat, kind, |session, now| {
                     session.handle_input(now, Input::ChannelFrame { channel: number, frame: frame.clone() });
                 })?;
