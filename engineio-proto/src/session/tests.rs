@@ -2,8 +2,8 @@ use super::*;
 use crate::{BodyError, ChannelEnd};
 use alloc::vec::Vec;
 
-const NOW: Instant = Instant::from_millis(1000);
-const CHANNEL: ChannelId = ChannelId(1);
+pub(super) const NOW: Instant = Instant::from_millis(1000);
+pub(super) const CHANNEL: ChannelId = ChannelId(1);
 
 fn sid() -> Sid {
     Sid::from_entropy([1; 15])
@@ -16,17 +16,17 @@ fn config() -> Arc<Config> {
     Arc::new(config)
 }
 
-fn polling() -> Session {
+pub(super) fn polling() -> Session {
     let mut session = Session::polling(NOW, sid(), config());
     session.handle_input(NOW, Input::Poll { exchange: ExchangeId(1) });
     session
 }
 
-fn on_channel() -> Session {
+pub(super) fn on_channel() -> Session {
     Session::channel(NOW, sid(), config(), CHANNEL, false)
 }
 
-fn drained(mut session: Session) -> Session {
+pub(super) fn drained(mut session: Session) -> Session {
     while session.next_frame(NOW, CHANNEL).is_some() {}
     while session.poll_output().is_some() {}
     session
