@@ -194,3 +194,11 @@ fn every_law_can_fail() {
         assert_eq!(server.check(), Err(Violation(law)));
     }
 }
+
+#[test]
+fn a_server_knows_how_many_it_has() {
+    let mut server = server();
+    assert_eq!((server.len(), server.is_empty()), (0, true));
+    let key = open(&mut server, START, 1);
+    assert_eq!((server.len(), server.is_empty(), format!("{key:?}")), (1, false, "#0.1".into()));
+}

@@ -197,3 +197,95 @@ fn a_client_that_floods_and_takes_nothing_is_found_out() {
     assert_eq!(session.close_reason(), Some(CloseReason::TransportError(TransportError::SlowConsumer)));
     assert!(now.saturating_since(NOW) <= config.ping_interval + 3 * config.ping_timeout);
 }
+
+#[test]
+fn whoever_asks_for_room_hears_of_it() {
+    let mut config = Config::default();
+    (config.send_limit, config.send_low) = (2 * Message::from("a").cost(), 0);
+    let new = || drained(Session::channel(NOW, sid(), Arc::new(config.clone()), CHANNEL, false));
+    let writable = |session: &mut Session| {
+        core::iter::from_fn(|| session.poll_output()).filter(|output| *output == Output::Event(Event::Writable)).count()
+    };
+    let mut session = new();
+    session.send("a").unwrap();
+    assert!(session.poll_ready(), "there is room");
+    assert!(session.next_frame(NOW, CHANNEL).is_some());
+    assert_eq!(writable(&mut session), 0, "nobody waits");
+    session.send("a").unwrap();
+    session.send("b").unwrap();
+    assert_eq!((session.poll_ready(), session.send_buffered()), (false, 2 * Message::from("a").cost()));
+    while session.next_frame(NOW, CHANNEL).is_some() {}
+    assert_eq!(writable(&mut session), 1);
+    // Who would wait for the room of a session that takes nothing more, would wait for ever.
+    session.send("a").unwrap();
+    session.send("b").unwrap();
+    session.close(NOW);
+    assert!(session.poll_ready());
+}
+
+#[test]
+fn a_session_counts_what_passes() {
+    let mut session = drained(on_channel());
+    session.handle_timeout(NOW + core::time::Duration::from_secs(25));
+    for text in ["ab", "cde"] {
+        session.send(text).unwrap();
+    }
+    while session.next_frame(NOW, CHANNEL).is_some() {}
+    for text in ["3", "4fghi", "4j"] {
+        frame(&mut session, text);
+    }
+    let counts = Stats {
+        messages_accepted: 2,
+        messages_sent: 2,
+        messages_received: 2,
+        bytes_sent: 5,
+        bytes_received: 5,
+        heartbeats_sent: 1,
+        heartbeats_received: 1,
+    };
+    assert_eq!(session.stats(), counts);
+    let polled = |stats: Stats| Stats { messages_received: 0, bytes_received: 0, heartbeats_received: 0, ..stats };
+    let mut session = drained(polling());
+    session.handle_timeout(NOW + core::time::Duration::from_secs(25));
+    for text in ["ab", "cde"] {
+        session.send(text).unwrap();
+    }
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(2) });
+    assert_eq!(session.stats(), polled(counts));
+}
+
+#[test]
+fn a_channel_is_known_while_it_is_there() {
+    let mut session = drained(polling());
+    assert_eq!((session.current_channel(), session.wants_frames(CHANNEL)), (None, false));
+    session.handle_input(NOW, Input::ChannelOpened { channel: CHANNEL, base64: false });
+    assert_eq!((session.current_channel(), session.wants_frames(CHANNEL)), (Some(CHANNEL), true));
+    assert!(!session.wants_frames(ChannelId(99)));
+}
+
+#[test]
+fn what_a_channel_takes_at_once_is_no_sign_of_life() {
+    let seconds = |seconds| NOW + core::time::Duration::from_secs(seconds);
+    let mut session = drained(on_channel());
+    session.handle_timeout(seconds(25));
+    assert!(session.next_frame(seconds(25), CHANNEL).is_some(), "the ping");
+    for text in ["a", "b", "c"] {
+        session.send(text).unwrap();
+    }
+    // It may all have gone into a buffer of the machine.
+    session.next_frame(seconds(30), CHANNEL);
+    session.next_frame(seconds(30), CHANNEL);
+    assert_eq!(session.next_timeout(), Some(seconds(45)));
+    // But later there was room again, so somebody reads.
+    session.next_frame(seconds(31), CHANNEL);
+    assert_eq!(session.next_timeout(), Some(seconds(51)));
+}
+
+#[test]
+fn nobody_is_left_to_take_messages() {
+    let mut session = drained(on_channel());
+    frame(&mut session, "4a");
+    session.discard_incoming();
+    frame(&mut session, "4b");
+    assert_eq!((session.receive_buffered(), session.recv(NOW)), (0, None));
+}

@@ -17,5 +17,6 @@ mod pair;
 mod polling;
 mod regressions;
 mod smoke;
+mod surface;
 mod upgrade;
 mod world;
