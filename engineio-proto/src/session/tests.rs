@@ -289,3 +289,83 @@ fn nobody_is_left_to_take_messages() {
     frame(&mut session, "4b");
     assert_eq!((session.receive_buffered(), session.recv(NOW)), (0, None));
 }
+
+#[test]
+fn a_channel_that_takes_nothing_is_slow_and_a_poll_that_does_not_come_is_silence() {
+    let end = |mut session: Session| {
+        while let Some(at) = session.next_timeout() {
+            session.handle_timeout(at);
+        }
+        session.close_reason()
+    };
+    assert_eq!(end(drained(on_channel())), Some(CloseReason::TransportError(TransportError::SlowConsumer)));
+    assert_eq!(end(drained(polling())), Some(CloseReason::PingTimeout));
+}
+
+#[test]
+fn frames_are_announced_once() {
+    let mut session = drained(on_channel());
+    session.send("a").unwrap();
+    session.send("b").unwrap();
+    assert_eq!(session.poll_output(), Some(Output::ChannelReady { channel: CHANNEL }));
+    assert_eq!(session.poll_output(), None);
+}
+
+/// A session whose application took none of these frames, whose channel is gone.
+fn lost_behind(frames: &[&'static str]) -> Session {
+    let mut config = Config::default();
+    config.receive_limit = 1;
+    let mut session = drained(Session::channel(NOW, sid(), Arc::new(config), CHANNEL, false));
+    frames.iter().for_each(|text| frame(&mut session, text));
+    session.handle_input(NOW, Input::ChannelClosed { channel: CHANNEL, end: ChannelEnd::Closed });
+    session
+}
+
+fn taken(session: &mut Session) -> Vec<Message> {
+    core::iter::from_fn(|| session.recv(NOW)).collect()
+}
+
+#[test]
+fn what_came_before_a_channel_closed_is_delivered() {
+    let mut session = lost_behind(&["4a", "4b", "4c"]);
+    assert_eq!(taken(&mut session), ["a".into(), "b".into(), "c".into()]);
+}
+
+#[test]
+fn what_came_behind_a_broken_packet_counts_for_nothing_after_the_end_either() {
+    let mut session = lost_behind(&["4a", "x", "4b"]);
+    assert_eq!(taken(&mut session), ["a".into()]);
+    assert_eq!(session.close_reason(), Some(CloseReason::TransportClose), "the first reason counts");
+}
+
+#[test]
+fn there_is_no_heartbeat_after_the_end() {
+    let mut session = lost_behind(&["4a", "3", "4b"]);
+    assert_eq!(taken(&mut session), ["a".into(), "b".into()]);
+    assert_eq!(session.stats().heartbeats_received, 0);
+}
+
+/// A session on polling that is closing, because something waits to be polled, and that was sent this.
+fn closing_behind(body: &'static str) -> Session {
+    let mut session = drained(polling());
+    session.send("a").unwrap();
+    session.close(NOW);
+    session.handle_input(NOW, Input::PostHead { exchange: ExchangeId(2), octet_stream: false });
+    session.handle_input(NOW, Input::PostBody { exchange: ExchangeId(2), body: Ok(body.into()) });
+    session
+}
+
+#[test]
+fn a_broken_packet_does_not_end_a_session_that_is_closing() {
+    let mut session = closing_behind("x");
+    assert_eq!(session.phase(), Phase::Closing, "what was sent before is still handed over");
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(3) });
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(4) });
+    assert_eq!((session.close_reason(), session.stats().messages_sent), (Some(CloseReason::ForcedClose), 1));
+}
+
+#[test]
+fn a_ping_does_not_matter_to_a_session_that_is_closing() {
+    let session = closing_behind("2\u{1e}3");
+    assert_eq!((session.phase(), session.stats().heartbeats_received), (Phase::Closing, 1));
+}

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use engineio_proto::{ClientOutput, Event, Message, SendError, TransportKind, Transports};
+use engineio_proto::{ClientOutput, ClientState, Event, Message, SendError, TransportKind, Transports, UpgradeError};
 
-use crate::world::World;
+use crate::world::{World, failed};
 
 /// A server that takes one message at a time lets everything behind it wait.
 fn tight() -> World {
@@ -151,4 +151,27 @@ fn frames_are_announced_once() {
     }
     let outputs: Vec<_> = std::iter::from_fn(|| world.client.poll_output()).collect();
     assert_eq!(outputs, [ClientOutput::ChannelReady { channel: world.channel() }]);
+}
+
+#[test]
+fn a_client_that_is_closed_does_not_wait_for_its_application_to_change_its_transport() {
+    let mut world = World::probing_with(|config| config.receive_limit = 1);
+    world.frame("3probe");
+    world.answer_get("4a\x1e4b\x1e4c");
+    world.send("d");
+    assert_eq!((world.client.state(), world.post()), (ClientState::Pausing, None));
+    world.close();
+    assert_eq!(world.count(failed(UpgradeError::SessionClosed)), 1);
+    assert_eq!(world.post(), Some("4d\x1e1"), "it goes by polling");
+}
+
+#[test]
+fn there_is_no_heartbeat_after_the_end() {
+    let mut world = World::websocket_with(|config| config.receive_limit = 1);
+    for text in ["4a", "2", "4b"] {
+        world.frame(text);
+    }
+    world.channel_closed();
+    assert_eq!(world.recv_all(), ["a", "b"]);
+    assert_eq!((world.count(Event::Heartbeat), world.client.stats().heartbeats_received), (0, 0));
 }
