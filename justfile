@@ -27,6 +27,10 @@ bench *args:
 chat *args:
     cargo run --release -p engineio-tokio --example chat -- {{ args }}
 
+# Mutation testing of the core: whether some test notices each small change of its code (needs cargo-mutants)
+mutants *args:
+    cargo mutants -p engineio-proto {{ args }}
+
 # Everything that can happen in a small scope: to a session, to a client, and between the two
 explore:
     cargo test --release -p engineio-proto --test explore --test explore_client --test explore_pair -- --nocapture
