@@ -317,8 +317,7 @@ fn frames_are_announced_once() {
 
 /// A session whose application took none of these frames, whose channel is gone.
 fn lost_behind(frames: &[&'static str]) -> Session {
-    let mut config = Config::default();
-    config.receive_limit = 1;
+    let config = Config { receive_limit: 1, ..Config::default() };
     let mut session = drained(Session::channel(NOW, sid(), Arc::new(config), CHANNEL, false));
     frames.iter().for_each(|text| frame(&mut session, text));
     session.handle_input(NOW, Input::ChannelClosed { channel: CHANNEL, end: ChannelEnd::Closed });
