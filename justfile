@@ -27,6 +27,11 @@ bench *args:
 chat *args:
     cargo run --release -p engineio-tokio --example chat -- {{ args }}
 
+# Mutation testing of the core: whether some test notices each small change of its code (needs cargo-mutants)
+mutants *args:
+    @# A mutant may ask for memory without end.
+    ulimit -v 8000000 2>/dev/null; cargo mutants -p engineio-proto {{ args }}
+
 # Everything that can happen in a small scope: to a session, to a client, and between the two
 explore:
     cargo test --release -p engineio-proto --test explore --test explore_client --test explore_pair -- --nocapture

@@ -91,6 +91,12 @@ impl Buffer {
         self.messages.iter()
     }
 
+    /// Counts one byte too many, so that a test can see who notices.
+    #[cfg(test)]
+    pub(crate) fn miscount(&mut self) {
+        self.cost += 1;
+    }
+
     /// Whether the count is what the messages add up to.
     pub(crate) fn is_exact(&self) -> bool {
         self.messages.iter().map(Message::cost).sum::<usize>() == self.cost
@@ -124,5 +130,41 @@ mod tests {
         buffer.push(Message::from(""));
         assert!(!buffer.is_within(10));
         assert!(buffer.is_within(100 + 2 * Message::OVERHEAD));
+    }
+
+    #[test]
+    fn the_limit_may_be_exceeded_by_the_message_that_reaches_it_only() {
+        let mut buffer = Buffer::default();
+        buffer.push("a".into());
+        let limit = buffer.cost();
+        assert!(buffer.is_within(limit));
+        buffer.push("b".into());
+        assert!(!buffer.is_within(limit), "there was no room any more");
+    }
+
+    #[test]
+    fn room_ends_where_the_limit_is_reached() {
+        let [one, two] = [1, 2].map(|count| alloc::vec![Message::from("a"); count]);
+        let cost = one[0].cost();
+        let mut buffer = Buffer::default();
+        assert_eq!(buffer.room_for(&two, 2 * cost), Room::Enough);
+        assert_eq!(buffer.room_for(&two, 2 * cost - 1), Room::Never);
+        buffer.push("a".into());
+        assert_eq!(buffer.room_for(&one, cost + 1), Room::Enough);
+        assert_eq!(buffer.room_for(&one, cost), Room::Later);
+        assert_eq!(buffer.room_for(&two, 3 * cost), Room::Enough);
+        assert_eq!(buffer.room_for(&two, 3 * cost - 1), Room::Later);
+    }
+
+    #[test]
+    fn only_a_queue_that_grew_gives_its_memory_back() {
+        for (spare, kept) in [(0, true), (1, false)] {
+            let mut queue = VecDeque::from([1, 2]);
+            let keep = queue.capacity() - spare;
+            assert_eq!(pop_and_shrink(&mut queue, keep), Some(1));
+            assert!(queue.capacity() > 0, "it is not empty yet");
+            assert_eq!(pop_and_shrink(&mut queue, keep), Some(2));
+            assert_eq!(queue.capacity() > 0, kept);
+        }
     }
 }

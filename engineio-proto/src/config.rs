@@ -181,6 +181,7 @@ mod tests {
         assert_eq!(with(|c| c.ping_interval = Duration::from_micros(9)), Err(ConfigError::Zero("ping_interval")));
         assert_eq!(with(|c| c.max_payload = 0), Err(ConfigError::Zero("max_payload")));
         assert_eq!(with(|c| c.transports = Transports::NONE), Err(ConfigError::NoTransport));
+        assert_eq!(with(|c| c.send_low = c.send_limit), Ok(()));
         assert_eq!(with(|c| c.send_low = c.send_limit + 1), Err(ConfigError::Marks));
         assert_eq!(with(|c| c.initial_message = Some("a\x1eb".into())), Err(ConfigError::Separator));
     }

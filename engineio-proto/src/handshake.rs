@@ -139,6 +139,8 @@ mod tests {
             assert_eq!(parse(broken), None, "{broken}");
         }
         assert_eq!(parse(&"[".repeat(100_000)), None);
+        let long = |len: usize| parse(&alloc::format!("{more}{}", " ".repeat(len - more.len())));
+        assert_eq!((long(65_536).is_some(), long(65_537)), (true, None));
         let many = |count: usize| {
             let upgrades = [r#""x""#].repeat(count).join(",");
             parse(&alloc::format!(r#"{{"sid":"a","upgrades":[{upgrades}],"pingInterval":1,"pingTimeout":1}}"#))

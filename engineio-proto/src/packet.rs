@@ -443,4 +443,29 @@ mod tests {
     fn errors_speak() {
         assert_eq!(PacketError::Empty.to_string(), "the packet is empty");
     }
+
+    #[test]
+    fn what_was_encoded_is_decoded_without_a_copy() {
+        let data = Text::from("hello");
+        let Ok(Packet::Text { data: back, .. }) = Frame::encode(Message::Text(data.clone()).into(), false).decode()
+        else {
+            panic!("a text message is a text frame");
+        };
+        assert_eq!(back.as_bytes().as_ptr(), data.as_bytes().as_ptr());
+    }
+
+    #[test]
+    fn lengths_are_those_of_the_data() {
+        for (message, len) in
+            [(Message::from(""), 0), ("a".into(), 1), (Bytes::new().into(), 0), (vec![0; 7].into(), 7)]
+        {
+            assert_eq!((message.len(), message.is_empty()), (len, len == 0));
+            let is_text = matches!(message, Message::Text(_));
+            let frame = Frame::encode(message.into(), false);
+            // Text has its type before it.
+            let len = len + usize::from(is_text);
+            assert_eq!((frame.len(), frame.is_empty()), (len, len == 0));
+        }
+        assert_eq!(Frame::Text { head: "2pro", data: "be".into() }.len(), 6);
+    }
 }

@@ -208,4 +208,19 @@ mod tests {
             assert!(body.is_unique(), "nobody else holds it");
         }
     }
+
+    #[test]
+    fn what_is_a_large_part_of_its_body_is_not_copied() {
+        // Whether the first packet of a body shares its bytes.
+        let shares = |packet: usize, body: usize| {
+            let bytes: Bytes =
+                [&alloc::vec![b'4'; packet][..], b"\x1e", &alloc::vec![b'4'; body - packet - 1]].concat().into();
+            let Some(Ok(Packet::Text { data, .. })) = PayloadDecoder::new(bytes.clone()).next() else { panic!("text") };
+            data.as_bytes().as_ptr() == bytes[1..].as_ptr()
+        };
+        assert!(shares(2, 512), "of a small body anything is");
+        assert!(!shares(2, 513));
+        assert!(shares(128, 1024));
+        assert!(!shares(127, 1024));
+    }
 }

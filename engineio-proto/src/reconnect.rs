@@ -215,6 +215,7 @@ mod tests {
     fn an_attempt_is_due_once() {
         let mut reconnect = with(|_| ());
         let at = reconnect.lost(NOW, 0).unwrap();
+        assert_eq!(reconnect.next_timeout(), Some(at));
         assert!(!reconnect.handle_timeout(NOW));
         assert!(reconnect.handle_timeout(at));
         assert!(!reconnect.handle_timeout(at));
@@ -240,5 +241,7 @@ mod tests {
         assert_eq!(refused(|config| config.delay = Duration::ZERO), ConfigError::Zero("delay"));
         assert_eq!(refused(|config| config.max_delay = Duration::from_millis(1)), ConfigError::Delays);
         assert_eq!(refused(|config| config.jitter_percent = 101), ConfigError::Delays);
+        let all = ReconnectConfig { jitter_percent: 100, ..ReconnectConfig::default() };
+        assert_eq!((all.validate(), with(|config| config.max_delay = config.delay).attempts()), (Ok(()), 0));
     }
 }

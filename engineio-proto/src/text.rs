@@ -122,6 +122,8 @@ impl PartialEq<&str> for Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
+    use alloc::string::ToString;
 
     #[test]
     fn broken_utf8_is_replaced() {
@@ -137,5 +139,13 @@ mod tests {
         assert_eq!(rest, "héé");
         assert_eq!(rest.as_bytes().as_ptr(), text.as_bytes()[1..].as_ptr());
         assert_eq!(Text::new().behind_first(), "");
+    }
+
+    #[test]
+    fn text_is_what_it_says() {
+        let text = Text::from("a\"b");
+        assert_eq!((text.as_ref(), text.to_string(), format!("{text:?}")), ("a\"b", "a\"b".into(), r#""a\"b""#.into()));
+        assert_eq!(text.clone().into_bytes(), "a\"b");
+        assert!(text == *"a\"b" && text != *"a" && text != "a");
     }
 }

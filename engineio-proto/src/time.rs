@@ -91,6 +91,14 @@ mod tests {
     }
 
     #[test]
+    fn counts_microseconds() {
+        assert_eq!((Instant::from_millis(5).as_micros(), Instant::from_micros(7).as_micros()), (5000, 7));
+        let mut now = Instant::from_millis(5);
+        now += Duration::from_micros(3);
+        assert_eq!((now.as_micros(), now - Instant::from_millis(1)), (5003, Duration::from_micros(4003)));
+    }
+
+    #[test]
     fn prints_seconds() {
         assert_eq!(format!("{:?}", Instant::from_micros(1_000_250)), "1.000250s");
     }

@@ -52,7 +52,7 @@ pub struct Transports(u8);
 
 impl Transports {
     /// All that there are.
-    pub const ALL: Self = Self(TransportKind::Polling.bit() | TransportKind::WebSocket.bit());
+    pub const ALL: Self = Self::NONE.with(TransportKind::Polling).with(TransportKind::WebSocket);
     /// None.
     pub const NONE: Self = Self(0);
 

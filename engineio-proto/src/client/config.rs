@@ -230,6 +230,7 @@ mod tests {
         assert_eq!(with(|_| ()), Ok(()));
         assert_eq!(with(|c| c.open_timeout = Duration::ZERO), Err(ConfigError::Zero("open_timeout")));
         assert_eq!(with(|c| c.receive_limit = 0), Err(ConfigError::Zero("receive_limit")));
+        assert_eq!(with(|c| c.send_low = c.send_limit), Ok(()));
         assert_eq!(with(|c| c.send_low = c.send_limit + 1), Err(ConfigError::Marks));
         for path in ["", "engine.io", "/a b", "/a?b", "/a#b", "/é", "/a<b", "/`", "/a\\b"] {
             assert_eq!(with(|c| c.path = path.into()), Err(ConfigError::Path), "{path}");
@@ -275,5 +276,12 @@ mod tests {
         let config = ClientConfig { stamps: Stamps::Always, stamp_name: "ts".into(), ..ClientConfig::default() };
         let target = config.target(TransportKind::WebSocket, None, "ABCDEFGH");
         assert_eq!(target, "/engine.io/?EIO=4&transport=websocket&ts=ABCDEFGH");
+    }
+
+    #[test]
+    fn a_query_stays_out_of_logs() {
+        let config = ClientConfig { query: "token=secret".into(), ..ClientConfig::default() };
+        let text = alloc::format!("{config:?}");
+        assert!(text.contains(r#"path: "/engine.io/""#) && !text.contains("secret"), "{text}");
     }
 }

@@ -142,3 +142,19 @@ fn errors_are_json_with_a_number() {
     assert_eq!(Rejection::Forbidden { message: Some(String::new()) }.message(), "Forbidden");
     assert_eq!(Rejection::Full.status(), 503);
 }
+
+#[test]
+fn a_rejection_says_what_of_the_request_matters() {
+    use alloc::string::ToString;
+    for (rejection, text) in [
+        (Rejection::UnknownSid, "Session ID unknown"),
+        (Rejection::UnsupportedProtocol { protocol: 3 }, "Unsupported protocol version: 3"),
+        (
+            Rejection::TransportMismatch { requested: TransportKind::Polling, current: TransportKind::WebSocket },
+            "Bad request: polling is asked for, the session is on websocket",
+        ),
+        (Rejection::Forbidden { message: Some("no".into()) }, r#"Forbidden: "no""#),
+    ] {
+        assert_eq!(rejection.to_string(), text);
+    }
+}

@@ -164,3 +164,41 @@ fn a_finished_session_that_is_looked_at_leaves_beside_another() {
     assert!(server.session(a).is_none() && server.session(b).is_none());
     server.check().unwrap();
 }
+
+#[test]
+fn every_law_can_fail() {
+    type Break = fn(&mut Server);
+    const LATER: core::time::Duration = core::time::Duration::from_secs(1);
+    // The second of three slots, none of which has anything to say.
+    let cases: &[(&str, Break)] = &[
+        ("byte counts are exact", |s| s.slots[1].session.break_a_law()),
+        ("a slot knows its key", |s| s.slots[1].key.index = 9),
+        ("a session is found by its id until it is closed", |s| s.slots[1].is_indexed = false),
+        ("a session is found by its id until it is closed", |s| {
+            s.slots[1].is_indexed = false;
+            s.index.remove("session-1");
+        }),
+        ("a session is woken in time", |s| s.slots[1].deadline = None),
+        ("a session is woken in time", |s| *s.slots[1].deadline.as_mut().unwrap() += LATER),
+        ("a deadline is queued", |s| s.deadlines.retain(|&(_, index)| index != 1)),
+        ("outputs are announced", |s| s.slots[1].session.send("a").unwrap()),
+        ("every deadline belongs to a session", |s| assert!(s.deadlines.insert((START, 9)))),
+    ];
+    for &(law, break_it) in cases {
+        let mut server = server();
+        for n in 0..3 {
+            open(&mut server, START, n);
+        }
+        assert_eq!(server.check(), Ok(()));
+        break_it(&mut server);
+        assert_eq!(server.check(), Err(Violation(law)));
+    }
+}
+
+#[test]
+fn a_server_knows_how_many_it_has() {
+    let mut server = server();
+    assert_eq!((server.len(), server.is_empty()), (0, true));
+    let key = open(&mut server, START, 1);
+    assert_eq!((server.len(), server.is_empty(), format!("{key:?}")), (1, false, "#0.1".into()));
+}

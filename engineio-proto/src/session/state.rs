@@ -112,4 +112,9 @@ mod tests {
         let docs = include_str!("../../../docs/state-machine.md");
         assert!(docs.contains(&diagram()), "docs/state-machine.md should contain:\n{}", diagram());
     }
+
+    #[test]
+    fn a_row_reads_like_the_diagram() {
+        assert_eq!(format!("{:?}", TRANSITIONS[0]), "Polling --ProbeOpened--> Probing");
+    }
 }

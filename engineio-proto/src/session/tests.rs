@@ -2,8 +2,8 @@ use super::*;
 use crate::{BodyError, ChannelEnd};
 use alloc::vec::Vec;
 
-const NOW: Instant = Instant::from_millis(1000);
-const CHANNEL: ChannelId = ChannelId(1);
+pub(super) const NOW: Instant = Instant::from_millis(1000);
+pub(super) const CHANNEL: ChannelId = ChannelId(1);
 
 fn sid() -> Sid {
     Sid::from_entropy([1; 15])
@@ -16,17 +16,17 @@ fn config() -> Arc<Config> {
     Arc::new(config)
 }
 
-fn polling() -> Session {
+pub(super) fn polling() -> Session {
     let mut session = Session::polling(NOW, sid(), config());
     session.handle_input(NOW, Input::Poll { exchange: ExchangeId(1) });
     session
 }
 
-fn on_channel() -> Session {
+pub(super) fn on_channel() -> Session {
     Session::channel(NOW, sid(), config(), CHANNEL, false)
 }
 
-fn drained(mut session: Session) -> Session {
+pub(super) fn drained(mut session: Session) -> Session {
     while session.next_frame(NOW, CHANNEL).is_some() {}
     while session.poll_output().is_some() {}
     session
@@ -184,7 +184,10 @@ fn a_client_that_floods_and_takes_nothing_is_found_out() {
     while session.send("x".repeat(1000)).is_ok() {}
     let mut now = NOW;
     for _ in 0..100 {
-        while session.wants_frames(CHANNEL) {
+        for _ in 0..20 {
+            if !session.wants_frames(CHANNEL) {
+                break;
+            }
             session.handle_input(
                 now,
                 Input::ChannelFrame { channel: CHANNEL, frame: Frame::Binary(alloc::vec![0; 100_000].into()) },
@@ -196,4 +199,176 @@ fn a_client_that_floods_and_takes_nothing_is_found_out() {
     }
     assert_eq!(session.close_reason(), Some(CloseReason::TransportError(TransportError::SlowConsumer)));
     assert!(now.saturating_since(NOW) <= config.ping_interval + 3 * config.ping_timeout);
+}
+
+#[test]
+fn whoever_asks_for_room_hears_of_it() {
+    let mut config = Config::default();
+    (config.send_limit, config.send_low) = (2 * Message::from("a").cost(), 0);
+    let new = || drained(Session::channel(NOW, sid(), Arc::new(config.clone()), CHANNEL, false));
+    let writable = |session: &mut Session| {
+        core::iter::from_fn(|| session.poll_output()).filter(|output| *output == Output::Event(Event::Writable)).count()
+    };
+    let mut session = new();
+    session.send("a").unwrap();
+    assert!(session.poll_ready(), "there is room");
+    assert!(session.next_frame(NOW, CHANNEL).is_some());
+    assert_eq!(writable(&mut session), 0, "nobody waits");
+    session.send("a").unwrap();
+    session.send("b").unwrap();
+    assert_eq!((session.poll_ready(), session.send_buffered()), (false, 2 * Message::from("a").cost()));
+    while session.next_frame(NOW, CHANNEL).is_some() {}
+    assert_eq!(writable(&mut session), 1);
+    // Who would wait for the room of a session that takes nothing more, would wait for ever.
+    session.send("a").unwrap();
+    session.send("b").unwrap();
+    session.close(NOW);
+    assert!(session.poll_ready());
+}
+
+#[test]
+fn a_session_counts_what_passes() {
+    let mut session = drained(on_channel());
+    session.handle_timeout(NOW + core::time::Duration::from_secs(25));
+    for text in ["ab", "cde"] {
+        session.send(text).unwrap();
+    }
+    while session.next_frame(NOW, CHANNEL).is_some() {}
+    for text in ["3", "4fghi", "4j"] {
+        frame(&mut session, text);
+    }
+    let counts = Stats {
+        messages_accepted: 2,
+        messages_sent: 2,
+        messages_received: 2,
+        bytes_sent: 5,
+        bytes_received: 5,
+        heartbeats_sent: 1,
+        heartbeats_received: 1,
+    };
+    assert_eq!(session.stats(), counts);
+    let polled = |stats: Stats| Stats { messages_received: 0, bytes_received: 0, heartbeats_received: 0, ..stats };
+    let mut session = drained(polling());
+    session.handle_timeout(NOW + core::time::Duration::from_secs(25));
+    for text in ["ab", "cde"] {
+        session.send(text).unwrap();
+    }
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(2) });
+    assert_eq!(session.stats(), polled(counts));
+}
+
+#[test]
+fn a_channel_is_known_while_it_is_there() {
+    let mut session = drained(polling());
+    assert_eq!((session.current_channel(), session.wants_frames(CHANNEL)), (None, false));
+    session.handle_input(NOW, Input::ChannelOpened { channel: CHANNEL, base64: false });
+    assert_eq!((session.current_channel(), session.wants_frames(CHANNEL)), (Some(CHANNEL), true));
+    assert!(!session.wants_frames(ChannelId(99)));
+}
+
+#[test]
+fn what_a_channel_takes_at_once_is_no_sign_of_life() {
+    let seconds = |seconds| NOW + core::time::Duration::from_secs(seconds);
+    let mut session = drained(on_channel());
+    session.handle_timeout(seconds(25));
+    assert!(session.next_frame(seconds(25), CHANNEL).is_some(), "the ping");
+    for text in ["a", "b", "c"] {
+        session.send(text).unwrap();
+    }
+    // It may all have gone into a buffer of the machine.
+    session.next_frame(seconds(30), CHANNEL);
+    session.next_frame(seconds(30), CHANNEL);
+    assert_eq!(session.next_timeout(), Some(seconds(45)));
+    // But later there was room again, so somebody reads.
+    session.next_frame(seconds(31), CHANNEL);
+    assert_eq!(session.next_timeout(), Some(seconds(51)));
+}
+
+#[test]
+fn nobody_is_left_to_take_messages() {
+    let mut session = drained(on_channel());
+    frame(&mut session, "4a");
+    session.discard_incoming();
+    frame(&mut session, "4b");
+    assert_eq!((session.receive_buffered(), session.recv(NOW)), (0, None));
+}
+
+#[test]
+fn a_channel_that_takes_nothing_is_slow_and_a_poll_that_does_not_come_is_silence() {
+    let end = |mut session: Session| {
+        for _ in 0..2 {
+            let at = session.next_timeout().unwrap();
+            session.handle_timeout(at);
+        }
+        session.close_reason()
+    };
+    assert_eq!(end(drained(on_channel())), Some(CloseReason::TransportError(TransportError::SlowConsumer)));
+    assert_eq!(end(drained(polling())), Some(CloseReason::PingTimeout));
+}
+
+#[test]
+fn frames_are_announced_once() {
+    let mut session = drained(on_channel());
+    session.send("a").unwrap();
+    session.send("b").unwrap();
+    assert_eq!(session.poll_output(), Some(Output::ChannelReady { channel: CHANNEL }));
+    assert_eq!(session.poll_output(), None);
+}
+
+/// A session whose application took none of these frames, whose channel is gone.
+fn lost_behind(frames: &[&'static str]) -> Session {
+    let config = Config { receive_limit: 1, ..Config::default() };
+    let mut session = drained(Session::channel(NOW, sid(), Arc::new(config), CHANNEL, false));
+    frames.iter().for_each(|text| frame(&mut session, text));
+    session.handle_input(NOW, Input::ChannelClosed { channel: CHANNEL, end: ChannelEnd::Closed });
+    session
+}
+
+fn taken(session: &mut Session) -> Vec<Message> {
+    core::iter::from_fn(|| session.recv(NOW)).collect()
+}
+
+#[test]
+fn what_came_before_a_channel_closed_is_delivered() {
+    let mut session = lost_behind(&["4a", "4b", "4c"]);
+    assert_eq!(taken(&mut session), ["a".into(), "b".into(), "c".into()]);
+}
+
+#[test]
+fn what_came_behind_a_broken_packet_counts_for_nothing_after_the_end_either() {
+    let mut session = lost_behind(&["4a", "x", "4b"]);
+    assert_eq!(taken(&mut session), ["a".into()]);
+    assert_eq!(session.close_reason(), Some(CloseReason::TransportClose), "the first reason counts");
+}
+
+#[test]
+fn there_is_no_heartbeat_after_the_end() {
+    let mut session = lost_behind(&["4a", "3", "4b"]);
+    assert_eq!(taken(&mut session), ["a".into(), "b".into()]);
+    assert_eq!(session.stats().heartbeats_received, 0);
+}
+
+/// A session on polling that is closing, because something waits to be polled, and that was sent this.
+fn closing_behind(body: &'static str) -> Session {
+    let mut session = drained(polling());
+    session.send("a").unwrap();
+    session.close(NOW);
+    session.handle_input(NOW, Input::PostHead { exchange: ExchangeId(2), octet_stream: false });
+    session.handle_input(NOW, Input::PostBody { exchange: ExchangeId(2), body: Ok(body.into()) });
+    session
+}
+
+#[test]
+fn a_broken_packet_does_not_end_a_session_that_is_closing() {
+    let mut session = closing_behind("x");
+    assert_eq!(session.phase(), Phase::Closing, "what was sent before is still handed over");
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(3) });
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(4) });
+    assert_eq!((session.close_reason(), session.stats().messages_sent), (Some(CloseReason::ForcedClose), 1));
+}
+
+#[test]
+fn a_ping_does_not_matter_to_a_session_that_is_closing() {
+    let session = closing_behind("2\u{1e}3");
+    assert_eq!((session.phase(), session.stats().heartbeats_received), (Phase::Closing, 1));
 }

@@ -111,6 +111,53 @@ fn r93_a_slow_application_is_not_the_servers_fault() {
     assert_eq!(world.client.close_reason(), TIMEOUT);
 }
 
+// Slow, but it takes something from time to time.
+#[test]
+fn r93_a_server_that_takes_something_meanwhile_is_not_dead() {
+    let mut world = World::websocket_with(|config| config.receive_limit = 1);
+    world.frame("4a");
+    for text in ["a", "b", "c"] {
+        world.send(text);
+    }
+    for _ in 0..2 {
+        world.advance(45_000);
+        assert_eq!(world.client.close_reason(), None);
+        assert!(world.pull().is_some());
+    }
+    world.advance(90_000);
+    assert_eq!(world.client.close_reason(), TIMEOUT);
+}
+
+// The application was slow for a while only: a ping of that time may be behind what it did not take.
+#[test]
+fn r93_the_wait_is_put_off_once_for_a_pause_that_is_over() {
+    let mut world = World::websocket_with(|config| config.receive_limit = 1);
+    world.frame("4a");
+    world.advance(20_000);
+    assert_eq!(world.recv_all(), ["a"]);
+    world.advance(69_999);
+    assert_eq!(world.closed(), None);
+    world.advance(1);
+    assert_eq!(world.closed(), TIMEOUT);
+}
+
+// A message in a POST that is not answered waits for the server. A pong there is worth nothing to the application.
+#[test]
+fn r93_what_a_post_carries_waits_to_be_taken() {
+    let stalled = |post: &str, answer: &str| {
+        let mut world = World::polling_with(|config| config.receive_limit = 1);
+        if post == "4x" {
+            world.send("x");
+        }
+        world.answer_get(answer);
+        assert_eq!(world.post(), Some(post));
+        world.advance(90_000);
+        world.client.close_reason()
+    };
+    assert_eq!(stalled("4x", "4a\x1e4b"), TIMEOUT);
+    assert_eq!(stalled("3", "2\x1e4a\x1e4b"), None);
+}
+
 // A message may wait, but not the answer to a ping.
 #[test]
 fn r93_a_pong_goes_before_messages() {

@@ -1,7 +1,7 @@
 //! The client: its behaviours, the races that have hurt others, and what a hostile server can do.
 //!
 //! Most tests speak with a client in a [`world`] of its own; some let a client and a server of ours meet, as a [`pair`].
-//! Every test is named after its row in `docs/conformance.md`.
+//! Every test is named after its row in `docs/conformance.md`, but for those of [`surface`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,5 +17,6 @@ mod pair;
 mod polling;
 mod regressions;
 mod smoke;
+mod surface;
 mod upgrade;
 mod world;
