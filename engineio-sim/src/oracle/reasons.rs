@@ -115,7 +115,10 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
         CloseReason::TransportClose => other_left || any(Incidents::SILENT),
         // A message that is too large ends the connection.
         CloseReason::TransportLost => any(cut.and(Incidents::LARGE)),
-        CloseReason::PingTimeout => other_left || any(cut.and(Incidents::SILENT).and(Incidents::SLOW)),
+        // A pong that nobody asked for puts off the next ping, at the server as in the reference.
+        CloseReason::PingTimeout => {
+            other_left || any(cut.and(Incidents::SILENT).and(Incidents::SLOW).and(Incidents::STRANGER))
+        }
         CloseReason::TransportError(error) => match error {
             TransportError::Poll(RequestError::Status(_)) => {
                 other_left || any(Incidents::FULL.and(Incidents::STRANGER))

@@ -2,10 +2,11 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, ClientInput, ClientOutput, ClientState, Event, ExchangeId, Frame, Instant, Message,
-    RequestError,
+    ChannelEnd, ChannelId, Client, ClientInput, ClientOutput, ClientState, CloseReason, Event, ExchangeId, Frame,
+    Instant, Message, RequestError,
 };
 
 use super::apps::End;
@@ -71,6 +72,7 @@ impl Core {
         side.app.crowded |= side.machine.receive_buffered() >= self.settings.receive_limit;
         let after = side.machine.state();
         let retried = before == ClientState::Opening && after == before && transport != side.machine.transport();
+        side.retried |= retried;
         self.coverage.client(before, kind, after, retried);
         if side.machine.has_output() && side.dirty.is_none() {
             side.dirty = Some(lazy);
@@ -255,7 +257,12 @@ impl Core {
             Event::Readable => {
                 self.lives[life].app.readable.get_or_insert(lazy);
             }
-            Event::Writable => self.calls.push_back(call(What::Writable)),
+            Event::Writable => {
+                if !self.settings.lazy_outputs {
+                    self.lives[life].app.events.full = 0;
+                }
+                self.calls.push_back(call(What::Writable));
+            }
             Event::Upgraded(_) => self.totals.upgrades += 1,
             Event::UpgradeFailed(error) => {
                 self.totals.failed_upgrades += 1;
@@ -267,16 +274,9 @@ impl Core {
                     );
                 }
             }
-            Event::Ended(reason) => {
-                let scene = self.client_scene(life);
-                if !explains_client(reason, scene) {
-                    return broken(
-                        Law::End,
-                        format!("client {client} ended with {reason} ({reason:?}), which nothing explains"),
-                    );
-                }
-            }
+            Event::Ended(reason) => self.explain_client(client, life, reason)?,
             Event::Closed(reason) => {
+                self.explain_client(client, life, reason)?;
                 if self.lives[life].app.events.closed != self.lives[life].machine.close_reason() {
                     return broken(Law::End, format!("client {client} closed with {reason}, and says something else"));
                 }
@@ -287,10 +287,20 @@ impl Core {
         Ok(())
     }
 
+    /// Law 3: something happened that explains the end.
+    fn explain_client(&self, client: usize, life: usize, reason: CloseReason) -> Outcome {
+        if explains_client(reason, self.client_scene(life)) {
+            return Ok(());
+        }
+        broken(Law::End, format!("client {client} ended with {reason} ({reason:?}), which nothing explains"))
+    }
+
     fn client_scene(&self, life: usize) -> Scene {
         let Life { incidents, app, machine, .. } = &self.lives[life];
         let closing = app.asked_at.map(|at| self.now.saturating_since(at));
-        let is_over_time = closing.is_some_and(|time| time >= machine.config().close_timeout);
+        // Its clock may be back by a little.
+        let slack = Duration::from_millis(1);
+        let is_over_time = closing.is_some_and(|time| time + slack >= machine.config().close_timeout);
         Scene { incidents: *incidents, asked: app.asked, is_over_time, other_left: self.server_left(life) }
     }
 

@@ -134,6 +134,8 @@ pub(crate) struct Life {
     pub(crate) twin: Option<Box<Twin<Client, ClientOutput>>>,
     /// Outputs wait; when they are carried out at the latest.
     pub(crate) dirty: Option<Instant>,
+    /// It began anew on another transport.
+    pub(crate) retried: bool,
     /// Its session at the server, once the client knows.
     pub(crate) seat: Option<usize>,
     pub(crate) app: App,
@@ -443,10 +445,12 @@ impl Core {
 
     /// The same, seen from a server.
     pub(crate) fn client_left(&self, seat: usize) -> bool {
-        let life = &self.lives[self.sessions[seat].life];
-        let other = life.seat.is_some_and(|own| own != seat);
-        let newer = self.sessions.iter().skip(seat + 1).any(|other| other.life == self.sessions[seat].life);
-        other || newer || life.app.asked.is_some() || life.machine.phase() == Phase::Closed
+        let own = self.sessions[seat].life;
+        let life = &self.lives[own];
+        // A client that tried several transports wants one of their sessions.
+        let others = self.sessions.iter().enumerate().any(|(index, other)| other.life == own && index != seat);
+        let spurned = (others || life.retried) && life.seat != Some(seat);
+        spurned || life.app.asked.is_some() || life.machine.phase() == Phase::Closed
     }
 }
 
@@ -471,6 +475,7 @@ impl Life {
             machine,
             twin,
             dirty: None,
+            retried: false,
             seat: None,
             app: App::new(Events::client()),
             incidents: Incidents::default(),

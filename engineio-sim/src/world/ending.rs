@@ -119,6 +119,10 @@ impl Core {
             return Some(format!("messages of client {client} or its session wait in a buffer"));
         }
         let seat = &self.sessions[seat];
+        let waits = |app: &App| app.events.full > 0 && !self.settings.lazy_outputs;
+        if waits(&life.app) || waits(&seat.app) {
+            return Some(format!("client {client} or its session waits to hear that there is room, and there is"));
+        }
         let lacks = |from: &App, to: &App| from.sends.missing() > 0 && !to.discards;
         let missing = lacks(&life.app, &seat.app) || lacks(&seat.app, &life.app);
         missing.then(|| format!("messages of client {client} or its session are missing"))

@@ -161,9 +161,11 @@ pub(crate) struct Weights([u64; Class::ALL.len()]);
 
 impl Weights {
     /// Draws weights. Some kinds do not occur at all: what one of them prevents, the others would never show. One world
-    /// in four has no faults.
+    /// in four has no faults, and in one in five sessions are short.
     pub(crate) fn draw(chooser: &mut impl Chooser, own_applications: bool) -> Self {
         let quiet = chooser.chance(1, 4);
+        // In some worlds nobody stays for long, so that ends meet with everything.
+        let hasty = chooser.chance(1, 5);
         let mut weights = [0; Class::ALL.len()];
         for class in Class::ALL {
             let is_vital = class <= Class::Send || class == Class::Impulse;
@@ -175,7 +177,12 @@ impl Weights {
                 Class::Send | Class::SendTogether | Class::Flood | Class::Discard => own_applications,
                 class => quiet && (class.is_fault() || matches!(class, Class::Read)),
             };
-            weights[class as usize] = if barred { 0 } else { class.weight() * factor };
+            let haste = match class {
+                Class::Connect | Class::Close if hasty => 6,
+                Class::Abort if hasty => 2,
+                _ => 1,
+            };
+            weights[class as usize] = if barred { 0 } else { class.weight() * factor * haste };
         }
         Self(weights)
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engineio_proto::{
-    BodyError, ChannelEnd, ChannelId, Details, Event, ExchangeId, Frame, Input, Instant, Method, Operation, Output,
-    PacketKind, Phase, Rejection, Request, Response, Route, Session, SessionKey, Sid,
+    BodyError, ChannelEnd, ChannelId, CloseReason, Details, Event, ExchangeId, Frame, Input, Instant, Method,
+    Operation, Output, PacketKind, Phase, Rejection, Request, Response, Route, Session, SessionKey, Sid,
 };
 
 use super::apps::End;
@@ -291,23 +291,30 @@ impl Core {
             Event::Readable => {
                 self.sessions[seat].app.readable.get_or_insert(lazy);
             }
-            Event::Writable => self.calls.push_back(call(What::Writable)),
-            Event::Ended(reason) => {
-                let incidents = self.lives[self.sessions[seat].life].incidents;
-                let app = &self.sessions[seat].app;
-                let other_left = self.client_left(seat);
-                let scene = Scene { incidents, asked: app.asked, is_over_time: false, other_left };
-                if !explains_server(reason, scene) {
-                    return broken(
-                        Law::End,
-                        format!("session {seat} ended with {reason} ({reason:?}), which nothing explains"),
-                    );
+            Event::Writable => {
+                if !self.settings.lazy_outputs {
+                    self.sessions[seat].app.events.full = 0;
                 }
+                self.calls.push_back(call(What::Writable));
             }
-            Event::Closed(reason) => self.calls.push_back(call(What::Close(reason))),
+            Event::Ended(reason) => self.explain_session(seat, reason)?,
+            Event::Closed(reason) => {
+                self.explain_session(seat, reason)?;
+                self.calls.push_back(call(What::Close(reason)));
+            }
             _ => (),
         }
         Ok(())
+    }
+
+    /// Law 3: something happened that explains the end.
+    fn explain_session(&self, seat: usize, reason: CloseReason) -> Outcome {
+        let (app, incidents) = (&self.sessions[seat].app, self.lives[self.sessions[seat].life].incidents);
+        let other_left = self.client_left(seat);
+        if explains_server(reason, Scene { incidents, asked: app.asked, is_over_time: false, other_left }) {
+            return Ok(());
+        }
+        broken(Law::End, format!("session {seat} ended with {reason} ({reason:?}), which nothing explains"))
     }
 
     /// The application of a server takes a message of a session, if there is one.
