@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `core` | everything but the applications; what happens next, and when |
 //! | `client`, `server` | the hands of the machines |
+//! | `arrivals` | what arrives at a server |
 //! | `net` | what is on its way |
 //! | `apps` | what applications do with their sessions |
 //! | `faults` | what networks, proxies, strangers and clocks do |
@@ -12,6 +13,7 @@
 //! | `twin` | machines that are drained late |
 
 mod apps;
+mod arrivals;
 mod client;
 mod core;
 mod ending;
