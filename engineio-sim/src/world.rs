@@ -3,6 +3,7 @@
 //! | room | subject |
 //! |---|---|
 //! | `core` | everything but the applications; what happens next, and when |
+//! | `nodes` | who lives there |
 //! | `client`, `server` | the hands of the machines |
 //! | `arrivals` | what arrives at a server |
 //! | `net` | what is on its way |
@@ -20,6 +21,7 @@ mod ending;
 mod faults;
 mod menu;
 mod net;
+mod nodes;
 mod server;
 mod twin;
 
@@ -27,8 +29,9 @@ use std::fmt;
 
 use engineio_proto::{Instant, Message, SendError};
 
-use self::core::{Call, Core, What};
+use self::core::Core;
 use self::net::Spoilt;
+use self::nodes::{Call, What};
 use crate::application::{Application, Peer, Sockets};
 use crate::coverage::Coverage;
 use crate::journal::Journal;

@@ -2,7 +2,8 @@
 
 use engineio_proto::{ClientState, Event, Instant, Message, Phase, SendError, Session};
 
-use super::core::{App, Core, Outcome};
+use super::core::{Core, Outcome};
+use super::nodes::App;
 use crate::application::Peer;
 use crate::coverage::Kind;
 use crate::journal::Place;

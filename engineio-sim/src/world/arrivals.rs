@@ -8,8 +8,9 @@ use engineio_proto::{
     Response, Route, Session, SessionKey, Sid,
 };
 
-use super::core::{Call, Core, Outcome, Seat, What};
+use super::core::{Core, Outcome};
 use super::net::{Opening, Piece, Spoilt, Stage, bytes_of};
+use super::nodes::{Call, Seat, What};
 use crate::application::Peer;
 use crate::coverage::Kind;
 use crate::decoder::{Decoded, decode_payload};

@@ -10,8 +10,9 @@ use engineio_proto::{
 };
 
 use super::apps::End;
-use super::core::{Call, Core, Life, Outcome, What};
+use super::core::{Core, Outcome};
 use super::net::{Channel, Exchange, Opening, Piece, Pipe, Stage, bytes_of, received};
+use super::nodes::{Call, Life, What};
 use crate::application::Peer;
 use crate::coverage::Kind;
 use crate::journal::Place;

@@ -1,20 +1,17 @@
 //! Everything of a world but the applications: machines, network, clock, oracle.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use engineio_proto::{
-    Client, ClientOutput, CloseReason, Config, Instant, Message, Output, Phase, Server, Session, SessionKey,
+    Instant, Phase, Session,
 };
 
 use super::net::{Channel, Exchange, Opening, Stage};
-use super::twin::Twin;
-use crate::application::Peer;
+use super::nodes::{Call, ClientNode, Life, Seat, ServerNode};
 use crate::coverage::Coverage;
 use crate::journal::Journal;
-use crate::op::Node;
-use crate::oracle::{Asked, Events, Flow, Incidents, Law, Violation, broken};
+use crate::oracle::{Incidents, Law, Violation, broken};
 use crate::{Settings, Totals};
 
 pub(crate) type Outcome<T = ()> = Result<T, Violation>;
@@ -39,158 +36,6 @@ pub(crate) struct Core {
     pub(crate) number: u64,
     /// When the end began.
     pub(crate) ending_at: Instant,
-}
-
-/// A client, which lives one session after the other.
-#[derive(Debug, Default)]
-pub(crate) struct ClientNode {
-    pub(crate) life: Option<usize>,
-    /// Nothing comes through.
-    pub(crate) silent: bool,
-    /// It sleeps until then.
-    pub(crate) asleep: Instant,
-    pub(crate) clock: Clock,
-}
-
-#[derive(Debug)]
-pub(crate) struct ServerNode {
-    pub(crate) machine: Server,
-    pub(crate) config: Arc<Config>,
-    pub(crate) sessions: BTreeMap<SessionKey, usize>,
-    /// Outputs wait; when they are carried out at the latest.
-    pub(crate) dirty: Option<Instant>,
-    pub(crate) clock: Clock,
-}
-
-/// What is wrong with the clock of a machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Clock {
-    /// No timer comes before that.
-    pub(crate) late: Instant,
-    /// At the next call it is back by so many microseconds.
-    pub(crate) back: u64,
-}
-
-impl Clock {
-    /// What a machine is told.
-    pub(crate) fn tell(&mut self, now: Instant) -> Instant {
-        let told = self.peek(now);
-        self.back = 0;
-        told
-    }
-
-    /// What it would be told.
-    pub(crate) fn peek(&self, now: Instant) -> Instant {
-        Instant::from_micros(now.as_micros().saturating_sub(self.back))
-    }
-}
-
-/// What both sides of a session have.
-#[derive(Debug)]
-pub(crate) struct App {
-    /// It reads what arrives.
-    pub(crate) reads: bool,
-    /// There are messages to take; when that is done at the latest.
-    pub(crate) readable: Option<Instant>,
-    /// It does not want any.
-    pub(crate) discards: bool,
-    pub(crate) asked: Option<Asked>,
-    /// When it asked first.
-    pub(crate) asked_at: Option<Instant>,
-    /// When it heard of the end.
-    pub(crate) ended_at: Option<Instant>,
-    /// Messages that it sends.
-    pub(crate) sends: Flow,
-    pub(crate) events: Events,
-    /// It was so slow that its machine stopped to read.
-    pub(crate) crowded: bool,
-    /// How many messages it made up.
-    pub(crate) made: u32,
-}
-
-impl App {
-    fn new(events: Events) -> Self {
-        Self {
-            reads: true,
-            readable: None,
-            discards: false,
-            asked: None,
-            asked_at: None,
-            ended_at: None,
-            sends: Flow::default(),
-            events,
-            crowded: false,
-            made: 0,
-        }
-    }
-}
-
-/// One session of a client.
-#[derive(Debug)]
-pub(crate) struct Life {
-    pub(crate) client: usize,
-    pub(crate) server: usize,
-    pub(crate) machine: Client,
-    pub(crate) twin: Option<Box<Twin<Client, ClientOutput>>>,
-    /// Outputs wait; when they are carried out at the latest.
-    pub(crate) dirty: Option<Instant>,
-    /// It began anew on another transport.
-    pub(crate) retried: bool,
-    /// Its session at the server, once the client knows.
-    pub(crate) seat: Option<usize>,
-    pub(crate) app: App,
-    /// What happened to this session, on either side.
-    pub(crate) incidents: Incidents,
-}
-
-impl Life {
-    pub(crate) fn is_over(&self) -> bool {
-        self.app.events.closed.is_some()
-    }
-
-    /// Whether nothing ever went wrong with it. A client that aborts tells its server only as far as it can at once.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.incidents.is_empty() && self.app.asked != Some(Asked::Abort)
-    }
-}
-
-/// One session at a server.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    pub(crate) server: usize,
-    pub(crate) key: SessionKey,
-    pub(crate) sid: String,
-    pub(crate) life: usize,
-    pub(crate) twin: Option<Box<Twin<Session, Output>>>,
-    pub(crate) app: App,
-    /// A ping was sent, and no pong has come since.
-    pub(crate) pinged: bool,
-    /// When it was opened, or the last pong came.
-    pub(crate) ponged_at: Instant,
-    /// Its server died.
-    pub(crate) crashed: bool,
-}
-
-impl Seat {
-    pub(crate) fn is_over(&self) -> bool {
-        self.crashed || self.app.events.closed.is_some()
-    }
-}
-
-/// Something to tell an application.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) node: Node,
-    pub(crate) peer: Peer,
-    pub(crate) what: What,
-}
-
-#[derive(Debug)]
-pub(crate) enum What {
-    Open,
-    Message(Message),
-    Writable,
-    Close(CloseReason),
 }
 
 /// Something that happens by itself when its time has come.
@@ -451,48 +296,5 @@ impl Core {
         let others = self.sessions.iter().enumerate().any(|(index, other)| other.life == own && index != seat);
         let spurned = (others || life.retried) && life.seat != Some(seat);
         spurned || life.app.asked.is_some() || life.machine.phase() == Phase::Closed
-    }
-}
-
-impl ServerNode {
-    pub(crate) fn new(settings: &Settings) -> Outcome<Self> {
-        let config = settings.server();
-        let machine = match Server::new(config) {
-            Ok(machine) => machine,
-            Err(error) => return broken(Law::User, format!("the settings make no sense: {error}")),
-        };
-        let config = Arc::clone(machine.config());
-        Ok(Self { machine, config, sessions: BTreeMap::new(), dirty: None, clock: Clock::default() })
-    }
-}
-
-impl Life {
-    pub(crate) fn new(client: usize, server: usize, machine: Client, twin: bool) -> Self {
-        let twin = twin.then(|| Box::new(Twin::new(machine.clone())));
-        Self {
-            client,
-            server,
-            machine,
-            twin,
-            dirty: None,
-            retried: false,
-            seat: None,
-            app: App::new(Events::client()),
-            incidents: Incidents::default(),
-        }
-    }
-}
-
-impl Seat {
-    pub(crate) fn new(
-        server: usize,
-        key: SessionKey,
-        session: &Session,
-        life: usize,
-        (ponged_at, twin): (Instant, bool),
-    ) -> Self {
-        let twin = twin.then(|| Box::new(Twin::new(session.clone())));
-        let sid = session.sid().as_str().to_owned();
-        Self { server, key, sid, life, twin, app: App::new(Events::server()), pinged: false, ponged_at, crashed: false }
     }
 }

@@ -7,8 +7,9 @@ use engineio_proto::{
 };
 
 use super::apps::End;
-use super::core::{App, Core, Life, Outcome, Seat};
+use super::core::{Core, Outcome};
 use super::net::{Exchange, Opening, Piece, Stage};
+use super::nodes::{App, Life, Seat};
 use crate::oracle::{Asked, Law, broken};
 
 /// How a world ends, once it has come to rest.

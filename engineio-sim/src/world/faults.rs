@@ -4,8 +4,9 @@ use bytes::Bytes;
 use engineio_proto::{ChannelEnd, Frame, Instant, Text};
 
 use super::apps::End;
-use super::core::{Core, Outcome, ServerNode, Task};
+use super::core::{Core, Outcome, Task};
 use super::net::{Channel, Exchange, Opening, Piece, Pipe, Spoilt, Stage};
+use super::nodes::ServerNode;
 use crate::journal::Place;
 use crate::op::{Intrusion, Line, Node, Op};
 use crate::oracle::{Asked, Incidents, Law, broken};

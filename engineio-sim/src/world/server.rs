@@ -8,8 +8,9 @@ use engineio_proto::{
 };
 
 use super::apps::End;
-use super::core::{Call, Core, Outcome, Seat, What};
+use super::core::{Core, Outcome};
 use super::net::{Exchange, Piece, Stage, received};
+use super::nodes::{Call, Seat, What};
 use crate::application::Peer;
 use crate::coverage::Kind;
 use crate::journal::Place;
