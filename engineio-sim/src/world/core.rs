@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use engineio_proto::{
-    Instant, Phase, Session,
-};
+use engineio_proto::{Instant, Phase, Session};
 
 use super::net::{Channel, Exchange, Opening, Stage};
 use super::nodes::{Call, ClientNode, Life, Seat, ServerNode};
