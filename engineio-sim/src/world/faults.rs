@@ -265,7 +265,6 @@ impl Core {
 
     fn intrude_channel(&mut self, client: usize, server: usize, target: String, what: Intrusion) {
         let at = self.arrival();
-        self.incident(client, Incidents::OTHER_CHANNEL);
         let frame = |text: &'static str| Piece::Frame(Frame::received(Text::from_static(text)));
         let mut pieces = Vec::new();
         if matches!(what, Intrusion::Probe | Intrusion::ProbeAndLeave) {
