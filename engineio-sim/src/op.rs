@@ -4,6 +4,8 @@
 //! have used up, so that a list of them keeps its meaning when some are taken out. One that has no meaning at its turn
 //! does nothing.
 
+use std::fmt;
+
 use crate::Start;
 
 /// One thing that happens.
@@ -96,6 +98,21 @@ pub enum Op {
     Shutdown(usize),
     /// A server is killed and begins anew, with no sessions.
     Crash(usize),
+}
+
+/// As an expression where `Op::*`, `Line::*`, `Side::*`, `Start::*`, `Intrusion` and `Node` are in scope.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Two of the names are taken.
+        match self {
+            Self::Intrude(client, what) => write!(f, "Intrude({client}, Intrusion::{what:?})"),
+            Self::Impulse(node, value) => write!(f, "Impulse(Node::{node:?}, {value})"),
+            Self::Late(node, micros) => write!(f, "Late(Node::{node:?}, {micros})"),
+            Self::Spurious(node) => write!(f, "Spurious(Node::{node:?})"),
+            Self::Backwards(node, micros) => write!(f, "Backwards(Node::{node:?}, {micros})"),
+            op => write!(f, "{op:?}"),
+        }
+    }
 }
 
 impl Op {

@@ -350,10 +350,10 @@ impl Failure {
     /// The failure as a test that can be pasted.
     pub fn test(&self) -> String {
         let name = self.seed.map_or_else(|| "found".to_owned(), |seed| format!("seed_{seed}"));
-        let ops: String = self.ops.iter().map(|op| format!("        {op:?},\n")).collect();
+        let ops: String = self.ops.iter().map(|op| format!("        {op},\n")).collect();
         format!(
             "#[test]\nfn {name}() {{\n    #[allow(unused_imports)]\n    use engineio_sim::{{Ending, Intrusion, Line::*, Node, Op::*, Settings, \
-             Side::*, Simulation, Start}};\n    let settings = {};\n    let ops = [\n{ops}    ];\n    let run = \
+             Side::*, Simulation, Start::*}};\n    let settings = {};\n    let ops = [\n{ops}    ];\n    let run = \
              {}.replay(&settings, &ops, Ending::{:?});\n    assert!(run.is_ok(), \"{{}}\", run.unwrap_err());\n}}\n",
             self.settings, self.simulation, self.ending
         )

@@ -16,7 +16,7 @@ fn meaning(packet: &Packet) -> Decoded {
 }
 
 /// A payload and the body that was made of it. `limit`: how large it may be, unless it is one packet.
-pub(crate) fn check_body(payload: &Payload, body: &[u8], limit: usize) -> Result<(), Violation> {
+pub(crate) fn check_body(payload: &Payload, body: &[u8], limit: usize, by_server: bool) -> Result<(), Violation> {
     let (decoded, complete) = decode_payload(body);
     let meant: Vec<_> = payload.packets().iter().map(meaning).collect();
     if !complete || decoded != meant {
@@ -34,6 +34,19 @@ pub(crate) fn check_body(payload: &Payload, body: &[u8], limit: usize) -> Result
         );
     }
     // Strict peers fail at a packet that is not for them.
+    for (index, packet) in decoded.iter().enumerate() {
+        let legal = match packet {
+            Decoded::Binary(_) | Decoded::Text('4', _) => true,
+            Decoded::Text('0', _) => by_server && index == 0,
+            Decoded::Text('1', data) => data.is_empty() && index + 1 == decoded.len(),
+            Decoded::Text('2' | '6', data) => by_server && data.is_empty(),
+            Decoded::Text('3', data) => !by_server && data.is_empty(),
+            Decoded::Text(..) => false,
+        };
+        if !legal {
+            return broken(Law::Wire, format!("{packet:?} was written to a body"));
+        }
+    }
     Ok(())
 }
 

@@ -208,6 +208,13 @@ impl Core {
         let is_handshake = matches!(route, Ok(Route::Handshake(_)));
         match self.admit(server, client, life, route, Some(number))? {
             Ok((seat, _)) => {
+                // Whoever comes second is sent away.
+                let is_other = |other: &super::net::Channel| {
+                    other.opener.is_none() && other.server_open && other.at_server.is_some_and(|(_, own)| own == seat)
+                };
+                if let Some(life) = life.filter(|_| self.channels.iter().any(is_other)) {
+                    self.lives[life].incidents.add(Incidents::OTHER_CHANNEL);
+                }
                 let channel = &mut self.channels[index];
                 channel.at_server = Some((number, seat));
                 channel.server_open = true;

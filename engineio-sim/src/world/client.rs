@@ -132,7 +132,7 @@ impl Core {
                 let body = match request.body {
                     Some(payload) => {
                         let body = payload.clone().into_bytes();
-                        check_body(&payload, &body, limit)?;
+                        check_body(&payload, &body, limit, false)?;
                         Some(body)
                     }
                     None => None,

@@ -278,6 +278,8 @@ impl Core {
     /// Whether the other side of this client's session has ended or is about to, or never knew of it.
     pub(crate) fn server_left(&self, life: usize) -> bool {
         let seats = self.sessions.iter().enumerate().filter(|(_, seat)| seat.life == life);
+        let own = self.lives[life].seat;
+        let seats = seats.filter(|&(index, _)| own.is_none_or(|own| own == index));
         let mut left = false;
         for (index, seat) in seats {
             left |= seat.app.asked.is_some() || seat.crashed || seat.app.events.is_over();

@@ -266,7 +266,6 @@ impl Core {
 
     fn intrude_channel(&mut self, client: usize, server: usize, target: String, what: Intrusion) {
         let at = self.arrival();
-        self.incident(client, Incidents::OTHER_CHANNEL);
         let frame = |text: &'static str| Piece::Frame(Frame::received(Text::from_static(text)));
         let mut pieces = Vec::new();
         if matches!(what, Intrusion::Probe | Intrusion::ProbeAndLeave) {
@@ -355,12 +354,21 @@ impl Core {
                 }
                 let mut once = machine.clone();
                 once.handle_timeout(now);
+                if (once.next_timeout(), once.state(), once.phase())
+                    != (machine.next_timeout(), machine.state(), machine.phase())
+                {
+                    return broken(Law::Idle, format!("client {client} was changed by an early call"));
+                }
                 let mut again = once.clone();
                 again.handle_timeout(now);
                 again.handle_timeout(Instant::ZERO);
                 let frame = again.next_frame(Instant::ZERO, stranger);
                 if once != again || frame.is_some() || again.has_output() != machine.has_output() {
                     return broken(Law::Idle, format!("client {client} was changed by calls without need"));
+                }
+                if machine.state() != engineio_proto::ClientState::Closed {
+                    self.client_timer(client)?;
+                    self.client_timer(client)?;
                 }
             }
             Node::Server(server) => {
@@ -372,6 +380,11 @@ impl Core {
                     }
                     let mut once = session.clone();
                     once.handle_timeout(now);
+                    if (once.next_timeout(), once.state(), once.phase())
+                        != (session.next_timeout(), session.state(), session.phase())
+                    {
+                        return broken(Law::Idle, format!("session {seat} was changed by an early call"));
+                    }
                     let mut again = once.clone();
                     again.handle_timeout(now);
                     again.handle_timeout(Instant::ZERO);
@@ -379,6 +392,10 @@ impl Core {
                     if once != again || frame.is_some() || again.has_output() != session.has_output() {
                         return broken(Law::Idle, format!("session {seat} was changed by calls without need"));
                     }
+                }
+                if self.servers[server].machine.next_timeout().is_none_or(|at| at > now) {
+                    self.server_timer(server)?;
+                    self.server_timer(server)?;
                 }
             }
         }

@@ -216,7 +216,7 @@ impl Core {
                 let has = |kind| payload.packets().iter().any(|packet| packet.kind() == kind);
                 (carries, pings) = (has(PacketKind::Message), has(PacketKind::Ping));
                 let body = payload.clone().into_bytes();
-                check_body(payload, &body, limit)?;
+                check_body(payload, &body, limit, true)?;
                 Some((200, body))
             }
             _ => None,

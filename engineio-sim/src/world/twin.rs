@@ -69,6 +69,9 @@ impl<M: Machine<Output = O>, O: PartialEq + fmt::Debug> Twin<M, O> {
                 return broken(Law::Drains, format!("drained late it says {output:?}, drained early {expected:?}"));
             }
         }
-        Ok(())
+        match self.machine.poll_output() {
+            None => Ok(()),
+            Some(more) => broken(Law::Drains, format!("drained late it says {more:?}, drained early nothing")),
+        }
     }
 }

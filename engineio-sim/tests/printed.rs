@@ -1,0 +1,33 @@
+//! What is printed of a failure compiles: `printed/found.rs` is such a test, and it is what is printed.
+#![allow(clippy::unwrap_used)]
+
+use engineio_sim::{Failure, Intrusion, Law, Line, Node, Op, Side, Start, Violation};
+
+mod found {
+    include!("printed/found.rs");
+}
+
+#[test]
+fn a_printed_test_is_a_program() {
+    let ops = vec![
+        Op::Connect { client: 0, server: 0, start: Start::Upgrade },
+        Op::Wait(1_000_000),
+        Op::Send { side: Side::Client(0), size: 1, binary: false },
+        Op::Intrude(0, Intrusion::Get),
+        Op::Tear { line: Line::Up(0), client: 0, server: Some(1) },
+        Op::Impulse(Node::Client(0), 7),
+        Op::Late(Node::Server(0), 1),
+        Op::Spurious(Node::Client(0)),
+        Op::Backwards(Node::Server(0), 1),
+    ];
+    let failure = Failure {
+        seed: None,
+        simulation: "Simulation::new()".into(),
+        settings: engineio_sim::Settings { latency: 100, ..Default::default() },
+        ops,
+        ending: engineio_sim::Ending::Silence,
+        violation: Violation { law: Law::User, what: String::new() },
+        journal: Vec::new(),
+    };
+    assert_eq!(failure.test(), include_str!("printed/found.rs"));
+}

@@ -1,0 +1,19 @@
+#[test]
+fn found() {
+    #[allow(unused_imports)]
+    use engineio_sim::{Ending, Intrusion, Line::*, Node, Op::*, Settings, Side::*, Simulation, Start::*};
+    let settings = Settings { latency: 100, ..Settings::default() };
+    let ops = [
+        Connect { client: 0, server: 0, start: Upgrade },
+        Wait(1000000),
+        Send { side: Client(0), size: 1, binary: false },
+        Intrude(0, Intrusion::Get),
+        Tear { line: Up(0), client: 0, server: Some(1) },
+        Impulse(Node::Client(0), 7),
+        Late(Node::Server(0), 1),
+        Spurious(Node::Client(0)),
+        Backwards(Node::Server(0), 1),
+    ];
+    let run = Simulation::new().replay(&settings, &ops, Ending::Silence);
+    assert!(run.is_ok(), "{}", run.unwrap_err());
+}
