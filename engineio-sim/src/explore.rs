@@ -2,7 +2,7 @@
 
 use crate::application::Application;
 use crate::choose::{Chooser, Enumerated};
-use crate::op::{Line, Op, Side};
+use crate::op::{Line, Node, Op, Side};
 use crate::settings::{Settings, Start};
 use crate::simulation::{Failure, Simulation};
 use crate::world::{Class, Ending, World};
@@ -12,7 +12,7 @@ use crate::world::{Class, Ending, World};
 pub struct Scope {
     /// How many operations, behind the first, by which the client begins.
     pub depth: usize,
-    /// Messages of either side.
+    /// Messages of either side; of applications of one's own, impulses.
     pub sends: usize,
     /// Closes, by either side, in order or at once.
     pub closes: usize,
@@ -42,8 +42,9 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         let mut chooser = Enumerated::default();
         let mut ways = 0;
         while chooser.begin() {
-            let settings = Settings { steps: scope.depth, ..Settings::default() };
-            let mut ops = Vec::with_capacity(scope.depth + 1);
+            let settings = self.adjusted(Settings { steps: scope.depth, ..Settings::default() });
+            let mut ops = Vec::new();
+            let mut is_ours = scope.depth > 0 || part == 0;
             let result = crate::simulation::caught(|| {
                 let mut world = self.world(&settings, false)?;
                 let starts = [Start::Upgrade, Start::Polling, Start::WebSocket];
@@ -51,7 +52,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
                 ops.push(Op::Connect { client: 0, server: 0, start });
                 self.step(&mut world, ops[0])?;
                 for step in 0..scope.depth {
-                    let mut letters = letters(&world, &ops, scope);
+                    let mut letters = letters(&world, &ops, scope, self.own_applications);
                     if step == 0 {
                         let mut index = 0;
                         letters.retain(|_| {
@@ -59,16 +60,20 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
                             index % parts.max(1) == part % parts.max(1)
                         });
                     }
-                    let Some(&op) = chooser.pick(&letters) else { return Ok(()) };
+                    let Some(&op) = chooser.pick(&letters) else {
+                        // The others have it all.
+                        is_ours = false;
+                        return Ok(());
+                    };
                     ops.push(op);
                     self.step(&mut world, op)?;
                 }
-                self.finish(&mut world, Ending::Both)
+                if is_ours { self.finish(&mut world, Ending::Both) } else { Ok(()) }
             });
             if let Err(violation) = result {
                 return Err(self.failure(None, settings, ops, Ending::Both, violation));
             }
-            ways += 1;
+            ways += u64::from(is_ours);
             if ways % 1024 == 0 {
                 tell(ways);
             }
@@ -78,13 +83,30 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     }
 }
 
+/// Of the impulses of applications of one's own, so many are tried.
+const IMPULSES: u32 = 4;
+
 /// What can happen next.
-fn letters<S: Application, C: Application>(world: &World<S, C>, ops: &[Op], scope: Scope) -> Vec<Op> {
+fn letters<S: Application, C: Application>(
+    world: &World<S, C>,
+    ops: &[Op],
+    scope: Scope,
+    own_applications: bool,
+) -> Vec<Op> {
     let count = |wanted: &dyn Fn(&Op) -> bool| ops.iter().filter(|op| wanted(op)).count();
     let mut letters = vec![Op::Next];
     world.candidates(Class::Arrive, &mut letters);
     for side in [Side::Client(0), Side::Server(0)] {
-        if count(&|op| matches!(op, Op::Send { side: other, .. } if *other == side)) < scope.sends {
+        let node = match side {
+            Side::Client(_) => Node::Client(0),
+            Side::Server(_) => Node::Server(0),
+        };
+        if own_applications {
+            let pressed = count(&|op| matches!(op, Op::Impulse(other, _) if *other == node));
+            if pressed < scope.sends {
+                letters.extend((0..IMPULSES).map(|impulse| Op::Impulse(node, impulse)));
+            }
+        } else if count(&|op| matches!(op, Op::Send { side: other, .. } if *other == side)) < scope.sends {
             letters.push(Op::Send { side, size: 1, binary: false });
         }
         if count(&|op| matches!(op, Op::Close(_) | Op::Abort(_))) < scope.closes {

@@ -48,13 +48,15 @@ pub enum Law {
     Check,
     /// A law of the user's own.
     User,
+    /// Settings that make no sense. No law at all, but no world either.
+    Settings,
 }
 
 impl Law {
     /// Its number in `ARCHITECTURE.md`.
     pub const fn number(self) -> Option<u32> {
         match self {
-            Self::Check | Self::User => None,
+            Self::Check | Self::User | Self::Settings => None,
             law => Some(law as u32 + 1),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use engineio_proto::{ClientConfig, Config, Overflow, TransportKind};
 
 use crate::Chooser;
+use crate::oracle::{Law, Violation, broken};
 
 /// Declares the settings once: fields, defaults, and what a test that is printed must say.
 macro_rules! settings {
@@ -185,6 +186,27 @@ impl Settings {
         config.max_packets = self.max_packets;
         config.base64 = self.base64;
         config
+    }
+
+    /// Whether they can be reckoned with.
+    pub(crate) fn check(&self) -> Result<(), Violation> {
+        /// A year, in milliseconds.
+        const LONGEST: u64 = 365 * 24 * 3600 * 1000;
+        /// More of anything is not a world that fits into a machine.
+        const MOST: usize = 1 << 30;
+        let times = [
+            self.latency / 1000,
+            self.ping_interval,
+            self.ping_timeout,
+            self.upgrade_timeout,
+            self.close_timeout,
+            self.open_timeout,
+        ];
+        let sizes = [self.max_payload, self.send_limit, self.receive_limit, self.clients, self.servers, self.window];
+        if times.into_iter().any(|time| time > LONGEST) || sizes.into_iter().any(|size| size > MOST) {
+            return broken(Law::Settings, "a time is longer than a year, or something larger than 2^30");
+        }
+        Ok(())
     }
 
     /// After so long without trouble nothing may be under way that has not come to its end, in microseconds.

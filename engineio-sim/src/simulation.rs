@@ -29,7 +29,7 @@ pub struct Simulation<S = (), C = ()> {
     client: Arc<dyn Fn(usize) -> C + Send + Sync>,
     laws: Vec<UserLaw<S, C>>,
     adjust: Vec<Adjust>,
-    own_applications: bool,
+    pub(crate) own_applications: bool,
     /// The expression that makes it, as a test that is printed must say.
     name: String,
 }
@@ -175,7 +175,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         Self { name: expression.into(), ..self }
     }
 
-    /// Changes the settings that were drawn for a world.
+    /// Changes the settings that were drawn for a world, or with which a scope is explored. A replay has its own.
     #[must_use]
     pub fn settings(mut self, adjust: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
         self.adjust.push(Arc::new(adjust));
@@ -208,16 +208,16 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         self.draw(&mut FromBytes::new(bytes), false)
     }
 
-    /// The world of any choices.
+    /// The world of any choices. (An [`Enumerated`](crate::Enumerated) chooser would go through more worlds than there is time
+    /// for; [`Simulation::explore`] is for small scopes.)
     ///
     /// # Errors
     /// The law that does not hold, and how it came to that.
     pub fn draw(&self, chooser: &mut impl Chooser, keep_journal: bool) -> Result<Report, Box<Failure>> {
-        let mut settings = Settings::draw(chooser);
-        self.adjust.iter().for_each(|adjust| adjust(&mut settings));
+        let settings = self.adjusted(Settings::draw(chooser));
         let ending = chooser.pick(&Ending::ALL).copied().unwrap_or(Ending::Clients);
         let weights = Weights::draw(chooser, self.own_applications);
-        let mut ops = Vec::with_capacity(settings.steps);
+        let mut ops = Vec::new();
         let result = caught(|| {
             let mut world = self.world(&settings, keep_journal)?;
             for _ in 0..settings.steps {
@@ -229,6 +229,12 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
             Ok(report(&world))
         });
         result.map_err(|violation| self.failure(None, settings, ops, ending, violation))
+    }
+
+    /// These settings, as the user wants them.
+    pub(crate) fn adjusted(&self, mut settings: Settings) -> Settings {
+        self.adjust.iter().for_each(|adjust| adjust(&mut settings));
+        settings
     }
 
     pub(crate) fn failure(

@@ -114,7 +114,8 @@ pub(super) fn explore<S: Application + 'static, C: Application + 'static>(
         let explorers: Vec<_> = (0..parts)
             .map(|part| threads.spawn(move || simulation.explore(scope, (part, parts), |ways| tell(part, ways))))
             .collect();
-        explorers.into_iter().filter_map(|explorer| explorer.join().ok()).collect()
+        let joined = explorers.into_iter().map(|explorer| explorer.join());
+        joined.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
     spinner.finish_and_clear();
     results.into_iter().sum()

@@ -130,7 +130,7 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
             TransportError::Poll(_) | TransportError::Post(_) => other_left || any(cut),
             TransportError::Unopened => other_left || any(cut.and(Incidents::REFUSED).and(Incidents::FULL)),
             TransportError::OpenTimeout => other_left || any(cut.and(Incidents::SILENT).and(Incidents::SLOW)),
-            TransportError::CloseTimeout => scene.is_over_time,
+            TransportError::CloseTimeout => scene.is_over_time || (asked.is_some() && any(Incidents::LATE)),
             TransportError::MessageTooLarge => any(Incidents::LARGE),
             _ => false,
         },

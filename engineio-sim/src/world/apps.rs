@@ -149,6 +149,7 @@ impl Core {
 
     /// A message of so many bytes, or somewhat more: no other one of this application is like it, unless it is empty.
     pub(crate) fn make(&mut self, end: End, size: usize, binary: bool) -> Message {
+        let size = size.min(4 * self.settings.max_payload + 4);
         let app = self.app(end);
         app.made += 1;
         let mut text = if size == 0 { String::new() } else { app.made.to_string() };

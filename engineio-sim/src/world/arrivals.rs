@@ -53,7 +53,7 @@ impl Core {
         let query = target.split_once('?').map_or("", |(_, query)| query);
         let request = Request { method, query, origin: None, upgrade: false };
         let route = Route::parse(&request, &self.servers[server].config);
-        match self.admit(server, client, life, route, None)? {
+        match self.admit(server, life, route, None)? {
             Ok((seat, Operation::Poll)) => {
                 self.exchanges[index].at_server = Some((number, seat));
                 self.exchanges[index].stage = Stage::Held;
@@ -81,7 +81,6 @@ impl Core {
     fn admit(
         &mut self,
         server: usize,
-        client: usize,
         life: Option<usize>,
         route: Result<Route, Rejection>,
         channel: Option<ChannelId>,
@@ -92,7 +91,8 @@ impl Core {
                 let entropy = u128::from(self.next_number()) << 64 | 0x5eed;
                 let [_, bytes @ ..] = entropy.to_le_bytes();
                 let node = &mut self.servers[server];
-                let opened = node.machine.open(self.now, Sid::from_entropy(bytes), &handshake, channel);
+                let now = node.clock.tell(self.now);
+                let opened = node.machine.open(now, Sid::from_entropy(bytes), &handshake, channel);
                 return Ok(match opened {
                     Ok(key) => Ok((self.seat(server, life, key)?, Operation::Poll)),
                     Err(rejection) => {
@@ -108,10 +108,7 @@ impl Core {
         Ok(match node.machine.admit(&request) {
             Err(rejection) => Err(rejection),
             Ok(key) => match node.sessions.get(&key) {
-                Some(&seat) if self.sessions[seat].sid == request.sid => {
-                    let _ = client;
-                    Ok((seat, request.operation))
-                }
+                Some(&seat) if self.sessions[seat].sid == request.sid => Ok((seat, request.operation)),
                 _ => return broken(Law::End, format!("server {server} found another session than {:?}", request.sid)),
             },
         })
@@ -206,7 +203,7 @@ impl Core {
             _ => false,
         };
         let is_handshake = matches!(route, Ok(Route::Handshake(_)));
-        match self.admit(server, client, life, route, Some(number))? {
+        match self.admit(server, life, route, Some(number))? {
             Ok((seat, _)) => {
                 // Whoever comes second is sent away.
                 let is_other = |other: &super::net::Channel| {

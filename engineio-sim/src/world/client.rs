@@ -33,7 +33,7 @@ impl Core {
         let entropy = self.lives.len() as u64 * 1000;
         let machine = match Client::new(self.now, config, entropy) {
             Ok(machine) => machine,
-            Err(error) => return broken(Law::User, format!("the settings make no sense: {error}")),
+            Err(error) => return broken(Law::Settings, format!("the settings make no sense: {error}")),
         };
         let mut life = Life::new(client, server, machine, self.settings.twins);
         life.dirty = Some(self.now);

@@ -55,11 +55,12 @@ pub(crate) enum Task {
     ReadServer(usize),
 }
 
-/// In a step no more than this may happen; a machine that asks for more never comes to rest.
+/// At any one time no more than this may happen; a machine that asks for more never comes to rest.
 const MAX_TASKS: u32 = 200_000;
 
 impl Core {
     pub(crate) fn new(settings: Settings, keep_journal: bool) -> Outcome<Self> {
+        settings.check()?;
         let mut servers = Vec::new();
         for _ in 0..settings.servers.max(1) {
             servers.push(ServerNode::new(&settings)?);
@@ -254,13 +255,17 @@ impl Core {
     /// be told something.
     pub(crate) fn advance(&mut self, until: Instant) -> Outcome<bool> {
         self.forget();
-        for _ in 0..MAX_TASKS {
+        let mut tasks = 0;
+        while tasks < MAX_TASKS {
+            tasks += 1;
             let next = self.next_task().filter(|&(at, _)| at <= until);
             let Some((at, task)) = next else {
                 self.now = self.now.max(until);
                 return Ok(true);
             };
-            self.now = self.now.max(at);
+            if at > self.now {
+                (self.now, tasks) = (at, 0);
+            }
             self.perform(task)?;
             self.forget();
             if !self.calls.is_empty() {

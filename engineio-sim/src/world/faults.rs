@@ -181,7 +181,7 @@ impl Core {
     }
 
     /// The request of a line, if the server has it and has not answered.
-    fn with_server(&self, line: Line) -> Option<usize> {
+    pub(crate) fn with_server(&self, line: Line) -> Option<usize> {
         match self.carrier(line) {
             Some(Task::Exchange(index)) => {
                 let exchange = &self.exchanges[index];
@@ -313,7 +313,8 @@ impl Core {
         match node {
             Node::Client(client) => {
                 self.incident_for_all(client, Incidents::SILENT.and(Incidents::LATE));
-                self.clients[client].clock.late = until;
+                let clock = &mut self.clients[client].clock;
+                clock.late = clock.late.max(until);
             }
             Node::Server(server) => {
                 for life in 0..self.lives.len() {
@@ -321,7 +322,8 @@ impl Core {
                         self.lives[life].incidents.add(Incidents::SILENT.and(Incidents::LATE));
                     }
                 }
-                self.servers[server].clock.late = until;
+                let clock = &mut self.servers[server].clock;
+                clock.late = clock.late.max(until);
             }
         }
     }

@@ -244,7 +244,7 @@ impl Core {
             }
             Class::Repeat => {
                 let requests = lines.filter(|line| matches!(line, Line::Get(_) | Line::Post(_)));
-                out.extend(requests.filter(|&line| self.carrier(line).is_some()).map(Op::Repeat));
+                out.extend(requests.filter(|&line| self.with_server(line).is_some()).map(Op::Repeat));
             }
             Class::SlowBody => {
                 out.extend(alive.filter(|&client| self.carrier(Line::Post(client)).is_some()).map(Op::SlowBody));

@@ -30,7 +30,7 @@ pub(crate) struct Exchange {
     pub(crate) client_learns: Option<Instant>,
     /// When the server does.
     pub(crate) server_learns: Option<Instant>,
-    /// The server learns it this much behind the arrival of what is still on its way.
+    /// The client does not wait for it any more.
     pub(crate) dropped: bool,
     pub(crate) spoilt: Option<Spoilt>,
     /// The answer has messages.

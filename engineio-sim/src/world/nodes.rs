@@ -171,7 +171,7 @@ impl ServerNode {
         let config = settings.server();
         let machine = match Server::new(config) {
             Ok(machine) => machine,
-            Err(error) => return broken(Law::User, format!("the settings make no sense: {error}")),
+            Err(error) => return broken(Law::Settings, format!("the settings make no sense: {error}")),
         };
         let config = Arc::clone(machine.config());
         Ok(Self { machine, config, sessions: BTreeMap::new(), dirty: None, clock: Clock::default() })

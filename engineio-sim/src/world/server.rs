@@ -242,8 +242,8 @@ impl Core {
         // Not later than an interval after the last pong, where nobody held it up.
         let seat_of = &self.sessions[seat];
         let life = &self.lives[seat_of.life];
-        let limit = Duration::from_millis(self.settings.ping_interval + 1000)
-            + Duration::from_micros(20 * self.settings.latency);
+        let waits = Duration::from_micros(4 * self.settings.latency + 10_000);
+        let limit = Duration::from_millis(self.settings.ping_interval) + waits;
         let held_up = !life.is_quiet() || life.app.crowded || seat_of.app.crowded;
         if !held_up && self.now > seat_of.ponged_at + limit {
             return broken(
