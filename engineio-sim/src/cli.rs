@@ -16,6 +16,7 @@ mod many;
 
 use std::fmt::Display;
 use std::fs;
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::application::Application;
 use crate::explore::Scope;
-use crate::simulation::{Failure, Simulation};
+use crate::simulation::{Failure, Simulation, is_caught};
 use many::Limits;
 
 /// Simulated worlds of Engine.IO: real servers and clients, virtual time, and every fault of a network, from one seed.
@@ -84,9 +85,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Many {
-    /// How many seeds.
-    #[arg(long, default_value_t = 10_000)]
-    seeds: u64,
+    /// How many seeds: 10,000, unless given, or as many as there is time for.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -96,9 +97,12 @@ struct Many {
     /// Threads. As many as there are processors, unless given.
     #[arg(long)]
     jobs: Option<usize>,
-    /// No progress bar, and no timeline of a failure.
+    /// No progress bar.
     #[arg(long)]
     quiet: bool,
+    /// Of a failure only its seed and its law.
+    #[arg(long)]
+    no_shrink: bool,
 }
 
 /// What is the same in all worlds, where a seed would draw it.
@@ -141,15 +145,38 @@ impl Display for Shape {
 
 /// Does what the arguments of the process say.
 pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Simulation<S, C>) -> ExitCode {
-    // A panic is a broken law, and told as such.
-    std::panic::set_hook(Box::new(|_| ()));
-    match Cli::parse().command {
+    // A panic in a world is a broken law, and told as such.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !is_caught() {
+            hook(info);
+        }
+    }));
+    let cli = Cli::parse();
+    let mut out = BufWriter::new(io::stdout().lock());
+    match perform(simulation, cli.command, &mut out).and_then(|code| out.flush().map(|()| code)) {
+        Ok(code) => code,
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn perform<S: Application + 'static, C: Application + 'static>(
+    simulation: &Simulation<S, C>,
+    command: Command,
+    out: &mut impl Write,
+) -> io::Result<ExitCode> {
+    Ok(match command {
         Command::Run { many, shape } => {
             let outcome = many::run(&shape.apply(simulation), &many.limits());
-            print!("{outcome}");
+            write!(out, "{outcome}")?;
             match outcome.failure {
                 None => ExitCode::SUCCESS,
-                Some(failure) => fail(&shape.apply(simulation), failure, &shape, many.quiet),
+                Some(failure) => fail(out, &shape.apply(simulation), failure, &shape, many.no_shrink)?,
             }
         }
         Command::Replay { seed, diagram, svg, shape } => {
@@ -157,23 +184,23 @@ pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Sim
             let run = simulation.run_with_journal(seed);
             let journal = run.as_ref().map_or_else(|failure| &failure.journal, |report| &report.journal);
             if diagram {
-                print!("{}", crate::sequence_diagram(journal));
+                write!(out, "{}", crate::sequence_diagram(journal))?;
             } else {
-                journal.iter().for_each(|entry| println!("{entry}"));
+                journal.iter().try_for_each(|entry| writeln!(out, "{entry}"))?;
             }
             if let Some(file) = svg {
-                if let Err(error) = fs::write(&file, crate::sequence_svg(journal)) {
-                    eprintln!("{}: {error}", file.display());
-                    return ExitCode::from(2);
-                }
+                let written = fs::write(&file, crate::sequence_svg(journal));
+                written.map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;
             }
             match run {
                 Ok(report) => {
-                    println!("journal hash {:016x}", report.hash);
+                    writeln!(out, "seed {seed}{shape}, engineio-sim {}", env!("CARGO_PKG_VERSION"))?;
+                    writeln!(out, "journal hash {:016x}", report.hash)?;
                     ExitCode::SUCCESS
                 }
                 Err(failure) => {
-                    println!("{}", failure.violation);
+                    writeln!(out, "seed {seed}{shape}, engineio-sim {}", env!("CARGO_PKG_VERSION"))?;
+                    writeln!(out, "{}\n{}", failure.settings, failure.violation)?;
                     ExitCode::FAILURE
                 }
             }
@@ -182,39 +209,39 @@ pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Sim
             let simulation = shape.apply(simulation);
             match simulation.run(seed) {
                 Ok(_) => {
-                    println!("the world of seed {seed} breaks no law");
+                    writeln!(out, "the world of seed {seed} breaks no law")?;
                     ExitCode::SUCCESS
                 }
-                Err(failure) => fail(&simulation, failure, &shape, false),
+                Err(failure) => fail(out, &simulation, failure, &shape, false)?,
             }
         }
         Command::Explore { depth, jobs } => match many::explore(simulation, Scope::new(depth), jobs) {
             Ok(ways) => {
-                println!("depth {depth}: {ways} ways, and no law was broken");
+                writeln!(out, "depth {depth}: {ways} ways, and no law was broken")?;
                 ExitCode::SUCCESS
             }
             Err(failure) => {
-                println!("{}", simulation.shrink(failure));
+                writeln!(out, "{}", simulation.shrink(failure))?;
                 ExitCode::FAILURE
             }
         },
         Command::Coverage { many, shape } => {
             let outcome = many::run(&shape.apply(simulation), &many.limits());
-            print!("{}\n{outcome}", outcome.coverage);
+            write!(out, "{}\n{outcome}", outcome.coverage)?;
             let rows = outcome.coverage.missing_rows();
-            list("transitions that were not taken", &rows);
+            list(out, "transitions that were not taken", &rows)?;
             let (explained, open): (Vec<_>, Vec<_>) =
                 outcome.coverage.missing_pairs().into_iter().partition(|pair| why(pair).is_some());
-            list("pairs that did not occur, but could", &open);
+            list(out, "pairs that did not occur, but could", &open)?;
             let explained: Vec<_> =
                 explained.iter().map(|pair| format!("{pair}: {}", why(pair).unwrap_or_default())).collect();
-            list("pairs that cannot occur", &explained);
+            list(out, "pairs that cannot occur", &explained)?;
             if let Some(failure) = outcome.failure {
-                return fail(&shape.apply(simulation), failure, &shape, many.quiet);
+                return fail(out, &shape.apply(simulation), failure, &shape, many.no_shrink);
             }
             if rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-    }
+    })
 }
 
 /// Why a pair of a state and an input cannot occur.
@@ -222,31 +249,39 @@ fn why(pair: &str) -> Option<&'static str> {
     crate::UNREACHED.iter().find(|(name, _)| *name == pair).map(|(_, why)| *why)
 }
 
-fn list(title: &str, lines: &[String]) {
-    println!("{title}: {}", lines.len());
-    lines.iter().for_each(|line| println!("  {line}"));
+fn list(out: &mut impl Write, title: &str, lines: &[String]) -> io::Result<()> {
+    writeln!(out, "{title}: {}", lines.len())?;
+    lines.iter().try_for_each(|line| writeln!(out, "  {line}"))
 }
 
 fn fail<S: Application + 'static, C: Application + 'static>(
+    out: &mut impl Write,
     simulation: &Simulation<S, C>,
     failure: Box<Failure>,
     shape: &Shape,
-    quiet: bool,
-) -> ExitCode {
-    println!("first failing seed: {}", failure.seed.unwrap_or_default());
-    println!("law: {}", failure.violation);
-    if !quiet {
-        let (all, seed) = (failure.ops.len(), failure.seed.unwrap_or_default());
+    as_it_is: bool,
+) -> io::Result<ExitCode> {
+    let (all, seed) = (failure.ops.len(), failure.seed.unwrap_or_default());
+    writeln!(out, "first failing seed: {seed}\nlaw: {}", failure.violation)?;
+    if !as_it_is {
         let small = simulation.shrink(failure);
-        println!("{} of {all} operations are enough:\n\n{small}", small.ops.len());
-        println!("again: engineio-sim replay {seed}{shape}");
+        let program = std::env::args().next().unwrap_or_default();
+        writeln!(out, "{} of {all} operations are enough:\n\n{small}", small.ops.len())?;
+        writeln!(out, "again: {program} replay {seed}{shape}")?;
     }
-    ExitCode::FAILURE
+    Ok(ExitCode::FAILURE)
 }
 
 impl Many {
     fn limits(&self) -> Limits {
-        Limits { first: self.seed, seeds: self.seeds, time: self.time, jobs: self.jobs, quiet: self.quiet }
+        let otherwise = if self.time.is_some() { u64::MAX } else { 10_000 };
+        Limits {
+            first: self.seed,
+            seeds: self.seeds.unwrap_or(otherwise),
+            time: self.time,
+            jobs: self.jobs,
+            quiet: self.quiet,
+        }
     }
 }
 

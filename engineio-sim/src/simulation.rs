@@ -1,5 +1,6 @@
 //! Runs of worlds: from a seed, from bytes, from a list of operations; and what is wrong, if anything.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -322,9 +323,23 @@ fn report<S, C>(world: &World<S, C>) -> Report {
     }
 }
 
+std::thread_local! {
+    /// A world runs on this thread.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread would be that of a world.
+#[cfg(feature = "cli")]
+pub(crate) fn is_caught() -> bool {
+    CAUGHT.get()
+}
+
 /// Law 13: a panic is a violation like others.
 pub(crate) fn caught<T>(run: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
-    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+    let before = CAUGHT.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(run));
+    CAUGHT.set(before);
+    result.unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().cloned();
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(Violation { law: Law::Panics, what: text.unwrap_or_else(|| "a panic".into()) })

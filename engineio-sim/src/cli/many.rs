@@ -125,6 +125,10 @@ fn bar(quiet: bool, seeds: u64) -> ProgressBar {
     if quiet {
         return ProgressBar::hidden();
     }
+    if seeds == u64::MAX {
+        let style = ProgressStyle::with_template("{spinner} {human_pos} seeds, {per_sec:.0}, {elapsed}: {msg}");
+        return ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    }
     let template = "{bar:30} {human_pos}/{human_len} seeds, {per_sec:.0}, {eta} left: {msg}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(seeds).with_style(style)
