@@ -68,6 +68,8 @@ pub(crate) enum Asked {
 /// What the oracle knows about a session when one side ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene {
+    /// Something that keeps it from hearing lasts, or did so not long ago.
+    pub(crate) is_troubled: bool,
     pub(crate) incidents: Incidents,
     /// The application of this side asked for the end.
     pub(crate) asked: Option<Asked>,
@@ -85,7 +87,9 @@ pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
     match reason {
         CloseReason::ForcedClose => asked.is_some(),
         CloseReason::TransportClose => other_left || any(Incidents::TORN.and(Incidents::STRANGER)),
-        CloseReason::PingTimeout => other_left || any(Incidents::SILENT.and(Incidents::TORN).and(Incidents::SLOW)),
+        CloseReason::PingTimeout => {
+            other_left || (scene.is_troubled && any(Incidents::SILENT.and(Incidents::TORN).and(Incidents::SLOW)))
+        }
         CloseReason::ParseError => any(Incidents::JUNK),
         CloseReason::TransportError(error) => match error {
             // Whoever asked for the end gets the end that was asked for, even if the peer leaves first.
@@ -117,7 +121,8 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
         CloseReason::TransportLost => any(cut.and(Incidents::LARGE)),
         // A pong that nobody asked for puts off the next ping, at the server as in the reference.
         CloseReason::PingTimeout => {
-            other_left || any(cut.and(Incidents::SILENT).and(Incidents::SLOW).and(Incidents::STRANGER))
+            let unheard = cut.and(Incidents::SILENT).and(Incidents::SLOW).and(Incidents::STRANGER);
+            other_left || (scene.is_troubled && any(unheard))
         }
         CloseReason::TransportError(error) => match error {
             TransportError::Poll(RequestError::Status(_)) => {
@@ -161,7 +166,13 @@ mod tests {
 
     #[test]
     fn nothing_happens_without_a_cause() {
-        let quiet = Scene { incidents: Incidents::default(), asked: None, is_over_time: false, other_left: false };
+        let quiet = Scene {
+            incidents: Incidents::default(),
+            is_troubled: true,
+            asked: None,
+            is_over_time: false,
+            other_left: false,
+        };
         for reason in [
             CloseReason::ForcedClose,
             CloseReason::PingTimeout,
@@ -177,9 +188,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_long_over_does_not_silence_a_peer() {
+        let incidents = Incidents::SILENT.and(Incidents::TORN);
+        let scene = Scene { incidents, is_troubled: false, asked: None, is_over_time: false, other_left: false };
+        assert!(!explains_server(CloseReason::PingTimeout, scene) && !explains_client(CloseReason::PingTimeout, scene));
+        let scene = Scene { is_troubled: true, ..scene };
+        assert!(explains_server(CloseReason::PingTimeout, scene) && explains_client(CloseReason::PingTimeout, scene));
+    }
+
+    #[test]
     fn what_nobody_does_explains_nothing() {
-        let all =
-            Scene { incidents: Incidents(u32::MAX), asked: Some(Asked::Close), is_over_time: true, other_left: true };
+        let all = Scene {
+            incidents: Incidents(u32::MAX),
+            is_troubled: true,
+            asked: Some(Asked::Close),
+            is_over_time: true,
+            other_left: true,
+        };
         for error in [TransportError::InvalidHandshake, TransportError::InvalidPacket, TransportError::Violation] {
             assert!(!explains_client(CloseReason::TransportError(error), all));
         }

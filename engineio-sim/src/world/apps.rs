@@ -84,6 +84,7 @@ impl Core {
                 for message in messages {
                     self.journal.note(self.now, place, "sends", 0, bytes(&message));
                     self.totals.messages_sent += 1;
+                    self.largest = self.largest.max(message.cost());
                     self.app(end).sends.send(message);
                 }
             }
@@ -224,6 +225,8 @@ impl Core {
             let life = self.life_behind(end);
             self.lives[life].incidents.add(Incidents::SLOW);
         }
+        let client = self.lives[self.life_behind(end)].client;
+        self.trouble(client, self.now);
         self.app(end).reads = reads;
     }
 

@@ -41,6 +41,7 @@ impl Core {
         let late = node.clock.late.max(node.asleep).max(self.servers[server].clock.late);
         if node.silent || late > self.now {
             life.incidents.add(Incidents::SILENT.and(Incidents::LATE));
+            life.troubled_until = late.max(self.now);
         }
         self.clients[client].life = Some(self.lives.len());
         self.lives.push(life);
@@ -70,7 +71,11 @@ impl Core {
             let sid = side.machine.sid().map(|sid| sid.as_str());
             side.seat = sid.and_then(|sid| self.sessions.iter().position(|seat| seat.sid == sid));
         }
-        side.app.crowded |= side.machine.receive_buffered() >= self.settings.receive_limit;
+        let received = side.machine.receive_buffered();
+        if received > self.settings.receive_limit + self.largest {
+            return broken(Law::Bytes, format!("client {} holds {received} bytes that arrived", side.client));
+        }
+        side.app.crowded |= received >= self.settings.receive_limit;
         let after = side.machine.state();
         let retried = before == ClientState::Opening && after == before && transport != side.machine.transport();
         side.retried |= retried;
@@ -302,7 +307,8 @@ impl Core {
         // Its clock may be back by a little.
         let slack = Duration::from_millis(1);
         let is_over_time = closing.is_some_and(|time| time + slack >= machine.config().close_timeout);
-        Scene { incidents: *incidents, asked: app.asked, is_over_time, other_left: self.server_left(life) }
+        let is_troubled = self.is_troubled(life);
+        Scene { incidents: *incidents, is_troubled, asked: app.asked, is_over_time, other_left: self.server_left(life) }
     }
 
     /// The application of a client takes a message, if it reads and there is one.

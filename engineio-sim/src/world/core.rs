@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use engineio_proto::{Instant, Phase, Session};
+use engineio_proto::{Instant, Message, Phase, Session};
 
 use super::net::{Channel, Exchange, Opening, Stage};
 use super::nodes::{Call, ClientNode, Life, Seat, ServerNode};
 use crate::coverage::Coverage;
 use crate::journal::Journal;
 use crate::oracle::{Incidents, Law, Violation, broken};
+use crate::settings::GREETING;
 use crate::{Settings, Totals};
 
 pub(crate) type Outcome<T = ()> = Result<T, Violation>;
@@ -32,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) calls: VecDeque<Call>,
     /// The last number that was given to anything at a server.
     pub(crate) number: u64,
+    /// What the largest message counts that was ever sent, in bytes.
+    pub(crate) largest: usize,
     /// When the end began.
     pub(crate) ending_at: Instant,
 }
@@ -78,6 +81,7 @@ impl Core {
             totals: Totals::default(),
             calls: VecDeque::new(),
             number: 0,
+            largest: Message::from(GREETING).cost(),
             ending_at: Instant::ZERO,
             settings,
         })
@@ -116,6 +120,7 @@ impl Core {
     pub(crate) fn incident(&mut self, client: usize, incident: Incidents) {
         if let Some(life) = self.life_of(client) {
             self.lives[life].incidents.add(incident);
+            self.trouble(client, self.now);
         }
     }
 
@@ -124,6 +129,24 @@ impl Core {
         for life in self.lives.iter_mut().filter(|life| life.client == client) {
             life.incidents.add(incident);
         }
+        self.trouble(client, self.now);
+    }
+
+    /// Something that happened to a client lasts until then.
+    pub(crate) fn trouble(&mut self, client: usize, until: Instant) {
+        for life in self.lives.iter_mut().filter(|life| life.client == client) {
+            life.troubled_until = life.troubled_until.max(until);
+        }
+    }
+
+    /// Whether something that keeps a session from hearing lasts, or did so not long ago: what a heartbeat notices, it
+    /// notices within an interval and a timeout, and it is put off at most once.
+    pub(crate) fn is_troubled(&self, life: usize) -> bool {
+        let silence = 2 * (self.settings.ping_interval + self.settings.ping_timeout);
+        let window = Duration::from_millis(silence + 1000) + Duration::from_micros(20 * self.settings.latency);
+        let side = &self.lives[life];
+        let reads = side.app.reads && self.sessions.iter().filter(|seat| seat.life == life).all(|seat| seat.app.reads);
+        !reads || self.clients[side.client].silent || self.now <= side.troubled_until + window
     }
 
     /// The machine of a session at a server, while there is one.

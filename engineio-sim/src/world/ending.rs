@@ -35,6 +35,9 @@ impl Core {
     pub(crate) fn heal(&mut self) {
         let at = self.arrival();
         let now = self.now;
+        for life in self.lives.iter_mut().filter(|life| !life.incidents.is_empty()) {
+            life.troubled_until = now;
+        }
         for client in &mut self.clients {
             client.silent = false;
             client.asleep = Instant::ZERO;

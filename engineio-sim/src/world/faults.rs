@@ -98,6 +98,7 @@ impl Core {
         let (client_at, server_at) = (self.later(client_after), server_after.map(|micros| self.later(micros)));
         self.incident(line.client(), Incidents::TORN);
         self.blame("tears a connection of", line.client());
+        self.trouble(line.client(), server_at.unwrap_or(client_at).max(client_at));
         match task {
             Task::Exchange(index) => {
                 let exchange = &mut self.exchanges[index];
@@ -147,6 +148,7 @@ impl Core {
         self.incident(line.client(), Incidents::SILENT);
         self.blame("holds up something of", line.client());
         let at = self.later(micros);
+        self.trouble(line.client(), at);
         match task {
             Task::Exchange(index) => self.exchanges[index].due = at,
             Task::Opening(index) => match &mut self.channels[index].opening {
@@ -305,6 +307,7 @@ impl Core {
         self.incident_for_all(client, Incidents::SILENT.and(Incidents::LATE));
         let until = self.later(micros);
         self.clients[client].asleep = until;
+        self.trouble(client, until);
         self.journal.note(self.now, Place::Client(client), "sleeps", 0, b"");
     }
 
@@ -315,11 +318,13 @@ impl Core {
                 self.incident_for_all(client, Incidents::SILENT.and(Incidents::LATE));
                 let clock = &mut self.clients[client].clock;
                 clock.late = clock.late.max(until);
+                self.trouble(client, until);
             }
             Node::Server(server) => {
                 for life in 0..self.lives.len() {
                     if self.lives[life].server == server {
                         self.lives[life].incidents.add(Incidents::SILENT.and(Incidents::LATE));
+                        self.trouble(self.lives[life].client, until);
                     }
                 }
                 let clock = &mut self.servers[server].clock;

@@ -114,6 +114,8 @@ pub(crate) struct Life {
     pub(crate) app: App,
     /// What happened to this session, on either side.
     pub(crate) incidents: Incidents,
+    /// Until when the last of it lasted.
+    pub(crate) troubled_until: Instant,
 }
 
 impl Life {
@@ -191,6 +193,7 @@ impl Life {
             seat: None,
             app: App::new(Events::client()),
             incidents: Incidents::default(),
+            troubled_until: Instant::ZERO,
         }
     }
 }

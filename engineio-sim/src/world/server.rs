@@ -36,8 +36,12 @@ impl Core {
         let before = session.state();
         let result = call(&mut session, now);
         let after = session.state();
-        side.app.crowded |= session.receive_buffered() >= self.settings.receive_limit;
+        let received = session.receive_buffered();
         drop(session);
+        if received > self.settings.receive_limit + self.largest {
+            return broken(Law::Bytes, format!("session {seat} holds {received} bytes that arrived"));
+        }
+        side.app.crowded |= received >= self.settings.receive_limit;
         if let Some(twin) = &mut side.twin {
             twin.call(&result, |machine| call(machine, now))?;
         }
@@ -309,7 +313,9 @@ impl Core {
     fn explain_session(&self, seat: usize, reason: CloseReason) -> Outcome {
         let (app, incidents) = (&self.sessions[seat].app, self.lives[self.sessions[seat].life].incidents);
         let other_left = self.client_left(seat);
-        if explains_server(reason, Scene { incidents, asked: app.asked, is_over_time: false, other_left }) {
+        let is_troubled = self.is_troubled(self.sessions[seat].life);
+        let scene = Scene { incidents, is_troubled, asked: app.asked, is_over_time: false, other_left };
+        if explains_server(reason, scene) {
             return Ok(());
         }
         broken(Law::End, format!("session {seat} ended with {reason} ({reason:?}), which nothing explains"))
