@@ -44,7 +44,7 @@ fn is_found(bug: Bug, worlds: u64, operations: usize) {
 
 #[test]
 fn a_server_that_forgets_what_was_refused_is_found() {
-    is_found(Bug::ForgetsTheRefused, 200, 8);
+    is_found(Bug::ForgetsTheRefused, 200, 12);
 }
 
 #[test]
