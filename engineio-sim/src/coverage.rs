@@ -111,9 +111,6 @@ const KINDS: usize = Kind::Discard as usize + 1;
 /// Pairs of a state and an input that worlds of this crate do not have, and why. Peers that do not keep to the protocol
 /// can bring about most of them; the tests of the core play such peers.
 pub const UNREACHED: &[(&str, &str)] = &[
-    ("session Polling × Probe", "a session on polling has no channel"),
-    ("session Polling × Upgrade", "a session on polling has no channel"),
-    ("session Polling × Frame", "a session on polling has no channel"),
     ("session Probing × Pull", "nothing is announced before a probe was heard"),
     ("session Channel × Poll", "the server refuses it: the session is on another transport"),
     ("session Channel × PostHead", "the server refuses it: the session is on another transport"),

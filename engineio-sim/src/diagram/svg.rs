@@ -15,7 +15,7 @@ use crate::journal::{Entry, Place};
 /// ```
 /// use engineio_sim::{Simulation, sequence_svg};
 ///
-/// # fn main() -> Result<(), engineio_sim::Failure> {
+/// # fn main() -> Result<(), Box<engineio_sim::Failure>> {
 /// let report = Simulation::new().run_with_journal(2)?;
 /// let picture = sequence_svg(&report.journal);
 /// // std::fs::write("seed-2.svg", picture)

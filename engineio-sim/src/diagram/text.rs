@@ -19,7 +19,7 @@ use crate::journal::Entry;
 /// ```
 /// use engineio_sim::{Simulation, sequence_diagram};
 ///
-/// # fn main() -> Result<(), engineio_sim::Failure> {
+/// # fn main() -> Result<(), Box<engineio_sim::Failure>> {
 /// let report = Simulation::new().run_with_journal(2)?;
 /// let beginning = &report.journal[..report.journal.len().min(20)];
 /// println!("{}", sequence_diagram(beginning));
