@@ -173,24 +173,16 @@ impl Coverage {
             Kind::Upgrade => Trigger::UpgradeReceived,
             _ => Trigger::ProbeFailed,
         };
-        if before == after && !(before == State::Probed && kind == Kind::Probe) {
-            return;
+        // A second probe changes nothing that could be seen. A session that closes may switch and end in one step.
+        let probed_again = trigger == Trigger::ProbePinged && before == State::Probed;
+        let leads = |to: &State| *to == after || (trigger == Trigger::UpgradeReceived && after == State::Closed);
+        let taken = before.next(trigger).filter(|to| leads(to) && (before != after || probed_again));
+        if let Some(to) = taken {
+            *self.rows.entry(Row(before, trigger, to)).or_default() += 1;
         }
-        // The one that fits, or the end, or the one and then the end.
-        let mut at = before;
-        for trigger in [trigger, Trigger::ProbeFailed, Trigger::Ended] {
-            let Some(next) = at.next(trigger) else { continue };
-            if next == after
-                || (trigger != Trigger::Ended
-                    && next.next(Trigger::Ended) == Some(after)
-                    && trigger == Trigger::UpgradeReceived)
-            {
-                *self.rows.entry(Row(at, trigger, next)).or_default() += 1;
-                at = next;
-                if at == after {
-                    return;
-                }
-            }
+        let at = taken.unwrap_or(before);
+        if at != after {
+            *self.rows.entry(Row(at, Trigger::Ended, after)).or_default() += 1;
         }
     }
 
