@@ -1,10 +1,10 @@
 //! Who lives in a world: clients, servers, and the two sides of their sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engineio_proto::{
-    Client, ClientOutput, CloseReason, Config, Instant, Message, Output, Server, Session, SessionKey,
+    Client, ClientOutput, CloseReason, Config, ExchangeId, Instant, Message, Output, Server, Session, SessionKey,
 };
 
 use super::core::Outcome;
@@ -138,6 +138,8 @@ pub(crate) struct Seat {
     pub(crate) life: usize,
     pub(crate) twin: Option<Box<Twin<Session, Output>>>,
     pub(crate) app: App,
+    /// The requests that it has answered or dropped.
+    pub(crate) answered: BTreeSet<ExchangeId>,
     /// A ping was sent, and no pong has come since.
     pub(crate) pinged: bool,
     /// When it was opened, or the last pong came.
@@ -208,6 +210,17 @@ impl Seat {
     ) -> Self {
         let twin = twin.then(|| Box::new(Twin::new(session.clone())));
         let sid = session.sid().as_str().to_owned();
-        Self { server, key, sid, life, twin, app: App::new(Events::server()), pinged: false, ponged_at, crashed: false }
+        Self {
+            server,
+            key,
+            sid,
+            life,
+            twin,
+            app: App::new(Events::server()),
+            answered: BTreeSet::new(),
+            pinged: false,
+            ponged_at,
+            crashed: false,
+        }
     }
 }

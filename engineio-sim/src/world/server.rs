@@ -152,6 +152,12 @@ impl Core {
 
     fn obey_output(&mut self, server: usize, seat: usize, output: Output) -> Outcome {
         let at = self.arrival();
+        if let Output::Respond { exchange, .. } | Output::Abort { exchange } = output {
+            // Once, however late it is carried out.
+            if !self.sessions[seat].answered.insert(exchange) {
+                return broken(Law::Exchanges, format!("session {seat} answers {exchange:?} twice"));
+            }
+        }
         match output {
             Output::Respond { exchange, response } => match self.held(seat, exchange) {
                 Some(index) => self.respond(index, response),
