@@ -38,7 +38,8 @@
 //!
 //! # Features
 //!
-//! * `tls`: the configuration of TLS for clients, by rustls. The runtime crates encrypt.
+//! * `tls`: TLS for clients, by rustls. The runtime crates do the handshake.
+//! * `tower`: a tower `Service` and `Layer`, to mount a server in axum and other routers.
 //! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
 
@@ -59,6 +60,7 @@ mod home;
 mod http;
 mod proxy;
 mod runtime;
+mod serve;
 mod server;
 mod service;
 mod shard;
@@ -68,6 +70,8 @@ mod tasks;
 mod timer;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tower")]
+mod tower;
 mod upgrade;
 mod url;
 mod websocket;
@@ -80,12 +84,15 @@ pub use handler::Handler;
 pub use http::{Aborted, RemoteAddr};
 pub use proxy::{Proxy, ProxyError};
 pub use runtime::{Runtime, Task};
+pub use serve::Listener;
 pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
 pub use service::{HyperService, not_found};
 pub use socket::{Event, Events, Handle, Offer, SinkError, Socket};
 pub use tasks::Guard;
 #[cfg(feature = "tls")]
-pub use tls::{TlsConfig, TlsError};
+pub use tls::{TlsConfig, TlsEncryptor, TlsError, TlsHandshake};
+#[cfg(feature = "tower")]
+pub use tower::{EngineBody, EngineLayer, EngineService, NotFound};
 pub use url::{Endpoint, UrlError};
 
 #[cfg(feature = "tls")]

@@ -38,6 +38,10 @@ impl Runtime {
         self.timer.now()
     }
 
+    pub(crate) fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        self.timer.sleep(duration)
+    }
+
     /// What a future gives, if it does so in time.
     pub(crate) async fn within<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
@@ -48,9 +52,24 @@ impl Runtime {
         })
         .await
     }
+}
 
-    pub(crate) fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+/// For hyper, which takes a timer by value.
+impl Timer for Runtime {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
         self.timer.sleep(duration)
+    }
+
+    fn sleep_until(&self, deadline: StdInstant) -> Pin<Box<dyn Sleep>> {
+        self.timer.sleep_until(deadline)
+    }
+
+    fn now(&self) -> StdInstant {
+        self.timer.now()
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: StdInstant) {
+        self.timer.reset(sleep, deadline);
     }
 }
 

@@ -297,6 +297,10 @@ impl Server {
         &self.inner.config
     }
 
+    pub(crate) fn runtime(&self) -> &Runtime {
+        self.inner.runtime()
+    }
+
     /// How long the head of a request may take. For adapters, who read it.
     pub fn header_timeout(&self) -> Duration {
         self.inner.options.header_timeout

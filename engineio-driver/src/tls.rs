@@ -1,7 +1,9 @@
-//! How a client's connections are encrypted, and whom it trusts.
+//! How a client's connections are encrypted, and whom it trusts. The handshake itself belongs to the runtime.
 
 use std::fmt;
-use std::sync::Arc;
+use std::future::ready;
+use std::io;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -11,6 +13,79 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 use thiserror::Error;
+
+use crate::connect::{BoxIo, Connecting, Encryptor};
+
+/// The handshake of TLS on a connection: what an encryptor needs of a runtime crate.
+pub trait TlsHandshake: Send + Sync + 'static {
+    /// Does the handshake of a client with a server of this name.
+    fn connect(&self, config: Arc<ClientConfig>, name: ServerName<'static>, io: BoxIo) -> Connecting;
+}
+
+/// Encrypts connections by rustls.
+///
+/// ```
+/// # use engineio_driver::{TlsConfig, TlsError, TlsHandshake};
+/// # type TlsEncryptor<H> = engineio_driver::TlsEncryptor<H>;
+/// # fn client<H: TlsHandshake + Default>(authority: &[u8]) -> Result<TlsEncryptor<H>, TlsError> {
+/// let config = TlsConfig::new().add_root_pem(authority)?.only_added_roots().build()?;
+/// let encryptor = TlsEncryptor::new(config);
+/// # Ok(encryptor)
+/// # }
+/// ```
+pub struct TlsEncryptor<H> {
+    /// Made by the first connection, if it is not given.
+    config: OnceLock<Arc<ClientConfig>>,
+    handshake: H,
+}
+
+impl<H: TlsHandshake + Default> TlsEncryptor<H> {
+    /// An encryptor with a configuration, which [`TlsConfig`] makes. With one that was made otherwise mind the protocols:
+    /// HTTP/1.1 is spoken inside.
+    pub fn new(config: Arc<ClientConfig>) -> Self {
+        Self { config: config.into(), handshake: H::default() }
+    }
+
+    /// An encryptor that trusts whom the system trusts, whose certificates are read with the first connection.
+    pub fn platform() -> Self {
+        Self { config: OnceLock::new(), handshake: H::default() }
+    }
+}
+
+impl<H> TlsEncryptor<H> {
+    fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        if let Some(config) = self.config.get() {
+            return Ok(Arc::clone(config));
+        }
+        let made = TlsConfig::new().build()?;
+        // Somebody else may have been faster, with the same.
+        Ok(Arc::clone(self.config.get_or_init(|| made)))
+    }
+}
+
+impl<H: TlsHandshake> Encryptor for TlsEncryptor<H> {
+    fn encrypt(&self, io: BoxIo, host: &str) -> Connecting {
+        let config = self.config().map_err(io::Error::other);
+        let name = ServerName::try_from(host.to_owned());
+        let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
+        match config.and_then(|config| Ok((config, name?))) {
+            Ok((config, name)) => self.handshake.connect(config, name, io),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+}
+
+impl<H: Clone> Clone for TlsEncryptor<H> {
+    fn clone(&self) -> Self {
+        Self { config: self.config.clone(), handshake: self.handshake.clone() }
+    }
+}
+
+impl<H> fmt::Debug for TlsEncryptor<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsEncryptor")
+    }
+}
 
 /// What a client demands of the other end of an encrypted connection, and what it shows of itself.
 ///

@@ -62,29 +62,25 @@ mod connect;
 mod serve;
 #[cfg(feature = "tls")]
 mod tls;
-#[cfg(feature = "tower")]
-mod tower;
 
 pub use connect::TcpConnector;
 #[cfg(unix)]
 pub use connect::UnixConnector;
+#[doc(inline)]
+pub use engineio_driver::*;
 pub use engineio_driver::{
     Aborted, BoxIo, Broadcast, BuildError, Builder, Client, ClientBuilder, ClientConfig, CloseReason, Config,
     ConfigError, ConnectError, Connecting, ConnectionError, Connector, Details, Encryptor, Endpoint, ErrorCode, Event,
-    Events, Guard, Handle, Handler, HyperService, Incoming, Io, Message, Mount, Offer, Overflow, PROTOCOL, Proxy,
-    ProxyError, ReconnectConfig, ReconnectEvent, Reconnecting, Refusal, Rejection, RemoteAddr, ReplyBody, ReplyData,
-    RequestError, Runtime, SendError, Server, Sid, SidError, SinkError, Socket, Stamps, Stats, Text, TransportError,
-    TransportKind, Transports, UpgradeError, UrlError,
+    Events, Guard, Handle, Handler, HyperService, Incoming, Io, Listener, Message, Mount, Offer, Overflow, PROTOCOL,
+    Proxy, ProxyError, ReconnectConfig, ReconnectEvent, Reconnecting, Refusal, Rejection, RemoteAddr, ReplyBody,
+    ReplyData, RequestError, Runtime, SendError, Server, Sid, SidError, SinkError, Socket, Stamps, Stats, Text,
+    TransportError, TransportKind, Transports, UpgradeError, UrlError,
 };
-#[cfg(feature = "tls")]
-pub use engineio_driver::{TlsConfig, TlsError, rustls};
 /// Makes what tokio reads and writes an [`Io`], for a [`Connector`] of one's own.
 pub use hyper_util::rt::TokioIo;
 pub use serve::{bind, serve};
 #[cfg(feature = "tls")]
-pub use tls::TlsEncryptor;
-#[cfg(feature = "tower")]
-pub use tower::{EngineBody, EngineLayer, EngineService, NotFound};
+pub use tls::{Rustls, TlsEncryptor};
 
 /// Begins a [`Server`] that runs on tokio.
 ///
@@ -120,7 +116,7 @@ pub fn builder() -> Builder {
 pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
     let builder = ClientBuilder::new(runtime(), Endpoint::parse(url)?, TcpConnector);
     #[cfg(feature = "tls")]
-    let builder = builder.encryptor(tls::PlatformTls::default());
+    let builder = builder.encryptor(TlsEncryptor::platform());
     Ok(builder)
 }
 

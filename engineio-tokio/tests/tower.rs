@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[allow(dead_code)] // The tests of the wire need more of it.
-#[path = "wire/raw.rs"]
+#[path = "../../engineio-driver/suites/raw.rs"]
 mod raw;
 
 use std::net::SocketAddr;
