@@ -47,16 +47,21 @@ impl Server {
         let server = self.clone();
         self.runtime().spawn(async move { server.serve(listener).await });
     }
+
+    /// How hyper should serve a connection, for those who mount the server in a service of their own: the time for the
+    /// head of a request is limited, and an answer counts as taken only when it was written. With
+    /// [`writev`](http1::Builder::writev) off, hyper would copy it away first, and one that is then lost would leave a gap.
+    pub fn http1(&self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        builder.timer(self.runtime().clone()).header_read_timeout(self.header_timeout()).writev(true);
+        builder
+    }
 }
 
 /// Serves one connection to its end, or until a WebSocket took it over.
 async fn serve_connection(server: Server, io: impl Io + 'static, addr: Option<SocketAddr>) {
     let under_way = server.guard();
-    let connection = http1::Builder::new()
-        .timer(server.runtime().clone())
-        .header_read_timeout(server.header_timeout())
-        .serve_connection(io, HyperService::new(server.clone(), addr))
-        .with_upgrades();
+    let connection = server.http1().serve_connection(io, HyperService::new(server.clone(), addr)).with_upgrades();
     drop(server);
     let mut connection = pin!(connection);
     let mut ending = pin!(under_way.ending());
@@ -79,4 +84,83 @@ async fn serve_connection(server: Server, io: impl Io + 'static, addr: Option<So
 fn is_about_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use std::pin::Pin;
+    use std::task::Context;
+
+    use engineio_proto::{CloseReason, TransportError};
+    use hyper::rt::{Read, ReadBufCursor, Write};
+    use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use crate::{Builder, Runtime};
+
+    /// Brings connections that are there already.
+    struct These(Vec<DuplexStream>);
+
+    impl Listener for These {
+        type Io = Plain;
+
+        async fn accept(&mut self) -> io::Result<(Self::Io, Option<SocketAddr>)> {
+            match self.0.pop() {
+                Some(stream) => Ok((Plain(TokioIo::new(stream)), None)),
+                None => pending().await,
+            }
+        }
+    }
+
+    /// Does not gather what it writes.
+    struct Plain(TokioIo<DuplexStream>);
+
+    impl Read for Plain {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl Write for Plain {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    const TARGET: &str = "/engine.io/?EIO=4&transport=polling";
+
+    async fn get(stream: &mut DuplexStream, target: &str) {
+        stream.write_all(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    }
+
+    /// Where bytes cannot be gathered, hyper would copy an answer away at once, and it would pass for taken.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_written_in_part_is_lost_whatever_the_connection_is_made_of() {
+        let server = Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap();
+        let (mut client, stream) = tokio::io::duplex(1024);
+        server.listen(These(vec![stream]));
+        get(&mut client, TARGET).await;
+        let socket = server.accept().await;
+        let mut open = Vec::new();
+        while !open.ends_with(b"}") {
+            client.read_buf(&mut open).await.unwrap();
+        }
+        socket.try_send("x".repeat(100_000)).unwrap();
+        get(&mut client, &format!("{TARGET}&sid={}", socket.id().as_str())).await;
+        let mut some = [0; 1000];
+        client.read_exact(&mut some).await.unwrap();
+        assert_eq!(socket.close_reason(), None);
+        drop(client);
+        assert_eq!(socket.closed().await, CloseReason::TransportError(TransportError::PollLost));
+    }
 }

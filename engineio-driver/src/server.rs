@@ -162,7 +162,8 @@ impl Server {
 
     /// Answers a request. For a WebSocket, the connection is taken over once the answer is written.
     ///
-    /// The path is not looked at; see [`Server::matches`]. If the client goes away, drop the future.
+    /// The path is not looked at; see [`Server::matches`]. If the client goes away, drop the future. The data of the answer
+    /// is taken for delivered once all of it was taken from its [`Buf`](bytes::Buf); see [`Server::http1`].
     ///
     /// # Errors
     /// When the request is to be ended without an answer, by dropping its connection.

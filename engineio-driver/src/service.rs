@@ -13,7 +13,8 @@ use crate::body::ReplyBody;
 use crate::http::{Aborted, RemoteAddr};
 use crate::server::Server;
 
-/// Serves one connection: requests for the server go to it, all others are not found.
+/// Serves one connection: requests for the server go to it, all others are not found. [`Server::http1`] is what to serve
+/// it with.
 #[derive(Clone, Debug)]
 pub struct HyperService {
     server: Server,

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::Service;
 use tokio::sync::watch;
 
@@ -98,17 +97,9 @@ impl Reports {
 async fn listen(listener: runtime::TcpListener, server: Server, held: watch::Sender<usize>) {
     while let Ok((stream, addr)) = listener.accept().await {
         let service = Tap { service: HyperService::new(server.clone(), Some(addr)), held: held.clone() };
-        runtime::spawn(serve(stream, service, server.header_timeout()));
+        let connection = server.http1().serve_connection(runtime::Io::new(stream), service).with_upgrades();
+        runtime::spawn(async { drop(connection.await) });
     }
-}
-
-async fn serve(stream: runtime::TcpStream, service: Tap, header_timeout: Duration) {
-    let connection = http1::Builder::new()
-        .timer(runtime::timer())
-        .header_read_timeout(header_timeout)
-        .serve_connection(runtime::Io::new(stream), service)
-        .with_upgrades();
-    let _ = connection.await;
 }
 
 /// The service of a connection, and how many of its requests are not answered at once.

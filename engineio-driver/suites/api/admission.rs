@@ -108,7 +108,8 @@ async fn s024_an_id_of_ones_own() {
     assert!(host.server.get("my-id").is_some());
     let mut connection = Connection::open(host.addr).await;
     connection.write(request("GET", WEBSOCKET, &format!("{UPGRADE}x-id: other.id\r\n"), b"")).await;
-    let Frame::Text(open) = WebSocket::accepted(connection).await.next().await else { panic!("text") };
+    let mut websocket = WebSocket::accepted(connection).await;
+    let Frame::Text(open) = websocket.next().await else { panic!("text") };
     assert_eq!(sid_of(&open), "other.id");
     let mut ids: Vec<String> = host.server.sessions().iter().map(|session| session.id().to_string()).collect();
     ids.sort();

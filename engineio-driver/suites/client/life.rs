@@ -4,8 +4,10 @@ use futures_util::FutureExt;
 
 use super::script::{Request, Script, WebSocket, open, open_with};
 use crate::adapter::{
-    Client, CloseReason, Details, Event, RequestError, SendError, Socket, TransportError, TransportKind,
+    Client, ClientBuilder, CloseReason, Details, Endpoint, Event, RequestError, SendError, Socket, TcpConnector,
+    TransportError, TransportKind,
 };
+use crate::runtime::Mortal;
 use crate::suites::raw::{CLOSE, Frame, PING, within};
 
 const FORCED: CloseReason = CloseReason::ForcedClose;
@@ -394,8 +396,7 @@ async fn close_that_fails() {
         drop(last);
         assert_eq!(closed(&socket).await, expected);
         get.gone().await;
-        script.cut_pending();
-        all_gone(&mut script).await;
+        script.cut_all().await;
     }
 }
 
@@ -472,12 +473,13 @@ async fn dropping_the_socket() {
     drop(socket);
     assert_eq!(handle.try_send("three"), Err(SendError::Closed("three".into())));
     get.ok("4for nobody").await;
+    let get = script.get().await;
     under_way.ok("ok").await;
     let last = script.post().await;
     assert_eq!(last.text(), "4two\x1e1");
     last.ok("ok").await;
     assert_eq!(within(handle.closed()).await, FORCED);
-    script.cut_pending();
+    get.gone().await;
     all_gone(&mut script).await;
 
     let (socket, mut server) = websocket(&mut script).await;
@@ -493,9 +495,11 @@ async fn dropping_the_socket() {
 async fn the_runtime_ends() {
     for transport in [TransportKind::Polling, TransportKind::WebSocket] {
         let mut script = Script::start().await;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let client = script.client().transports([transport]).build().unwrap();
-        let connecting = runtime.spawn(async move { client.connect().await });
+        let runtime = Mortal::new();
+        let endpoint = Endpoint::parse(&script.url).unwrap();
+        let builder = ClientBuilder::new(runtime.runtime(), endpoint, TcpConnector);
+        let client = builder.transports([transport]).build().unwrap();
+        let connecting = tokio::spawn(async move { client.connect().await });
         let mut server = None;
         if transport == TransportKind::Polling {
             script.get().await.ok(open("S", "")).await;
@@ -506,13 +510,12 @@ async fn the_runtime_ends() {
         let handle = socket.handle();
         let waiting = tokio::spawn(async move { handle.closed().await });
         tokio::task::yield_now().await;
-        runtime.shutdown_background();
+        runtime.end();
         within(waiting).await.unwrap();
         assert_eq!(within(socket.recv()).await, None);
         assert_eq!(socket.try_send("late"), Err(SendError::Closed("late".into())));
         drop(server);
-        script.cut_pending();
-        script.stand(0).await;
+        script.cut_all().await;
     }
 }
 

@@ -288,7 +288,6 @@ async fn dropping_it_closes_the_session() {
     assert_eq!(post.text(), "4two\x1e1");
     post.ok("ok").await;
     assert_eq!(within(handle.closed()).await, CloseReason::ForcedClose);
-    script.cut_pending();
-    script.stand(0).await;
+    script.cut_all().await;
     assert_eq!(script.pending(), 0);
 }

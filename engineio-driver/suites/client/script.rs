@@ -136,6 +136,21 @@ impl Script {
         self.stash.clear();
     }
 
+    /// Cuts whatever comes until no connection stands.
+    pub(crate) async fn cut_all(&mut self) {
+        self.stash.clear();
+        let mut standing = self.standing.clone();
+        within(async {
+            loop {
+                tokio::select! {
+                    _ = standing.wait_for(|standing| *standing == 0) => return,
+                    Some(request) = self.requests.recv() => drop(request),
+                }
+            }
+        })
+        .await;
+    }
+
     /// How many connections there were.
     pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)

@@ -333,6 +333,8 @@ async fn the_websocket_dies_after_the_switch() {
     assert_eq!(next(&mut events).await, Event::Upgrading(TransportKind::WebSocket));
     get.ok("6").await;
     assert_eq!(next(&mut events).await, Event::Upgrade(TransportKind::WebSocket));
+    // Before this has left, the server would have to be told of the end by polling.
+    assert_eq!(websocket.next().await, Frame::text("5"));
     drop(websocket);
     assert_eq!(next(&mut events).await, Event::Close(CloseReason::TransportLost));
     script.stand(0).await;

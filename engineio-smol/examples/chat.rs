@@ -1,0 +1,69 @@
+//! A small chat in the browser: `cargo run --release -p engineio-smol --example chat`, then open the address that it
+//! prints in two windows. It shows how to mount the server in an application that speaks hyper.
+#![allow(missing_docs)]
+
+use bytes::Bytes;
+use clap::Parser;
+use engineio_smol as adapter;
+use engineio_smol::{FuturesIo, RemoteAddr, ReplyBody, Server};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use smol::net::{TcpListener, TcpStream};
+
+#[path = "../../engineio-driver/programs/visitors.rs"]
+mod visitors;
+
+use visitors::{PAGE, Visitor};
+
+#[derive(Debug, Parser)]
+#[command(about = "A chat in the browser, on 127.0.0.1")]
+struct Args {
+    /// The port; 0 takes any that is free.
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args = Args::parse();
+    smol::block_on(async {
+        let server = adapter::builder().build()?;
+        let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
+        println!("listening on http://{}", listener.local_addr()?);
+        let visitors = server.clone();
+        smol::spawn(async move { visitors.run(|_socket| Visitor::join(&visitors)).await }).detach();
+        loop {
+            let (stream, _) = listener.accept().await?;
+            smol::spawn(serve(server.clone(), stream)).detach();
+        }
+    })
+}
+
+/// Serves one connection: the server's requests, and the page.
+async fn serve(server: Server, stream: TcpStream) {
+    let addr = stream.peer_addr().map_err(|error| error.kind());
+    let builder = server.http1();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Ok(addr) = addr {
+            request.extensions_mut().insert(RemoteAddr(addr));
+        }
+        let server = server.clone();
+        async move { if server.matches(&request) { server.handle(request).await } else { Ok(page(&request)) } }
+    });
+    // How a connection ends is known to its sessions.
+    let _ = builder.serve_connection(FuturesIo::new(stream), service).with_upgrades().await;
+}
+
+/// What is not for the server.
+fn page(request: &Request<Incoming>) -> Response<ReplyBody> {
+    let found = request.uri().path() == "/";
+    let mut response =
+        Response::new(ReplyBody::from(Bytes::from_static(if found { PAGE } else { "not found\n" }.as_bytes())));
+    if found {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    } else {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    response
+}

@@ -1,0 +1,41 @@
+//! A small chat in the browser: `cargo run --release -p engineio-tokio --example chat`, then open the address that it
+//! prints in two windows.
+#![allow(missing_docs)]
+
+use axum::Router;
+use axum::response::Html;
+use axum::routing::get;
+use clap::Parser;
+use engineio_tokio as adapter;
+use engineio_tokio::EngineLayer;
+use tokio::net::TcpListener;
+
+#[path = "../../engineio-driver/programs/visitors.rs"]
+mod visitors;
+
+use visitors::{PAGE, Visitor};
+
+#[derive(Debug, Parser)]
+#[command(about = "A chat in the browser, on 127.0.0.1")]
+struct Args {
+    /// The port; 0 takes any that is free.
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args = Args::parse();
+    let server = engineio_tokio::builder().build()?;
+    let app: Router = Router::new()
+        .route("/", get(|| async { Html(PAGE) }))
+        .fallback(|| async { (http::StatusCode::NOT_FOUND, "not found\n") })
+        .layer(EngineLayer::new(server.clone()));
+
+    let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let visitors = server.clone();
+    tokio::spawn(async move { server.run(|_socket| Visitor::join(&visitors)).await });
+    axum::serve(listener, app).await?;
+    Ok(())
+}
