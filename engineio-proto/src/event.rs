@@ -41,7 +41,8 @@ pub enum Input {
         /// The whole body.
         body: Result<Bytes, BodyError>,
     },
-    /// The peer of an exchange went away before it was answered, or before it had taken the answer.
+    /// The peer of an exchange went away before it was answered, or before it had taken the answer. An answer that was
+    /// written to its end is not lost, whatever its connection does then.
     ExchangeLost {
         /// Its number.
         exchange: ExchangeId,
@@ -60,7 +61,7 @@ pub enum Input {
         /// The message.
         frame: Frame,
     },
-    /// A channel is gone.
+    /// A channel is gone. Of one that the session asked to close this need not be said.
     ChannelClosed {
         /// Its number.
         channel: ChannelId,
@@ -96,6 +97,8 @@ pub enum ChannelEnd {
 }
 
 /// Everything that the I/O side must do. A new action does not compile until an adapter handles it.
+///
+/// Where outputs are carried out late, an exchange or a channel may be gone before; there is nothing left to do then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Answer an exchange.
@@ -110,7 +113,8 @@ pub enum Output {
         /// Its number.
         exchange: ExchangeId,
     },
-    /// Pull frames with [`Session::next_frame`](crate::Session::next_frame) while there is room, until there are none.
+    /// Pull frames with [`Session::next_frame`](crate::Session::next_frame) while there is room, until there are none. It
+    /// is not said again before that.
     ChannelReady {
         /// The number of the channel.
         channel: ChannelId,

@@ -63,6 +63,12 @@
 //! A [`Client`] is driven in the same way, only that it is the one who asks for requests and channels; its page shows
 //! how.
 //!
+//! [Embedding the core] is the longer way through the same steps: with WebSockets, with what an embedder owes in return, and
+//! with what else there is to know. The examples `blocking`, `event_loop` and `completion` are complete servers on threads,
+//! on readiness and on io_uring.
+//!
+//! [Embedding the core]: https://github.com/engineio-rs/engineio/blob/main/docs/embedding.md
+//!
 //! # What is promised
 //!
 //! Messages arrive in order, once, without a gap, whatever the transports do; a session that cannot keep this ends,

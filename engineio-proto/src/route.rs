@@ -33,7 +33,7 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// Its `Origin` header.
     pub origin: Option<&'a [u8]>,
-    /// Whether it has the header `Upgrade: websocket`.
+    /// Whether it asks for a WebSocket, with the headers `Connection: upgrade` and `Upgrade: websocket`.
     pub upgrade: bool,
 }
 

@@ -73,7 +73,8 @@ pub enum ClientOutput {
         /// What stands in its URL behind the host.
         target: String,
     },
-    /// Pull frames with [`Client::next_frame`](crate::Client::next_frame) while there is room, until there are none.
+    /// Pull frames with [`Client::next_frame`](crate::Client::next_frame) while there is room, until there are none. It is
+    /// not said again before that.
     ChannelReady {
         /// The number of the channel.
         channel: ChannelId,
