@@ -45,8 +45,10 @@ export const MODES = {
 // ---- the client ----
 
 /** Starts the client. Its standard input stays open until `end`. */
-export function startConnect(t, url, ...args) {
-  const { child, ended, lines } = start(t, CONNECT_BIN, [url, ...args], "pipe");
+export const startConnect = (t, url, ...args) => startProgram(t, CONNECT_BIN, url, ...args);
+
+function startProgram(t, program, url, ...args) {
+  const { child, ended, lines } = start(t, program, [url, ...args], "pipe");
   const { all, find, event } = readEvents({ lines, ended });
   // it may be gone by the time it is told something
   child.stdin.on("error", () => {});
@@ -98,8 +100,8 @@ export async function opened(t, { url }, { args, from, to }, ...more) {
 export const parked = (server) => server.event({ event: "request", method: "GET" }, 3);
 
 /** Has the client exchange messages with an echo server by itself; nothing must be lost, and all end well. */
-export async function selfTest(t, { url }, args, { upgraded, count = 500 }) {
-  const client = startConnect(t, url, ...args, "--self-test", String(count));
+export async function selfTest(t, { url }, args, { upgraded, count = 500, program = CONNECT_BIN }) {
+  const client = startProgram(t, program, url, ...args, "--self-test", String(count));
   const { event, reason, code } = await client.closed();
   assert.deepEqual({ event, reason, code }, { event: "close", reason: "forced close", code: 0 });
   const [result] = client.events("self_test");
