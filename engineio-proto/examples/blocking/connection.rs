@@ -83,27 +83,26 @@ impl<'a> Connection<'a> {
         loop {
             let mut fields = [httparse::EMPTY_HEADER; 64];
             let mut parsed = httparse::Request::new(&mut fields);
-            let head = match parsed.parse(&self.input) {
+            match parsed.parse(&self.input) {
                 Ok(httparse::Status::Complete(len)) => {
                     let (method, path) = (parsed.method.unwrap_or_default(), parsed.path.unwrap_or_default());
                     let head = Head::builder().method(method).uri(path);
                     let head = parsed.headers.iter().fold(head, |head, field| head.header(field.name, field.value));
                     self.input.drain(..len);
-                    head.body(()).ok()
+                    if let Ok(head) = head.body(()) {
+                        return Ok(head);
+                    }
                 }
                 Ok(httparse::Status::Partial) if self.input.len() < MAX_HEAD => {
-                    if !self.receive(self.shared.patience().saturating_sub(began.elapsed()))? {
-                        return Err(io::ErrorKind::TimedOut.into());
+                    match self.receive(self.shared.patience().saturating_sub(began.elapsed()))? {
+                        true => continue,
+                        false => return Err(io::ErrorKind::TimedOut.into()),
                     }
-                    continue;
                 }
-                _ => None,
-            };
-            let Some(head) = head else {
-                self.write(&Head::default(), &plain(400, "Bad request"))?;
-                return Err(io::ErrorKind::InvalidData.into());
-            };
-            return Ok(head);
+                _ => (),
+            }
+            self.write(&Head::default(), &plain(400, "Bad request"))?;
+            return Err(io::ErrorKind::InvalidData.into());
         }
     }
 
@@ -218,11 +217,16 @@ impl<'a> Connection<'a> {
         match read {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(len) => self.input.extend_from_slice(chunk.get(..len).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if is_timeout(&error) => return Ok(false),
             Err(error) => return Err(error),
         }
         Ok(true)
     }
+}
+
+/// Systems do not agree on what it is called.
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn has(head: &Head, name: &HeaderName, token: &str) -> bool {

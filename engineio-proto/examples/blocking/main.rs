@@ -188,11 +188,11 @@ impl Shared {
         }
     }
 
-    /// Returns when the session takes frames of this channel, or has nothing to do with it any more.
+    /// Returns when a session takes frames of a channel, or the channel is to be read to its end.
     fn wait_to_read(&self, key: SessionKey, channel: ChannelId) {
         let paused = |core: &mut Core| {
-            let session = core.server.session(key).filter(|session| session.current_channel() == Some(channel));
-            session.is_some_and(|session| !session.wants_frames(channel))
+            let session = core.server.session(key);
+            core.channels.contains_key(&channel) && session.is_some_and(|session| !session.wants_frames(channel))
         };
         drop(self.visited.wait_while(self.lock(), paused));
     }

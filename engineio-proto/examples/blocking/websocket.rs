@@ -14,6 +14,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, FrameHeader};
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
+use crate::connection::is_timeout;
 use crate::{Channel, Shared};
 
 /// Frames are pulled while less than this waits to be written.
@@ -25,24 +26,25 @@ const CLOSE: u8 = 0x88;
 pub(crate) fn serve(shared: &Shared, channel: Channel, accepted: &Accepted, socket: &TcpStream, input: Vec<u8>) {
     let Channel { key, id: channel, ready } = channel;
     let mut wire = Wire { socket, pen: &Mutex::new(()) };
-    let closed = |end| {
+    let writer = move || {
+        let written = write_frames(shared, key, channel, &ready, wire);
+        if written.is_err_and(|error| is_timeout(&error)) {
+            // The client takes nothing. If the connection broke, the reading thread knows.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        shared.visit(|core, _| core.channels.remove(&channel));
+    };
+    thread::scope(|scope| {
+        let mut hello = Vec::new();
+        let is_open = write_response(&mut hello, accepted).is_ok()
+            && wire.write_all(&hello).is_ok()
+            && thread::Builder::new().spawn_scoped(scope, writer).is_ok();
+        let end = if is_open { read_frames(shared, key, channel, input, wire) } else { ChannelEnd::Lost };
         shared.visit(|core, now| {
             core.channels.remove(&channel);
             core.tell(now, key, Input::ChannelClosed { channel, end });
         });
         let _ = socket.shutdown(Shutdown::Write);
-    };
-    thread::scope(|scope| {
-        let writer = move || {
-            if write_frames(shared, key, channel, &ready, wire).is_err() {
-                closed(ChannelEnd::Lost);
-            }
-        };
-        let mut hello = Vec::new();
-        let is_open = write_response(&mut hello, accepted).is_ok()
-            && wire.write_all(&hello).is_ok()
-            && thread::Builder::new().spawn_scoped(scope, writer).is_ok();
-        closed(if is_open { read_frames(shared, key, channel, input, wire) } else { ChannelEnd::Lost });
     });
 }
 
