@@ -277,7 +277,7 @@ for (const name of EMBEDDINGS) {
       });
 
       test(`the connection breaks: ${mode}`, async (t) => {
-        const server = await start(t, "--ping-interval", "200", "--ping-timeout", "1000");
+        const server = await start(t, "--ping-interval", "200", "--ping-timeout", "5000");
         const proxy = await startProxy(t, server.port);
         const { sid, closed } = await opened(t, proxy, options);
         // between two polls there is nothing to break
@@ -287,7 +287,8 @@ for (const name of EMBEDDINGS) {
       });
 
       test(`a client that is silent: ${mode}`, async (t) => {
-        const server = await start(t, "--ping-interval", "200", "--ping-timeout", "200");
+        // time enough to poll again behind the ping, or the client would not be told
+        const server = await start(t, "--ping-interval", "200", "--ping-timeout", "2000");
         const { socket, sid, closed } = await opened(t, server, options);
         socket._sendPacket = () => {};
         assert.equal((await closed).reason, "transport close");
@@ -554,7 +555,7 @@ for (const name of EMBEDDINGS) {
     });
 
     test("a body that does not come", async (t) => {
-      const server = await start(t, "--ping-interval", "300", "--ping-timeout", "300");
+      const server = await start(t, "--ping-interval", "300", "--ping-timeout", "2000");
       const session = await handshake(server);
       const { socket, closed } = await raw(t, server);
       socket.write(head("POST", session.target, "Content-Length: 1000") + "4half");
@@ -575,7 +576,7 @@ for (const name of EMBEDDINGS) {
     }
 
     test("a client that does not poll", async (t) => {
-      const server = await start(t, "--ping-interval", "100", "--ping-timeout", "100");
+      const server = await start(t, "--ping-interval", "100", "--ping-timeout", "1000");
       const [silent, pinged] = [await handshake(server), await handshake(server)];
       assert.equal((await poll(server, pinged)).body, "2");
       await gone(server, silent.sid);
@@ -687,7 +688,7 @@ for (const name of EMBEDDINGS) {
     });
 
     test("a probe that does not go on", async (t) => {
-      const server = await start(t, "--upgrade-timeout", "200");
+      const server = await start(t, "--upgrade-timeout", "1000");
       const session = await handshake(server);
       const probe = await channel(t, server, `&sid=${session.sid}`);
       probe.socket.send("2probe");
