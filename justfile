@@ -14,7 +14,7 @@ check:
 ci:
     .ci/run
 
-# The reference clients in Node.js, Python and a browser: all, or some of `node python browser`
+# The reference clients in Node.js, Python and a browser: all, or some of `node python browser client embeddings`
 interop *parts:
     cargo build --release --examples -p engineio-tokio
     interop/run {{ parts }}

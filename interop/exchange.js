@@ -73,9 +73,10 @@ const HEARTBEATS = 3;
 /**
  * Exchanges the whole corpus, bursts, and messages the server sends unasked, over a socket that was just created; goes on
  * until three heartbeats were seen and, if one is expected, the upgrade. Everything received must be what was expected, in
- * order. Resolves to a summary, leaving the socket open and idle.
+ * order. Resolves to a summary, leaving the socket open and idle. A server that obeys no `commands` echoes the bursts, and
+ * sends nothing unasked.
  */
-export function exchange(socket, { upgrade = false } = {}) {
+export function exchange(socket, { upgrade = false, commands = true } = {}) {
   const summary = {
     sid: undefined,
     transport: undefined,
@@ -87,6 +88,7 @@ export function exchange(socket, { upgrade = false } = {}) {
     record: [],
   };
   const messages = corpus();
+  const unaskedAfter = commands ? UNASKED_AFTER : [];
   const expected = [];
   let unasked = 0;
   let phase = "before";
@@ -103,10 +105,11 @@ export function exchange(socket, { upgrade = false } = {}) {
   };
   const burst = (count, size, binary = false) => {
     for (let i = 0; i < count; i++) {
-      const message = burstMessage(i, size);
-      expected.push(binary ? ENCODER.encode(message) : message);
+      const message = binary ? ENCODER.encode(burstMessage(i, size)) : burstMessage(i, size);
+      if (commands) expected.push(message);
+      else echo(message);
     }
-    transmit(`cmd:burst${binary ? "-binary" : ""}:${count}:${size}`);
+    if (commands) transmit(`cmd:burst${binary ? "-binary" : ""}:${count}:${size}`);
   };
   const around = (when) => {
     echo(`text ${when}`);
@@ -118,7 +121,7 @@ export function exchange(socket, { upgrade = false } = {}) {
 
   return new Promise((resolve, reject) => {
     const fail = (message) => reject(new Error(message));
-    const complete = () => expected.length === 0 && unasked === UNASKED_AFTER.length * UNASKED_COUNT;
+    const complete = () => expected.length === 0 && unasked === unaskedAfter.length * UNASKED_COUNT;
     const settle = () => {
       if (finished && complete()) resolve(summary);
     };
@@ -153,7 +156,7 @@ export function exchange(socket, { upgrade = false } = {}) {
     socket.on("open", async () => {
       openedAt = performance.now();
       summary.sid = socket.id;
-      for (const ms of UNASKED_AFTER) transmit(`cmd:burst-after:${ms}:${UNASKED_COUNT}:${UNASKED_SIZE}`);
+      for (const ms of unaskedAfter) transmit(`cmd:burst-after:${ms}:${UNASKED_COUNT}:${UNASKED_SIZE}`);
       around("at the opening");
       const enough = () => summary.heartbeats >= HEARTBEATS && (!upgrade || phase === "after");
       for (let i = 0; socket.readyState === "open" && (i < messages.length || !enough()); ) {
