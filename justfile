@@ -14,9 +14,8 @@ check:
 ci:
     .ci/run
 
-# The reference clients in Node.js, Python and a browser: all, or some of `node python browser client embeddings`
+# The reference clients in Node.js, Python and a browser: all, or some of `node python browser client pairs embeddings`
 interop *parts:
-    cargo build --release --examples -p engineio-tokio
     interop/run {{ parts }}
 
 # The benchmarks

@@ -12,5 +12,6 @@ mod counting;
 mod host;
 mod raw;
 mod regressions;
+mod size;
 mod tls;
 mod wire;
