@@ -22,17 +22,7 @@ pub trait TlsHandshake: Send + Sync + 'static {
     fn connect(&self, config: Arc<ClientConfig>, name: ServerName<'static>, io: BoxIo) -> Connecting;
 }
 
-/// Encrypts connections by rustls.
-///
-/// ```
-/// # use engineio_driver::{TlsConfig, TlsError, TlsHandshake};
-/// # type TlsEncryptor<H> = engineio_driver::TlsEncryptor<H>;
-/// # fn client<H: TlsHandshake + Default>(authority: &[u8]) -> Result<TlsEncryptor<H>, TlsError> {
-/// let config = TlsConfig::new().add_root_pem(authority)?.only_added_roots().build()?;
-/// let encryptor = TlsEncryptor::new(config);
-/// # Ok(encryptor)
-/// # }
-/// ```
+/// Encrypts connections by rustls, whose handshake a runtime crate does: take the `TlsEncryptor` of that.
 pub struct TlsEncryptor<H> {
     /// Made by the first connection, if it is not given.
     config: OnceLock<Arc<ClientConfig>>,
