@@ -120,7 +120,6 @@
 //! * `cli` (default): the command line, `engineio-sim`, and the module of the same name that gives a program with its own
 //!   applications the same commands. A test needs none of it: `default-features = false`.
 
-mod application;
 mod choose;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -136,7 +135,6 @@ mod shrink;
 mod simulation;
 mod world;
 
-pub use application::{Application, Peer, Sockets};
 pub use choose::{Chooser, Enumerated, FromBytes, Seeded};
 pub use coverage::{Coverage, Kind, UNREACHED};
 pub use diagram::{sequence_diagram, sequence_svg};
@@ -149,4 +147,4 @@ pub use simulation::{Failure, Report, Simulation};
 pub use world::{Class, Ending, Totals, World};
 
 /// What applications are written with.
-pub use engineio_proto::{CloseReason, Instant, Message, SendError};
+pub use engineio_proto::{Application, CloseReason, Instant, Message, Peer, SendError, Sockets};
