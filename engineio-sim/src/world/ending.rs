@@ -10,7 +10,7 @@ use super::apps::End;
 use super::core::{Core, Outcome};
 use super::net::{Exchange, Opening, Piece, Stage};
 use super::nodes::{App, Life, Seat};
-use crate::oracle::{Asked, Incidents, Law, broken};
+use crate::oracle::{Asked, Law, broken};
 
 /// How a world ends, once it has come to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,22 +259,24 @@ impl Core {
     pub(crate) fn audit_ending(&self, ending: Ending) -> Outcome {
         let silent = ending == Ending::Silence;
         let law = if silent { Law::Heartbeat } else { Law::Quiescence };
-        // An application may close in its time, or send more than there is room for; silence is not what ends that session.
-        let is_own =
-            |app: &App, life: &Life| silent && (app.asked.is_some() || life.incidents.any(Incidents::OVERFLOW));
-        let is_stuck = |life: &&Life| !life.is_over() && !is_own(&life.app, life);
-        if let Some(life) = self.lives.iter().find(is_stuck) {
+        // In silence an application may close what it does not hear of in time; and a client that takes nothing of what is
+        // sent to it meanwhile is too slow.
+        let has_left = |app: &App| silent && app.asked.is_some();
+        if let Some(life) = self.lives.iter().find(|life| !life.is_over() && !has_left(&life.app)) {
             return broken(law, format!("client {} did not end", life.client));
         }
-        let is_stuck = |seat: &Seat| !seat.is_over() && !is_own(&seat.app, &self.lives[seat.life]);
-        if let Some(seat) = self.sessions.iter().position(is_stuck) {
+        if let Some(seat) = self.sessions.iter().position(|seat| !seat.is_over() && !has_left(&seat.app)) {
             return broken(law, format!("session {seat} did not end"));
         }
-        let apps = self.lives.iter().map(|life| (&life.app, life));
-        let apps = apps.chain(self.sessions.iter().map(|seat| (&seat.app, &self.lives[seat.life])));
-        let ended = apps.filter(|(app, life)| app.ended_at.is_some_and(|at| at > self.ending_at) && !is_own(app, life));
-        for (app, _) in ended.filter(|_| silent) {
-            if app.events.closed != Some(CloseReason::PingTimeout) {
+        let slow = CloseReason::TransportError(TransportError::SlowConsumer);
+        let explains = |app: &App| match app.events.closed {
+            Some(CloseReason::PingTimeout) => true,
+            Some(reason) => app.asked.is_some() || (reason == slow && app.sends.missing() > 0),
+            None => app.asked.is_some(),
+        };
+        let apps = self.lives.iter().map(|life| &life.app).chain(self.sessions.iter().map(|seat| &seat.app));
+        for app in apps.filter(|app| silent && app.ended_at.is_some_and(|at| at > self.ending_at)) {
+            if !explains(app) {
                 return broken(law, format!("silence ended a session with {:?}", app.events.closed));
             }
         }
