@@ -369,9 +369,9 @@ async fn a_client_that_floods_and_leaves() {
             assert!(server.sessions().iter().all(|session| session.receive_buffered() < 2000));
         }
         if in_order {
-            socket.close()
+            socket.close();
         } else {
-            socket.abort()
+            socket.abort();
         }
         until(&there, |notes| notes.end(0).is_some()).await;
         there.with(|notes| {

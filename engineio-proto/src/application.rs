@@ -104,7 +104,8 @@ pub trait Application {
         let _ = (sockets, peer, message);
     }
 
-    /// After a message was refused as too much: there is room again.
+    /// After a message was refused as too much: there is room again. What was refused can be sent now, and may be refused
+    /// again.
     fn on_writable(&mut self, sockets: &mut dyn Sockets, peer: Peer) {
         let _ = (sockets, peer);
     }

@@ -282,12 +282,12 @@ macro_rules! plays_on {
 }
 
 plays_on!(on_tokio, engineio_tokio, |play| {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(play)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(play);
 });
 
 plays_on!(on_tokio_with_threads, engineio_tokio, |play| {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.unwrap().block_on(play)
+    runtime.unwrap().block_on(play);
 });
 
 /// Something happens in the script.
