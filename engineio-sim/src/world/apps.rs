@@ -111,6 +111,7 @@ impl Core {
                     self.totals.messages_sent += 1;
                     self.largest = self.largest.max(message.cost());
                     self.app(end).sends.send(message);
+                    self.app(end).sent_at = self.now;
                 }
             }
             Err(SendError::Full(_)) => self.app(end).events.full += 1,

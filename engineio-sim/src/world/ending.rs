@@ -271,7 +271,7 @@ impl Core {
         let slow = CloseReason::TransportError(TransportError::SlowConsumer);
         let explains = |app: &App| match app.events.closed {
             Some(CloseReason::PingTimeout) => true,
-            Some(reason) => app.asked.is_some() || (reason == slow && app.sends.missing() > 0),
+            Some(reason) => app.asked.is_some() || (reason == slow && app.sent_at > self.ending_at),
             None => app.asked.is_some(),
         };
         let apps = self.lives.iter().map(|life| &life.app).chain(self.sessions.iter().map(|seat| &seat.app));

@@ -77,6 +77,8 @@ pub(crate) struct App {
     pub(crate) ended_at: Option<Instant>,
     /// Messages that it sends.
     pub(crate) sends: Flow,
+    /// When it sent the last one.
+    pub(crate) sent_at: Instant,
     pub(crate) events: Events,
     /// It was so slow that its machine stopped to read.
     pub(crate) crowded: bool,
@@ -94,6 +96,7 @@ impl App {
             asked_at: None,
             ended_at: None,
             sends: Flow::default(),
+            sent_at: Instant::ZERO,
             events,
             crowded: false,
             made: 0,
