@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 use engineio_proto as proto;
 use smallvec::SmallVec;
 
+use crate::shard::Attached;
 use crate::socket::Event;
 
 /// Tasks that wait for the same thing.
@@ -13,6 +14,21 @@ pub(crate) type Wakers = SmallVec<[Waker; 1]>;
 
 /// Tasks to wake once the lock is released.
 pub(crate) type Wakes = SmallVec<[Waker; 4]>;
+
+/// What is to be done after a visit, when no lock is held any more: tasks are woken, and what is dropped may own things of
+/// the application, whose code must not run under a lock. It is done when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Later {
+    pub(crate) wakes: Wakes,
+    pub(crate) graveyard: SmallVec<[Box<Attached>; 1]>,
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        self.graveyard.clear();
+        self.wakes.drain(..).for_each(Waker::wake);
+    }
+}
 
 /// Those who wait for something of a session.
 #[derive(Debug, Default)]

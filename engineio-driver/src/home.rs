@@ -11,8 +11,9 @@ use engineio_proto::{
     SessionMut, Stats, TransportKind,
 };
 
-use crate::hands::{Hands, Wakes, set};
+use crate::hands::{Hands, Later, Wakes, set};
 use crate::runtime::Runtime;
+use crate::tasks::Guard;
 use crate::{client, server};
 
 #[derive(Clone)]
@@ -24,9 +25,16 @@ pub(crate) enum Home {
 impl Home {
     /// Works with the session under its lock, then does what it asks for. There is no place for a session that is gone.
     pub(crate) fn visit<T>(&self, work: impl FnOnce(Option<Place<'_>>, Instant) -> T) -> T {
+        self.visit_later(&mut Later::default(), work)
+    }
+
+    /// The same for whoever holds another lock: what must not be done under it is left for later.
+    pub(crate) fn visit_later<T>(&self, later: &mut Later, work: impl FnOnce(Option<Place<'_>>, Instant) -> T) -> T {
         match self {
-            Self::Server { inner, shard, key } => inner.with(*shard, |core, now| work(core.place(*key), now)),
-            Self::Client(inner) => inner.with(|core, now| work(core.place(), now)),
+            Self::Server { inner, shard, key } => {
+                inner.with_later(*shard, later, |core, now| work(core.place(*key), now))
+            }
+            Self::Client(inner) => inner.with_later(later, |core, now| work(core.place(), now)),
         }
     }
 
@@ -83,6 +91,14 @@ impl Home {
                 place.machine.channel_closed(now, channel, ChannelEnd::Lost, None);
             }
         });
+    }
+
+    /// Something for the shutdown of the session's server to wait for.
+    pub(crate) fn guard(&self) -> Option<Guard> {
+        match self {
+            Self::Server { inner, .. } => Some(Guard::new(&inner.tasks)),
+            Self::Client(_) => None,
+        }
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {

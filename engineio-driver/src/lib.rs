@@ -57,6 +57,7 @@ mod handler;
 mod hands;
 mod head;
 mod home;
+mod host;
 mod http;
 mod proxy;
 mod runtime;
@@ -81,6 +82,7 @@ pub use builder::Builder;
 pub use client::{BuildError, Client, ClientBuilder, ConnectError, ReconnectEvent, Reconnecting};
 pub use connect::{BoxIo, Connecting, Connector, Encryptor, Io};
 pub use handler::Handler;
+pub use host::Host;
 pub use http::{Aborted, RemoteAddr};
 pub use proxy::{Proxy, ProxyError};
 pub use runtime::{Runtime, Task};
@@ -99,7 +101,7 @@ pub use url::{Endpoint, UrlError};
 pub use rustls;
 
 pub use engineio_proto::{
-    ClientConfig, CloseReason, Config, ConfigError, Details, ErrorCode, Message, Mount, Overflow, PROTOCOL,
-    ReconnectConfig, Rejection, RequestError, SendError, Sid, SidError, Stamps, Stats, Text, TransportError,
-    TransportKind, Transports, UpgradeError,
+    Application, ClientConfig, CloseReason, Config, ConfigError, Details, ErrorCode, Instant, Message, Mount, Overflow,
+    PROTOCOL, Peer, ReconnectConfig, Rejection, RequestError, SendError, Sid, SidError, Sockets, Stamps, Stats, Text,
+    TransportError, TransportKind, Transports, UpgradeError,
 };

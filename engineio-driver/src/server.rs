@@ -17,6 +17,7 @@ use http_body::Body;
 
 use crate::body::ReplyBody;
 use crate::handler::Handler;
+use crate::hands::Later;
 use crate::home::Home;
 use crate::http::{self as exchange, Aborted};
 use crate::runtime::{Clock, Runtime};
@@ -360,6 +361,16 @@ impl Inner {
     /// Works with the sessions of a shard; see [`Shard::with`].
     pub(crate) fn with<T>(&self, shard: usize, work: impl FnOnce(&mut Core, Instant) -> T) -> T {
         self.shard(shard).with(&self.clock, work)
+    }
+
+    /// Works with the sessions of a shard; see [`Shard::with_later`].
+    pub(crate) fn with_later<T>(
+        &self,
+        shard: usize,
+        later: &mut Later,
+        work: impl FnOnce(&mut Core, Instant) -> T,
+    ) -> T {
+        self.shard(shard).with_later(&self.clock, later, work)
     }
 
     pub(crate) fn look<T>(&self, shard: usize, work: impl FnOnce(&Core) -> T) -> T {

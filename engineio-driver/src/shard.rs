@@ -11,7 +11,7 @@ use engineio_proto as proto;
 use engineio_proto::{ChannelId, ExchangeId, Instant, Output, Response, SessionKey};
 use smallvec::SmallVec;
 
-use crate::hands::{Hands, Wakes};
+use crate::hands::{Hands, Later, Wakes};
 use crate::home::{ChannelPlace, Machine, Place, View};
 use crate::runtime::Clock;
 use crate::socket::{End, Link, Snapshot};
@@ -85,14 +85,21 @@ impl Shard {
 
     /// Works with the sessions, then does what they ask for.
     pub(crate) fn with<T>(&self, clock: &Clock, work: impl FnOnce(&mut Core, Instant) -> T) -> T {
-        let (result, wakes, graveyard) = {
-            let mut core = self.lock();
-            let result = work(&mut core, clock.now());
-            core.dispatch();
-            (result, std::mem::take(&mut core.wakes), std::mem::take(&mut core.graveyard))
-        };
-        drop(graveyard);
-        wakes.into_iter().for_each(Waker::wake);
+        self.with_later(clock, &mut Later::default(), work)
+    }
+
+    /// The same for whoever holds another lock: what must not be done under it is left for later.
+    pub(crate) fn with_later<T>(
+        &self,
+        clock: &Clock,
+        later: &mut Later,
+        work: impl FnOnce(&mut Core, Instant) -> T,
+    ) -> T {
+        let mut core = self.lock();
+        let result = work(&mut core, clock.now());
+        core.dispatch();
+        later.wakes.append(&mut core.wakes);
+        later.graveyard.append(&mut core.graveyard);
         result
     }
 

@@ -12,7 +12,9 @@ use engineio_proto::{CloseReason, Message, SendError};
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use crate::hands::{register, set};
+use crate::hands::{Later, set};
+
+use crate::tasks::Guard;
 
 pub use events::{Event, Events};
 pub use handle::Handle;
@@ -41,6 +43,11 @@ impl std::ops::Deref for Socket {
 impl Socket {
     pub(crate) const fn new(handle: Handle) -> Self {
         Self { handle, flushing: None }
+    }
+
+    /// Something for the shutdown of the session's server to wait for.
+    pub(crate) fn guard(&self) -> Option<Guard> {
+        self.handle.home.guard()
     }
 
     /// A handle to send with, to keep or to give away.
@@ -77,7 +84,11 @@ impl Socket {
     }
 
     fn poll_recv(&self, cx: &Context<'_>) -> Poll<Option<Message>> {
-        self.handle.home.visit(|place, now| {
+        self.poll_recv_later(cx, &mut Later::default())
+    }
+
+    pub(crate) fn poll_recv_later(&self, cx: &Context<'_>, later: &mut Later) -> Poll<Option<Message>> {
+        self.handle.home.visit_later(later, |place, now| {
             let Some(mut place) = place else { return Poll::Ready(None) };
             if let Some(message) = place.machine.recv(now) {
                 return Poll::Ready(Some(message));
@@ -142,16 +153,8 @@ impl Sink<Message> for Socket {
     type Error = SinkError;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
-        self.handle.home.visit(|place, _| {
-            if let Some(mut place) = place {
-                if !place.machine.poll_ready() {
-                    register(&mut place.hands.senders, cx);
-                    return Poll::Pending;
-                }
-            }
-            // A session that is over says so when the message is there to be given back.
-            Poll::Ready(Ok(()))
-        })
+        // A session that is over says so when the message is there to be given back.
+        self.handle.poll_room(cx, &mut Later::default()).map(|_| Ok(()))
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SinkError> {
@@ -171,7 +174,7 @@ impl Sink<Message> for Socket {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         self.handle.close();
-        match self.handle.poll_closed(cx) {
+        match self.handle.poll_closed(cx, &mut Later::default()) {
             // It is over, so that nothing is waited for: either all was written, or it never will be.
             Poll::Ready(_) => self.handle.poll_flushed(cx, &mut None).map_err(SinkError::Ended),
             Poll::Pending => Poll::Pending,

@@ -91,6 +91,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod application;
 mod buffer;
 mod client;
 mod config;
@@ -112,6 +113,7 @@ mod time;
 mod transport;
 mod wait;
 
+pub use application::{Application, Peer, Sockets};
 pub use client::{
     CLIENT_TRANSITIONS, Client, ClientConfig, ClientInput, ClientOutput, ClientRequest, ClientRow, ClientState,
     ClientTrigger, Details, Stamps,

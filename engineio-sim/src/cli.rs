@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::application::Application;
 use crate::explore::Scope;
 use crate::simulation::{Failure, Simulation, is_caught};
+use engineio_proto::Application;
 use many::Limits;
 
 /// Simulated worlds of Engine.IO: real servers and clients, virtual time, and every fault of a network, from one seed.

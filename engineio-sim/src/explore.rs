@@ -1,11 +1,11 @@
 //! Everything that can happen in a small scope, one way after the other.
 
-use crate::application::Application;
 use crate::choose::{Chooser, Enumerated};
 use crate::op::{Line, Node, Op, Side};
 use crate::settings::{Settings, Start};
 use crate::simulation::{Failure, Simulation};
 use crate::world::{Class, Ending, World};
+use engineio_proto::Application;
 
 /// What is explored: one client and one server, so many operations, and of some kinds no more than so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

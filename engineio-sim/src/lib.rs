@@ -11,7 +11,8 @@
 //! use engineio_sim::{Application, CloseReason, Message, Peer, Simulation, Sockets};
 //!
 //! // 1. The applications, one for each server, one for each client. They know nothing of a simulation, and must be
-//! //    deterministic: no clock, no random numbers, no hash maps that are walked through.
+//! //    deterministic: no clock but `Sockets::now`, no random numbers, no hash maps that are walked through. What they do
+//! //    in their own time they do in `on_timeout`.
 //! struct Echo;
 //!
 //! impl Application for Echo {
@@ -83,6 +84,33 @@
 //!
 //! `examples/chat` is a chat with rooms that is tested like this, with two mistakes to be found in it.
 //!
+//! # On real sockets
+//!
+//! What was simulated is what runs: a runtime crate has a `Host` for it, which calls it in the same way.
+//!
+//! ```
+//! # use engineio_sim::{Application, Message, Peer, Sockets};
+//! # struct Echo;
+//! # impl Application for Echo {
+//! #     fn on_message(&mut self, sockets: &mut dyn Sockets, peer: Peer, message: Message) {
+//! #         if sockets.send(peer, message).is_err() {
+//! #             sockets.close(peer);
+//! #         }
+//! #     }
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = engineio_tokio::builder().build()?;
+//! let addr = engineio_tokio::bind(&server, "127.0.0.1:0").await?;
+//! let host = engineio_tokio::host(Echo); // as above
+//! tokio::spawn(async move { host.serve(&server).await });
+//! # let mut socket = engineio_tokio::client(&format!("http://{addr}"))?.build()?.connect().await?;
+//! # socket.send("hello").await?;
+//! # assert_eq!(socket.recv().await, Some("hello".into()));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What happens in a world
 //!
 //! First chaos, for as many steps as [`Settings::steps`] says: at each, one of all the things that can happen is drawn (see
@@ -120,7 +148,6 @@
 //! * `cli` (default): the command line, `engineio-sim`, and the module of the same name that gives a program with its own
 //!   applications the same commands. A test needs none of it: `default-features = false`.
 
-mod application;
 mod choose;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -136,7 +163,6 @@ mod shrink;
 mod simulation;
 mod world;
 
-pub use application::{Application, Peer, Sockets};
 pub use choose::{Chooser, Enumerated, FromBytes, Seeded};
 pub use coverage::{Coverage, Kind, UNREACHED};
 pub use diagram::{sequence_diagram, sequence_svg};
@@ -149,4 +175,4 @@ pub use simulation::{Failure, Report, Simulation};
 pub use world::{Class, Ending, Totals, World};
 
 /// What applications are written with.
-pub use engineio_proto::{CloseReason, Instant, Message, SendError};
+pub use engineio_proto::{Application, CloseReason, Instant, Message, Peer, SendError, Sockets};

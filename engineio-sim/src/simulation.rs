@@ -5,7 +5,8 @@ use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
-use crate::application::Application;
+use engineio_proto::Application;
+
 use crate::coverage::Coverage;
 use crate::journal::Entry;
 use crate::op::Op;

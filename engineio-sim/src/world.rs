@@ -26,13 +26,13 @@ mod server;
 mod twin;
 
 use std::fmt;
+use std::time::Duration;
 
-use engineio_proto::{Instant, Message, SendError};
+use engineio_proto::{Application, Instant, Message, Peer, SendError, Sockets};
 
 use self::core::Core;
 use self::net::Spoilt;
 use self::nodes::{Call, What};
-use crate::application::{Application, Peer, Sockets};
 use crate::coverage::Coverage;
 use crate::journal::Journal;
 use crate::op::{Node, Op};
@@ -147,7 +147,10 @@ impl<S: Application, C: Application> World<S, C> {
         let core = Core::new(settings, keep)?;
         let servers = (0..core.servers.len()).map(&mut server).collect();
         let clients = (0..core.clients.len()).map(client).collect();
-        Ok(Self { core, servers, clients, make_server: Box::new(server) })
+        let mut world = Self { core, servers, clients, make_server: Box::new(server) };
+        let nodes = (0..world.clients.len()).map(Node::Client).chain((0..world.servers.len()).map(Node::Server));
+        nodes.collect::<Vec<_>>().into_iter().for_each(|node| world.set_alarm(node));
+        Ok(world)
     }
 
     /// One thing happens, and everything that follows from it at once. What has no meaning now does nothing.
@@ -232,6 +235,7 @@ impl<S: Application, C: Application> World<S, C> {
                 // What its application knew is lost with it.
                 if let Some(application) = self.servers.get_mut(server) {
                     *application = (self.make_server)(server);
+                    self.set_alarm(Node::Server(server));
                 }
             }
         }
@@ -258,13 +262,41 @@ impl<S: Application, C: Application> World<S, C> {
     }
 
     fn deliver(&mut self, call: Call) -> Result<(), Violation> {
-        let Call { node, peer, what } = call;
-        self.call_application(node, |application, sockets| match what {
-            What::Open => application.on_open(sockets, peer),
-            What::Message(message) => application.on_message(sockets, peer, message),
-            What::Writable => application.on_writable(sockets, peer),
-            What::Close(reason) => application.on_close(sockets, peer, reason),
-        })
+        match call {
+            Call::Of { node, peer, what } if self.core.is_wanted(node, peer, &what) => {
+                self.call_application(node, |application, sockets| match what {
+                    What::Open => application.on_open(sockets, peer),
+                    What::Message(message) => application.on_message(sockets, peer, message),
+                    What::Writable => application.on_writable(sockets, peer),
+                    What::Close(reason) => application.on_close(sockets, peer, reason),
+                })
+            }
+            Call::Of { .. } => Ok(()),
+            Call::Timeout(node) => {
+                self.call_application(node, |application, sockets| application.on_timeout(sockets))?;
+                let now = self.core.now;
+                match self.application(node).and_then(|application| application.next_timeout()) {
+                    Some(next) if next <= now => {
+                        let what =
+                            format!("the application of {node:?} was called at {now:?}, and {next:?} is due still");
+                        broken(Law::User, what)
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn application(&self, node: Node) -> Option<&dyn Application> {
+        match node {
+            Node::Client(client) => self.clients.get(client).map(|application| application as _),
+            Node::Server(server) => self.servers.get(server).map(|application| application as _),
+        }
+    }
+
+    fn set_alarm(&mut self, node: Node) {
+        let alarm = self.application(node).and_then(|application| application.next_timeout());
+        self.core.set_alarm(node, alarm);
     }
 
     fn call_application(
@@ -280,7 +312,9 @@ impl<S: Application, C: Application> World<S, C> {
         if let Some(application) = application {
             call(application, &mut sockets);
         }
-        sockets.violation.map_or(Ok(()), Err)
+        let violation = sockets.violation;
+        self.set_alarm(node);
+        violation.map_or(Ok(()), Err)
     }
 
     /// Draws the next operation.
@@ -308,12 +342,14 @@ impl<S: Application, C: Application> World<S, C> {
         let patience = self.core.settings.patience();
         let deadline = self.core.later(patience);
         let (transit, mut arrives) = (self.core.transit(), true);
-        let arrival = self.core.later(transit);
+        let mut arrival = self.core.later(transit);
         let slice = 4 * self.core.settings.latency + 10_000;
         loop {
             let at = self.core.later(slice).min(deadline);
             self.advance(at)?;
             let Some(unrest) = self.core.unrest() else { return Ok(()) };
+            // What an application sends or closes in its time is on its way from then on.
+            arrival = arrival.max(self.core.alarmed_at + Duration::from_micros(transit));
             if arrives && self.core.now >= arrival {
                 arrives = false;
                 if let Some(what) = self.core.dawdling() {
@@ -414,8 +450,22 @@ impl Sockets for Hands<'_> {
     }
 
     fn close(&mut self, peer: Peer) {
+        self.end(peer, Asked::Close);
+    }
+
+    fn abort(&mut self, peer: Peer) {
+        self.end(peer, Asked::Abort);
+    }
+
+    fn now(&self) -> Instant {
+        self.core.now
+    }
+}
+
+impl Hands<'_> {
+    fn end(&mut self, peer: Peer, how: Asked) {
         if let Some(end) = self.core.end_of_peer(self.node, peer) {
-            if let Err(violation) = self.core.close(end, Asked::Close) {
+            if let Err(violation) = self.core.close(end, how) {
                 self.violation.get_or_insert(violation);
             }
         }

@@ -175,6 +175,12 @@ fn a_server_that_is_told_nonsense_is_sorry() {
         }
 
         fn close(&mut self, _: Peer) {}
+
+        fn abort(&mut self, _: Peer) {}
+
+        fn now(&self) -> engineio_sim::Instant {
+            engineio_sim::Instant::ZERO
+        }
     }
 
     let (mut server, mut notes, peer) = (rooms::Server::new(None), Notes::default(), Peer(7));

@@ -41,7 +41,8 @@
 //! * [`bind`] and [`serve`] listen; `EngineService` and `EngineLayer` mount the server in any tower stack, and
 //!   [`HyperService`] in a hyper server.
 //! * [`Server::accept`] gives a [`Socket`] for each session: a `Stream` and a `Sink` of [`Message`]s. [`Server::run`]
-//!   serves sessions with the callbacks of a [`Handler`] instead.
+//!   serves sessions with the callbacks of a [`Handler`] instead; [`host`] runs an [`Application`], which `engineio-sim`
+//!   can simulate.
 //! * [`client`] sets every option of a [`Client`]. [`Client::connect`] opens a session and gives the same [`Socket`];
 //!   [`Client::reconnecting`] opens another one when it is lost. Connections are made by TCP, or in whatever way a
 //!   [`Connector`] knows.
@@ -96,14 +97,6 @@ pub use connect::TcpConnector;
 pub use connect::UnixConnector;
 #[doc(inline)]
 pub use engineio_driver::*;
-pub use engineio_driver::{
-    Aborted, BoxIo, Broadcast, BuildError, Builder, Client, ClientBuilder, ClientConfig, CloseReason, Config,
-    ConfigError, ConnectError, Connecting, ConnectionError, Connector, Details, Encryptor, Endpoint, ErrorCode, Event,
-    Events, Guard, Handle, Handler, HyperService, Incoming, Io, Listener, Message, Mount, Offer, Overflow, PROTOCOL,
-    Proxy, ProxyError, ReconnectConfig, ReconnectEvent, Reconnecting, Refusal, Rejection, RemoteAddr, ReplyBody,
-    ReplyData, RequestError, Runtime, SendError, Server, Sid, SidError, SinkError, Socket, Stamps, Stats, Text,
-    TransportError, TransportKind, Transports, UpgradeError, UrlError,
-};
 pub use serve::{bind, serve};
 /// Makes what smol reads and writes an [`Io`], for a [`Connector`] of one's own.
 pub use smol_hyper::rt::FuturesIo;
@@ -147,6 +140,36 @@ pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
     #[cfg(feature = "tls")]
     let builder = builder.encryptor(TlsEncryptor::platform());
     Ok(builder)
+}
+
+/// Runs an [`Application`] on smol: the same code that `engineio-sim` runs in simulated worlds.
+///
+/// ```
+/// use engineio_smol::{Application, Message, Peer, Sockets};
+///
+/// struct Echo;
+///
+/// impl Application for Echo {
+///     fn on_message(&mut self, sockets: &mut dyn Sockets, peer: Peer, message: Message) {
+///         if sockets.send(peer, message).is_err() {
+///             sockets.close(peer);
+///         }
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// let server = engineio_smol::builder().build()?;
+/// let addr = engineio_smol::bind(&server, "127.0.0.1:0").await?;
+/// let host = engineio_smol::host(Echo);
+/// smol::spawn(async move { host.serve(&server).await }).detach();
+///
+/// let mut socket = engineio_smol::client(&format!("http://{addr}"))?.build()?.connect().await?;
+/// socket.send("hello").await?;
+/// assert_eq!(socket.recv().await, Some("hello".into()));
+/// # Ok(()) }) }
+/// ```
+pub fn host<A: Application + Send + 'static>(application: A) -> Host<A> {
+    Host::new(runtime(), application)
 }
 
 fn runtime() -> Runtime {

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use engineio_proto as proto;
 use engineio_proto::{ChannelId, ClientConfig, ClientOutput, CloseReason, Details, Event, Instant, TransportKind};
 
-use crate::hands::{Hands, Wakes, register, set};
+use crate::hands::{Hands, Later, Wakes, register, set};
 use crate::head::RequestHead;
 use crate::home::{ChannelPlace, Machine, Place, View};
 use crate::runtime::{Clock, Runtime};
@@ -84,13 +84,15 @@ impl Inner {
 
     /// Works with the session, then passes on what it asks for.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Core, Instant) -> T) -> T {
-        let (result, wakes) = {
-            let mut core = self.lock();
-            let result = work(&mut core, self.clock.now());
-            core.dispatch(&self.websocket_worked);
-            (result, std::mem::take(&mut core.wakes))
-        };
-        wakes.into_iter().for_each(Waker::wake);
+        self.with_later(&mut Later::default(), work)
+    }
+
+    /// The same for whoever holds another lock: what must not be done under it is left for later.
+    pub(crate) fn with_later<T>(&self, later: &mut Later, work: impl FnOnce(&mut Core, Instant) -> T) -> T {
+        let mut core = self.lock();
+        let result = work(&mut core, self.clock.now());
+        core.dispatch(&self.websocket_worked);
+        later.wakes.append(&mut core.wakes);
         result
     }
 

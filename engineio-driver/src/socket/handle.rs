@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use engineio_proto::{CloseReason, Details, Instant, Message, SendError, Sid, Stats, TransportKind};
+use engineio_proto::{CloseReason, Details, Instant, Message, Phase, SendError, Sid, Stats, TransportKind};
 
 use super::link::{Link, Offer, Snapshot};
-use crate::hands::{Hands, Wakers, register, set};
+use crate::hands::{Hands, Later, Wakers, register, set};
 use crate::home::{Home, Machine, Place};
 
 /// A session, to be sent to and to be looked at. It can be cloned, kept in maps and used from any task.
@@ -94,7 +94,7 @@ impl Handle {
 
     /// Whether messages can still be sent.
     pub fn is_open(&self) -> bool {
-        self.home.look(|view| view.phase()) == Some(engineio_proto::Phase::Open)
+        self.home.look(|view| view.phase()) == Some(Phase::Open)
     }
 
     /// Sends a message if there is room for it.
@@ -105,7 +105,11 @@ impl Handle {
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         // Converted first: whatever that does, it must not happen under the lock.
         let message = message.into();
-        self.home.visit(|place, now| offer(place, message, |machine, message| machine.send(now, message)))
+        self.try_send_later(message, &mut Later::default())
+    }
+
+    pub(crate) fn try_send_later(&self, message: Message, later: &mut Later) -> Result<(), SendError> {
+        self.home.visit_later(later, |place, now| offer(place, message, |machine, message| machine.send(now, message)))
     }
 
     /// Sends several messages that stay together, as text with its binary attachments, if there is room for all.
@@ -162,6 +166,21 @@ impl Handle {
         .await
     }
 
+    /// Waits for room for a message. Whether there is any: where nothing is taken any more, there will be none.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>, later: &mut Later) -> Poll<bool> {
+        self.home.visit_later(later, |place, _| {
+            let Some(Place { mut machine, hands, .. }) = place else { return Poll::Ready(false) };
+            if machine.view().phase() != Phase::Open {
+                return Poll::Ready(false);
+            }
+            if machine.poll_ready() {
+                return Poll::Ready(true);
+            }
+            register(&mut hands.senders, cx);
+            Poll::Pending
+        })
+    }
+
     /// Waits until every message sent before this call has been written to its transport.
     ///
     /// # Errors
@@ -199,8 +218,12 @@ impl Handle {
     /// Closes the session in order: what was sent before is delivered first. At a server, what was received and not taken
     /// is dropped; at a client, it can still be taken, and so can what arrives meanwhile.
     pub fn close(&self) {
+        self.close_later(&mut Later::default());
+    }
+
+    pub(crate) fn close_later(&self, later: &mut Later) {
         self.link.unwanted.store(true, Ordering::Relaxed);
-        self.home.visit(|place, now| {
+        self.home.visit_later(later, |place, now| {
             if let Some(mut place) = place {
                 place.machine.close(now);
             }
@@ -209,8 +232,12 @@ impl Handle {
 
     /// Closes the session at once. What was not handed over is dropped.
     pub fn abort(&self) {
+        self.abort_later(&mut Later::default());
+    }
+
+    pub(crate) fn abort_later(&self, later: &mut Later) {
         self.link.unwanted.store(true, Ordering::Relaxed);
-        self.home.visit(|place, now| {
+        self.home.visit_later(later, |place, now| {
             if let Some(mut place) = place {
                 place.hands.aborted = true;
                 place.machine.abort(now);
@@ -227,11 +254,11 @@ impl Handle {
     /// was told, so that a program may end then.
     pub async fn closed(&self) -> CloseReason {
         let mut seat = Seat::new(self, |hands| &mut hands.waiters);
-        poll_fn(|cx| seat.keep(cx, self.poll_closed(cx))).await
+        poll_fn(|cx| seat.keep(cx, self.poll_closed(cx, &mut Later::default()))).await
     }
 
-    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<CloseReason> {
-        let waiting = self.home.visit(|place, _| {
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>, later: &mut Later) -> Poll<CloseReason> {
+        let waiting = self.home.visit_later(later, |place, _| {
             let place = place?;
             register(&mut place.hands.waiters, cx);
             Some(place.over.map_or(Poll::Pending, Poll::Ready))

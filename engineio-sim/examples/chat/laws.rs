@@ -2,35 +2,53 @@
 
 use std::collections::BTreeSet;
 
-use engineio_sim::{Simulation, World};
+use engineio_sim::Simulation;
 
 use crate::rooms::{Bug, Client, Server};
 
-type Chat = World<Server, Client>;
+/// What must be true of all servers and all clients together.
+pub(crate) type Law = fn(&[&Server], &[&Client]) -> Result<(), String>;
+
+/// At any time.
+pub(crate) const ALWAYS: [(&str, Law); 3] = [
+    ("everything is heard once and in order", heard_in_order),
+    ("whoever leaves has heard everything", heard_until_the_end),
+    ("nobody who is gone is a member", no_ghosts),
+];
+
+/// When nothing is on its way any more.
+pub(crate) const AT_REST: [(&str, Law); 2] =
+    [("everything is heard", heard_everything), ("members are those who think so", members_agree)];
 
 /// Worlds in which people chat.
 pub(crate) fn simulation(bug: Option<Bug>) -> Simulation<Server, Client> {
-    Simulation::with_applications(move |_| Server::new(bug), |_| Client::default())
+    let mut chat = Simulation::with_applications(move |_| Server::new(bug), |_| Client::default())
         // How a test that is printed says what it simulates.
         .named(match bug {
             None => "laws::simulation(None)".to_owned(),
             Some(bug) => format!("laws::simulation(Some(rooms::Bug::{bug:?}))"),
         })
         // With nobody to talk to there is not much to hear.
-        .settings(|settings| settings.clients = settings.clients.max(2))
-        .law("everything is heard once and in order", heard_in_order)
-        .law("whoever leaves has heard everything", heard_until_the_end)
-        .law("nobody who is gone is a member", no_ghosts)
-        .law_at_rest("everything is heard", heard_everything)
-        .law_at_rest("members are those who think so", members_agree)
+        .settings(|settings| settings.clients = settings.clients.max(2));
+    for (name, law) in ALWAYS {
+        chat = chat.law(name, move |chat| law(&all(chat.servers()), &all(chat.clients())));
+    }
+    for (name, law) in AT_REST {
+        chat = chat.law_at_rest(name, move |chat| law(&all(chat.servers()), &all(chat.clients())));
+    }
+    chat
+}
+
+fn all<T>(applications: &[T]) -> Vec<&T> {
+    applications.iter().collect()
 }
 
 /// What a client heard in its room is what was said there since it came, as far as it has arrived: nothing is missing
 /// between, nothing comes twice, nothing is of another room. For as long as the server knows this guest: a server that
 /// died has forgotten what was said.
-fn heard_in_order(chat: &Chat) -> Result<(), String> {
-    for visit in chat.clients().iter().filter_map(|client| client.visit.as_ref()) {
-        let Some(server) = chat.servers().iter().find(|server| server.guests().any(|name| name == visit.name)) else {
+fn heard_in_order(servers: &[&Server], clients: &[&Client]) -> Result<(), String> {
+    for visit in clients.iter().filter_map(|client| client.visit.as_ref()) {
+        let Some(server) = servers.iter().find(|server| server.guests().any(|name| name == visit.name)) else {
             continue;
         };
         let said = server.lines(&visit.room).get(visit.from..).unwrap_or_default();
@@ -45,8 +63,8 @@ fn heard_in_order(chat: &Chat) -> Result<(), String> {
 }
 
 /// A stay that ended with `left` was a whole one.
-fn heard_until_the_end(chat: &Chat) -> Result<(), String> {
-    for visit in chat.clients().iter().flat_map(|client| &client.visits) {
+fn heard_until_the_end(_: &[&Server], clients: &[&Client]) -> Result<(), String> {
+    for visit in clients.iter().flat_map(|client| &client.visits) {
         let heard = visit.from + visit.heard.len();
         if visit.until.is_some_and(|until| until != heard) {
             return Err(format!("{} has left with {heard} lines, and there were {:?}", visit.name, visit.until));
@@ -56,8 +74,8 @@ fn heard_until_the_end(chat: &Chat) -> Result<(), String> {
 }
 
 /// Nobody is in a room who is not connected.
-fn no_ghosts(chat: &Chat) -> Result<(), String> {
-    for server in chat.servers() {
+fn no_ghosts(servers: &[&Server], _: &[&Client]) -> Result<(), String> {
+    for server in servers {
         let guests: BTreeSet<_> = server.guests().collect();
         if let Some((room, name)) = server.members().find(|(_, name)| !guests.contains(name)) {
             return Err(format!("{name} is gone, and still in the {room}"));
@@ -67,10 +85,10 @@ fn no_ghosts(chat: &Chat) -> Result<(), String> {
 }
 
 /// When nothing is on its way any more, nothing is missing.
-fn heard_everything(chat: &Chat) -> Result<(), String> {
-    heard_in_order(chat)?;
-    for visit in chat.clients().iter().filter_map(|client| client.visit.as_ref()) {
-        let servers = chat.servers().iter().filter(|server| server.guests().any(|name| name == visit.name));
+fn heard_everything(servers: &[&Server], clients: &[&Client]) -> Result<(), String> {
+    heard_in_order(servers, clients)?;
+    for visit in clients.iter().filter_map(|client| client.visit.as_ref()) {
+        let servers = servers.iter().filter(|server| server.guests().any(|name| name == visit.name));
         for server in servers {
             let said = server.lines(&visit.room).len() - visit.from;
             if said != visit.heard.len() {
@@ -87,9 +105,9 @@ fn heard_everything(chat: &Chat) -> Result<(), String> {
 }
 
 /// When nothing is on its way any more, both sides say the same about who is where.
-fn members_agree(chat: &Chat) -> Result<(), String> {
-    let known: BTreeSet<_> = chat.servers().iter().flat_map(|server| server.members()).collect();
-    let visits = chat.clients().iter().filter_map(|client| client.visit.as_ref());
+fn members_agree(servers: &[&Server], clients: &[&Client]) -> Result<(), String> {
+    let known: BTreeSet<_> = servers.iter().flat_map(|server| server.members()).collect();
+    let visits = clients.iter().filter_map(|client| client.visit.as_ref());
     let thought: BTreeSet<_> = visits.map(|visit| (visit.room.as_str(), visit.name.clone())).collect();
     if known == thought { Ok(()) } else { Err(format!("the servers know of {known:?}, the clients of {thought:?}")) }
 }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-use crate::application::Application;
 use crate::coverage::Coverage;
 use crate::explore::Scope;
 use crate::simulation::{Failure, Simulation};
 use crate::world::{Class, Totals};
+use engineio_proto::Application;
 
 /// Which worlds, and for how long.
 #[derive(Debug)]

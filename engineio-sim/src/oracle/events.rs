@@ -28,6 +28,11 @@ impl Events {
         Self { opened: true, ..Self::default() }
     }
 
+    /// Whether there was a session at all.
+    pub(crate) const fn has_opened(&self) -> bool {
+        self.opened
+    }
+
     /// Whether an end was told, of which nothing but [`Event::Closed`] may follow, or reads that are left.
     pub(crate) const fn is_over(&self) -> bool {
         self.ended.is_some() || self.closed.is_some()

@@ -1,10 +1,9 @@
 //! What applications do with their sessions.
 
-use engineio_proto::{ClientState, Event, Instant, Message, Phase, SendError, Session};
+use engineio_proto::{ClientState, Event, Instant, Message, Peer, Phase, SendError, Session};
 
 use super::core::{Core, Outcome};
-use super::nodes::App;
-use crate::application::Peer;
+use super::nodes::{App, What};
 use crate::coverage::Kind;
 use crate::journal::Place;
 use crate::op::{Node, Side};
@@ -41,6 +40,32 @@ impl Core {
         match end {
             End::Life(life) => &mut self.lives[life].app,
             End::Seat(seat) => &mut self.sessions[seat].app,
+        }
+    }
+
+    /// Whether an application can be told this of a session. Of one that it has given up, it hears of the end alone; and
+    /// where nothing is taken any more, there is no room.
+    pub(crate) fn is_wanted(&self, node: Node, peer: Peer, what: &What) -> bool {
+        let Some(end) = self.end_of_peer(node, peer) else { return true };
+        let app = match end {
+            End::Life(life) => &self.lives[life].app,
+            End::Seat(seat) => &self.sessions[seat].app,
+        };
+        match what {
+            What::Open | What::Close(_) => true,
+            What::Message(_) => !app.discards,
+            What::Writable => self.phase_of(end) == Some(Phase::Open),
+        }
+    }
+
+    /// When the application of a node wants to be called.
+    pub(crate) fn set_alarm(&mut self, node: Node, alarm: Option<Instant>) {
+        let place = match node {
+            Node::Client(client) => self.clients.get_mut(client).map(|node| &mut node.alarm),
+            Node::Server(server) => self.servers.get_mut(server).map(|node| &mut node.alarm),
+        };
+        if let Some(place) = place {
+            *place = alarm;
         }
     }
 
@@ -86,6 +111,7 @@ impl Core {
                     self.totals.messages_sent += 1;
                     self.largest = self.largest.max(message.cost());
                     self.app(end).sends.send(message);
+                    self.app(end).sent_at = self.now;
                 }
             }
             Err(SendError::Full(_)) => self.app(end).events.full += 1,

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engineio_proto::{
-    BodyError, ChannelEnd, ChannelId, Details, ExchangeId, Frame, Input, Method, Operation, Phase, Rejection, Request,
-    Response, Route, Session, SessionKey, Sid,
+    BodyError, ChannelEnd, ChannelId, Details, ExchangeId, Frame, Input, Method, Operation, Peer, Phase, Rejection,
+    Request, Response, Route, Session, SessionKey, Sid,
 };
 
 use super::core::{Core, Outcome};
 use super::net::{Opening, Piece, Spoilt, Stage, bytes_of};
 use super::nodes::{Call, Seat, What};
-use crate::application::Peer;
 use crate::coverage::Kind;
 use crate::decoder::{Decoded, decode_payload};
 use crate::journal::Place;
@@ -129,7 +128,7 @@ impl Core {
         self.servers[server].sessions.insert(key, seat);
         self.totals.sessions += 1;
         self.journal.note(self.now, Place::Server(server), "opens session", seat as u64 + 1, b"");
-        self.calls.push_back(Call { node: Node::Server(server), peer: Peer(seat as u64), what: What::Open });
+        self.calls.push_back(Call::Of { node: Node::Server(server), peer: Peer(seat as u64), what: What::Open });
         self.look_at(server, lazy)?;
         Ok(seat)
     }

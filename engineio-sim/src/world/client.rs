@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use engineio_proto::{
     ChannelEnd, ChannelId, Client, ClientInput, ClientOutput, ClientState, CloseReason, Event, ExchangeId, Frame,
-    Instant, Message, RequestError,
+    Instant, Message, Peer, RequestError,
 };
 
 use super::apps::End;
 use super::core::{Core, Outcome};
 use super::net::{Channel, Exchange, Opening, Piece, Pipe, Stage, bytes_of, received};
 use super::nodes::{Call, Life, What};
-use crate::application::Peer;
 use crate::coverage::Kind;
 use crate::journal::Place;
 use crate::op::Node;
@@ -251,7 +250,7 @@ impl Core {
             app.ended_at.get_or_insert(now);
             self.has_ended_in_time(End::Life(life))?;
         }
-        let call = |what| Call { node: Node::Client(client), peer: Peer(life as u64), what };
+        let call = |what| Call::Of { node: Node::Client(client), peer: Peer(life as u64), what };
         match event {
             Event::Opened => {
                 if self.lives[life].seat.is_none_or(|seat| self.sessions[seat].life != life) {
@@ -286,7 +285,10 @@ impl Core {
                 if self.lives[life].app.events.closed != self.lives[life].machine.close_reason() {
                     return broken(Law::End, format!("client {client} closed with {reason}, and says something else"));
                 }
-                self.calls.push_back(call(What::Close(reason)));
+                // An application hears nothing of an attempt that opened no session.
+                if self.lives[life].app.events.has_opened() {
+                    self.calls.push_back(call(What::Close(reason)));
+                }
             }
             _ => (),
         }
@@ -326,7 +328,7 @@ impl Core {
         };
         self.sessions[seat].app.sends.receive(&message)?;
         let what = What::Message(message);
-        self.calls.push_back(Call { node: Node::Client(client), peer: Peer(life as u64), what });
+        self.calls.push_back(Call::Of { node: Node::Client(client), peer: Peer(life as u64), what });
         Ok(true)
     }
 

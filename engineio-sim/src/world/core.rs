@@ -8,7 +8,8 @@ use engineio_proto::{Instant, Message, Phase, Session};
 use super::net::{Channel, Exchange, Opening, Stage};
 use super::nodes::{Call, ClientNode, Life, Seat, ServerNode};
 use crate::coverage::Coverage;
-use crate::journal::Journal;
+use crate::journal::{Journal, Place};
+use crate::op::Node;
 use crate::oracle::{Incidents, Law, Violation, broken};
 use crate::settings::GREETING;
 use crate::{Settings, Totals};
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     pub(crate) number: u64,
     /// What the largest message counts that was ever sent, in bytes.
     pub(crate) largest: usize,
+    /// When an application was called last because its time had come.
+    pub(crate) alarmed_at: Instant,
     /// When the end began.
     pub(crate) ending_at: Instant,
 }
@@ -56,6 +59,7 @@ pub(crate) enum Task {
     ObeyServer(usize),
     ReadClient(usize),
     ReadServer(usize),
+    Alarm(Node),
 }
 
 /// At any one time no more than this may happen; a machine that asks for more never comes to rest.
@@ -82,6 +86,7 @@ impl Core {
             calls: VecDeque::new(),
             number: 0,
             largest: Message::from(GREETING).cost(),
+            alarmed_at: Instant::ZERO,
             ending_at: Instant::ZERO,
             settings,
         })
@@ -177,6 +182,9 @@ impl Core {
             }
         };
         for (index, node) in self.clients.iter().enumerate() {
+            if let Some(at) = node.alarm {
+                offer(self.awake(index, at).max(node.clock.late), Task::Alarm(Node::Client(index)));
+            }
             let Some(life) = node.life.map(|life| &self.lives[life]) else { continue };
             if let Some(at) = life.dirty {
                 offer(self.awake(index, at), Task::ObeyClient(index));
@@ -194,6 +202,9 @@ impl Core {
             }
             if let Some(at) = node.machine.next_timeout() {
                 offer(at.max(node.clock.late), Task::ServerTimer(index));
+            }
+            if let Some(at) = node.alarm {
+                offer(at.max(node.clock.late), Task::Alarm(Node::Server(index)));
             }
         }
         for (index, seat) in self.sessions.iter().enumerate() {
@@ -269,6 +280,16 @@ impl Core {
             }
             Task::ReadServer(seat) => {
                 while self.server_takes(seat)? {}
+                Ok(())
+            }
+            Task::Alarm(node) => {
+                let place = match node {
+                    Node::Client(client) => Place::Client(client),
+                    Node::Server(server) => Place::Server(server),
+                };
+                self.journal.note(self.now, place, "timeout", 0, b"");
+                self.alarmed_at = self.now;
+                self.calls.push_back(Call::Timeout(node));
                 Ok(())
             }
         }

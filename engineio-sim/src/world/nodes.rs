@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engineio_proto::{
-    Client, ClientOutput, CloseReason, Config, ExchangeId, Instant, Message, Output, Server, Session, SessionKey,
+    Client, ClientOutput, CloseReason, Config, ExchangeId, Instant, Message, Output, Peer, Server, Session, SessionKey,
 };
 
 use super::core::Outcome;
 use super::twin::Twin;
 use crate::Settings;
-use crate::application::Peer;
 use crate::op::Node;
 use crate::oracle::{Asked, Events, Flow, Incidents, Law, broken};
 
@@ -22,6 +21,8 @@ pub(crate) struct ClientNode {
     pub(crate) silent: bool,
     /// It sleeps until then.
     pub(crate) asleep: Instant,
+    /// When its application wants to be called.
+    pub(crate) alarm: Option<Instant>,
     pub(crate) clock: Clock,
 }
 
@@ -32,6 +33,8 @@ pub(crate) struct ServerNode {
     pub(crate) sessions: BTreeMap<SessionKey, usize>,
     /// Outputs wait; when they are carried out at the latest.
     pub(crate) dirty: Option<Instant>,
+    /// When its application wants to be called.
+    pub(crate) alarm: Option<Instant>,
     pub(crate) clock: Clock,
 }
 
@@ -74,6 +77,8 @@ pub(crate) struct App {
     pub(crate) ended_at: Option<Instant>,
     /// Messages that it sends.
     pub(crate) sends: Flow,
+    /// When it sent the last one.
+    pub(crate) sent_at: Instant,
     pub(crate) events: Events,
     /// It was so slow that its machine stopped to read.
     pub(crate) crowded: bool,
@@ -91,6 +96,7 @@ impl App {
             asked_at: None,
             ended_at: None,
             sends: Flow::default(),
+            sent_at: Instant::ZERO,
             events,
             crowded: false,
             made: 0,
@@ -156,10 +162,11 @@ impl Seat {
 
 /// Something to tell an application.
 #[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) node: Node,
-    pub(crate) peer: Peer,
-    pub(crate) what: What,
+pub(crate) enum Call {
+    /// Of one of its sessions.
+    Of { node: Node, peer: Peer, what: What },
+    /// That its time has come.
+    Timeout(Node),
 }
 
 #[derive(Debug)]
@@ -178,7 +185,7 @@ impl ServerNode {
             Err(error) => return broken(Law::Settings, format!("the settings make no sense: {error}")),
         };
         let config = Arc::clone(machine.config());
-        Ok(Self { machine, config, sessions: BTreeMap::new(), dirty: None, clock: Clock::default() })
+        Ok(Self { machine, config, sessions: BTreeMap::new(), dirty: None, alarm: None, clock: Clock::default() })
     }
 }
 

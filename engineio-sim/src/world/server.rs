@@ -4,14 +4,13 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use engineio_proto::{
-    ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Frame, Instant, Output, PacketKind, Response, Session,
+    ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Frame, Instant, Output, PacketKind, Peer, Response, Session,
 };
 
 use super::apps::End;
 use super::core::{Core, Outcome};
 use super::net::{Exchange, Piece, Stage, received};
 use super::nodes::{Call, Seat, What};
-use crate::application::Peer;
 use crate::coverage::Kind;
 use crate::journal::Place;
 use crate::op::Node;
@@ -294,7 +293,7 @@ impl Core {
             app.ended_at.get_or_insert(now);
             self.has_ended_in_time(End::Seat(seat))?;
         }
-        let call = |what| Call { node: Node::Server(server), peer: Peer(seat as u64), what };
+        let call = |what| Call::Of { node: Node::Server(server), peer: Peer(seat as u64), what };
         match event {
             Event::Readable => {
                 self.sessions[seat].app.readable.get_or_insert(lazy);
@@ -342,7 +341,7 @@ impl Core {
         }
         self.lives[life].app.sends.receive(&message)?;
         let what = What::Message(message);
-        self.calls.push_back(Call { node: Node::Server(server), peer: Peer(seat as u64), what });
+        self.calls.push_back(Call::Of { node: Node::Server(server), peer: Peer(seat as u64), what });
         Ok(true)
     }
 
