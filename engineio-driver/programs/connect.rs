@@ -139,6 +139,16 @@ impl Args {
         Ok(builder.build()?)
     }
 
+    /// Whether the end was one in order.
+    async fn run(&self) -> Result<bool, Error> {
+        let client = self.client()?;
+        match self.self_test {
+            Some(count) => Ok(self_test(&client, count).await),
+            None if self.reconnect => talk_on(&client).await,
+            None => Ok(talk(&client).await),
+        }
+    }
+
     fn tls(&self) -> Result<TlsConfig, Error> {
         let mut tls = TlsConfig::new();
         if let Some(authority) = &self.ca {
@@ -458,20 +468,18 @@ fn sample(index: usize, limit: usize) -> Message {
     text.into()
 }
 
-pub(crate) fn main() -> ! {
+pub(crate) fn main() {
     let args = Args::parse();
-    let result = runtime::run(0, async move {
-        let client = args.client()?;
-        match args.self_test {
-            Some(count) => Ok(self_test(&client, count).await),
-            None if args.reconnect => talk_on(&client).await,
-            None => Ok(talk(&client).await),
-        }
+    let result: Result<(), Error> = runtime::run(0, async move {
+        let orderly = args.run().await.unwrap_or_else(|error| {
+            eprintln!("{error}");
+            false
+        });
+        // Here, for a runtime that ends in order waits for the input, and reading from a terminal cannot be interrupted.
+        process::exit(i32::from(!orderly))
     });
-    let orderly = result.unwrap_or_else(|error: Error| {
+    if let Err(error) = result {
         eprintln!("{error}");
-        false
-    });
-    // Reading from a terminal cannot be interrupted, so the runtime must not be waited for.
-    process::exit(i32::from(!orderly))
+        process::exit(1);
+    }
 }

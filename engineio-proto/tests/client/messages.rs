@@ -147,7 +147,8 @@ proptest! {
         prop_assert_eq!((&talk.client_took, &talk.server_took), (&talk.server_sent, &talk.client_sent));
         prop_assert_eq!((talk.pair.client.send_buffered(), talk.pair.client.receive_buffered()), (0, 0));
         let expected = talk.pair.client.config().transports.last();
-        prop_assert_eq!(Some(&talk.pair.client.transport()), expected, "it is where it wanted to be");
+        let transport = talk.pair.client.transport();
+        prop_assert_eq!(Some(&transport), expected, "it is where it wanted to be");
     }
 
     /// Law 12, and R-09: whoever closes, at whatever moment, both are over in the end; and what a client sent before it
