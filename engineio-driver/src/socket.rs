@@ -103,7 +103,8 @@ impl Socket {
 
     /// Everything that happens to the session, messages among it, instead of messages alone.
     ///
-    /// What happened before is not told. Observing costs a little; a session that is not observed pays nothing.
+    /// What happened before is not told. Messages that had arrived, and those that arrive until all of them were taken, come
+    /// before other events. Observing costs a little; a session that is not observed pays nothing.
     pub fn events(self) -> Events {
         let observed = self.handle.home.visit(|place, _| {
             place.is_some_and(|place| {

@@ -18,7 +18,7 @@ use crate::suites::raw::{BINARY, Frame, within};
 
 /// Long enough for nothing, short enough to wait for.
 /// Long enough for what should happen before it is over, on a busy machine too.
-const SHORT: Duration = Duration::from_millis(400);
+const SHORT: Duration = Duration::from_secs(1);
 
 const POLL_LOST: CloseReason = poll(RequestError::Lost);
 const INVALID: CloseReason = CloseReason::TransportError(TransportError::InvalidHandshake);
