@@ -3,9 +3,9 @@
 //! Each connection has a thread, and one more is the timer. They visit the core for a moment, under its one lock, and
 //! wait outside of it. Nobody is woken: who waits for a client or for a session looks at both every 10 ms.
 //!
-//! Only the core is served in full. Requests, idle connections and what follows a close have no time limit, all pings of a
-//! WebSocket are answered; chunked bodies, `HEAD`, `Expect` and subprotocols are unknown. The driver has all that, and
-//! `docs/embedding.md` says more.
+//! Only the core is served in full. Requests, idle connections and what follows a close have no time limit, all pings
+//! of a WebSocket are answered, and chunked bodies, `HEAD`, `Expect` and subprotocols are unknown. The driver has all
+//! that, see `docs/embedding.md`.
 //!
 //! `cargo run -p engineio-proto --example blocking -- --port 3000`
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core has no clock, thread or socket. This has.
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
         });
         for socket in listener.incoming().flatten() {
             let connection = Connection { core: &core, config: &config, socket, input: Vec::new(), unread: 0 };
-            let _ = thread::Builder::new().spawn_scoped(scope, || connection.serve()); // Without a thread, it is dropped.
+            let _ = thread::Builder::new().spawn_scoped(scope, || connection.serve()); // Or it is dropped.
         }
     });
     Ok(())
