@@ -1,7 +1,8 @@
 //! An Engine.IO server on plain threads that echoes every message: all that it takes to give the core hands.
 //!
 //! Each connection has a thread, and one more is the timer. They visit the core for a moment, under its one lock, and
-//! wait outside of it. Nobody is woken: who waits for a client or for a session looks at both every 10 ms.
+//! wait outside of it. A thread can wait for one thing only: that of a WebSocket waits for its client, and looks at its
+//! session every 10 ms; that of a held request waits for its session, and looks at its client as often.
 //!
 //! Only the core is served in full. Requests, idle connections and what follows a close have no time limit, all pings
 //! of a WebSocket are answered, and chunked bodies, `HEAD`, `Expect` and subprotocols are unknown. The driver has all
@@ -12,7 +13,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant as Clock};
 use std::{collections::BTreeMap, env, error, mem, thread};
 
@@ -22,7 +23,7 @@ use tungstenite::handshake::server::{Request as Head, Response as Accepted, crea
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Message as WsMessage, Role, WebSocket, WebSocketConfig};
 
-/// How long a thread waits without a look at the core.
+/// How long a thread waits for one thing without a look at the other.
 const TICK: Duration = Duration::from_millis(10);
 
 fn main() -> Result<(), Box<dyn error::Error>> {
@@ -37,39 +38,69 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     config.max_payload = flag("--max-payload", 1_000_000)?.try_into()?;
     let (server, over, kept) = (Server::new(config.clone())?, BTreeMap::new(), BTreeMap::new());
     let core = Mutex::new(Core { server, over, kept, number: 0, began: Clock::now(), now: Instant::ZERO });
+    let shared = Shared { core, changed: Condvar::new(), config };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, flag("--port", 0)?.try_into()?))?;
     println!(r#"{{"event":"listening","port":{}}}"#, listener.local_addr()?.port());
     thread::scope(|scope| {
-        scope.spawn(|| {
-            loop {
-                let next = visit(&core, |core| core.server.next_timeout().map_or(TICK, |at| at - core.now));
-                thread::sleep(next.min(TICK)); // By then something else may be due.
-            }
-        });
+        scope.spawn(|| shared.run_timer());
         for socket in listener.incoming().flatten() {
-            let connection = Connection { core: &core, config: &config, socket, input: Vec::new(), unread: 0 };
+            let connection = Connection { shared: &shared, socket, input: Vec::new(), unread: 0 };
             let _ = thread::Builder::new().spawn_scoped(scope, || connection.serve()); // Or it is dropped.
         }
     });
     Ok(())
 }
 
-/// Works with the core at the present time, then does what it asks for.
-fn visit<T>(core: &Mutex<Core>, work: impl FnOnce(&mut Core) -> T) -> T {
-    let core = &mut *core.lock().unwrap_or_else(PoisonError::into_inner);
-    core.now = Instant::ZERO + core.began.elapsed();
-    core.server.handle_timeout(core.now);
-    let result = work(core);
-    while let Some((key, output)) = core.server.poll_output() {
-        match output {
-            Output::Respond { exchange, response } => drop(core.over.insert(exchange.0, Some(response))),
-            Output::Abort { exchange } => drop(core.over.insert(exchange.0, None)),
-            Output::ChannelClose { channel } => drop(core.over.insert(channel.0, None)),
-            Output::ChannelReady { .. } | Output::ChannelRead { .. } => (), // Its thread asks the session itself.
-            Output::Event(_) => core.echo(key),
+/// What all threads share.
+struct Shared {
+    core: Mutex<Core>,
+    changed: Condvar, // A session has asked for something, or wants to hear of another time.
+    config: Config,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works with the core at the present time, then does what it asks for.
+    fn visit<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        let core = &mut *self.lock();
+        core.now = Instant::ZERO + core.began.elapsed();
+        core.server.handle_timeout(core.now);
+        let (next, mut outputs) = (core.server.next_timeout(), 0);
+        let result = work(core);
+        while let Some((key, output)) = core.server.poll_output() {
+            match output {
+                Output::Respond { exchange, response } => drop(core.over.insert(exchange.0, Some(response))),
+                Output::Abort { exchange } => drop(core.over.insert(exchange.0, None)),
+                Output::ChannelClose { channel } => drop(core.over.insert(channel.0, None)),
+                Output::ChannelReady { .. } | Output::ChannelRead { .. } => (), // Its thread asks the session itself.
+                Output::Event(_) => core.echo(key),
+            }
+            outputs += 1;
+        }
+        if outputs > 0 || core.server.next_timeout() != next {
+            self.changed.notify_all();
+        }
+        result
+    }
+
+    /// Waits for the answer to an exchange; not for long if there is something else to look at.
+    fn answer(&self, exchange: ExchangeId, patience: Duration) -> Option<Option<Response>> {
+        let is_held = |core: &mut Core| !core.over.contains_key(&exchange.0);
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, is_held);
+        waited.unwrap_or_else(PoisonError::into_inner).0.over.remove(&exchange.0)
+    }
+
+    fn run_timer(&self) {
+        loop {
+            self.visit(|_| ());
+            let core = self.lock();
+            let next = core.server.next_timeout().map_or(Duration::MAX, |at| at - core.now);
+            drop(self.changed.wait_timeout(core, next));
         }
     }
-    result
 }
 
 /// The core, and what belongs to it outside.
@@ -102,8 +133,7 @@ impl Core {
 
 /// A connection, and the thread that serves it.
 struct Connection<'a> {
-    core: &'a Mutex<Core>,
-    config: &'a Config,
+    shared: &'a Shared,
     socket: TcpStream,
     input: Vec<u8>, // Received and not used yet.
     unread: usize,  // Bytes of the last body that were not used. No request can follow behind them.
@@ -136,8 +166,8 @@ impl Connection<'_> {
             Some(accepted) => Err(self.serve_channel(key, channel, &accepted)),
             None => self.serve_exchange(key, exchange, &head).map_err(|_| Input::ExchangeLost { exchange }),
         };
-        let keep = visit(self.core, |core| end.map_err(|end| core.tell(key, end)).unwrap_or(false));
-        visit(self.core, |core| core.over.remove(&number)); // Its session may have been done with it too.
+        let keep = self.shared.visit(|core| end.map_err(|end| core.tell(key, end)).unwrap_or(false));
+        self.shared.visit(|core| core.over.remove(&number)); // Its session may have been done with it too.
         Ok(keep)
     }
 
@@ -166,11 +196,11 @@ impl Connection<'_> {
         };
         let origin = head.headers().get("origin").map(|origin| origin.as_bytes());
         let request = Request { method, query: head.uri().query().unwrap_or(""), origin, upgrade };
-        let route = Route::parse(&request, self.config)?;
+        let route = Route::parse(&request, &self.shared.config)?;
         let octet_stream = field(head, "content-type") == "application/octet-stream";
         let mut entropy = [0; 15];
         getrandom::fill(&mut entropy).map_err(|_| Rejection::NoSid)?;
-        visit(self.core, |core| {
+        self.shared.visit(|core| {
             core.number += 1;
             let (exchange, channel) = (ExchangeId(core.number), ChannelId(core.number));
             let (sid, opened) = (Sid::from_entropy(entropy), upgrade.then_some(channel));
@@ -194,32 +224,33 @@ impl Connection<'_> {
         let mut awaits_body = head.method() == "POST";
         loop {
             // The answer may come before the body: to an overlap, or at the end of the session.
-            if let Some(answer) = visit(self.core, |core| core.over.remove(&exchange.0)) {
+            let patience = if awaits_body { Duration::ZERO } else { TICK };
+            if let Some(answer) = self.shared.answer(exchange, patience) {
                 return self.write(head, answer.ok_or(ErrorKind::ConnectionAborted)?.into_reply());
             }
-            let (len, limit) = (self.unread, self.config.max_payload);
+            let (len, limit) = (self.unread, self.shared.config.max_payload);
             if awaits_body && (len > limit || len <= self.input.len()) {
                 awaits_body = false;
                 let taken = (len <= limit).then(|| self.input.drain(..mem::take(&mut self.unread)).collect());
                 let body = taken.ok_or(BodyError::TooLarge);
-                visit(self.core, |core| core.tell(key, Input::PostBody { exchange, body }));
-            } else if awaits_body || self.input.is_empty() {
+                self.shared.visit(|core| core.tell(key, Input::PostBody { exchange, body }));
+            } else if awaits_body {
                 self.receive()?;
-            } else {
-                thread::sleep(TICK);
+            } else if self.input.is_empty() {
+                self.look()?;
             }
         }
     }
 
     /// Serves a WebSocket until its client or its session is done with it, and says how it ended.
     fn serve_channel(&mut self, key: SessionKey, channel: ChannelId, accepted: &Accepted) -> Input {
-        let limit = self.config.max_payload; // Of messages. A control frame has up to 125 bytes.
+        let limit = self.shared.config.max_payload; // Of messages. A control frame has up to 125 bytes.
         let config = WebSocketConfig::default().max_message_size(Some(limit)).max_frame_size(Some(limit.max(125)));
         let _ = write_response(&self.socket, accepted); // Where writing fails, reading says why.
         let input = mem::take(&mut self.input);
         let mut socket = WebSocket::from_partially_read(&self.socket, input, Role::Server, Some(config));
         let (end, code) = loop {
-            let (over, reads, frame) = visit(self.core, |core| {
+            let (over, reads, frame) = self.shared.visit(|core| {
                 let over = core.over.contains_key(&channel.0);
                 let Some(mut session) = core.server.session_mut(key) else { return (true, true, None) };
                 (over, session.wants_frames(channel), session.next_frame(core.now, channel))
@@ -240,7 +271,7 @@ impl Connection<'_> {
                         Err(Error::Capacity(_)) => break (ChannelEnd::TooLarge, Some(CloseCode::Size)),
                         Err(_) => break (ChannelEnd::Violation, Some(CloseCode::Protocol)),
                     };
-                    visit(self.core, |core| core.tell(key, Input::ChannelFrame { channel, frame }));
+                    self.shared.visit(|core| core.tell(key, Input::ChannelFrame { channel, frame }));
                 }
             }
         };
@@ -257,6 +288,13 @@ impl Connection<'_> {
         let length = reply.body.len();
         let out = format!("HTTP/1.1 {} \r\n{fields}{close}content-length: {length}\r\n\r\n", reply.status);
         (&self.socket).write_all(&[out.as_bytes(), &reply.body].concat()).map(|()| keep)
+    }
+
+    /// Looks whether the client is still there.
+    fn look(&mut self) -> io::Result<()> {
+        self.socket.set_nonblocking(true)?;
+        let received = self.receive();
+        self.socket.set_nonblocking(false).and(received)
     }
 
     /// Waits a moment for bytes. Fails at the end of the connection.
