@@ -1,61 +1,70 @@
 //! An Engine.IO server on plain threads that echoes every message: all that it takes to give the core hands.
 //!
-//! Each connection has a thread, and one more is the timer. They visit the core for a moment, under its one lock, and
-//! wait outside of it. A thread can wait for one thing only: that of a WebSocket waits for its client, and looks at its
-//! session every 10 ms; that of a held request waits for its session, and looks at its client as often.
+//! Each connection has a thread, one more accepts them, and the first is the timer. They visit the core for a moment,
+//! under its one lock, and wait outside of it. A thread can wait for one thing only, that of a WebSocket for its
+//! client, that of a held request for its session. Every 10 ms it looks at the other one.
 //!
-//! Only the core is served in full. Requests, idle connections and what follows a close have no time limit, all pings
-//! of a WebSocket are answered, and chunked bodies, `HEAD`, `Expect` and subprotocols are unknown. The driver has all
-//! that, see `docs/embedding.md`.
+//! Left out are time limits but those of the core (who is slow with a request, or never closes, keeps a thread), limits
+//! on answered pings, chunked bodies, `HEAD`, `Expect` and subprotocols. See `docs/embedding.md` for what has them.
 //!
 //! `cargo run -p engineio-proto --example blocking -- --port 3000`
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core has no clock, thread or socket. This has.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind::TimedOut, ErrorKind::WouldBlock, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant as Clock};
-use std::{collections::BTreeMap, env, error, mem, thread};
+use std::{collections::BTreeMap, env, mem, thread, time::Duration, time::Instant as Clock};
 
 use engineio_proto::*;
-use tungstenite::error::{Error, ProtocolError::ResetWithoutClosingHandshake as Reset};
 use tungstenite::handshake::server::{Request as Head, Response as Accepted, create_response, write_response};
-use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, Message as WsMessage, Role, WebSocket, WebSocketConfig};
+use tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig, frame::coding::CloseCode};
+use tungstenite::{Error, Message as WsMessage, error::ProtocolError::ResetWithoutClosingHandshake as Reset};
 
-/// How long a thread waits for one thing without a look at the other.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(10); // How long a thread waits for one thing without a look at another.
+const CLOSE: (&str, &str) = ("connection", "close");
 
-fn main() -> Result<(), Box<dyn error::Error>> {
-    let flag = |name: &str, default: u64| {
-        env::args().skip_while(|word| word != name).nth(1).map_or(Ok(default), |value| value.parse())
-    };
-    let millis = |name, default| flag(name, default).map(Duration::from_millis);
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<_> = env::args().collect();
+    let option = |name, or| args.windows(2).find(|it| it[0] == name).map_or(Ok(or), |it| it[1].parse::<u32>());
     let mut config = Config::default();
-    config.ping_interval = millis("--ping-interval", 25_000)?;
-    config.ping_timeout = millis("--ping-timeout", 20_000)?;
-    config.upgrade_timeout = millis("--upgrade-timeout", 10_000)?;
-    config.max_payload = flag("--max-payload", 1_000_000)?.try_into()?;
-    let (server, over, kept) = (Server::new(config.clone())?, BTreeMap::new(), BTreeMap::new());
-    let core = Mutex::new(Core { server, over, kept, number: 0, began: Clock::now(), now: Instant::ZERO });
-    let shared = Shared { core, changed: Condvar::new(), config };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, flag("--port", 0)?.try_into()?))?;
+    config.ping_interval = Duration::from_millis(option("--ping-interval", 25_000)?.into());
+    config.ping_timeout = Duration::from_millis(option("--ping-timeout", 20_000)?.into());
+    config.upgrade_timeout = Duration::from_millis(option("--upgrade-timeout", 10_000)?.into());
+    config.max_payload = usize::try_from(option("--max-payload", 1_000_000)?)?;
+    let (server, answers, kept) = (Server::new(config.clone())?, BTreeMap::new(), BTreeMap::new());
+    let core = Core { server, answers, kept, number: 0, began: Clock::now(), now: Instant::ZERO };
+    let shared: &Shared = Box::leak(Box::new(Shared { core: Mutex::new(core), changed: Condvar::new(), config }));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, option("--port", 0)?.try_into()?))?;
     println!(r#"{{"event":"listening","port":{}}}"#, listener.local_addr()?.port());
-    thread::scope(|scope| {
-        scope.spawn(|| shared.run_timer());
-        for socket in listener.incoming().flatten() {
-            let connection = Connection { shared: &shared, socket, input: Vec::new(), unread: 0 };
-            let _ = thread::Builder::new().spawn_scoped(scope, || connection.serve()); // Or it is dropped.
+    // Connections that are too many wait, or are dropped.
+    thread::spawn(move || {
+        for socket in listener.incoming().flat_map(|socket| socket.inspect_err(|_| thread::sleep(TICK))) {
+            let connection = Connection { shared, socket, input: Vec::new(), body: None, last: false };
+            let _ = thread::Builder::new().spawn(|| connection.serve());
         }
     });
-    Ok(())
+    loop {
+        shared.visit(|core| core.server.handle_timeout(core.now));
+        let core = shared.lock();
+        let next = core.server.next_timeout().map_or(Duration::MAX, |at| at - core.now);
+        drop(shared.changed.wait_timeout(core, next));
+    }
 }
 
-/// What all threads share.
 struct Shared {
     core: Mutex<Core>,
-    changed: Condvar, // A session has asked for something, or wants to hear of another time.
+    changed: Condvar, // There is an answer, or the time for which the timer waits is another.
     config: Config,
+}
+
+/// What is under the lock: the core, and what belongs to it outside.
+struct Core {
+    server: Server,
+    answers: BTreeMap<u64, Option<Response>>, // To exchanges. `None` ends an exchange or a channel without.
+    kept: BTreeMap<SessionKey, Message>,      // Echoes that found the send buffer full.
+    number: u64,
+    began: Clock,
+    now: Instant,
 }
 
 impl Shared {
@@ -67,252 +76,209 @@ impl Shared {
     fn visit<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
         let core = &mut *self.lock();
         core.now = Instant::ZERO + core.began.elapsed();
-        core.server.handle_timeout(core.now);
-        let (next, mut outputs) = (core.server.next_timeout(), 0);
+        let before = (core.answers.len(), core.server.next_timeout());
         let result = work(core);
         while let Some((key, output)) = core.server.poll_output() {
             match output {
-                Output::Respond { exchange, response } => drop(core.over.insert(exchange.0, Some(response))),
-                Output::Abort { exchange } => drop(core.over.insert(exchange.0, None)),
-                Output::ChannelClose { channel } => drop(core.over.insert(channel.0, None)),
+                Output::Respond { exchange, response } => drop(core.answers.insert(exchange.0, Some(response))),
+                Output::Abort { exchange } => drop(core.answers.insert(exchange.0, None)),
+                Output::ChannelClose { channel } => drop(core.answers.insert(channel.0, None)),
                 Output::ChannelReady { .. } | Output::ChannelRead { .. } => (), // Its thread asks the session itself.
-                Output::Event(_) => core.echo(key),
+                // The application. It takes no more than it can send back: a client that does not read is not read.
+                Output::Event(_) => {
+                    let Some(mut session) = core.server.session_mut(key) else { continue };
+                    while let Some(message) = core.kept.remove(&key).or_else(|| session.recv(core.now)) {
+                        if let Err(SendError::Full(message)) = session.send(message) {
+                            core.kept.insert(key, message); // There will be an event when there is room, or at the end.
+                            break;
+                        }
+                    }
+                }
             }
-            outputs += 1;
         }
-        if outputs > 0 || core.server.next_timeout() != next {
+        if before != (core.answers.len(), core.server.next_timeout()) {
             self.changed.notify_all();
         }
         result
     }
 
-    /// Waits for the answer to an exchange; not for long if there is something else to look at.
-    fn answer(&self, exchange: ExchangeId, patience: Duration) -> Option<Option<Response>> {
-        let is_held = |core: &mut Core| !core.over.contains_key(&exchange.0);
-        let waited = self.changed.wait_timeout_while(self.lock(), patience, is_held);
-        waited.unwrap_or_else(PoisonError::into_inner).0.over.remove(&exchange.0)
-    }
-
-    fn run_timer(&self) {
-        loop {
-            self.visit(|_| ());
-            let core = self.lock();
-            let next = core.server.next_timeout().map_or(Duration::MAX, |at| at - core.now);
-            drop(self.changed.wait_timeout(core, next));
-        }
-    }
-}
-
-/// The core, and what belongs to it outside.
-struct Core {
-    server: Server,
-    over: BTreeMap<u64, Option<Response>>, // Exchanges and channels that their sessions are done with, and the answers.
-    kept: BTreeMap<SessionKey, Message>,   // Echoes that found the send buffer full.
-    number: u64,
-    began: Clock,
-    now: Instant,
-}
-
-impl Core {
     /// Tells a session what happened. One that is gone need not know.
-    fn tell(&mut self, key: SessionKey, input: Input) {
-        let _ = self.server.session_mut(key).map(|mut session| session.handle_input(self.now, input));
+    fn tell(&self, key: SessionKey, input: Input) {
+        self.visit(|core| core.server.session_mut(key).map(|mut session| session.handle_input(core.now, input)));
     }
 
-    /// The application. It takes a message when it has sent the one before: a client that does not read is not read.
-    fn echo(&mut self, key: SessionKey) {
-        let Some(mut session) = self.server.session_mut(key) else { return };
-        while let Some(message) = self.kept.remove(&key).or_else(|| session.recv(self.now)) {
-            if let Err(SendError::Full(message)) = session.send(message) {
-                self.kept.insert(key, message); // There will be an event when there is room, or at the end.
-                break;
-            }
-        }
+    /// Waits for an answer; not for long if there is something else to look at.
+    fn answer(&self, number: u64, patience: Duration) -> Option<Option<Response>> {
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, |core| !core.answers.contains_key(&number));
+        waited.unwrap_or_else(PoisonError::into_inner).0.answers.remove(&number)
     }
 }
 
 /// A connection, and the thread that serves it.
-struct Connection<'a> {
-    shared: &'a Shared,
+struct Connection {
+    shared: &'static Shared,
     socket: TcpStream,
-    input: Vec<u8>, // Received and not used yet.
-    unread: usize,  // Bytes of the last body that were not used. No request can follow behind them.
+    input: Vec<u8>,      // Received and not used yet.
+    body: Option<usize>, // One is on its way, of so many bytes.
+    last: bool,          // No request follows.
 }
 
-impl Connection<'_> {
+impl Connection {
     fn serve(mut self) {
         let _ = self.socket.set_nodelay(true).and(self.socket.set_read_timeout(Some(TICK)));
-        let _ = self.socket.set_write_timeout(Some(Duration::from_secs(10)));
-        while self.serve_request().unwrap_or(false) {} // Whatever goes wrong, there is nobody left to tell.
+        // Who takes nothing for so long has missed a ping.
+        let _ = self.socket.set_write_timeout(Some(self.shared.config.ping_interval + self.shared.config.ping_timeout));
+        while self.serve_request().is_ok() && !self.last {} // Whatever goes wrong, there is nobody left to tell.
         let _ = self.socket.shutdown(Shutdown::Write).and(self.socket.set_read_timeout(Some(Duration::from_secs(1))));
         let _ = io::copy(&mut self.socket, &mut io::sink()); // What is not read would break the connection.
     }
 
-    /// Serves a request, and says whether another may follow.
-    fn serve_request(&mut self) -> io::Result<bool> {
+    fn serve_request(&mut self) -> Result<(), Error> {
         let head = self.read_head()?;
-        self.unread = field(&head, "content-length").parse().unwrap_or(0);
-        if !Mount::default().matches(head.uri().path()) {
-            return self.write(&head, Reply { status: 404, headers: &[], body: Default::default() });
-        }
         let accepted = create_response(&head).ok(); // What is not quite right is no upgrade.
-        let (key, number) = match self.admit(&head, accepted.is_some()) {
+        let (key, exchange, channel) = match self.admit(&head, accepted.is_some()) {
             Ok(admitted) => admitted,
-            Err(rejection) if accepted.is_some() => return self.write(&head, rejection.into_upgrade_reply()),
-            Err(rejection) => return self.write(&head, Response::Rejected(rejection).into_reply()),
+            Err(reply) => return self.write(&reply),
         };
-        let (exchange, channel) = (ExchangeId(number), ChannelId(number));
-        let end = match accepted {
-            Some(accepted) => Err(self.serve_channel(key, channel, &accepted)),
-            None => self.serve_exchange(key, exchange, &head).map_err(|_| Input::ExchangeLost { exchange }),
+        let served = match accepted {
+            Some(accepted) => self.serve_channel(key, channel, &accepted),
+            None => self.serve_exchange(key, exchange),
         };
-        let keep = self.shared.visit(|core| end.map_err(|end| core.tell(key, end)).unwrap_or(false));
-        self.shared.visit(|core| core.over.remove(&number)); // Its session may have been done with it too.
-        Ok(keep)
+        if served.is_err() {
+            self.shared.tell(key, Input::ExchangeLost { exchange }); // Of the two it knows one.
+            self.shared.tell(key, Input::ChannelClosed { channel, end: ChannelEnd::Lost });
+        }
+        self.shared.answer(exchange.0, Duration::ZERO); // Nobody waits for it any more.
+        served
     }
 
-    fn read_head(&mut self) -> io::Result<Head> {
+    fn read_head(&mut self) -> Result<Head, Error> {
         loop {
             let mut fields = [httparse::EMPTY_HEADER; 64];
             let mut parsed = httparse::Request::new(&mut fields);
             if let httparse::Status::Complete(len) = parsed.parse(&self.input).map_err(io::Error::other)? {
                 let head = Head::builder().method(parsed.method.unwrap_or("")).uri(parsed.path.unwrap_or(""));
                 let head = parsed.headers.iter().fold(head, |head, field| head.header(field.name, field.value));
+                self.last = parsed.version != Some(1);
                 self.input.drain(..len);
-                return head.body(()).map_err(io::Error::other);
+                return Ok(head.body(())?);
             } else if self.input.len() > 16 * 1024 {
-                return Err(ErrorKind::InvalidData.into());
+                return Err(Error::AttackAttempt);
             }
-            self.receive()?;
+            self.receive(true)?;
         }
     }
 
     /// Brings a request to its session, or says why not.
-    fn admit(&self, head: &Head, upgrade: bool) -> Result<(SessionKey, u64), Rejection> {
+    fn admit(&mut self, head: &Head, upgrade: bool) -> Result<(SessionKey, ExchangeId, ChannelId), Reply> {
+        let refuse = |status| Reply { status, headers: &[CLOSE], body: Default::default() };
+        let get = |name| head.headers().get(name).and_then(|value| value.to_str().ok());
+        let len = get("transfer-encoding").or(get("content-length")).map_or(Ok(0), str::parse);
+        let len = len.map_err(|_| refuse(411))?; // That of chunks is not known.
         let method = match head.method().as_str() {
             "GET" => Method::Get,
             "POST" => Method::Post,
             _ => Method::Other,
         };
-        let origin = head.headers().get("origin").map(|origin| origin.as_bytes());
-        let request = Request { method, query: head.uri().query().unwrap_or(""), origin, upgrade };
-        let route = Route::parse(&request, &self.shared.config)?;
-        let octet_stream = field(head, "content-type") == "application/octet-stream";
+        self.body = (method == Method::Post || len > 0).then_some(len);
+        self.last |= upgrade || get("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
+        Mount::default().matches(head.uri().path()).then_some(()).ok_or(refuse(404))?;
+        let deny = |it: Rejection| if upgrade { it.into_upgrade_reply() } else { Response::Rejected(it).into_reply() };
+        let (query, origin) = (head.uri().query().unwrap_or_default(), get("origin").map(str::as_bytes));
+        let route = Route::parse(&Request { method, query, origin, upgrade }, &self.shared.config).map_err(deny)?;
+        let octet_stream = get("content-type") == Some("application/octet-stream");
         let mut entropy = [0; 15];
-        getrandom::fill(&mut entropy).map_err(|_| Rejection::NoSid)?;
+        getrandom::fill(&mut entropy).map_err(|_| refuse(500))?;
         self.shared.visit(|core| {
             core.number += 1;
             let (exchange, channel) = (ExchangeId(core.number), ChannelId(core.number));
             let (sid, opened) = (Sid::from_entropy(entropy), upgrade.then_some(channel));
             let (key, operation, base64) = match route {
-                Route::Handshake(new) => (core.server.open(core.now, sid, &new, opened)?, Operation::Poll, false),
-                Route::Session(request) => (core.server.admit(&request)?, request.operation, request.base64),
+                Route::Handshake(new) => (core.server.open(core.now, sid, &new, opened), Operation::Poll, false),
+                Route::Session(request) => (core.server.admit(&request), request.operation, request.base64),
             };
-            match operation {
-                Operation::Poll if upgrade => (), // The session has begun with its channel.
-                Operation::Poll => core.tell(key, Input::Poll { exchange }),
-                Operation::Post => core.tell(key, Input::PostHead { exchange, octet_stream }),
-                Operation::Upgrade => core.tell(key, Input::ChannelOpened { channel, base64 }),
-                Operation::Unsupported => drop(core.over.insert(core.number, Some(Response::Unsupported))),
-            }
-            Ok((key, core.number))
+            let key = key.map_err(deny)?;
+            let input = match operation {
+                Operation::Poll if upgrade => return Ok((key, exchange, channel)), // It has begun with its channel.
+                Operation::Poll => Input::Poll { exchange },
+                Operation::Post => Input::PostHead { exchange, octet_stream },
+                Operation::Upgrade => Input::ChannelOpened { channel, base64 },
+                Operation::Unsupported => return Err(Response::Unsupported.into_reply()),
+            };
+            let _ = core.server.session_mut(key).map(|mut session| session.handle_input(core.now, input));
+            Ok((key, exchange, channel))
         })
     }
 
     /// Sees an exchange to its answer, as long as its client waits for that.
-    fn serve_exchange(&mut self, key: SessionKey, exchange: ExchangeId, head: &Head) -> io::Result<bool> {
-        let mut awaits_body = head.method() == "POST";
+    fn serve_exchange(&mut self, key: SessionKey, exchange: ExchangeId) -> Result<(), Error> {
+        let max = self.shared.config.max_payload;
         loop {
-            // The answer may come before the body: to an overlap, or at the end of the session.
-            let patience = if awaits_body { Duration::ZERO } else { TICK };
-            if let Some(answer) = self.shared.answer(exchange, patience) {
-                return self.write(head, answer.ok_or(ErrorKind::ConnectionAborted)?.into_reply());
-            }
-            let (len, limit) = (self.unread, self.shared.config.max_payload);
-            if awaits_body && (len > limit || len <= self.input.len()) {
-                awaits_body = false;
-                let taken = (len <= limit).then(|| self.input.drain(..mem::take(&mut self.unread)).collect());
-                let body = taken.ok_or(BodyError::TooLarge);
-                self.shared.visit(|core| core.tell(key, Input::PostBody { exchange, body }));
-            } else if awaits_body {
-                self.receive()?;
-            } else if self.input.is_empty() {
-                self.look()?;
+            let patience = if self.body.is_some() { Duration::ZERO } else { TICK }; // It may come early.
+            if let Some(answer) = self.shared.answer(exchange.0, patience) {
+                return self.write(&answer.ok_or(Error::ConnectionClosed)?.into_reply());
+            } else if let Some(len) = self.body.take_if(|len| *len > max || *len <= self.input.len()) {
+                self.last |= len > max;
+                let body = if len > max { Err(BodyError::TooLarge) } else { Ok(self.input.drain(..len).collect()) };
+                self.shared.tell(key, Input::PostBody { exchange, body });
+            } else if self.body.is_some() || self.input.is_empty() {
+                self.receive(self.body.is_some())?;
             }
         }
     }
 
-    /// Serves a WebSocket until its client or its session is done with it, and says how it ended.
-    fn serve_channel(&mut self, key: SessionKey, channel: ChannelId, accepted: &Accepted) -> Input {
-        let limit = self.shared.config.max_payload; // Of messages. A control frame has up to 125 bytes.
-        let config = WebSocketConfig::default().max_message_size(Some(limit)).max_frame_size(Some(limit.max(125)));
-        let _ = write_response(&self.socket, accepted); // Where writing fails, reading says why.
-        let input = mem::take(&mut self.input);
-        let mut socket = WebSocket::from_partially_read(&self.socket, input, Role::Server, Some(config));
+    /// Serves a WebSocket until its client or its session is done with it.
+    fn serve_channel(&mut self, key: SessionKey, channel: ChannelId, accepted: &Accepted) -> Result<(), Error> {
+        write_response(&self.socket, accepted)?;
+        let max = self.shared.config.max_payload; // Of messages. A control frame has up to 125 bytes.
+        let config = Some(WebSocketConfig::default().max_message_size(Some(max)).max_frame_size(Some(max.max(125))));
+        let mut socket = WebSocket::from_partially_read(&self.socket, mem::take(&mut self.input), Role::Server, config);
+        let take = |frame| self.shared.tell(key, Input::ChannelFrame { channel, frame });
         let (end, code) = loop {
-            let (over, reads, frame) = self.shared.visit(|core| {
-                let over = core.over.contains_key(&channel.0);
-                let Some(mut session) = core.server.session_mut(key) else { return (true, true, None) };
-                (over, session.wants_frames(channel), session.next_frame(core.now, channel))
+            let next = self.shared.visit(|core| {
+                let mut session = core.server.session_mut(key).filter(|_| !core.answers.contains_key(&channel.0))?;
+                Some((session.next_frame(core.now, channel), session.wants_frames(channel)))
             });
-            match frame {
-                Some(Frame::Text { head, data }) => drop(socket.send(WsMessage::text([head, &data].concat()))),
-                Some(Frame::Binary(bytes)) => drop(socket.send(WsMessage::Binary(bytes))),
-                None if over => break (ChannelEnd::Closed, None),
-                None if !reads => thread::sleep(TICK),
-                None => {
-                    let frame = match socket.read() {
-                        Ok(WsMessage::Text(text)) => Frame::received(Text::from_utf8_lossy(text.into())),
-                        Ok(WsMessage::Binary(bytes)) => Frame::Binary(bytes),
-                        Ok(WsMessage::Close(_)) => break (ChannelEnd::Closed, None),
-                        Ok(_) => continue,
-                        Err(Error::Io(error)) if is_timeout(&error) => continue,
-                        Err(Error::Io(_) | Error::Protocol(Reset)) => break (ChannelEnd::Lost, None),
-                        Err(Error::Capacity(_)) => break (ChannelEnd::TooLarge, Some(CloseCode::Size)),
-                        Err(_) => break (ChannelEnd::Violation, Some(CloseCode::Protocol)),
-                    };
-                    self.shared.visit(|core| core.tell(key, Input::ChannelFrame { channel, frame }));
-                }
+            match next {
+                None => break (ChannelEnd::Closed, None),
+                Some((Some(Frame::Text { head, data }), _)) => socket.send(WsMessage::text([head, &*data].concat()))?,
+                Some((Some(Frame::Binary(bytes)), _)) => socket.send(WsMessage::Binary(bytes))?,
+                Some((None, false)) => thread::sleep(TICK),
+                Some((None, true)) => match socket.read() {
+                    Ok(WsMessage::Text(text)) => take(Frame::received(Text::from_utf8_lossy(text.into()))),
+                    Ok(WsMessage::Binary(bytes)) => take(Frame::Binary(bytes)),
+                    Ok(WsMessage::Close(_)) => break (ChannelEnd::Closed, None),
+                    Ok(_) => (),
+                    Err(Error::Io(error)) if matches!(error.kind(), WouldBlock | TimedOut) => (),
+                    Err(error @ (Error::Io(_) | Error::Protocol(Reset))) => return Err(error),
+                    Err(Error::Capacity(_)) => break (ChannelEnd::TooLarge, Some(CloseCode::Size)),
+                    Err(_) => break (ChannelEnd::Violation, Some(CloseCode::Protocol)),
+                },
             }
         };
-        let _ = socket.close(code.map(|code| CloseFrame { code, reason: Default::default() }));
-        Input::ChannelClosed { channel, end }
+        self.shared.tell(key, Input::ChannelClosed { channel, end });
+        socket.close(code.map(|code| CloseFrame { code, reason: "".into() }))
     }
 
-    /// Writes an answer, and says whether another request may follow.
-    fn write(&self, head: &Head, reply: Reply) -> io::Result<bool> {
-        let keep = self.unread == 0 && ["", "keep-alive"].contains(&&*field(head, "connection").to_lowercase());
-        let fields = reply.headers.iter().filter(|(name, _)| *name != "connection");
+    fn write(&mut self, reply: &Reply) -> Result<(), Error> {
+        self.last |= self.body.is_some() || reply.headers.contains(&CLOSE); // What is unread is no request.
+        let fields = reply.headers.iter().filter(|field| **field != CLOSE).chain(self.last.then_some(&CLOSE));
         let fields: String = fields.map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let close = if keep { "" } else { "connection: close\r\n" };
-        let length = reply.body.len();
-        let out = format!("HTTP/1.1 {} \r\n{fields}{close}content-length: {length}\r\n\r\n", reply.status);
-        (&self.socket).write_all(&[out.as_bytes(), &reply.body].concat()).map(|()| keep)
+        let head = format!("HTTP/1.1 {} \r\n{fields}content-length: {}\r\n\r\n", reply.status, reply.body.len());
+        Ok(self.socket.write_all(&[head.as_bytes(), &reply.body].concat())?)
     }
 
-    /// Looks whether the client is still there.
-    fn look(&mut self) -> io::Result<()> {
-        self.socket.set_nonblocking(true)?;
-        let received = self.receive();
-        self.socket.set_nonblocking(false).and(received)
-    }
-
-    /// Waits a moment for bytes. Fails at the end of the connection.
-    fn receive(&mut self) -> io::Result<()> {
+    /// Takes what has arrived, or waits a moment for it. Fails at the end of the connection.
+    fn receive(&mut self, wait: bool) -> Result<(), Error> {
         let mut chunk = [0; 16 * 1024];
-        match self.socket.read(&mut chunk) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(len) => self.input.write_all(&chunk[..len]),
-            Err(error) if is_timeout(&error) => Ok(()),
-            Err(error) => Err(error),
+        self.socket.set_nonblocking(!wait)?;
+        let received = self.socket.read(&mut chunk);
+        self.socket.set_nonblocking(false)?;
+        match received {
+            Ok(0) => Err(Error::ConnectionClosed),
+            Ok(len) => Ok(self.input.write_all(&chunk[..len])?),
+            Err(error) if matches!(error.kind(), WouldBlock | TimedOut) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-}
-
-fn field<'a>(head: &'a Head, name: &str) -> &'a str {
-    head.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
