@@ -15,8 +15,6 @@ import { exchange, same, uniform } from "./exchange.js";
 
 /** The examples under test. */
 const EMBEDDINGS = process.env.EMBEDDINGS?.split(" ") ?? ["blocking"];
-/** How an example is told to wait less for the body of a request, where it can be told. */
-const HASTE = { blocking: ["--ping-timeout", "300"] };
 /** How many sessions at once are no trouble for an example that has no thread for each. */
 const CROWDS = { event_loop: 2000, completion: 2000 };
 
@@ -562,18 +560,6 @@ for (const name of EMBEDDINGS) {
       await closed();
       await gone(server, session.sid);
     });
-
-    if (HASTE[name]) {
-      test("a body that takes too long", async (t) => {
-        const server = await start(t, ...HASTE[name]);
-        const session = await handshake(server);
-        const { socket, until, closed } = await raw(t, server);
-        socket.write(head("POST", session.target, "Content-Length: 1000") + "4half");
-        await until("HTTP/1.1 408 ");
-        await closed();
-        await gone(server, session.sid);
-      });
-    }
 
     test("a client that does not poll", async (t) => {
       const server = await start(t, "--ping-interval", "100", "--ping-timeout", "1000");
