@@ -16,8 +16,7 @@ use crate::adapter::{
 };
 use crate::suites::raw::{BINARY, Frame, within};
 
-/// Long enough for nothing, short enough to wait for.
-/// Long enough for what should happen before it is over, on a busy machine too.
+/// Short enough to wait for; long enough for what should happen before it is over, on a busy machine too.
 const SHORT: Duration = Duration::from_millis(400);
 
 const POLL_LOST: CloseReason = poll(RequestError::Lost);

@@ -12,7 +12,7 @@ use crate::adapter::{
     BuildError, CloseReason, ReconnectConfig, Reconnecting, RequestError, SinkError, Socket, TransportError,
     TransportKind,
 };
-use crate::suites::raw::{Frame, within};
+use crate::suites::raw::{Frame, PING, within};
 
 const POST_LOST: CloseReason = CloseReason::TransportError(TransportError::Post(RequestError::Lost));
 
@@ -143,6 +143,9 @@ async fn an_upgraded_session_has_one_connection() {
     let mut websocket = script.websocket().await.accept().await;
     assert_eq!(websocket.next().await, Frame::Text("2probe".into()));
     websocket.text("3probe").await;
+    // What was read before this is answered, was handled: there is no other GET.
+    websocket.frame(PING, "").await;
+    assert_eq!(websocket.next().await, Frame::Pong(Vec::new()));
     get.ok("6").await;
     assert_eq!(websocket.next().await, Frame::Text("5".into()));
     script.stand(1).await;

@@ -41,6 +41,7 @@ async fn works_on_polling(events: &mut Events, script: &mut Script) {
     let post = script.post().await;
     assert_eq!(post.text(), "4still");
     post.ok("ok").await;
+    within(events.handle().flush()).await.unwrap();
     let get = script.get().await;
     get.ok("4here").await;
     assert_eq!(telling(events).await, Event::Message("here".into()));
