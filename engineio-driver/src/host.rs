@@ -86,8 +86,8 @@ use crate::tasks::Guard;
 /// * Timeouts are those of the runtime: the host has one timer, and only if the application has timeouts.
 /// * A call that panics ends the session that it was about, and no end of that is told. The application stays, as the call
 ///   has left it. If the call was about a timeout, the next call of any kind starts the timer anew.
-/// * Where the application has timeouts, `new` and all that follows wants to be called where tasks can be started: on tokio,
-///   within the runtime.
+/// * [`attach`](Host::attach) wants to be called where tasks can be started: on tokio, within the runtime. Where the
+///   application has timeouts, `new` and all that follows does.
 pub struct Host<A: Application + Send + 'static> {
     shared: Arc<Shared<A>>,
 }
