@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -55,7 +56,7 @@ use crate::tasks::Guard;
 /// });
 /// # let (mut client, io) = tokio::io::duplex(4096);
 /// # let service = HyperService::new(server.clone(), None);
-/// # tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service).with_upgrades());
+/// # tokio::spawn(server.http1().serve_connection(TokioIo::new(io), service).with_upgrades());
 /// # let mut exchange = async |head: String, body: &str| -> std::io::Result<String> {
 /// #     let request = format!("{head} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
 /// #     client.write_all(request.as_bytes()).await?;
@@ -84,9 +85,9 @@ use crate::tasks::Guard;
 ///   the application hears is slowed down, at the bounds of its session, and nothing is queued here.
 /// * Timeouts are those of the runtime: the host has one timer, and only if the application has timeouts.
 /// * A call that panics ends the session that it was about, and no end of that is told. The application stays, as the call
-///   has left it.
-/// * Where the application has timeouts, `new` and all that follows wants to be called where tasks can be started: on tokio,
-///   within the runtime.
+///   has left it. If the call was about a timeout, the next call of any kind starts the timer anew.
+/// * [`attach`](Host::attach) wants to be called where tasks can be started: on tokio, within the runtime. Where the
+///   application has timeouts, `new` and all that follows does.
 pub struct Host<A: Application + Send + 'static> {
     shared: Arc<Shared<A>>,
 }
@@ -140,7 +141,8 @@ impl<A: Application + Send + 'static> Host<A> {
     pub async fn serve(&self, server: &Server) -> Infallible {
         loop {
             let socket = server.accept().await;
-            self.attach(socket);
+            // A call that panics is about this session. Others come.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.attach(socket)));
         }
     }
 

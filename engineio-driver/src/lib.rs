@@ -3,7 +3,7 @@
 //! All protocol is in `engineio-proto`; this crate carries it out over hyper's own runtime traits
 //! ([`hyper::rt`]): it reads bodies with limits, holds and sends polls, serves and opens WebSockets, keeps the timers,
 //! and gives the application [`Socket`]s. There is one code path and no runtime in it. Applications use it through
-//! `engineio-tokio`; a runtime crate of one's own needs an executor, a timer, a listener for a [`Server`] and a
+//! `engineio-tokio` or `engineio-smol`; a runtime crate of one's own needs an executor, a timer, a listener for a [`Server`] and a
 //! [`Connector`] for a [`Client`]:
 //!
 //! ```
@@ -18,7 +18,7 @@
 //! // For each connection, here one in memory:
 //! let (mut client, io) = tokio::io::duplex(4096);
 //! let service = HyperService::new(server.clone(), None);
-//! let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
+//! let connection = server.http1().serve_connection(TokioIo::new(io), service);
 //! tokio::spawn(connection.with_upgrades());
 //!
 //! # use tokio::io::AsyncWriteExt;

@@ -23,7 +23,8 @@ pub trait Listener: Send {
 
     /// The next connection, and where it comes from, if that can be said. Cancel safe.
     ///
-    /// After an error it is asked again: at once if the error is about one connection, else after a moment.
+    /// After an error it is asked again: at once if the error is about one connection, else after a moment. While it is under
+    /// way nobody else is accepted, so what a peer can draw out, as the handshake of TLS, belongs into a task of its own.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, Option<SocketAddr>)>> + Send;
 }
 
@@ -137,6 +138,20 @@ mod tests {
         }
     }
 
+    /// Fails before it brings anything.
+    struct Failing(Vec<io::ErrorKind>, These);
+
+    impl Listener for Failing {
+        type Io = Plain;
+
+        async fn accept(&mut self) -> io::Result<(Self::Io, Option<SocketAddr>)> {
+            match self.0.pop() {
+                Some(kind) => Err(kind.into()),
+                None => self.1.accept().await,
+            }
+        }
+    }
+
     const TARGET: &str = "/engine.io/?EIO=4&transport=polling";
 
     async fn get(stream: &mut DuplexStream, target: &str) {
@@ -162,5 +177,21 @@ mod tests {
         assert_eq!(socket.close_reason(), None);
         drop(client);
         assert_eq!(socket.closed().await, CloseReason::TransportError(TransportError::PollLost));
+    }
+
+    /// A connection that broke too early costs the others no time, and want of resources passes.
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_that_fails_is_asked_again() {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, OutOfMemory};
+        let server = Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap();
+        for (errors, breathers) in [(vec![ConnectionReset, ConnectionAborted], 0), (vec![OutOfMemory; 3], 3)] {
+            let (mut client, stream) = tokio::io::duplex(1024);
+            let began = tokio::time::Instant::now();
+            server.listen(Failing(errors, These(vec![stream])));
+            get(&mut client, TARGET).await;
+            server.accept().await;
+            // The clock is paused: it stands still but where something waits for it.
+            assert_eq!(began.elapsed().as_millis() / BREATHER.as_millis(), breathers);
+        }
     }
 }

@@ -13,5 +13,6 @@ mod host;
 mod raw;
 mod regressions;
 mod size;
+#[cfg(feature = "tls")]
 mod tls;
 mod wire;

@@ -35,7 +35,8 @@
 //! ```
 //!
 //! It has the public shape of `engineio-tokio`: an application changes from one to the other with the name of the crate.
-//! What is different is below, under *Executors*.
+//! What is different is below, under *Executors*; and listeners and streams are smol's, for which [`FuturesIo`] is what
+//! `TokioIo` is there.
 //!
 //! * [`builder`] sets every option and makes a [`Server`].
 //! * [`bind`] and [`serve`] listen; `EngineService` and `EngineLayer` mount the server in any tower stack, and
@@ -58,16 +59,17 @@
 //! # Executors
 //!
 //! [`builder`] and [`client`] use smol's global executor, which has one thread unless `SMOL_THREADS` says otherwise. For
-//! an executor of one's own, begin with [`Builder::new`] and [`ClientBuilder::new`]; connections are served there too:
+//! an executor of one's own, begin with [`Builder::new`] and [`ClientBuilder::new`]; connections are served there too. Tasks
+//! hold their runtime, so that must not hold their executor, or neither would ever be dropped:
 //!
 //! ```
 //! use std::sync::Arc;
 //!
-//! use engineio_smol::{Builder, Runtime, SmolExecutor, SmolTimer};
+//! use engineio_smol::{Builder, Runtime, SmolTimer, WeakExecutor};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let executor = Arc::new(smol::Executor::new());
-//! let runtime = Runtime::new(SmolExecutor::new(Arc::clone(&executor)), SmolTimer::new());
+//! let runtime = Runtime::new(WeakExecutor::new(&executor), SmolTimer::new());
 //! smol::block_on(executor.run(async {
 //!     let server = Builder::new(runtime).build()?;
 //!     let addr = engineio_smol::bind(&server, "127.0.0.1:0").await?;
@@ -88,6 +90,7 @@
 #![forbid(unsafe_code)]
 
 mod connect;
+mod executor;
 mod serve;
 #[cfg(feature = "tls")]
 mod tls;
@@ -97,6 +100,7 @@ pub use connect::TcpConnector;
 pub use connect::UnixConnector;
 #[doc(inline)]
 pub use engineio_driver::*;
+pub use executor::WeakExecutor;
 pub use serve::{bind, serve};
 /// Makes what smol reads and writes an [`Io`], for a [`Connector`] of one's own.
 pub use smol_hyper::rt::FuturesIo;
@@ -173,15 +177,5 @@ pub fn host<A: Application + Send + 'static>(application: A) -> Host<A> {
 }
 
 fn runtime() -> Runtime {
-    Runtime::new(GlobalExecutor, SmolTimer::new())
-}
-
-/// The executor of [`smol::spawn`].
-#[derive(Debug)]
-struct GlobalExecutor;
-
-impl hyper::rt::Executor<Task> for GlobalExecutor {
-    fn execute(&self, task: Task) {
-        smol::spawn(task).detach();
-    }
+    Runtime::new(executor::Global, SmolTimer::new())
 }

@@ -153,7 +153,7 @@ async fn who_waits_does_not_spin() {
     let post = script.post().await;
     counting.at_rest().await;
     // For what is under way by polling.
-    server.text("3probe").await;
+    server.answer_probe().await;
     counting.at_rest().await;
     assert_eq!(script.pending(), 0);
     get.ok("6").await;

@@ -16,8 +16,7 @@ use crate::adapter::{
 };
 use crate::suites::raw::{BINARY, Frame, within};
 
-/// Long enough for nothing, short enough to wait for.
-/// Long enough for what should happen before it is over, on a busy machine too.
+/// Short enough to wait for; long enough for what should happen before it is over, on a busy machine too.
 const SHORT: Duration = Duration::from_secs(1);
 
 const POLL_LOST: CloseReason = poll(RequestError::Lost);
@@ -548,7 +547,7 @@ async fn c029_a_websocket_that_worked_is_remembered() {
     let get = script.get().await;
     let mut websocket = script.websocket().await.accept().await;
     assert_eq!(websocket.next().await, Frame::text("2probe"));
-    websocket.text("3probe").await;
+    websocket.answer_probe().await;
     get.ok("6").await;
     assert_eq!(websocket.next().await, Frame::text("5"));
     // Others do not know of it.
@@ -577,7 +576,7 @@ async fn c030_without_the_option_nothing_is_remembered() {
     let get = script.get().await;
     let mut websocket = script.websocket().await.accept().await;
     assert_eq!(websocket.next().await, Frame::text("2probe"));
-    websocket.text("3probe").await;
+    websocket.answer_probe().await;
     get.ok("6").await;
     assert_eq!(websocket.next().await, Frame::text("5"));
     socket.close();

@@ -142,7 +142,7 @@ async fn an_upgraded_session_has_one_connection() {
     let get = script.get().await;
     let mut websocket = script.websocket().await.accept().await;
     assert_eq!(websocket.next().await, Frame::Text("2probe".into()));
-    websocket.text("3probe").await;
+    websocket.answer_probe().await;
     get.ok("6").await;
     assert_eq!(websocket.next().await, Frame::Text("5".into()));
     script.stand(1).await;

@@ -387,6 +387,13 @@ impl WebSocket {
         self.connection.write(unmasked(first, payload)).await;
     }
 
+    /// Answers the probe. Whatever was read before the ping is answered, was handled: no other GET or POST is to come.
+    pub(crate) async fn answer_probe(&mut self) {
+        self.text("3probe").await;
+        self.frame(PING, "").await;
+        assert_eq!(self.next().await, Frame::Pong(Vec::new()));
+    }
+
     /// Without a deadline.
     pub(crate) async fn try_frame(&mut self, first: u8, payload: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.connection.stream.write_all(&unmasked(first, payload)).await

@@ -41,6 +41,7 @@ async fn works_on_polling(events: &mut Events, script: &mut Script) {
     let post = script.post().await;
     assert_eq!(post.text(), "4still");
     post.ok("ok").await;
+    within(events.handle().flush()).await.unwrap();
     let get = script.get().await;
     get.ok("4here").await;
     assert_eq!(telling(events).await, Event::Message("here".into()));
@@ -154,10 +155,7 @@ async fn messages_both_ways_during_an_upgrade() {
         sent += 2;
         get = script.get().await;
         if round == 9 {
-            websocket.text("3probe").await;
-            // What was read before this is answered, was handled: there is no other POST.
-            websocket.frame(PING, "").await;
-            assert_eq!(websocket.next().await, Frame::Pong(Vec::new()));
+            websocket.answer_probe().await;
         }
         post.ok("ok").await;
     }
@@ -413,7 +411,7 @@ async fn flush_of_the_last_post_before_the_switch() {
     let (mut events, get, mut websocket) = probed(&mut script, &client).await;
     events.handle().try_send("one").unwrap();
     let post = script.post().await;
-    websocket.text("3probe").await;
+    websocket.answer_probe().await;
     get.ok("6").await;
     let handle = events.handle().clone();
     let flushing = tokio::spawn(async move { handle.flush().await });
@@ -471,10 +469,7 @@ async fn c052_close_during_an_upgrade() {
         assert_eq!(websocket.next().await, Frame::text("2probe"));
         socket.try_send("posted").unwrap();
         let post = script.post().await;
-        websocket.text("3probe").await;
-        // Whatever was read before this, was handled.
-        websocket.frame(PING, "").await;
-        assert_eq!(websocket.next().await, Frame::Pong(Vec::new()));
+        websocket.answer_probe().await;
         websocket.frame(PING, "").await;
         assert_eq!(websocket.next().await, Frame::Pong(Vec::new()));
         if let Some(message) = message {
@@ -564,9 +559,7 @@ async fn r09_close_during_an_upgrade_by_who_does_not_read() {
         assert_eq!(websocket.next().await, Frame::text("2probe"));
         socket.try_send("first").unwrap();
         let post = script.post().await;
-        websocket.text("3probe").await;
-        websocket.frame(PING, "").await;
-        assert_eq!(websocket.next().await, Frame::Pong(Vec::new()));
+        websocket.answer_probe().await;
         socket.try_send("last").unwrap();
         if early {
             get.ok("4a\x1e4b\x1e4c").await;

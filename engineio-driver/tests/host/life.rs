@@ -108,6 +108,28 @@ async fn a_call_that_panics_ends_its_own_session() {
     until(&there, |_| server.len() == 1).await;
 }
 
+/// One that opens, too: whoever comes next is taken all the same.
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_panics_ends_its_own_session() {
+    struct Shy;
+
+    impl Application for Shy {
+        fn on_open(&mut self, sockets: &mut dyn Sockets, peer: Peer) {
+            assert_ne!(peer, Peer(0));
+            sockets.send(peer, "hello".into()).unwrap();
+        }
+    }
+
+    let server = builder().build().unwrap();
+    let _there = serve(&server, Shy);
+    let client = client(&server, WEBSOCKET);
+    let first = within(client.connect()).await.unwrap();
+    assert_eq!(within(first.closed()).await, CloseReason::TransportClose);
+    let mut second = within(client.connect()).await.unwrap();
+    assert_eq!(within(second.recv()).await, Some("hello".into()));
+    assert_eq!(server.len(), 1);
+}
+
 /// Whoever is woken by what an application does may be code of the user: it finds the application free.
 #[tokio::test(start_paused = true)]
 async fn wakers_run_without_the_lock() {

@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread;
 
 pub(crate) use engineio_smol::FuturesIo as Io;
-use engineio_smol::{Runtime, SmolTimer, Task};
+use engineio_smol::{Runtime, SmolTimer, WeakExecutor};
 use smol::Executor;
 use smol::channel::{Sender, bounded};
 pub(crate) use smol::net::{TcpListener, TcpStream};
@@ -47,22 +47,11 @@ impl Mortal {
     }
 
     pub(crate) fn runtime(&self) -> Runtime {
-        Runtime::new(On(Arc::downgrade(&self.executor)), timer())
+        Runtime::new(WeakExecutor::new(&self.executor), timer())
     }
 
     /// Ends, and with it all its tasks.
     pub(crate) fn end(self) {
         drop(self.ending);
-    }
-}
-
-/// Tasks hold their runtime, which must not hold them.
-struct On(Weak<Executor<'static>>);
-
-impl hyper::rt::Executor<Task> for On {
-    fn execute(&self, task: Task) {
-        if let Some(executor) = self.0.upgrade() {
-            executor.spawn(task).detach();
-        }
     }
 }

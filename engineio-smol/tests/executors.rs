@@ -1,0 +1,29 @@
+//! Executors of one's own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use engineio_smol::{Builder, Runtime, SmolTimer, WeakExecutor};
+use smol::Executor;
+
+/// Its tasks hold the server, which must not hold the executor: it would never be dropped, nor anything that they have.
+#[test]
+fn an_executor_that_is_dropped_takes_its_tasks_with_it() {
+    let executor = Arc::new(Executor::new());
+    let runtime = Runtime::new(WeakExecutor::new(&executor), SmolTimer::new());
+    let (addr, server, socket) = smol::block_on(executor.run(async {
+        let server = Builder::new(runtime).build().unwrap();
+        let addr = engineio_smol::bind(&server, "127.0.0.1:0").await.unwrap();
+        let client = engineio_smol::client(&format!("http://{addr}")).unwrap().build().unwrap();
+        let _client = client.connect().await.unwrap();
+        let socket = server.accept().await;
+        (addr, server, socket)
+    }));
+    let left = Arc::downgrade(&executor);
+    drop(executor);
+    assert!(left.upgrade().is_none());
+    // Nobody listens any more, whoever still holds the server.
+    TcpListener::bind(addr).unwrap();
+    drop((server, socket));
+}
