@@ -1,6 +1,6 @@
 //! GET and POST.
 
-use crate::adapter::{CloseReason, Message, SendError, TransportError};
+use crate::adapter::{CloseReason, Message, TransportError};
 use crate::suites::host::{Host, builder, reason};
 use crate::suites::raw::{Connection, POLLING, Polling, WEBSOCKET, ask, get, request, sid_of, within};
 
