@@ -14,7 +14,7 @@ import { startProxy, startServer } from "./echo.js";
 import { exchange, same, uniform } from "./exchange.js";
 
 /** The examples under test. */
-const EMBEDDINGS = process.env.EMBEDDINGS?.split(" ") ?? ["blocking"];
+const EMBEDDINGS = process.env.EMBEDDINGS?.split(" ") ?? ["blocking", "event_loop", "completion"];
 /** How many sessions at once are no trouble for an example that has no thread for each. */
 const CROWDS = { event_loop: 2000, completion: 2000 };
 
