@@ -2,8 +2,8 @@
 //! belong to the system while it works with them. Where the kernel refuses io_uring, or with `DRIVER=poll` in the
 //! environment, `compio` does the same by readiness.
 //!
-//! Left out is what concerns HTTP and WebSockets only: limits on the time that heads, bodies and answers take, chunked
-//! bodies, `Expect`, `HEAD`, HTTP/1.0, subprotocols. The driver has them, see `docs/embedding.md`.
+//! Left out is what concerns HTTP and WebSockets only: time limits for clients that are slow to send, to take or to go,
+//! chunked bodies, `Expect`, `HEAD`, HTTP/1.0, subprotocols. The driver has them, see `docs/embedding.md`.
 //!
 //! `cargo run -p engineio-proto --example completion -- --port 3000`
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core has no clock and no socket. This has.
@@ -11,28 +11,21 @@
 use std::io::{self, Read, Write};
 use std::{cell::RefCell, collections::BTreeMap, env, error::Error, mem, rc::Rc, time::Duration};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use compio::driver::{DriverType, ProactorBuilder};
 use compio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use compio::net::{PollFd, TcpListener, TcpStream};
 use compio::runtime::{RuntimeBuilder, spawn};
 use compio::time::{sleep, timeout};
 use engineio_proto::*;
-use futures::channel::mpsc;
 use futures::future::{Fuse, FusedFuture, FutureExt, LocalBoxFuture};
-use futures::{StreamExt, select_biased};
-use tungstenite::handshake::derive_accept_key;
+use futures::{StreamExt, channel::mpsc, select_biased};
+use tungstenite::handshake::server::{create_response, write_response};
 use tungstenite::protocol::frame::{CloseFrame, coding::CloseCode};
 use tungstenite::protocol::{Message as WsMessage, Role, WebSocketConfig, WebSocketContext};
 
-/// The header of an answer behind which nothing follows.
-const CLOSE: &[(&str, &str)] = &[("connection", "close")];
-/// Bytes of the head of a request.
-const MAX_HEAD: usize = 16 * 1024;
-/// Frames are pulled, and others taken, while less than this waits to be written.
-const WRITE_AHEAD: usize = 32 * 1024;
-/// How long a client that has heard the last word may take to go.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes that are read before they are needed, or that wait to be written while frames are pulled. No head is longer.
+const AHEAD: usize = 32 * 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut port, mut config, mut args) = (0, Config::default(), env::args().skip(1));
@@ -52,13 +45,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         proactor.driver_type(DriverType::Poll);
     }
     let runtime = RuntimeBuilder::new().with_proactor(proactor).build()?;
-    let driver = runtime.driver_type();
     let ((timer, changed), began) = (mpsc::channel(0), std::time::Instant::now());
     let core = Core { server: Server::new(config)?, began, connections: BTreeMap::new(), timer };
     let core = Rc::new(RefCell::new(core));
     runtime.block_on(async {
         let listener = PollFd::new(TcpListener::bind(("127.0.0.1", port)).await?)?;
-        println!(r#"{{"event":"listening","port":{},"driver":"{driver:?}"}}"#, listener.local_addr()?.port());
+        let (port, driver) = (listener.local_addr()?.port(), runtime.driver_type());
+        println!(r#"{{"event":"listening","port":{port},"driver":"{driver:?}"}}"#);
         spawn(keep_time(Rc::clone(&core), changed)).detach();
         for index in 1.. {
             // By readiness, compio 0.16 loses the connection for which its `accept` has waited. So it never waits there.
@@ -86,11 +79,9 @@ impl Core {
         Instant::ZERO + self.began.elapsed()
     }
 
-    fn tell(&mut self, key: SessionKey, input: Input) {
+    fn with<T>(&mut self, key: SessionKey, work: impl FnOnce(&mut Session, Instant) -> T) -> Option<T> {
         let now = self.now();
-        if let Some(mut session) = self.server.session_mut(key) {
-            session.handle_input(now, input);
-        }
+        self.server.session_mut(key).map(|mut session| work(&mut session, now))
     }
 
     /// Passes on what the core wants, and makes the timer look when it is due.
@@ -101,7 +92,7 @@ impl Core {
                 Output::ChannelReady { channel } | Output::ChannelRead { channel, .. } => channel.0,
                 Output::ChannelClose { channel } => channel.0,
                 Output::Event(_) => {
-                    self.echo(key);
+                    self.with(key, echo);
                     continue;
                 }
             };
@@ -111,16 +102,14 @@ impl Core {
         }
         let _ = self.timer.try_send(());
     }
+}
 
-    /// The application. It takes no message for whose echo there is no room, so its clients must read. What waits may go on
-    /// after `Readable` and `Writable`; after other events it finds nothing.
-    fn echo(&mut self, key: SessionKey) {
-        let now = self.now();
-        let Some(mut session) = self.server.session_mut(key) else { return };
-        while session.poll_ready() {
-            let Some(message) = session.recv(now) else { return };
-            let _ = session.send(message); // It comes back if the client is gone.
-        }
+/// The application. It takes no message for whose echo there is no room, so its clients must read. There is something to
+/// do after `Readable` and `Writable`, and nothing after other events.
+fn echo(session: &mut Session, now: Instant) {
+    while session.poll_ready() {
+        let Some(message) = session.recv(now) else { return };
+        let _ = session.send(message); // It comes back if the client is gone.
     }
 }
 
@@ -129,8 +118,7 @@ async fn keep_time(core: Rc<RefCell<Core>>, mut changed: mpsc::Receiver<()>) {
         let (now, next) = (core.borrow().now(), core.borrow().server.next_timeout());
         let wait = next.map_or(Duration::from_secs(3600), |next| next - now);
         if timeout(wait, changed.next()).await.is_err() {
-            let now = core.borrow().now();
-            core.borrow_mut().server.handle_timeout(now);
+            core.borrow_mut().server.handle_timeout(now + wait);
             core.borrow_mut().obey();
         }
     }
@@ -145,15 +133,14 @@ struct Connection {
     outputs: mpsc::UnboundedReceiver<Output>,
     /// Of the last exchange or channel. The upper half is that of this connection.
     number: u64,
-    /// Who is told what if the connection ends now.
-    lost: Option<(SessionKey, Input)>,
+    /// Who must hear it if the connection ends now.
+    session: Option<SessionKey>,
     reading: Job<Vec<u8>>,
     writing: Job<()>,
     input: BytesMut,
     output: BytesMut,
-    /// The length of the body of the request, as long as it is not read.
+    /// The length of the body of the request, until it is read.
     body: usize,
-    post: bool,
     /// Another request may follow.
     keep: bool,
 }
@@ -165,31 +152,18 @@ impl Connection {
         let _ = stream.set_nodelay(true); // What is refused is only haste.
         let (core, reading, writing) = (Rc::clone(core), Fuse::terminated(), Fuse::terminated());
         let (number, input, output) = (index << 32, BytesMut::new(), BytesMut::new());
-        Self {
-            core,
-            stream,
-            outputs,
-            number,
-            lost: None,
-            reading,
-            writing,
-            input,
-            output,
-            body: 0,
-            post: false,
-            keep: true,
-        }
+        Self { core, stream, outputs, number, session: None, reading, writing, input, output, body: 0, keep: true }
     }
 
     /// Waits for what comes first: a word of the core, or that something was read or written.
     async fn next(&mut self) -> io::Result<Option<Output>> {
         self.core.borrow_mut().obey();
         let (mut reader, mut writer) = (self.stream.clone(), self.stream.clone());
-        if self.reading.is_terminated() && self.input.len() < MAX_HEAD.max(self.body) {
+        if self.reading.is_terminated() && self.input.len() < AHEAD.max(self.body) {
             let read = async move { reader.read(Vec::with_capacity(4096)).await };
             self.reading = read.map(|result| result.0.map(|_| result.1)).boxed_local().fuse();
         }
-        if !self.output.is_empty() && self.writing.is_terminated() {
+        if self.writing.is_terminated() && !self.output.is_empty() {
             let output = self.output.split();
             self.writing = async move { writer.write_all(output).await.0 }.boxed_local().fuse();
         }
@@ -204,199 +178,166 @@ impl Connection {
         Ok(None)
     }
 
-    fn is_written(&self) -> bool {
-        self.output.is_empty() && self.writing.is_terminated()
-    }
-
-    /// One request after the other. An error means that the client is gone.
+    /// One request after the other. An error means that the connection is over.
     async fn serve(mut self) -> io::Result<()> {
         loop {
             let reply = match self.begin() {
+                Ok(Some((key, true))) => break self.websocket(key).await?,
+                Ok(Some((key, false))) => self.exchange(key).await?,
                 Ok(None) => {
                     self.next().await?;
                     continue;
                 }
-                Ok(Some((key, true))) => return self.websocket(key).await,
-                Ok(Some((key, false))) => match self.exchange(key).await? {
-                    Some(reply) => reply,
-                    None => return Ok(()),
-                },
                 Err(reply) => reply,
             };
-            self.keep &= self.body == 0 && reply.headers != CLOSE && !reply.headers.contains(&CLOSE[0]);
+            self.keep &= self.body == 0 && !reply.headers.contains(&("connection", "close"));
             let (connection, length) = (if self.keep { "keep-alive" } else { "close" }, reply.body.len());
             write!(self, "HTTP/1.1 {} \r\nconnection: {connection}\r\ncontent-length: {length}\r\n", reply.status)?;
             for (name, value) in reply.headers.iter().filter(|(name, _)| *name != "connection") {
                 write!(self, "{name}: {value}\r\n")?;
             }
-            write!(self, "\r\n")?;
-            self.output.extend_from_slice(&reply.body);
-            while !self.is_written() {
+            self.output.extend_from_slice(&[b"\r\n", &*reply.body].concat());
+            while !self.output.is_empty() || !self.writing.is_terminated() {
                 self.next().await?;
             }
-            self.lost = None;
+            self.session = None;
             if !self.keep {
-                return self.linger().await;
+                break;
             }
+        }
+        // The last word might be lost on its way if the client were not left to go first.
+        self.stream.shutdown().await?;
+        loop {
+            self.input.clear();
+            self.next().await?;
         }
     }
 
     /// Brings the request with which the input begins to its session; whether as a WebSocket. `None`: there must be more.
     fn begin(&mut self) -> Result<Option<(SessionKey, bool)>, Reply> {
-        let plain = |status| Reply { status, headers: CLOSE, body: Bytes::new() };
-        let (mut headers, input) = ([httparse::EMPTY_HEADER; 100], mem::take(&mut self.input));
+        let plain = |status| Reply { status, headers: &[("connection", "close")], body: Bytes::new() };
+        let (mut headers, input) = ([httparse::EMPTY_HEADER; 100], self.input.clone());
         let mut head = httparse::Request::new(&mut headers);
         match head.parse(&input) {
-            Ok(httparse::Status::Complete(len)) => self.input.extend_from_slice(&input[len..]),
-            Ok(httparse::Status::Partial) if input.len() < MAX_HEAD => {
-                self.input = input;
-                return Ok(None);
-            }
+            Ok(httparse::Status::Complete(len)) => self.input.advance(len),
+            Ok(httparse::Status::Partial) if input.len() < AHEAD => return Ok(None),
             _ => return Err(plain(400)),
         }
-        let bytes = |name: &str| head.headers.iter().find(|it| it.name.eq_ignore_ascii_case(name)).map(|it| it.value);
-        let text = |name| bytes(name).map_or(Ok(""), str::from_utf8).unwrap_or("").to_ascii_lowercase();
-        if bytes("transfer-encoding").is_some() {
-            return Err(plain(411));
-        }
-        self.body =
-            bytes("content-length").map_or(Ok(0), |_| text("content-length").parse()).map_err(|_| plain(400))?;
-        self.keep = text("connection") != "close";
+        let request = http::Request::builder().method(head.method.unwrap_or("")).uri(head.path.unwrap_or(""));
+        let request = head.headers.iter().fold(request, |request, it| request.header(it.name, it.value));
+        let request = request.body(()).map_err(|_| plain(400))?;
+        let header = |name| request.headers().get(name).map(http::HeaderValue::as_bytes);
+        let length = str::from_utf8(header("content-length").unwrap_or(b"0"));
+        self.body = length.ok().and_then(|length| length.parse().ok()).ok_or(plain(400))?;
+        self.keep = header("connection") != Some(b"close");
         let method = match head.method {
             Some("GET") => Method::Get,
             Some("POST") => Method::Post,
             _ => Method::Other,
         };
-        self.post = method == Method::Post;
-        let target = head.path.unwrap_or("");
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         // Who does not keep to RFC 6455 has not asked for a WebSocket.
-        let upgrade = text("connection").contains("upgrade") && text("upgrade") == "websocket";
-        let upgrade = upgrade && text("sec-websocket-version") == "13" && text("sec-websocket-key").len() == 24;
-        let refuse = |rejection: Rejection| match upgrade {
-            true => rejection.into_upgrade_reply(),
-            false => Response::Rejected(rejection).into_reply(),
-        };
-        let core = &mut *self.core.borrow_mut();
+        let accept = create_response(&request).ok();
+        let upgrade = accept.is_some();
+        let refuse =
+            |it: Rejection| if upgrade { it.into_upgrade_reply() } else { Response::Rejected(it).into_reply() };
+        let (query, origin) = (request.uri().query().unwrap_or(""), header("origin"));
         self.number += 1;
-        let (exchange, channel, octets) = (ExchangeId(self.number), ChannelId(self.number), "application/octet-stream");
-        let request = Request { method, query, origin: bytes("origin"), upgrade };
-        let (key, input) = match Route::parse(&request, core.server.config()) {
-            _ if !Mount::default().matches(path) => return Err(plain(404)),
+        let (core, exchange, channel) = (&mut *self.core.borrow_mut(), ExchangeId(self.number), ChannelId(self.number));
+        let (key, input) = match Route::parse(&Request { method, query, origin, upgrade }, core.server.config()) {
+            _ if !Mount::default().matches(request.uri().path()) => return Err(plain(404)),
+            _ if header("transfer-encoding").is_some() => return Err(plain(411)),
             Err(rejection) => return Err(refuse(rejection)),
             Ok(Route::Handshake(handshake)) => {
                 let mut entropy = [0; 15];
-                getrandom::fill(&mut entropy).map_err(|_| refuse(Rejection::NoSid))?;
+                getrandom::fill(&mut entropy).map_err(|_| plain(503))?;
                 let (sid, channel) = (Sid::from_entropy(entropy), upgrade.then_some(channel));
                 let key = core.server.open(core.now(), sid, &handshake, channel).map_err(refuse)?;
                 (key, (!upgrade).then_some(Input::Poll { exchange }))
             }
             Ok(Route::Session(session)) => {
+                let octet_stream = header("content-type") == Some(b"application/octet-stream");
                 let key = core.server.admit(&session).map_err(refuse)?;
                 let input = match session.operation {
                     Operation::Poll => Input::Poll { exchange },
-                    Operation::Post => Input::PostHead { exchange, octet_stream: text("content-type") == octets },
+                    Operation::Post => Input::PostHead { exchange, octet_stream },
                     Operation::Upgrade => Input::ChannelOpened { channel, base64: session.base64 },
                     Operation::Unsupported => return Err(Response::Unsupported.into_reply()),
                 };
                 (key, Some(input))
             }
         };
-        if let Some(input) = input {
-            core.tell(key, input);
-        }
-        self.lost = Some((key, Input::ExchangeLost { exchange }));
-        if upgrade {
-            self.lost = Some((key, Input::ChannelClosed { channel, end: ChannelEnd::Lost }));
-            let accept = derive_accept_key(bytes("sec-websocket-key").unwrap_or_default());
-            let accept = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-                 sec-websocket-accept: {accept}\r\n\r\n"
-            );
-            self.output.extend_from_slice(accept.as_bytes());
-        }
+        core.with(key, |session, now| input.map(|input| session.handle_input(now, input)));
+        self.session = Some(key);
+        // Memory takes everything.
+        let _ = accept.map(|accept| write_response((&mut self.output).writer(), &accept));
         Ok(Some((key, upgrade)))
     }
 
-    /// Waits for the answer to an exchange, and before for the body of a POST. `None`: it is to be dropped.
-    async fn exchange(&mut self, key: SessionKey) -> io::Result<Option<Reply>> {
+    /// The answer to an exchange, and before it the body. An error if the exchange is to be dropped.
+    async fn exchange(&mut self, key: SessionKey) -> io::Result<Reply> {
         let (exchange, mut answer) = (ExchangeId(self.number), None);
-        if self.post {
-            let limit = self.core.borrow().server.config().max_payload;
-            while answer.is_none() && self.input.len() < self.body && self.body <= limit {
-                answer = self.next().await?;
-            }
-            let whole = self.body <= limit.min(self.input.len());
-            let body = if whole {
-                Ok(self.input.split_to(mem::take(&mut self.body)).freeze())
-            } else {
-                Err(BodyError::TooLarge)
-            };
-            // If it was answered before, this comes too late, and changes nothing.
-            self.core.borrow_mut().tell(key, Input::PostBody { exchange, body });
+        let limit = self.core.borrow().server.config().max_payload;
+        while answer.is_none() && self.input.len() < self.body && self.body <= limit {
+            answer = self.next().await?;
         }
+        let body = match self.body <= limit.min(self.input.len()) {
+            true => Ok(self.input.split_to(mem::take(&mut self.body)).freeze()),
+            false => Err(BodyError::TooLarge),
+        };
+        // Of a GET, or when the answer came first, the session ignores it.
+        let input = Input::PostBody { exchange, body };
+        self.core.borrow_mut().with(key, |session, now| session.handle_input(now, input));
         while answer.is_none() {
             answer = self.next().await?;
         }
-        Ok(if let Some(Output::Respond { response, .. }) = answer { Some(response.into_reply()) } else { None })
+        let Some(Output::Respond { response, .. }) = answer else {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        };
+        Ok(response.into_reply())
     }
 
     /// Moves messages in both directions until the channel has ended and the last word is written.
-    async fn websocket(mut self, key: SessionKey) -> io::Result<()> {
+    async fn websocket(&mut self, key: SessionKey) -> io::Result<()> {
         let (channel, limit) = (ChannelId(self.number), self.core.borrow().server.config().max_payload);
         let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
         let config = config.max_message_size(Some(limit)).max_frame_size(Some(limit.max(125))); // Control frames have 125.
         let (mut socket, mut done) = (WebSocketContext::new(Role::Server, Some(config)), false);
-        while !done || !self.is_written() {
+        while !done || !self.output.is_empty() || !self.writing.is_terminated() {
             let wanted = |core: &Core| core.server.session(key).is_some_and(|session| session.wants_frames(channel));
-            while !done && self.output.len() < WRITE_AHEAD && wanted(&self.core.borrow()) {
-                let received = match socket.read(&mut self) {
-                    Ok(WsMessage::Text(text)) => Ok(Frame::received(Text::from_utf8_lossy(text.into()))),
-                    Ok(WsMessage::Binary(bytes)) => Ok(Frame::Binary(bytes)),
-                    Ok(WsMessage::Close(_)) => Err((ChannelEnd::Closed, CloseCode::Normal)),
+            while !done && self.output.len() < AHEAD && wanted(&self.core.borrow()) {
+                let frame = |frame| Input::ChannelFrame { channel, frame };
+                let closed = |end| Input::ChannelClosed { channel, end };
+                let input = match socket.read(self) {
+                    Ok(WsMessage::Text(text)) => frame(Frame::received(Text::from_utf8_lossy(text.into()))),
+                    Ok(WsMessage::Binary(bytes)) => frame(Frame::Binary(bytes)),
+                    Ok(WsMessage::Close(_)) => closed(ChannelEnd::Closed),
                     Ok(_) => continue,
                     Err(tungstenite::Error::Io(_)) => break, // Everything was taken.
-                    Err(tungstenite::Error::Capacity(_)) => Err((ChannelEnd::TooLarge, CloseCode::Size)),
-                    Err(_) => Err((ChannelEnd::Violation, CloseCode::Protocol)),
+                    Err(tungstenite::Error::Capacity(_)) => closed(ChannelEnd::TooLarge),
+                    Err(_) => closed(ChannelEnd::Violation),
                 };
-                let input = match received {
-                    Ok(frame) => Input::ChannelFrame { channel, frame },
-                    Err((end, code)) => {
-                        done = true; // The goodbye of a client is answered with its own code.
-                        let _ = socket.close(&mut self, Some(CloseFrame { code, reason: "".into() }));
-                        Input::ChannelClosed { channel, end }
-                    }
-                };
-                self.core.borrow_mut().tell(key, input);
+                if let Input::ChannelClosed { end, .. } = input {
+                    done = true; // A client's own goodbye has been answered, then this does nothing.
+                    let code = if end == ChannelEnd::TooLarge { CloseCode::Size } else { CloseCode::Protocol };
+                    let _ = socket.close(self, Some(CloseFrame { code, reason: "".into() }));
+                }
+                self.core.borrow_mut().with(key, |session, now| session.handle_input(now, input));
             }
-            while self.writing.is_terminated() && self.output.len() < WRITE_AHEAD {
-                let now = self.core.borrow().now();
-                let mut pull = |core: &mut Core| core.server.session_mut(key)?.next_frame(now, channel);
-                let Some(frame) = pull(&mut self.core.borrow_mut()) else { break };
-                let message = match frame {
-                    Frame::Text { head, data } => WsMessage::text([head, &*data].concat()),
-                    Frame::Binary(bytes) => WsMessage::Binary(bytes),
+            while self.writing.is_terminated() && self.output.len() < AHEAD {
+                let frame = self.core.borrow_mut().with(key, |session, now| session.next_frame(now, channel));
+                let message = match frame.flatten() {
+                    None => break,
+                    Some(Frame::Text { head, data }) => WsMessage::text([head, &*data].concat()),
+                    Some(Frame::Binary(bytes)) => WsMessage::Binary(bytes),
                 };
-                let _ = socket.write(&mut self, message);
+                let _ = socket.write(self, message);
             }
             if let Some(Output::ChannelClose { .. }) = self.next().await? {
                 done = true;
-                let _ = socket.close(&mut self, None);
+                let _ = socket.close(self, None);
             }
         }
-        self.linger().await
-    }
-
-    /// Waits until the client goes, lest the last word be lost on its way.
-    async fn linger(&mut self) -> io::Result<()> {
-        self.stream.shutdown().await?;
-        let going = async {
-            loop {
-                self.input.clear();
-                self.next().await?;
-            }
-        };
-        timeout(PATIENCE, going).await.unwrap_or(Ok(()))
+        Ok(())
     }
 }
 
@@ -404,8 +345,10 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let core = &mut *self.core.borrow_mut();
         core.connections.remove(&(self.number >> 32));
-        if let Some((key, input)) = self.lost.take() {
-            core.tell(key, input);
+        let (exchange, channel, end) = (ExchangeId(self.number), ChannelId(self.number), ChannelEnd::Lost);
+        // The number is that of one of them; of the other the session does not know.
+        for input in [Input::ExchangeLost { exchange }, Input::ChannelClosed { channel, end }] {
+            self.session.map(|key| core.with(key, |session, now| session.handle_input(now, input)));
         }
         core.obey();
     }
