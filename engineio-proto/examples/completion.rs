@@ -47,17 +47,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = RuntimeBuilder::new().with_proactor(proactor).build()?;
     let ((timer, changed), began) = (mpsc::channel(0), std::time::Instant::now());
     let core = Core { server: Server::new(config)?, began, connections: BTreeMap::new(), timer };
-    let core = Rc::new(RefCell::new(core));
+    let core = &Rc::new(RefCell::new(core));
     runtime.block_on(async {
         let listener = PollFd::new(TcpListener::bind(("127.0.0.1", port)).await?)?;
         let (port, driver) = (listener.local_addr()?.port(), runtime.driver_type());
         println!(r#"{{"event":"listening","port":{port},"driver":"{driver:?}"}}"#);
-        spawn(keep_time(Rc::clone(&core), changed)).detach();
+        spawn(keep_time(Rc::clone(core), changed)).detach();
         for index in 1.. {
             // By readiness, compio 0.16 loses the connection for which its `accept` has waited. So it never waits there.
             listener.accept_ready().await?;
             match listener.accept().await {
-                Ok((stream, _)) => spawn(Connection::new(&core, index, stream).serve()).detach(),
+                Ok((stream, _)) => spawn(Connection::new(core, index, stream).serve()).detach(),
                 Err(_) => sleep(Duration::from_millis(50)).await, // Too many connections. Some of them will end.
             }
         }
@@ -159,7 +159,8 @@ impl Connection {
     async fn next(&mut self) -> io::Result<Option<Output>> {
         self.core.borrow_mut().obey();
         let (mut reader, mut writer) = (self.stream.clone(), self.stream.clone());
-        if self.reading.is_terminated() && self.input.len() < AHEAD.max(self.body) {
+        let room = AHEAD.max(self.body.min(self.core.borrow().server.config().max_payload));
+        if self.reading.is_terminated() && self.input.len() < room {
             let read = async move { reader.read(Vec::with_capacity(4096)).await };
             self.reading = read.map(|result| result.0.map(|_| result.1)).boxed_local().fuse();
         }
@@ -227,9 +228,9 @@ impl Connection {
         let request = head.headers.iter().fold(request, |request, it| request.header(it.name, it.value));
         let request = request.body(()).map_err(|_| plain(400))?;
         let header = |name| request.headers().get(name).map(http::HeaderValue::as_bytes);
-        let length = str::from_utf8(header("content-length").unwrap_or(b"0"));
+        let length = std::str::from_utf8(header("content-length").unwrap_or(b"0"));
         self.body = length.ok().and_then(|length| length.parse().ok()).ok_or(plain(400))?;
-        self.keep = header("connection") != Some(b"close");
+        self.keep = !header("connection").is_some_and(|it| it.eq_ignore_ascii_case(b"close"));
         let method = match head.method {
             Some("GET") => Method::Get,
             Some("POST") => Method::Post,
@@ -238,25 +239,24 @@ impl Connection {
         // Who does not keep to RFC 6455 has not asked for a WebSocket.
         let accept = create_response(&request).ok();
         let upgrade = accept.is_some();
-        let refuse =
-            |it: Rejection| if upgrade { it.into_upgrade_reply() } else { Response::Rejected(it).into_reply() };
+        let deny = |it: Rejection| if upgrade { it.into_upgrade_reply() } else { Response::Rejected(it).into_reply() };
         let (query, origin) = (request.uri().query().unwrap_or(""), header("origin"));
         self.number += 1;
         let (core, exchange, channel) = (&mut *self.core.borrow_mut(), ExchangeId(self.number), ChannelId(self.number));
         let (key, input) = match Route::parse(&Request { method, query, origin, upgrade }, core.server.config()) {
             _ if !Mount::default().matches(request.uri().path()) => return Err(plain(404)),
             _ if header("transfer-encoding").is_some() => return Err(plain(411)),
-            Err(rejection) => return Err(refuse(rejection)),
+            Err(rejection) => return Err(deny(rejection)),
             Ok(Route::Handshake(handshake)) => {
                 let mut entropy = [0; 15];
                 getrandom::fill(&mut entropy).map_err(|_| plain(503))?;
                 let (sid, channel) = (Sid::from_entropy(entropy), upgrade.then_some(channel));
-                let key = core.server.open(core.now(), sid, &handshake, channel).map_err(refuse)?;
+                let key = core.server.open(core.now(), sid, &handshake, channel).map_err(deny)?;
                 (key, (!upgrade).then_some(Input::Poll { exchange }))
             }
             Ok(Route::Session(session)) => {
                 let octet_stream = header("content-type") == Some(b"application/octet-stream");
-                let key = core.server.admit(&session).map_err(refuse)?;
+                let key = core.server.admit(&session).map_err(deny)?;
                 let input = match session.operation {
                     Operation::Poll => Input::Poll { exchange },
                     Operation::Post => Input::PostHead { exchange, octet_stream },
@@ -290,9 +290,7 @@ impl Connection {
         while answer.is_none() {
             answer = self.next().await?;
         }
-        let Some(Output::Respond { response, .. }) = answer else {
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        };
+        let Some(Output::Respond { response, .. }) = answer else { return Err(io::Error::other("aborted")) };
         Ok(response.into_reply())
     }
 
