@@ -17,26 +17,18 @@ use compio::runtime::{JoinHandle, RuntimeBuilder, spawn};
 use compio::{io::AsyncRead, io::AsyncWrite, io::AsyncWriteExt, time::sleep, time::timeout};
 use compio::{net::PollFd, net::TcpListener, net::TcpStream};
 use engineio_proto::*;
-use futures::{SinkExt, StreamExt, channel::mpsc};
+use futures::{SinkExt, StreamExt, TryFutureExt, channel::mpsc};
 use tungstenite::handshake::server::{create_response, write_response};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode};
 use tungstenite::{Message as WsMessage, http};
 
 /// Bytes that are read before they are needed, or that wait to be written while frames are pulled. No head is longer.
 const AHEAD: usize = 16 * 1024;
-type Socket = Box<WebSocketContext>;
 const CLOSE: (&str, &str) = ("connection", "close");
 
-/// What a connection hears of the system, and of the core.
-enum News {
-    Accepted(TcpStream),
-    Read(Vec<u8>),
-    Written,
-    Answer(Reply),
-    Ready,
-    Close,
-    Lost,
-}
+/// What the system has done for a connection, or the core wants of it, as a change to the connection.
+type News = Box<dyn FnOnce(&mut Connection)>;
+type Sender = mpsc::Sender<(u64, News)>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut proactor = ProactorBuilder::new();
@@ -66,17 +58,18 @@ async fn serve(driver: DriverType) -> Result<(), Box<dyn Error>> {
     spawn(accept(PollFd::new(listener)?, sender.clone())).detach();
     loop {
         server.handle_timeout(now());
-        let (number, news) = match server.poll_output() {
-            Some((_, Output::Respond { exchange, response })) => (exchange.0, News::Answer(response.into_reply())),
-            Some((_, Output::Abort { exchange })) => (exchange.0, News::Lost),
-            Some((_, Output::ChannelReady { channel })) => (channel.0, News::Ready),
-            Some((_, Output::ChannelRead { channel, .. })) => (channel.0, News::Ready),
-            Some((_, Output::ChannelClose { channel })) => (channel.0, News::Close),
+        let (number, change): (u64, News) = match server.poll_output() {
+            Some((_, Output::Respond { exchange, response })) => {
+                (exchange.0, Box::new(|it| it.answer(response.into_reply())))
+            }
+            Some((_, Output::Abort { exchange })) => (exchange.0, Box::new(|it| it.stream = None)),
+            Some((_, Output::ChannelReady { channel })) => (channel.0, Box::new(|_| {})),
+            Some((_, Output::ChannelRead { channel, .. })) => (channel.0, Box::new(|_| {})),
+            Some((_, Output::ChannelClose { channel })) => (channel.0, Box::new(|it| it.told = None)),
             // The application. Whatever happens, it takes no message for whose echo there is no room.
             Some((key, Output::Event(_))) => {
                 let Some(mut session) = server.session_mut(key) else { continue };
-                while session.poll_ready() {
-                    let Some(message) = session.recv(now()) else { break };
+                while let Some(message) = session.poll_ready().then(|| session.recv(now())).flatten() {
                     let _ = session.send(message); // It comes back if the client is gone.
                 }
                 continue;
@@ -87,111 +80,99 @@ async fn serve(driver: DriverType) -> Result<(), Box<dyn Error>> {
                 done
             }
         };
-        if let News::Accepted(stream) = &news {
-            connections.insert(number >> 32, Connection::new(stream.clone(), number, sender.clone()));
-        }
-        let Some(connection) = connections.get_mut(&(number >> 32)) else { continue };
-        if !connection.turn(&mut server, now(), news) {
+        let connection = connections.entry(number >> 32).or_insert_with(|| Connection { number, ..Default::default() });
+        change(connection);
+        if connection.stream.is_some() {
+            connection.turn(&mut server, now(), &sender);
+        } else {
+            // Of the exchange or the channel, whichever it was.
+            let (exchange, channel) = (ExchangeId(connection.number), ChannelId(connection.number));
+            let closed = Input::ChannelClosed { channel, end: ChannelEnd::Lost };
+            connection.tell(&mut server, now(), [Input::ExchangeLost { exchange }, closed]);
             connections.remove(&(number >> 32));
         }
     }
 }
 
 /// By readiness, compio 0.16 loses the connection for which its `accept` has waited. So it never waits there.
-async fn accept(listener: PollFd<TcpListener>, mut sender: mpsc::Sender<(u64, News)>) {
+async fn accept(listener: PollFd<TcpListener>, mut sender: Sender) {
     for id in 0.. {
-        let _ = listener.accept_ready().await; // If not, the next line says so.
-        match listener.accept().await {
-            Ok((stream, _)) => drop(sender.send((id << 32, News::Accepted(stream))).await),
+        let accepted = listener.accept_ready().and_then(|()| listener.accept()).await;
+        match accepted.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream)) {
+            Ok(stream) => drop(sender.send((id << 32, Box::new(|it| it.stream = Some(stream)))).await),
             Err(_) => sleep(Duration::from_millis(50)).await, // Too many connections. Some of them will end.
         }
     }
 }
 
 /// A connection has one exchange at a time, or becomes a channel.
+#[derive(Default)]
 struct Connection {
-    stream: TcpStream,
-    sender: mpsc::Sender<(u64, News)>,
+    stream: Option<TcpStream>, // None when it is over.
     /// What the system works on, until it is done: of a read that is given up, bytes may be lost.
     reading: Option<JoinHandle<()>>,
     writing: Option<JoinHandle<()>>,
-    websocket: Option<Socket>,
+    websocket: Option<WebSocketContext>,
     /// The session that was told of the exchange or the channel, until the answer is written or the channel closed.
     told: Option<SessionKey>,
     /// The number of the exchange or the channel. Its upper half is that of the connection.
     number: u64,
     input: BytesMut,
     output: Vec<u8>,
-    /// A body is on its way, of so many bytes.
-    body: Option<usize>,
+    body: Option<usize>, // It is on its way, of so many bytes.
     /// No request follows: behind the answer we close our side, and throw away what comes, lest the answer be lost.
     last: bool,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, number: u64, sender: mpsc::Sender<(u64, News)>) -> Self {
-        let _ = stream.set_nodelay(true); // What is refused is only haste.
-        let (input, output, websocket, body, last) = (BytesMut::new(), Vec::new(), None, None, false);
-        let (reading, writing, told) = (None, None, None);
-        Self { stream, sender, reading, writing, websocket, told, number, input, output, body, last }
-    }
-
-    fn tell(&self, server: &mut Server, now: Instant, input: Input) {
+    fn tell(&self, server: &mut Server, now: Instant, inputs: impl IntoIterator<Item = Input>) {
         if let Some(mut session) = self.told.and_then(|key| server.session_mut(key)) {
-            session.handle_input(now, input);
+            inputs.into_iter().for_each(|input| session.handle_input(now, input));
         }
     }
 
-    /// Does what can be done now, and gives the system its next jobs. False if it is over.
-    fn turn(&mut self, server: &mut Server, now: Instant, news: News) -> bool {
-        match news {
-            // Who leaves has got the answer if it is written. So that is awaited before there is another read.
-            News::Read(bytes) if !bytes.is_empty() || self.writing.is_some() => {
-                self.reading = None;
-                self.input.extend_from_slice(&bytes);
-            }
-            News::Written => (self.writing, self.told) = (None, self.told.filter(|_| self.websocket.is_some())),
-            News::Answer(reply) => self.answer(&reply),
-            News::Close => self.told = None,
-            News::Accepted(_) | News::Ready => {}
-            News::Read(_) | News::Lost => {
-                // Of the exchange or the channel, whichever it was.
-                let (exchange, channel) = (ExchangeId(self.number), ChannelId(self.number));
-                self.tell(server, now, Input::ExchangeLost { exchange });
-                self.tell(server, now, Input::ChannelClosed { channel, end: ChannelEnd::Lost });
-                return false;
-            }
-        }
+    /// Does what can be done now, and gives the system its next jobs.
+    fn turn(&mut self, server: &mut Server, now: Instant, sender: &Sender) {
         if let Some(socket) = self.websocket.take() {
-            self.websocket = self.exchange_frames(socket, server, now);
+            self.websocket = self.frames(socket, server, now);
             self.last |= self.websocket.is_none();
         } else if self.told.is_none() && self.output.is_empty() && self.writing.is_none() {
-            self.receive_head(server, now).unwrap_or_else(|reply| self.answer(&reply));
+            self.receive_head(server, now).unwrap_or_else(|reply| self.answer(reply));
         }
         let (max, received) = (server.config().max_payload, self.input.len());
         if let Some(len) = self.body.take_if(|len| *len > max || *len <= received) {
             self.last |= len > max;
             let body = if len > max { Err(BodyError::TooLarge) } else { Ok(self.input.split_to(len).freeze()) };
-            self.tell(server, now, Input::PostBody { exchange: ExchangeId(self.number), body });
+            self.tell(server, now, [Input::PostBody { exchange: ExchangeId(self.number), body }]);
         }
         if self.writing.is_none() && !self.output.is_empty() {
             let (output, last) = (mem::take(&mut self.output), self.last && self.websocket.is_none());
-            self.writing = self.job(async move |mut stream| {
-                stream.write_all(output).await.0?;
-                if last { stream.shutdown().await.map(|()| News::Written) } else { Ok(News::Written) }
+            self.writing = self.job(sender, async move |mut stream| {
+                let written = stream.write_all(output).await.0;
+                let _ = if last { stream.shutdown().await } else { Ok(()) };
+                Box::new(move |it: &mut Self| {
+                    (it.writing, it.stream) = (None, it.stream.take().filter(|_| written.is_ok()));
+                    it.told = it.told.filter(|_| written.is_err() || it.websocket.is_some());
+                }) as News
             });
         }
         // Also while an answer is awaited: the client may leave.
         if self.reading.is_none() && self.writing.is_none() && self.input.len() < AHEAD + self.body.unwrap_or(0) {
-            let job = async |mut stream: TcpStream| Ok(News::Read(stream.read(Vec::with_capacity(4096)).await.1));
-            self.reading = self.job(job);
+            self.reading = self.job(sender, async |mut stream| {
+                let bytes = stream.read(Vec::with_capacity(4096)).await.1;
+                Box::new(move |it: &mut Self| {
+                    it.reading = None;
+                    it.input.extend_from_slice(&bytes);
+                    // Who leaves may have taken the answer. When it is written, another read tells the same.
+                    it.stream.take_if(|_| bytes.is_empty() && it.writing.is_none());
+                }) as News
+            });
         }
-        true
     }
 
-    fn job(&self, work: impl AsyncFnOnce(TcpStream) -> io::Result<News> + 'static) -> Option<JoinHandle<()>> {
-        let (number, mut sender, stream) = (self.number, self.sender.clone(), self.stream.clone());
-        Some(spawn(async move { drop(sender.send((number, work(stream).await.unwrap_or(News::Lost))).await) }))
+    fn job(&self, sender: &Sender, work: impl AsyncFnOnce(TcpStream) -> News + 'static) -> Option<JoinHandle<()>> {
+        let (number, mut sender, stream) = (self.number, sender.clone(), self.stream.clone()?);
+        Some(spawn(async move { drop(sender.send((number, work(stream).await)).await) }))
     }
 
     /// Brings a request to its session, or says why not.
@@ -207,7 +188,7 @@ impl Connection {
         let httparse::Status::Complete(len) = status else { return partial };
         let head = http::Request::builder().method(parsed.method.unwrap_or("")).uri(parsed.path.unwrap_or(""));
         let head = parsed.headers.iter().fold(head, |head, header| head.header(header.name, header.value));
-        let (head, version) = (head.body(()).map_err(|_| refusal(400))?, parsed.version);
+        let head = head.body(()).map_err(|_| refusal(400))?;
         self.input.advance(len);
 
         let get = |name| head.headers().get(name).and_then(|value| value.to_str().ok());
@@ -219,7 +200,7 @@ impl Connection {
             _ => Method::Other,
         };
         self.body = (method != Method::Get || length > 0).then_some(length);
-        self.last = version != Some(1) || get("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
+        self.last = parsed.version != Some(1) || get("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
         Mount::default().matches(head.uri().path()).then_some(()).ok_or(refusal(404))?;
         // Who does not keep to RFC 6455 has not asked for a WebSocket.
         let (accept, upgrade) = create_response(&head).map_or((None, false), |accept| (Some(accept), true));
@@ -233,8 +214,8 @@ impl Connection {
                 let mut entropy = [0; 15];
                 getrandom::fill(&mut entropy).map_err(|_| refusal(500))?;
                 let (sid, channel) = (Sid::from_entropy(entropy), upgrade.then_some(channel));
-                let key = server.open(now, sid, &handshake, channel).map_err(deny)?;
-                (key, (!upgrade).then_some(Input::Poll { exchange }))
+                let poll = (!upgrade).then_some(Input::Poll { exchange });
+                (server.open(now, sid, &handshake, channel).map_err(deny)?, poll)
             }
             Route::Session(request) => {
                 let key = server.admit(&request).map_err(deny)?;
@@ -249,19 +230,18 @@ impl Connection {
             }
         };
         self.told = Some(key);
-        input.into_iter().for_each(|input| self.tell(server, now, input));
+        self.tell(server, now, input);
         if let Some(accept) = accept {
             let _ = write_response(&mut self.output, &accept); // Memory takes everything.
             let max = server.config().max_payload;
-            // The limit is that of messages. A ping may be longer.
-            let config = WebSocketConfig::default().max_message_size(Some(max)).max_frame_size(Some(max.max(125)));
-            let config = config.read_buffer_size(4096).write_buffer_size(0);
-            self.websocket = Some(Box::new(WebSocketContext::new(Role::Server, Some(config))));
+            let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
+            let config = config.max_message_size(Some(max)).max_frame_size(Some(max.max(125))); // A ping may be longer.
+            self.websocket = Some(WebSocketContext::new(Role::Server, Some(config)));
         }
         Ok(())
     }
 
-    fn answer(&mut self, reply: &Reply) {
+    fn answer(&mut self, reply: Reply) {
         // What is not read of a body must not be taken for another request.
         self.last |= self.body.take().is_some() || reply.headers.contains(&CLOSE);
         let mut answer = format!("HTTP/1.1 {} \r\ncontent-length: {}\r\n", reply.status, reply.body.len());
@@ -272,7 +252,7 @@ impl Connection {
     }
 
     /// Frames out, then messages in: a client that takes nothing is not heard either. `None` when the channel is closed.
-    fn exchange_frames(&mut self, mut socket: Socket, server: &mut Server, now: Instant) -> Option<Socket> {
+    fn frames(&mut self, mut socket: WebSocketContext, server: &mut Server, now: Instant) -> Option<WebSocketContext> {
         let channel = ChannelId(self.number);
         while self.output.len() < AHEAD {
             let Some(mut session) = self.told.and_then(|key| server.session_mut(key)) else {
