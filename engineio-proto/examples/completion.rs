@@ -1,9 +1,9 @@
-//! An Engine.IO server on io_uring, which echoes every message: one thread, and a loop that hears what the system has done.
-//! Where the kernel refuses io_uring, or with `DRIVER=poll` in the environment, `compio` does the same by readiness.
+//! An Engine.IO server on io_uring, which echoes every message: one thread, which hears what the system has done. Where
+//! the kernel refuses io_uring, or with `DRIVER=poll` in the environment, `compio` does the same by readiness.
 //!
-//! Nothing grows with what a client sends, or does not take: little is read ahead, and frames move only while little waits
-//! to be written. Left out are time limits but those of the core (who is slow with a request, or never closes, keeps its
-//! socket), chunked bodies, `HEAD` and `Expect`. See `docs/embedding.md` for what has them.
+//! Nothing grows with what a client sends, or does not take: frames move only while little waits to be written. Left
+//! out are time limits but those of the core (who is slow with a request, or never closes, keeps its socket), chunked
+//! bodies, `HEAD` and `Expect`. See `docs/embedding.md` for what has them.
 //!
 //! `cargo run -p engineio-proto --example completion -- --port 3000`
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core has no clock and no socket. This has.
@@ -12,15 +12,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::{collections::BTreeMap, env, error::Error, mem, net::Ipv4Addr, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
-use compio::driver::{DriverType, ProactorBuilder};
 use compio::runtime::{JoinHandle, RuntimeBuilder, spawn};
+use compio::{driver::DriverType, driver::ProactorBuilder, net::PollFd, net::TcpListener, net::TcpStream};
 use compio::{io::AsyncRead, io::AsyncWrite, io::AsyncWriteExt, time::sleep, time::timeout};
-use compio::{net::PollFd, net::TcpListener, net::TcpStream};
 use engineio_proto::*;
 use futures::{SinkExt, StreamExt, TryFutureExt, channel::mpsc};
-use tungstenite::handshake::server::{create_response, write_response};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode};
-use tungstenite::{Message as WsMessage, http};
+use tungstenite::{Message as WsMessage, handshake::server::create_response, handshake::server::write_response, http};
 
 /// Bytes that are read before they are needed, or that wait to be written while frames are pulled. No head is longer.
 const AHEAD: usize = 16 * 1024;
@@ -31,11 +29,10 @@ type News = Box<dyn FnOnce(&mut Connection)>;
 type Sender = mpsc::Sender<(u64, News)>;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut proactor = ProactorBuilder::new();
-    if env::var_os("DRIVER").is_some_and(|driver| driver == "poll") {
-        proactor.driver_type(DriverType::Poll);
-    }
-    let runtime = RuntimeBuilder::new().with_proactor(proactor).build()?;
+    let mut builder = ProactorBuilder::new();
+    let poll = env::var_os("DRIVER").is_some_and(|driver| driver == "poll");
+    let proactor = if poll { builder.driver_type(DriverType::Poll) } else { &mut builder };
+    let runtime = RuntimeBuilder::new().with_proactor(proactor.clone()).build()?;
     runtime.block_on(serve(runtime.driver_type()))
 }
 
@@ -47,14 +44,12 @@ async fn serve(driver: DriverType) -> Result<(), Box<dyn Error>> {
     config.ping_timeout = Duration::from_millis(option("--ping-timeout", 20_000)?.into());
     config.upgrade_timeout = Duration::from_millis(option("--upgrade-timeout", 10_000)?.into());
     config.max_payload = usize::try_from(option("--max-payload", 1_000_000)?)?;
-    let mut server = Server::new(config)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, u16::try_from(option("--port", 0)?)?)).await?;
     println!(r#"{{"event":"listening","port":{},"driver":"{driver:?}"}}"#, listener.local_addr()?.port());
 
-    let began = std::time::Instant::now();
+    let (mut server, began) = (Server::new(config)?, std::time::Instant::now());
     let now = || Instant::ZERO + began.elapsed();
-    // Each job has a sender of its own, which has room for one.
-    let ((sender, mut jobs), mut connections) = (mpsc::channel(0), BTreeMap::new());
+    let (mut connections, (sender, mut jobs)) = (BTreeMap::new(), mpsc::channel(0)); // Room for one from each job.
     spawn(accept(PollFd::new(listener)?, sender.clone())).detach();
     loop {
         server.handle_timeout(now());
@@ -115,8 +110,7 @@ struct Connection {
     websocket: Option<WebSocketContext>,
     /// The session that was told of the exchange or the channel, until the answer is written or the channel closed.
     told: Option<SessionKey>,
-    /// The number of the exchange or the channel. Its upper half is that of the connection.
-    number: u64,
+    number: u64, // That of the exchange or the channel. Its upper half is that of the connection.
     input: BytesMut,
     output: Vec<u8>,
     body: Option<usize>, // It is on its way, of so many bytes.
@@ -161,10 +155,10 @@ impl Connection {
             self.reading = self.job(sender, async |mut stream| {
                 let bytes = stream.read(Vec::with_capacity(4096)).await.1;
                 Box::new(move |it: &mut Self| {
-                    it.reading = None;
                     it.input.extend_from_slice(&bytes);
                     // Who leaves may have taken the answer. When it is written, another read tells the same.
-                    it.stream.take_if(|_| bytes.is_empty() && it.writing.is_none());
+                    let over = bytes.is_empty() && it.writing.is_none();
+                    (it.reading, it.stream) = (None, it.stream.take().filter(|_| !over));
                 }) as News
             });
         }
@@ -213,9 +207,8 @@ impl Connection {
             Route::Handshake(handshake) => {
                 let mut entropy = [0; 15];
                 getrandom::fill(&mut entropy).map_err(|_| refusal(500))?;
-                let (sid, channel) = (Sid::from_entropy(entropy), upgrade.then_some(channel));
-                let poll = (!upgrade).then_some(Input::Poll { exchange });
-                (server.open(now, sid, &handshake, channel).map_err(deny)?, poll)
+                let (channel, poll) = (upgrade.then_some(channel), (!upgrade).then_some(Input::Poll { exchange }));
+                (server.open(now, Sid::from_entropy(entropy), &handshake, channel).map_err(deny)?, poll)
             }
             Route::Session(request) => {
                 let key = server.admit(&request).map_err(deny)?;
@@ -251,7 +244,7 @@ impl Connection {
         self.output = [answer.as_bytes(), b"\r\n", &reply.body].concat();
     }
 
-    /// Frames out, then messages in: a client that takes nothing is not heard either. `None` when the channel is closed.
+    /// Frames out, then messages in: who takes nothing is not heard either. `None` when the channel is closed.
     fn frames(&mut self, mut socket: WebSocketContext, server: &mut Server, now: Instant) -> Option<WebSocketContext> {
         let channel = ChannelId(self.number);
         while self.output.len() < AHEAD {
@@ -260,11 +253,10 @@ impl Connection {
                 return None;
             };
             if let Some(frame) = session.next_frame(now, channel) {
-                let message = match frame {
-                    Frame::Text { head, data } => WsMessage::text([head, &*data].concat()),
-                    Frame::Binary(bytes) => WsMessage::Binary(bytes),
+                let _ = match frame {
+                    Frame::Text { head, data } => socket.write(self, WsMessage::text([head, &*data].concat())),
+                    Frame::Binary(bytes) => socket.write(self, WsMessage::Binary(bytes)),
                 };
-                let _ = socket.write(self, message);
                 continue;
             }
             let Some(read) = session.wants_frames(channel).then(|| socket.read(self)) else { break };
@@ -282,8 +274,7 @@ impl Connection {
             if let Input::ChannelClosed { end, .. } = input {
                 self.told = None;
                 let code = if end == ChannelEnd::TooLarge { CloseCode::Size } else { CloseCode::Protocol };
-                // To a client's own goodbye there is an answer already, which this sends.
-                let _ = socket.close(self, Some(CloseFrame { code, reason: "".into() }));
+                let _ = socket.close(self, Some(CloseFrame { code, reason: "".into() })); // Or to answer the client's.
             }
             session.handle_input(now, input);
         }
