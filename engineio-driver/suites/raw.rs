@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+/// Enough for a busy machine, and less than the first ping, which could wake what was forgotten.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What must happen, happens within the deadline; how much earlier is nobody's business.
 #[track_caller]
