@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use engineio_proto::{
     ChannelId, Handshake, Input, Method, Operation, Rejection, Reply, Request, Response, Route, SessionKey,
-    SessionRequest, TransportKind, needs_xss_header,
+    SessionRequest, TransportKind, is_octet_stream, needs_xss_header,
 };
 use http::header::{CONTENT_TYPE, HeaderName, ORIGIN, USER_AGENT};
 use http::{HeaderValue, request};
@@ -47,22 +47,17 @@ where
     B::Data: Send,
 {
     let (mut parts, body) = request.into_parts();
-    // Where there are no WebSockets, nobody sees that one is asked for.
-    let websockets = inner.config().transports.contains(TransportKind::WebSocket);
-    let is_upgrade = websockets && upgrade::is_upgrade(&parts.headers);
-    let routed = Route::parse(
-        &Request {
-            method: match parts.method {
-                http::Method::GET => Method::Get,
-                http::Method::POST => Method::Post,
-                _ => Method::Other,
-            },
-            query: parts.uri.query().unwrap_or_default(),
-            origin: parts.headers.get(ORIGIN).map(HeaderValue::as_bytes),
-            upgrade: is_upgrade,
+    let request = Request {
+        method: match parts.method {
+            http::Method::GET => Method::Get,
+            http::Method::POST => Method::Post,
+            _ => Method::Other,
         },
-        inner.config(),
-    );
+        query: parts.uri.query().unwrap_or_default(),
+        origin: parts.headers.get(ORIGIN).map(HeaderValue::as_bytes),
+        upgrade: upgrade::is_upgrade(&parts.headers),
+    };
+    let (routed, is_upgrade) = (Route::parse(&request, inner.config()), request.is_upgrade(inner.config()));
     let xss = parts.headers.get(USER_AGENT).is_some_and(|agent| needs_xss_header(agent.as_bytes()));
     let answered = match routed {
         Ok(Route::Session(request)) => serve(&inner, &mut parts, body, &request, xss).await,
@@ -71,11 +66,7 @@ where
     };
     answered.unwrap_or_else(|rejection| {
         inner.report(&ConnectionError { rejection: &rejection, request: &parts });
-        Ok(to_response(if is_upgrade {
-            rejection.into_upgrade_reply()
-        } else {
-            Response::Rejected(rejection).into_reply()
-        }))
+        Ok(to_response(rejection.into_reply(is_upgrade)))
     })
 }
 
@@ -201,8 +192,7 @@ where
     B: Body + Send + 'static,
     B::Data: Send,
 {
-    let octet_stream =
-        parts.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes() == b"application/octet-stream");
+    let octet_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|value| is_octet_stream(value.as_bytes()));
     let mut waiting = Waiting::open(inner, shard, key, |exchange| Input::PostHead { exchange, octet_stream });
     let limit = inner.config().max_payload;
     let mut body = Box::pin(body);

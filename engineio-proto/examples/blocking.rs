@@ -183,10 +183,10 @@ impl Connection {
         self.body = (method == Method::Post || len > 0).then_some(len);
         self.last |= upgrade || get("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
         Mount::default().matches(head.uri().path()).then_some(()).ok_or(refuse(404))?;
-        let deny = |it: Rejection| if upgrade { it.into_upgrade_reply() } else { Response::Rejected(it).into_reply() };
+        let deny = |rejection: Rejection| rejection.into_reply(upgrade);
         let (query, origin) = (head.uri().query().unwrap_or_default(), get("origin").map(str::as_bytes));
         let route = Route::parse(&Request { method, query, origin, upgrade }, &self.shared.config).map_err(deny)?;
-        let octet_stream = get("content-type") == Some("application/octet-stream");
+        let octet_stream = get("content-type").is_some_and(|it| is_octet_stream(it.as_bytes()));
         let mut entropy = [0; 15];
         getrandom::fill(&mut entropy).map_err(|_| refuse(500))?;
         self.shared.visit(|core| {

@@ -198,7 +198,7 @@ impl Connection {
         Mount::default().matches(head.uri().path()).then_some(()).ok_or(refusal(404))?;
         // Who does not keep to RFC 6455 has not asked for a WebSocket.
         let (accept, upgrade) = create_response(&head).map_or((None, false), |accept| (Some(accept), true));
-        let deny = |it: Rejection| if upgrade { it.into_upgrade_reply() } else { Response::Rejected(it).into_reply() };
+        let deny = |rejection: Rejection| rejection.into_reply(upgrade);
         let (query, origin) = (head.uri().query().unwrap_or_default(), get("origin").map(str::as_bytes));
         let route = Route::parse(&Request { method, query, origin, upgrade }, server.config()).map_err(deny)?;
         self.number += 1;
@@ -212,7 +212,7 @@ impl Connection {
             }
             Route::Session(request) => {
                 let key = server.admit(&request).map_err(deny)?;
-                let octet_stream = get("content-type") == Some("application/octet-stream");
+                let octet_stream = get("content-type").is_some_and(|it| is_octet_stream(it.as_bytes()));
                 let input = match request.operation {
                     Operation::Poll => Input::Poll { exchange },
                     Operation::Post => Input::PostHead { exchange, octet_stream },

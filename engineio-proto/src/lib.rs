@@ -127,7 +127,7 @@ pub use mount::Mount;
 pub use packet::{Frame, Message, Packet, PacketError, PacketKind};
 pub use payload::{Payload, PayloadDecoder, SEPARATOR};
 pub use reconnect::{Reconnect, ReconnectConfig};
-pub use response::{Reply, Response, needs_xss_header};
+pub use response::{Reply, Response, is_octet_stream, needs_xss_header};
 pub use route::{ErrorCode, Handshake, Method, Operation, PROTOCOL, Rejection, Request, Route, SessionRequest};
 pub use send::SendError;
 pub use server::{Server, SessionKey, SessionMut};

@@ -51,19 +51,29 @@ impl Response {
             Self::TooLarge => empty(413),
             Self::Timeout => empty(408),
             Self::Unsupported => empty(500),
-            Self::Rejected(rejection) => Reply { status: rejection.status(), headers: JSON, body: rejection.to_json() },
+            Self::Rejected(rejection) => rejection.into_reply(false),
         }
     }
 }
 
 impl Rejection {
-    /// The answer to a WebSocket handshake that is refused: 400, the bare text, and the connection ends. Only a server
-    /// that is full says 503 here too.
-    pub fn into_upgrade_reply(self) -> Reply {
+    /// The answer to the request. A plain one is answered with JSON, code and text. A WebSocket handshake
+    /// ([`Request::is_upgrade`](crate::Request::is_upgrade)) is answered 400 with the bare text, and the connection ends;
+    /// only a server that is full says 503 here too.
+    pub fn into_reply(self, upgrade: bool) -> Reply {
+        if !upgrade {
+            return Reply { status: self.status(), headers: JSON, body: self.to_json() };
+        }
         let body = Bytes::copy_from_slice(self.message().as_bytes());
         let status = if matches!(self, Self::Full) { 503 } else { 400 };
         Reply { status, headers: REFUSED_UPGRADE, body }
     }
+}
+
+/// Whether a POST with this `Content-Type` carries binary, which revision 4 refuses: for
+/// [`Input::PostHead`](crate::Input::PostHead). It is compared as it stands, as in the reference.
+pub fn is_octet_stream(content_type: &[u8]) -> bool {
+    content_type == b"application/octet-stream"
 }
 
 /// Whether a browser must be told `X-XSS-Protection: 0` lest it mangle a payload: old Internet Explorers.
@@ -98,9 +108,17 @@ mod tests {
 
     #[test]
     fn refused_upgrades_get_bare_text() {
-        let reply = Rejection::Forbidden { message: None }.into_upgrade_reply();
+        let reply = Rejection::Forbidden { message: None }.into_reply(true);
         assert_eq!((reply.status, &reply.body[..]), (400, &b"Forbidden"[..]));
-        assert_eq!(Rejection::Full.into_upgrade_reply().status, 503);
+        assert_eq!(Rejection::Full.into_reply(true).status, 503);
+    }
+
+    #[test]
+    fn binary_is_what_says_so_exactly() {
+        assert!(is_octet_stream(b"application/octet-stream"));
+        for other in ["", "text/plain", "application/octet-stream; charset=UTF-8", "Application/Octet-Stream"] {
+            assert!(!is_octet_stream(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -37,6 +37,14 @@ pub struct Request<'a> {
     pub upgrade: bool,
 }
 
+impl Request<'_> {
+    /// Whether it is taken for the handshake of a WebSocket, and refused as such. Where WebSockets are disabled, one that
+    /// asks for an upgrade is a plain request.
+    pub fn is_upgrade(&self, config: &Config) -> bool {
+        self.upgrade && config.transports.contains(TransportKind::WebSocket)
+    }
+}
+
 /// The methods that make a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -134,8 +142,7 @@ impl Route {
         }
         let protocol = if query.eio == "4" { PROTOCOL } else { 3 };
         let base64 = query.base64;
-        // Where WebSockets are disabled, an upgrade request is a plain one.
-        let upgrade = request.upgrade && config.transports.contains(TransportKind::WebSocket);
+        let upgrade = request.is_upgrade(config);
         if !query.sid.is_empty() {
             let operation = match request.method {
                 _ if upgrade => Operation::Upgrade,

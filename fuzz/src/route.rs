@@ -200,7 +200,7 @@ fn check_answer(rejection: &Rejection) {
     assert_eq!(json["message"], rejection.message());
     assert_eq!(json.as_object().map(serde_json::Map::len), Some(2));
     assert!(!rejection.to_string().is_empty());
-    let upgrade = rejection.clone().into_upgrade_reply();
+    let upgrade = rejection.clone().into_reply(true);
     assert_eq!(upgrade.body, rejection.message());
 }
 

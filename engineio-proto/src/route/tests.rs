@@ -158,3 +158,15 @@ fn a_rejection_says_what_of_the_request_matters() {
         assert_eq!(rejection.to_string(), text);
     }
 }
+
+#[test]
+fn where_websockets_are_disabled_nobody_asks_for_one() {
+    let mut config = Config::default();
+    let request = Request { method: Method::Get, query: "EIO=4&transport=polling", origin: None, upgrade: true };
+    assert!(request.is_upgrade(&config));
+    assert!(!Request { upgrade: false, ..request }.is_upgrade(&config));
+    assert!(matches!(Route::parse(&request, &config), Err(Rejection::WrongHandshake { .. })));
+    config.transports = [TransportKind::Polling].into_iter().collect();
+    assert!(!request.is_upgrade(&config));
+    assert!(matches!(Route::parse(&request, &config), Ok(Route::Handshake(_))));
+}

@@ -53,7 +53,7 @@ fn m006_refused_upgrades_are_400_with_bare_text() {
         (Rejection::Forbidden { message: None }, "Forbidden"),
         (Rejection::UnsupportedProtocol { protocol: 3 }, "Unsupported protocol version"),
     ] {
-        let reply = rejection.into_upgrade_reply();
+        let reply = rejection.into_reply(true);
         assert_eq!((reply.status, &reply.body[..]), (400, text.as_bytes()));
         assert_eq!(reply.headers, [("content-type", "text/html"), ("connection", "close")]);
     }

@@ -58,9 +58,9 @@ fn s006_the_application_may_refuse_with_its_own_words() {
     assert_eq!((reply.status, &reply.body[..]), (403, &br#"{"code":4,"message":"Thou shall not pass"}"#[..]));
     let reply = Response::Rejected(refusal(None)).into_reply();
     assert_eq!((reply.status, &reply.body[..]), (403, &br#"{"code":4,"message":"Forbidden"}"#[..]));
-    let reply = refusal(None).into_upgrade_reply();
+    let reply = refusal(None).into_reply(true);
     assert_eq!((reply.status, &reply.body[..]), (400, &b"Forbidden"[..]));
-    let reply = refusal(Some("Thou shall not pass")).into_upgrade_reply();
+    let reply = refusal(Some("Thou shall not pass")).into_reply(true);
     assert_eq!((reply.status, &reply.body[..]), (400, &b"Thou shall not pass"[..]));
 }
 

@@ -148,7 +148,7 @@ impl World {
         let result = self.route_upgrade(query);
         self.settle();
         result.map_err(|rejection| {
-            let reply = rejection.into_upgrade_reply();
+            let reply = rejection.into_reply(true);
             written(reply.status, &reply.body)
         })
     }

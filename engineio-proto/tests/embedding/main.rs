@@ -87,12 +87,12 @@ impl Hands {
         if !Mount::default().matches(path) {
             return Err(Reply { status: 404, headers: &[], body: Bytes::new() });
         }
-        Route::parse(request, self.server.config()).map_err(|rejection| refuse(rejection, request))
+        Route::parse(request, self.server.config()).map_err(|rejection| self.refuse(rejection, request))
     }
-}
 
-fn refuse(rejection: Rejection, request: &Request<'_>) -> Reply {
-    if request.upgrade { rejection.into_upgrade_reply() } else { Response::Rejected(rejection).into_reply() }
+    fn refuse(&self, rejection: Rejection, request: &Request<'_>) -> Reply {
+        rejection.into_reply(request.is_upgrade(self.server.config()))
+    }
 }
 
 /// What became of a request.
@@ -147,7 +147,7 @@ impl Hands {
         exchange
     }
 
-    /// `octet_stream`: whether its `Content-Type` is `application/octet-stream`.
+    /// `octet_stream`: what `is_octet_stream` says of its `Content-Type`.
     fn post(&mut self, now: Instant, key: SessionKey, octet_stream: bool) -> ExchangeId {
         let exchange = self.add_exchange(key);
         self.tell(now, key, Input::PostHead { exchange, octet_stream });
@@ -282,7 +282,7 @@ fn serve(hands: &mut Hands, now: Instant, request: &Request<'_>) -> Result<Begun
         }
         Route::Session(request) => hands.find(now, &request, false),
     };
-    begun.map_err(|rejection| refuse(rejection, request))
+    begun.map_err(|rejection| hands.refuse(rejection, request))
 }
 
 #[test]

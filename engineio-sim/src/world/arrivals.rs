@@ -226,7 +226,7 @@ impl Core {
                 }
             }
             Err(rejection) => {
-                let reply = rejection.into_upgrade_reply();
+                let reply = rejection.into_reply(true);
                 let channel = &mut self.channels[index];
                 channel.up.pieces.clear();
                 channel.opening = match channel.client_open && channel.opener.is_some() {
