@@ -66,20 +66,15 @@ async fn serve_connection(server: Server, io: impl Io + 'static, addr: Option<So
     drop(server);
     let mut connection = pin!(connection);
     let mut ending = pin!(under_way.ending());
-    let mut is_ending = false;
-    poll_fn(|cx| {
-        // How a connection ends is known to its sessions.
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if !is_ending && ending.as_mut().poll(cx).is_ready() {
-            is_ending = true;
-            connection.as_mut().graceful_shutdown();
-            return connection.as_mut().poll(cx).map(drop);
-        }
-        Poll::Pending
-    })
-    .await;
+    let ended = poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(true),
+        Poll::Pending => ending.as_mut().poll(cx).map(|()| false),
+    });
+    // How a connection ends is known to its sessions.
+    if !ended.await {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
 }
 
 fn is_about_the_connection(error: &io::Error) -> bool {

@@ -289,7 +289,7 @@ impl Server {
         self.inner.tasks.end().await;
     }
 
-    /// Something for [`Server::shutdown`] to wait for. For adapters: hold one for each connection.
+    /// Something for [`Server::shutdown`] to wait for. For those who serve connections themselves: hold one for each.
     pub fn guard(&self) -> Guard {
         Guard::new(&self.inner.tasks)
     }
@@ -303,7 +303,7 @@ impl Server {
         self.inner.runtime()
     }
 
-    /// How long the head of a request may take. For adapters, who read it.
+    /// How long the head of a request may take. For those who read it themselves.
     pub fn header_timeout(&self) -> Duration {
         self.inner.options.header_timeout
     }

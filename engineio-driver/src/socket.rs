@@ -13,7 +13,6 @@ use futures_core::Stream;
 use futures_sink::Sink;
 
 use crate::hands::{Later, set};
-
 use crate::tasks::Guard;
 
 pub use events::{Event, Events};

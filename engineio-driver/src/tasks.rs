@@ -78,8 +78,8 @@ impl Tasks {
     }
 }
 
-/// Something that [`Server::shutdown`](crate::Server::shutdown) waits for, until it is dropped. For adapters: hold one
-/// for each connection.
+/// Something that [`Server::shutdown`](crate::Server::shutdown) waits for, until it is dropped. For those who serve
+/// connections themselves: hold one for each. [`Server::serve`](crate::Server::serve) does.
 pub struct Guard {
     tasks: Arc<Tasks>,
     task: usize,
