@@ -11,7 +11,7 @@ import { Fetch, Socket } from "engine.io-client";
 import WebSocket from "ws";
 import { MODES, selfTest } from "./connect.js";
 import { startProxy, startServer } from "./echo.js";
-import { exchange, same, uniform } from "./exchange.js";
+import { exchange, fiftyClients, same, uniform } from "./exchange.js";
 
 /** The examples under test. */
 const EMBEDDINGS = process.env.EMBEDDINGS?.split(" ") ?? ["blocking", "event_loop", "completion"];
@@ -218,27 +218,7 @@ for (const name of EMBEDDINGS) {
 
     test("fifty clients at once", async (t) => {
       const server = await start(t);
-      const sids = await Promise.all(
-        Array.from({ length: 50 }, async (_, n) => {
-          const socket = connect(t, server);
-          const upgraded = next(socket, "upgrade");
-          const wanted = Array.from({ length: 40 }, (_, i) => (i % 2 ? `client ${n} text ${i}` : new Uint8Array(i * 50).fill(n)));
-          const got = [];
-          const complete = new Promise((resolve) => {
-            socket.on("message", (data) => got.push(uniform(data)) === wanted.length && resolve());
-          });
-          await next(socket, "open");
-          for (const data of wanted) {
-            socket.send(data);
-            await sleep(5);
-          }
-          await Promise.all([complete, upgraded]);
-          assert.deepEqual(got.map((data) => (typeof data === "string" ? data : Uint8Array.from(data))), wanted);
-          const { id } = socket;
-          socket.close();
-          return id;
-        }),
-      );
+      const sids = await fiftyClients(() => connect(t, server));
       assert.equal(new Set(sids).size, 50);
       for (const sid of sids) await gone(server, sid);
     });

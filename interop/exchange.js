@@ -178,3 +178,33 @@ export function exchange(socket, { upgrade = false, commands = true } = {}) {
     });
   });
 }
+
+/**
+ * Fifty clients at once, each of which says forty things while it changes its transport, and hears them again. `connect` makes a
+ * client. Resolves to the ids of their sessions, which they have closed then.
+ */
+export function fiftyClients(connect) {
+  return Promise.all(
+    Array.from({ length: 50 }, async (_, n) => {
+      const socket = connect();
+      const upgraded = new Promise((resolve) => socket.once("upgrade", resolve));
+      const wanted = Array.from({ length: 40 }, (_, i) => (i % 2 ? `client ${n} text ${i}` : new Uint8Array(i * 50).fill(n)));
+      const got = [];
+      const complete = new Promise((resolve) => {
+        socket.on("message", (data) => got.push(uniform(data)) === wanted.length && resolve());
+      });
+      await new Promise((resolve) => socket.once("open", resolve));
+      for (const data of wanted) {
+        socket.send(data);
+        await sleep(5);
+      }
+      await Promise.all([complete, upgraded]);
+      wanted.forEach((data, i) => {
+        if (!same(got[i], data)) throw new Error(`client ${n} heard ${show(got[i])} for ${show(data)}`);
+      });
+      const { id } = socket;
+      socket.close();
+      return id;
+    }),
+  );
+}

@@ -7,7 +7,7 @@ import { test as nodeTest } from "node:test";
 import { Fetch, NodeWebSocket, Socket } from "engine.io-client";
 import WebSocket from "ws";
 import { startEcho, startProxy } from "./echo.js";
-import { burstMessage, exchange, uniform } from "./exchange.js";
+import { burstMessage, exchange, fiftyClients, uniform } from "./exchange.js";
 
 const test = (name, body) => nodeTest(name, { timeout: 60_000 }, body);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -112,27 +112,7 @@ test("exchange: an upgrade that fails", async (t) => {
 
 test("fifty clients at once", async (t) => {
   const server = await startEcho(t);
-  const sids = await Promise.all(
-    Array.from({ length: 50 }, async (_, n) => {
-      const socket = connect(t, server);
-      const upgraded = next(socket, "upgrade");
-      const wanted = Array.from({ length: 40 }, (_, i) => (i % 2 ? `client ${n} text ${i}` : new Uint8Array(i * 50).fill(n)));
-      const got = [];
-      const complete = new Promise((resolve) => {
-        socket.on("message", (data) => got.push(uniform(data)) === wanted.length && resolve());
-      });
-      await next(socket, "open");
-      for (const data of wanted) {
-        socket.send(data);
-        await sleep(5);
-      }
-      await Promise.all([complete, upgraded]);
-      assert.deepEqual(got.map((data) => (typeof data === "string" ? data : Uint8Array.from(data))), wanted);
-      const { id } = socket;
-      socket.close();
-      return id;
-    }),
-  );
+  const sids = await fiftyClients(() => connect(t, server));
   assert.equal(new Set(sids).size, 50);
   for (const sid of sids) assert.equal(await server.closed(sid), "transport close");
 });
