@@ -210,7 +210,7 @@ impl Application for Talker {
 #[test]
 fn who_acts_by_itself_breaks_no_law() {
     let simulation = Simulation::with_applications(|_| Talker::default(), |_| Talker::default());
-    for seed in 0..300 {
+    for seed in 0..400 {
         if let Err(failure) = simulation.run(seed) {
             panic!("{}", simulation.shrink(failure));
         }

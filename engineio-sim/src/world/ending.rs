@@ -260,8 +260,8 @@ impl Core {
         let silent = ending == Ending::Silence;
         let law = if silent { Law::Heartbeat } else { Law::Quiescence };
         // In silence an application may close what it does not hear of in time; and a client that takes nothing of what is
-        // sent to it meanwhile is too slow.
-        let has_left = |app: &App| silent && app.asked.is_some();
+        // sent to it meanwhile is too slow. What was asked for before is no excuse.
+        let has_left = |app: &App| silent && app.asked_at.is_some_and(|at| at >= self.ending_at);
         if let Some(life) = self.lives.iter().find(|life| !life.is_over() && !has_left(&life.app)) {
             return broken(law, format!("client {} did not end", life.client));
         }
@@ -271,8 +271,8 @@ impl Core {
         let slow = CloseReason::TransportError(TransportError::SlowConsumer);
         let explains = |app: &App| match app.events.closed {
             Some(CloseReason::PingTimeout) => true,
-            Some(reason) => app.asked.is_some() || (reason == slow && app.sent_at > self.ending_at),
-            None => app.asked.is_some(),
+            Some(reason) => has_left(app) || (reason == slow && app.sent_at > self.ending_at),
+            None => has_left(app),
         };
         let apps = self.lives.iter().map(|life| &life.app).chain(self.sessions.iter().map(|seat| &seat.app));
         for app in apps.filter(|app| silent && app.ended_at.is_some_and(|at| at > self.ending_at)) {
