@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use engineio_proto::{
-    ChannelId, Client, ClientConfig, ClientInput, ClientOutput, ExchangeId, Frame, Instant, Text, TransportKind,
-};
+use engineio_proto::client;
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelId, Client, ExchangeId, Instant, Text, TransportKind};
 
 const NOW: Instant = Instant::ZERO;
 const OPEN: &str = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
 
 fn client(transport: TransportKind) -> Client {
-    let mut config = ClientConfig::default();
+    let mut config = client::Config::default();
     config.transports = vec![transport];
     Client::new(NOW, Arc::new(config), 7).unwrap()
 }
@@ -22,7 +22,7 @@ fn client(transport: TransportKind) -> Client {
 fn drain(client: &mut Client) -> Option<ExchangeId> {
     let mut last = None;
     while let Some(output) = client.poll_output() {
-        if let ClientOutput::Request { exchange, request } = output {
+        if let client::Output::Request { exchange, request } = output {
             last = Some(exchange);
             black_box(request.body.map(|payload| payload.into_bytes()));
         }
@@ -33,10 +33,10 @@ fn drain(client: &mut Client) -> Option<ExchangeId> {
 /// A frame in, its message taken and sent back, the frame out.
 fn websocket_echo(c: &mut Criterion) {
     let mut client = client(TransportKind::WebSocket);
-    let Some(ClientOutput::ChannelOpen { channel, .. }) = client.poll_output() else { return };
-    client.handle_input(NOW, ClientInput::ChannelOpened { channel });
+    let Some(client::Output::ChannelOpen { channel, .. }) = client.poll_output() else { return };
+    client.handle_input(NOW, client::Input::ChannelOpened { channel });
     let frame = |text| Frame::received(Text::from_static(text));
-    client.handle_input(NOW, ClientInput::ChannelFrame { channel, frame: frame(OPEN) });
+    client.handle_input(NOW, client::Input::ChannelFrame { channel, frame: frame(OPEN) });
     drain(&mut client);
     let pull = |client: &mut Client, channel: ChannelId| {
         while let Some(frame) = client.next_frame(NOW, channel) {
@@ -45,7 +45,7 @@ fn websocket_echo(c: &mut Criterion) {
     };
     c.bench_function("client/websocket echo", |b| {
         b.iter(|| {
-            client.handle_input(NOW, ClientInput::ChannelFrame { channel, frame: frame("4hello, world") });
+            client.handle_input(NOW, client::Input::ChannelFrame { channel, frame: frame("4hello, world") });
             drain(&mut client);
             while let Some(message) = client.recv(NOW) {
                 client.send(NOW, message).unwrap();
@@ -60,7 +60,7 @@ fn websocket_echo(c: &mut Criterion) {
 /// The answer to a poll in, its message taken and sent back by a POST, down to the bytes of both requests.
 fn polling_echo(c: &mut Criterion) {
     let mut client = client(TransportKind::Polling);
-    let answered = |exchange, body: &'static str| ClientInput::Answered {
+    let answered = |exchange, body: &'static str| client::Input::Answered {
         exchange,
         status: 200,
         body: Bytes::from_static(body.as_bytes()),

@@ -5,7 +5,8 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use engineio_proto::{Frame, Message, Packet, Payload, PayloadDecoder, Text};
+use engineio_proto::wire::{Frame, Packet, Payload, PayloadDecoder};
+use engineio_proto::{Message, Text};
 
 fn text(len: usize) -> Packet {
     Message::from("x".repeat(len)).into()

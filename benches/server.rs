@@ -5,10 +5,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use engineio_proto::{
-    ChannelEnd, ChannelId, Config, Frame, Handshake, Input, Instant, Output, Server, SessionKey, Sid, Text,
-    TransportKind,
-};
+use engineio_proto::http::Handshake;
+use engineio_proto::server::{Config, Input, Output, SessionKey};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, ChannelId, Instant, Server, Sid, Text, TransportKind};
 
 const SESSIONS: u64 = 10_000;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use engineio_proto::{
-    ChannelId, Config, ExchangeId, Frame, Input, Instant, Message, Output, Session, Sid, State, Text,
-};
+use engineio_proto::server::{Config, Input, Output, State};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelId, ExchangeId, Instant, Message, Session, Sid, Text};
 
 const NOW: Instant = Instant::ZERO;
 const CHANNEL: ChannelId = ChannelId(1);

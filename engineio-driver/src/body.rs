@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
-use engineio_proto::BodyError;
+use engineio_proto::server::BodyError;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Sleep;
 

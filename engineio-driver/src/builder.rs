@@ -4,7 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use engineio_proto::{Config, ConfigError, Message, Mount, Overflow, Sid, TransportKind};
+use engineio_proto::http::Mount;
+use engineio_proto::server::{Config, Overflow};
+use engineio_proto::{ConfigError, Message, Sid, TransportKind};
 use http::request::Parts;
 
 use crate::runtime::Runtime;

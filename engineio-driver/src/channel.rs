@@ -7,7 +7,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use engineio_proto::{ChannelEnd, ChannelId, Frame};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, ChannelId};
 use hyper::rt::{Read, ReadBuf, Sleep, Write};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use smallvec::SmallVec;

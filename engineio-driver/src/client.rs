@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use engineio_proto::{ClientConfig, CloseReason, ConfigError, Details, ReconnectConfig, TransportError};
+use engineio_proto as proto;
+use engineio_proto::client::{Details, ReconnectConfig};
+use engineio_proto::{CloseReason, ConfigError, TransportError};
 
 use crate::home::Home;
 use crate::runtime::Runtime;
@@ -43,7 +45,7 @@ pub struct Client {
 struct Shared {
     runtime: Runtime,
     endpoint: Endpoint,
-    config: Arc<ClientConfig>,
+    config: Arc<proto::client::Config>,
     dialer: Arc<Dialer>,
     http: HttpOptions,
     /// Whether what worked is remembered.
@@ -119,7 +121,7 @@ impl Client {
     }
 
     /// The options of its sessions.
-    pub fn config(&self) -> &ClientConfig {
+    pub fn config(&self) -> &proto::client::Config {
         &self.shared.config
     }
 

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use engineio_proto::{ExchangeId, Input, Instant, Rejection, Response, SessionKey};
+use engineio_proto::http::{Rejection, Response};
+use engineio_proto::server::{Input, SessionKey};
+use engineio_proto::{ExchangeId, Instant};
 
 use crate::server::Inner;
 use crate::shard::{Answer, Core};

@@ -1,6 +1,8 @@
 //! The WebSocket codec for fuzzers: it is private, and so is what it must withstand.
 
-use engineio_proto::{ChannelEnd, Details, Frame};
+use engineio_proto::ChannelEnd;
+use engineio_proto::client::Details;
+use engineio_proto::wire::Frame;
 
 use crate::websocket;
 

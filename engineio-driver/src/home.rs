@@ -6,10 +6,10 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use engineio_proto as proto;
-use engineio_proto::{
-    ChannelEnd, ChannelId, ClientInput, CloseReason, Details, Frame, Input, Instant, Message, SendError, SessionKey,
-    SessionMut, Stats, TransportKind,
-};
+use engineio_proto::client::Details;
+use engineio_proto::server::{Input, SessionKey, SessionMut};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, ChannelId, CloseReason, Instant, Message, SendError, Stats, TransportKind};
 
 use crate::hands::{Hands, Later, Wakes, set};
 use crate::runtime::Runtime;
@@ -278,7 +278,7 @@ impl Machine<'_> {
     pub(crate) fn channel_frame(&mut self, now: Instant, channel: ChannelId, frame: Frame) {
         match self {
             Self::Session(session) => session.handle_input(now, Input::ChannelFrame { channel, frame }),
-            Self::Client(client) => client.handle_input(now, ClientInput::ChannelFrame { channel, frame }),
+            Self::Client(client) => client.handle_input(now, proto::client::Input::ChannelFrame { channel, frame }),
         }
     }
 
@@ -291,7 +291,9 @@ impl Machine<'_> {
     ) {
         match self {
             Self::Session(session) => session.handle_input(now, Input::ChannelClosed { channel, end }),
-            Self::Client(client) => client.handle_input(now, ClientInput::ChannelClosed { channel, end, details }),
+            Self::Client(client) => {
+                client.handle_input(now, proto::client::Input::ChannelClosed { channel, end, details });
+            }
         }
     }
 }

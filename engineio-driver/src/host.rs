@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use engineio_proto::{Application, Instant, Message, Peer, SendError, Sockets};
+use engineio_proto::app::{Application, Peer, Sockets};
+use engineio_proto::{Instant, Message, SendError};
 use hyper::rt::Sleep;
 
 use crate::hands::{Later, set};

@@ -6,10 +6,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use engineio_proto::{
-    ChannelId, Handshake, Input, Method, Operation, Rejection, Reply, Request, Response, Route, SessionKey,
-    SessionRequest, TransportKind, is_octet_stream, needs_xss_header,
+use engineio_proto::http::{
+    Handshake, Method, Operation, Rejection, Reply, Request, Response, Route, SessionRequest, is_octet_stream,
+    needs_xss_header,
 };
+use engineio_proto::server::{Input, SessionKey};
+use engineio_proto::{ChannelId, TransportKind};
 use http::header::{CONTENT_TYPE, HeaderName, ORIGIN, USER_AGENT};
 use http::{HeaderValue, request};
 use http_body::Body;

@@ -100,8 +100,11 @@ pub use url::{Endpoint, UrlError};
 #[cfg(feature = "tls")]
 pub use rustls;
 
+pub use engineio_proto::app::{Application, Peer, Sockets};
+pub use engineio_proto::client::{Details, ReconnectConfig, Stamps};
+pub use engineio_proto::http::{ErrorCode, Mount, Rejection};
+pub use engineio_proto::server::{Config, Overflow};
 pub use engineio_proto::{
-    Application, ClientConfig, CloseReason, Config, ConfigError, Details, ErrorCode, Instant, Message, Mount, Overflow,
-    PROTOCOL, Peer, ReconnectConfig, Rejection, RequestError, SendError, Sid, SidError, Sockets, Stamps, Stats, Text,
+    CloseReason, ConfigError, Instant, Message, PROTOCOL, RequestError, SendError, Sid, SidError, Stats, Text,
     TransportError, TransportKind, Transports, UpgradeError,
 };

@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use engineio_proto as proto;
-use engineio_proto::{Config, ErrorCode, Instant, Message, Mount, Rejection, SendError, SessionKey, Sid};
+use engineio_proto::http::{ErrorCode, Mount, Rejection};
+use engineio_proto::server::{Config, SessionKey};
+use engineio_proto::{Instant, Message, SendError, Sid};
 use futures_core::Stream;
 use http::request::Parts;
 use http_body::Body;

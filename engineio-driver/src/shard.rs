@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use engineio_proto as proto;
-use engineio_proto::{ChannelId, ExchangeId, Instant, Output, Response, SessionKey};
+use engineio_proto::http::Response;
+use engineio_proto::server::{Output, SessionKey};
+use engineio_proto::{ChannelId, ExchangeId, Instant};
 use smallvec::SmallVec;
 
 use crate::hands::{Hands, Later, Wakes};

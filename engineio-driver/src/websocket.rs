@@ -6,7 +6,9 @@
 use std::io::{self, Cursor, Read, Write};
 
 use bytes::Bytes;
-use engineio_proto::{ChannelEnd, Details, Frame, Text};
+use engineio_proto::client::Details;
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, Text};
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};

@@ -15,7 +15,10 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::{collections::BTreeMap, env, mem, thread, time::Duration, time::Instant as Clock};
 
-use engineio_proto::*;
+use engineio_proto::http::{Method, Mount, Operation, Rejection, Reply, Request, Response, Route, is_octet_stream};
+use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Message, SendError, Server, Sid, Text};
 use tungstenite::handshake::server::{Request as Head, Response as Accepted, create_response, write_response};
 use tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig, frame::coding::CloseCode};
 use tungstenite::{Error, Message as WsMessage, error::ProtocolError::ResetWithoutClosingHandshake as Reset};

@@ -11,7 +11,10 @@
 use std::io::{ErrorKind, Read, Write};
 use std::{collections::BTreeMap, collections::BTreeSet, env, mem, net, time::Duration};
 
-use engineio_proto::*;
+use engineio_proto::http::{Method, Mount, Operation, Rejection, Reply, Request, Response, Route, is_octet_stream};
+use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, SendError, Server, Sid, Text};
 use mio::{Events, Interest, Poll, Token, net::TcpListener, net::TcpStream};
 use tungstenite::handshake::server::{create_response, write_response};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode};

@@ -1,6 +1,9 @@
 //! What lives on sessions: the logic of an application, on either side.
 
-use crate::{CloseReason, Instant, Message, SendError};
+use crate::parts::event::CloseReason;
+use crate::parts::send::SendError;
+use crate::parts::time::Instant;
+use crate::wire::message::Message;
 
 /// A session, as its application knows it. Numbers are not used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +37,8 @@ pub trait Sockets {
 /// ```
 /// use core::time::Duration;
 /// use std::collections::BTreeMap;
-/// use engineio_proto::{Application, CloseReason, Instant, Message, Peer, Sockets};
+/// use engineio_proto::app::{Application, Peer, Sockets};
+/// use engineio_proto::{CloseReason, Instant, Message};
 ///
 /// /// An echo that closes whoever says nothing for a minute.
 /// #[derive(Default)]

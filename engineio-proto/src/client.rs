@@ -9,13 +9,14 @@
 mod channel;
 mod check;
 mod closing;
-mod config;
-mod event;
+pub(crate) mod config;
+pub(crate) mod event;
 mod heartbeat;
 mod incoming;
 mod opening;
 mod polling;
-mod state;
+pub(crate) mod reconnect;
+pub(crate) mod state;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -23,17 +24,25 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::buffer::{Buffer, Room, pop_and_shrink};
-use crate::handshake::Opened;
-use crate::{
-    ChannelId, CloseReason, ConfigError, Event, ExchangeId, Frame, Instant, Message, PayloadDecoder, Phase, SendError,
-    Sid, Stats, TransportError, TransportKind, Transports, UpgradeError,
-};
+use crate::parts::buffer::{Buffer, Room, pop_and_shrink};
+use crate::parts::config::ConfigError;
+use crate::parts::event::{ChannelId, CloseReason, Event, ExchangeId, TransportError, UpgradeError};
+use crate::parts::phase::Phase;
+use crate::parts::send::SendError;
+use crate::parts::stats::Stats;
+use crate::parts::time::Instant;
+use crate::parts::transport::{TransportKind, Transports};
+use crate::server::sid::Sid;
+use crate::wire::frame::Frame;
+use crate::wire::handshake::Opened;
+use crate::wire::message::Message;
+use crate::wire::payload::PayloadDecoder;
 
-pub use config::{ClientConfig, Stamps};
-pub use event::{ClientInput, ClientOutput, ClientRequest, Details};
+pub use config::{Config, Stamps};
+pub use event::{Details, Input, Output, Request};
 use heartbeat::Expectation;
-pub use state::{CLIENT_TRANSITIONS, ClientRow, ClientState, ClientTrigger};
+pub use reconnect::{Reconnect, ReconnectConfig};
+pub use state::{Row, State, TRANSITIONS, Trigger};
 
 /// The client's side of one session.
 ///
@@ -43,41 +52,42 @@ pub use state::{CLIENT_TRANSITIONS, ClientRow, ClientState, ClientTrigger};
 /// [`recv`](Client::recv) and [`close`](Client::close).
 ///
 /// A `now` that is earlier than one given before counts as the latest. Calls without need change nothing. A client is
-/// for one session; whoever wants another one makes another client, see [`Reconnect`](crate::Reconnect).
+/// for one session; whoever wants another one makes another client, see [`Reconnect`].
 ///
 /// ```
 /// use std::sync::Arc;
-/// use engineio_proto::*;
+/// use engineio_proto::client::{Config, Input, Output};
+/// use engineio_proto::{Client, Event, Instant, Message};
 ///
 /// let now = Instant::ZERO; // yours: any monotonic clock
 /// let entropy = 7; // yours: any random number
-/// let mut client = Client::new(now, Arc::new(ClientConfig::default()), entropy)?;
+/// let mut client = Client::new(now, Arc::new(Config::default()), entropy)?;
 ///
 /// // The handshake. The embedder sends the request and gives the answer.
-/// let Some(ClientOutput::Request { exchange, request }) = client.poll_output() else { unreachable!() };
+/// let Some(Output::Request { exchange, request }) = client.poll_output() else { unreachable!() };
 /// assert!(request.target.starts_with("/engine.io/?EIO=4&transport=polling&t="));
 /// let body = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
-/// client.handle_input(now, ClientInput::Answered { exchange, status: 200, body: body.into() });
-/// assert_eq!(client.poll_output(), Some(ClientOutput::Event(Event::Opened)));
+/// client.handle_input(now, Input::Answered { exchange, status: 200, body: body.into() });
+/// assert_eq!(client.poll_output(), Some(Output::Event(Event::Opened)));
 ///
 /// // It polls from now on.
-/// let Some(ClientOutput::Request { exchange: poll, request }) = client.poll_output() else { unreachable!() };
+/// let Some(Output::Request { exchange: poll, request }) = client.poll_output() else { unreachable!() };
 /// assert!(request.body.is_none());
 ///
 /// // A message leaves with a POST.
 /// client.send(now, "hello")?;
 /// let outputs: Vec<_> = std::iter::from_fn(|| client.poll_output()).collect();
-/// let Some(ClientOutput::Request { request, .. }) = outputs.last() else { unreachable!() };
+/// let Some(Output::Request { request, .. }) = outputs.last() else { unreachable!() };
 /// assert_eq!(request.body.clone().unwrap().into_bytes(), "4hello");
 ///
 /// // And one arrives.
-/// client.handle_input(now, ClientInput::Answered { exchange: poll, status: 200, body: "4world".into() });
+/// client.handle_input(now, Input::Answered { exchange: poll, status: 200, body: "4world".into() });
 /// assert_eq!(client.recv(now), Some(Message::from("world")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    config: Arc<ClientConfig>,
+    config: Arc<Config>,
     /// The latest time that was told.
     now: Instant,
     /// What the next stamp is made of.
@@ -85,7 +95,7 @@ pub struct Client {
     /// The last number that was given to a request or a channel.
     number: u64,
 
-    state: ClientState,
+    state: State,
     /// The transport that it is on, or tries.
     transport: TransportKind,
     /// The transports that did not fail while opening.
@@ -126,7 +136,7 @@ pub struct Client {
     /// How many packets of the last announced flush are still to be pulled from the channel.
     batch: usize,
 
-    outputs: VecDeque<ClientOutput>,
+    outputs: VecDeque<Output>,
     told: Told,
     stats: Stats,
 }
@@ -178,7 +188,7 @@ impl Client {
     ///
     /// # Errors
     /// When the options do not make sense.
-    pub fn new(now: Instant, config: Arc<ClientConfig>, entropy: u64) -> Result<Self, ConfigError> {
+    pub fn new(now: Instant, config: Arc<Config>, entropy: u64) -> Result<Self, ConfigError> {
         config.validate()?;
         let left: Transports = config.transports.iter().copied().collect();
         let transport = config.first_transport(left, config.websocket_worked).ok_or(ConfigError::NoTransport)?;
@@ -186,7 +196,7 @@ impl Client {
             now,
             stamp: entropy,
             number: 0,
-            state: ClientState::Opening,
+            state: State::Opening,
             transport,
             left,
             websocket_worked: config.websocket_worked,
@@ -220,21 +230,21 @@ impl Client {
     }
 
     /// Tells the client what a transport did.
-    pub fn handle_input(&mut self, now: Instant, input: ClientInput) {
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
         self.advance(now);
         match input {
-            ClientInput::Answered { exchange, status, body } => self.answered(exchange, status, body),
-            ClientInput::Failed { exchange, error } => self.exchange_failed(exchange, error, None),
-            ClientInput::ChannelOpened { channel } => self.channel_opened(channel),
-            ClientInput::ChannelFrame { channel, frame } => self.channel_frame(channel, frame),
-            ClientInput::ChannelClosed { channel, end, details } => self.channel_closed(channel, end, details),
+            Input::Answered { exchange, status, body } => self.answered(exchange, status, body),
+            Input::Failed { exchange, error } => self.exchange_failed(exchange, error, None),
+            Input::ChannelOpened { channel } => self.channel_opened(channel),
+            Input::ChannelFrame { channel, frame } => self.channel_frame(channel, frame),
+            Input::ChannelClosed { channel, end, details } => self.channel_closed(channel, end, details),
         }
         self.debug_check();
     }
 
     /// When [`Client::handle_timeout`] should be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let opening = (self.state == ClientState::Opening).then_some(self.opening);
+        let opening = (self.state == State::Opening).then_some(self.opening);
         let upgrade = self.state.is_upgrading().then_some(self.upgrade_by);
         let heartbeat = self.expectation.as_ref().map(Expectation::deadline);
         [opening, upgrade, heartbeat, self.closing].into_iter().flatten().min()
@@ -249,7 +259,7 @@ impl Client {
             self.leave(reason);
         }
         self.watch_server();
-        if self.state == ClientState::Opening && self.opening <= now {
+        if self.state == State::Opening && self.opening <= now {
             self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
         }
         if self.state.is_upgrading() && self.upgrade_by <= now {
@@ -259,7 +269,7 @@ impl Client {
     }
 
     /// The next thing to do, in order. Pull until there is none.
-    pub fn poll_output(&mut self) -> Option<ClientOutput> {
+    pub fn poll_output(&mut self) -> Option<Output> {
         pop_and_shrink(&mut self.outputs, KEEP_OUTPUTS)
     }
 
@@ -335,7 +345,7 @@ impl Client {
 
     /// Whether messages may come to travel by polling.
     fn may_poll(&self) -> bool {
-        let later = self.state == ClientState::Opening
+        let later = self.state == State::Opening
             && self.config.try_all_transports
             && self.left.contains(TransportKind::Polling);
         self.transport == TransportKind::Polling || later
@@ -411,21 +421,21 @@ impl Client {
     }
 
     /// The options.
-    pub fn config(&self) -> &Arc<ClientConfig> {
+    pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
     /// Where its packets travel.
-    pub fn state(&self) -> ClientState {
+    pub fn state(&self) -> State {
         self.state
     }
 
     /// How far it is on its way.
     pub fn phase(&self) -> Phase {
         match (self.state, self.closing) {
-            (ClientState::Closed, _) => Phase::Closed,
+            (State::Closed, _) => Phase::Closed,
             (_, Some(_)) => Phase::Closing,
-            (ClientState::Opening, None) => Phase::Opening,
+            (State::Opening, None) => Phase::Opening,
             (_, None) => Phase::Open,
         }
     }
@@ -446,7 +456,7 @@ impl Client {
     }
 
     /// Whether a WebSocket is known to work: a session was opened on one, or a probe was answered on one, and nothing
-    /// went wrong since. For [`ClientConfig::websocket_worked`] of the next client.
+    /// went wrong since. For [`Config::websocket_worked`] of the next client.
     pub fn websocket_worked(&self) -> bool {
         self.websocket_worked
     }
@@ -496,7 +506,7 @@ impl Client {
     }
 
     /// Moves along the table of transitions; whether there was a row.
-    fn shift(&mut self, trigger: ClientTrigger) -> bool {
+    fn shift(&mut self, trigger: Trigger) -> bool {
         let Some(next) = self.state.next(trigger) else { return false };
         #[cfg(feature = "tracing")]
         tracing::trace!(sid = ?self.sid(), from = ?self.state, ?trigger, to = ?next);
@@ -505,7 +515,7 @@ impl Client {
     }
 
     fn emit(&mut self, event: Event) {
-        self.outputs.push_back(ClientOutput::Event(event));
+        self.outputs.push_back(Output::Event(event));
     }
 
     /// A number that was not given before.
@@ -517,9 +527,9 @@ impl Client {
     /// Sends what there is by the transport that there is.
     fn flush(&mut self) {
         match self.state {
-            ClientState::Channel => self.tell_ready(),
-            ClientState::Polling | ClientState::Probing => self.post(),
-            ClientState::Opening | ClientState::Pausing | ClientState::Closed => (),
+            State::Channel => self.tell_ready(),
+            State::Polling | State::Probing => self.post(),
+            State::Opening | State::Pausing | State::Closed => (),
         }
     }
 

@@ -8,9 +8,9 @@
 //!
 //! # The run loop
 //!
-//! 1. Sort a request with [`Route::parse`]. A handshake becomes a session with [`Server::open`]; a request with a
+//! 1. Sort a request with [`Route::parse`](http::Route::parse). A handshake becomes a session with [`Server::open`]; a request with a
 //!    session id finds its session with [`Server::admit`].
-//! 2. Tell the session what arrived: [`Session::handle_input`] with an [`Input`]. HTTP exchanges and message channels
+//! 2. Tell the session what arrived: [`Session::handle_input`] with an [`Input`](server::Input). HTTP exchanges and message channels
 //!    are named by numbers of your choice.
 //! 3. Do what it asks: [`Server::poll_output`] until there is nothing. **Any order of calls is legal**: outputs may be
 //!    drained after every input or later.
@@ -18,7 +18,9 @@
 //! 5. The application sends with [`Session::send`] and takes messages with [`Session::recv`].
 //!
 //! ```
-//! use engineio_proto::*;
+//! use engineio_proto::http::{Method, Request, Route};
+//! use engineio_proto::server::{Config, Input, Output};
+//! use engineio_proto::{CloseReason, Event, ExchangeId, Instant, Message, Server, Sid};
 //!
 //! let mut server = Server::new(Config::default())?;
 //! let mut now = Instant::ZERO; // yours: any monotonic clock
@@ -72,8 +74,8 @@
 //! # What is promised
 //!
 //! Messages arrive in order, once, without a gap, whatever the transports do; a session that cannot keep this ends,
-//! and its [`CloseReason`] is the true one. Nothing grows with what a peer sends beyond the limits of [`Config`] or
-//! [`ClientConfig`]. No input panics. The same calls give the same results. [`Session::check`], [`Server::check`] and
+//! and its [`CloseReason`] is the true one. Nothing grows with what a peer sends beyond the limits of [`Config`](server::Config) or
+//! [`client::Config`]. No input panics. The same calls give the same results. [`Session::check`], [`Server::check`] and
 //! [`Client::check`] test what can be tested from inside; in debug builds session and client do it after every call,
 //! unless their queues are long.
 //!
@@ -92,48 +94,34 @@ extern crate alloc;
 extern crate std;
 
 mod application;
-mod buffer;
-mod client;
 mod config;
-mod event;
-mod handshake;
-mod mount;
-mod packet;
-mod payload;
-mod reconnect;
-mod response;
-mod route;
-mod send;
-mod server;
+mod parts;
 mod session;
-mod sid;
-mod stats;
-mod text;
-mod time;
-mod transport;
-mod wait;
 
-pub use application::{Application, Peer, Sockets};
-pub use client::{
-    CLIENT_TRANSITIONS, Client, ClientConfig, ClientInput, ClientOutput, ClientRequest, ClientRow, ClientState,
-    ClientTrigger, Details, Stamps,
+pub mod client;
+pub mod http;
+pub mod server;
+pub mod wire;
+
+/// The logic of an application on top of sessions.
+pub mod app {
+    pub use crate::application::{Application, Peer, Sockets};
+}
+
+pub mod laws;
+
+pub use client::Client;
+pub use http::route::PROTOCOL;
+pub use parts::config::ConfigError;
+pub use parts::event::{
+    ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, RequestError, TransportError, UpgradeError,
 };
-pub use config::{Config, ConfigError, Overflow};
-pub use event::{
-    BodyError, ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Input, Output, RequestError, TransportError,
-    UpgradeError,
-};
-pub use mount::Mount;
-pub use packet::{Frame, Message, Packet, PacketError, PacketKind};
-pub use payload::{Payload, PayloadDecoder, SEPARATOR};
-pub use reconnect::{Reconnect, ReconnectConfig};
-pub use response::{Reply, Response, is_octet_stream, needs_xss_header};
-pub use route::{ErrorCode, Handshake, Method, Operation, PROTOCOL, Rejection, Request, Route, SessionRequest};
-pub use send::SendError;
-pub use server::{Server, SessionKey, SessionMut};
-pub use session::{Phase, Row, Session, State, TRANSITIONS, Trigger, Violation};
-pub use sid::{Sid, SidError};
-pub use stats::Stats;
-pub use text::Text;
-pub use time::Instant;
-pub use transport::{TransportKind, Transports};
+pub use parts::phase::Phase;
+pub use parts::send::SendError;
+pub use parts::stats::Stats;
+pub use parts::time::Instant;
+pub use parts::transport::{TransportKind, Transports};
+pub use server::container::Server;
+pub use server::sid::{Sid, SidError};
+pub use session::Session;
+pub use wire::{Message, Text};

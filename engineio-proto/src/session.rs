@@ -7,25 +7,33 @@
 mod channel;
 mod check;
 mod closing;
+pub(crate) mod event;
 mod heartbeat;
 mod incoming;
 mod polling;
-mod state;
+pub(crate) mod state;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::buffer::{Buffer, Room, pop_and_shrink};
-use crate::{
-    ChannelId, CloseReason, Config, Event, ExchangeId, Frame, Input, Instant, Message, Output, Overflow,
-    PayloadDecoder, SendError, Sid, Stats, TransportError, TransportKind,
-};
+use crate::config::{Config, Overflow};
+use crate::parts::buffer::{Buffer, Room, pop_and_shrink};
+use crate::parts::event::{ChannelId, CloseReason, Event, ExchangeId, TransportError};
+use crate::parts::phase::Phase;
+use crate::parts::send::SendError;
+use crate::parts::stats::Stats;
+use crate::parts::time::Instant;
+use crate::parts::transport::TransportKind;
+use crate::server::sid::Sid;
+use crate::session::event::{Input, Output};
+use crate::wire::frame::Frame;
+use crate::wire::message::Message;
+use crate::wire::payload::PayloadDecoder;
 
 use channel::Probe;
-pub use check::Violation;
 use heartbeat::{Due, Heartbeat};
-pub use state::{Phase, Row, State, TRANSITIONS, Trigger};
+use state::{State, Trigger};
 
 /// The server's side of one session.
 ///
@@ -39,7 +47,9 @@ pub use state::{Phase, Row, State, TRANSITIONS, Trigger};
 ///
 /// ```
 /// use std::sync::Arc;
-/// use engineio_proto::*;
+/// use engineio_proto::server::{Config, Input, Output};
+/// use engineio_proto::wire::Frame;
+/// use engineio_proto::{ChannelId, Instant, SendError, Session, Sid};
 ///
 /// let now = Instant::ZERO;
 /// let sid = Sid::from_entropy([1; 15]);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
-use engineio_proto::{
-    ChannelId, Client, ClientConfig, ClientInput, ClientOutput, Config, Event, ExchangeId, Frame, Input, Instant,
-    Message, Output, Packet, Payload, PayloadDecoder, Session, SessionKey, Sid, Text, TransportKind,
-};
+use engineio_proto::client;
+use engineio_proto::server::{Config, Input, Output, SessionKey};
+use engineio_proto::wire::{Frame, Packet, Payload, PayloadDecoder};
+use engineio_proto::{ChannelId, Client, Event, ExchangeId, Instant, Message, Session, Sid, Text, TransportKind};
 
 const NOW: Instant = Instant::ZERO;
 const CHANNEL: ChannelId = ChannelId(1);
@@ -54,13 +54,13 @@ fn echo(session: &mut Session, frame: Frame) -> Frame {
 
 /// A client on a WebSocket behind the handshake.
 fn client_on_channel() -> Client {
-    let mut config = ClientConfig::default();
+    let mut config = client::Config::default();
     config.transports = vec![TransportKind::WebSocket];
     let mut client = Client::new(NOW, Arc::new(config), 7).unwrap();
-    client.handle_input(NOW, ClientInput::ChannelOpened { channel: CHANNEL });
+    client.handle_input(NOW, client::Input::ChannelOpened { channel: CHANNEL });
     let open = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
     let frame = Frame::received(open.into());
-    client.handle_input(NOW, ClientInput::ChannelFrame { channel: CHANNEL, frame });
+    client.handle_input(NOW, client::Input::ChannelFrame { channel: CHANNEL, frame });
     while client.poll_output().is_some() {}
     assert_eq!(client.current_channel(), Some(CHANNEL));
     client
@@ -68,16 +68,16 @@ fn client_on_channel() -> Client {
 
 /// One message in, taken, sent back, and its frame out.
 fn client_echo(client: &mut Client, frame: Frame) -> Frame {
-    client.handle_input(NOW, ClientInput::ChannelFrame { channel: CHANNEL, frame });
-    assert_eq!(client.poll_output(), Some(ClientOutput::Event(Event::Readable)));
+    client.handle_input(NOW, client::Input::ChannelFrame { channel: CHANNEL, frame });
+    assert_eq!(client.poll_output(), Some(client::Output::Event(Event::Readable)));
     let message = client.recv(NOW).unwrap();
     assert_eq!(client.recv(NOW), None);
     client.send(NOW, message).unwrap();
-    assert_eq!(client.poll_output(), Some(ClientOutput::ChannelReady { channel: CHANNEL }));
+    assert_eq!(client.poll_output(), Some(client::Output::ChannelReady { channel: CHANNEL }));
     let echo = client.next_frame(NOW, CHANNEL).unwrap();
     assert_eq!(client.next_frame(NOW, CHANNEL), None);
-    assert_eq!(client.poll_output(), Some(ClientOutput::Event(Event::Flush { packets: 1 })));
-    assert_eq!(client.poll_output(), Some(ClientOutput::Event(Event::Drain)));
+    assert_eq!(client.poll_output(), Some(client::Output::Event(Event::Flush { packets: 1 })));
+    assert_eq!(client.poll_output(), Some(client::Output::Event(Event::Drain)));
     assert_eq!(client.poll_output(), None);
     echo
 }
@@ -130,7 +130,7 @@ fn a_heartbeat_of_a_client_allocates_nothing() {
     let mut client = client_on_channel();
     let mut beat = || {
         let frame = Frame::received(Text::from_static("2"));
-        client.handle_input(NOW, ClientInput::ChannelFrame { channel: CHANNEL, frame });
+        client.handle_input(NOW, client::Input::ChannelFrame { channel: CHANNEL, frame });
         while client.next_frame(NOW, CHANNEL).is_some() {}
         while client.poll_output().is_some() {}
     };
@@ -147,7 +147,7 @@ fn a_burst_of_a_client_gives_its_memory_back() {
             for _ in 0..messages {
                 client.send(NOW, Message::from_static("out")).unwrap();
                 let frame = Frame::received(Text::from_static("4in"));
-                client.handle_input(NOW, ClientInput::ChannelFrame { channel: CHANNEL, frame });
+                client.handle_input(NOW, client::Input::ChannelFrame { channel: CHANNEL, frame });
             }
             while client.recv(NOW).is_some() {}
             while client.next_frame(NOW, CHANNEL).is_some() {}
@@ -260,6 +260,6 @@ fn sizes() {
     assert_eq!(size_of::<Message>(), 40);
     assert_eq!(size_of::<SessionKey>(), 8);
     assert_eq!(size_of::<Client>(), 464);
-    assert_eq!(size_of::<ClientInput>(), 64);
-    assert_eq!(size_of::<ClientOutput>(), 56);
+    assert_eq!(size_of::<client::Input>(), 64);
+    assert_eq!(size_of::<client::Output>(), 56);
 }

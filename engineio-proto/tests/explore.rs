@@ -25,7 +25,8 @@ mod setting;
 mod world;
 
 use alphabet::{Op, Word};
-use engineio_proto::{ChannelEnd, State, TRANSITIONS};
+use engineio_proto::ChannelEnd;
+use engineio_proto::server::{State, TRANSITIONS};
 use explore_common::search::Search;
 use world::World;
 

@@ -26,7 +26,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use alphabet::{Op, Word};
-use engineio_proto::{CLIENT_TRANSITIONS, ClientRow};
+use engineio_proto::client;
 use explore_common::search::Search;
 use setting::{Kind, PERSISTENT, POLLING, REMEMBERING, USUAL, WEBSOCKET};
 use world::World;
@@ -47,7 +47,7 @@ fn world(&(_, kind, prelude): &Start) -> World {
     world
 }
 
-fn explore(starts: &[Start], depth: usize) -> BTreeSet<ClientRow> {
+fn explore(starts: &[Start], depth: usize) -> BTreeSet<client::Row> {
     let mut rows = BTreeSet::new();
     for start in starts {
         let mut search = Search::new(start.0, world(start));
@@ -67,7 +67,7 @@ const ON_CHANNEL: &[Op] = &[Op::Opened, Op::Frame(Word::Open)];
 fn every_row_of_the_table_is_taken() {
     let starts: &[Start] = &[("opening by polling, then on a WebSocket", PERSISTENT, &[]), ("probing", USUAL, PROBING)];
     let rows: Vec<_> = explore(starts, depth(3, 6)).into_iter().collect();
-    let mut all = CLIENT_TRANSITIONS.to_vec();
+    let mut all = client::TRANSITIONS.to_vec();
     all.sort();
     assert_eq!(rows, all);
 }

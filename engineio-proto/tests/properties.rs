@@ -14,10 +14,10 @@ mod wire;
 use bytes::Bytes;
 use cases::{SEED, cases};
 use chaos::{Beside, Crowd, Lone, ops};
-use engineio_proto::{
-    ChannelEnd, ChannelId, Config, ExchangeId, Frame, Handshake, Input, Instant, Message, Method, Packet, PacketError,
-    PacketKind, Payload, PayloadDecoder, Phase, Request, Route, SEPARATOR, Server, Sid, Text, TransportKind,
-};
+use engineio_proto::http::{Handshake, Method, Request, Route};
+use engineio_proto::server::{Config, Input};
+use engineio_proto::wire::{Frame, Packet, PacketError, PacketKind, Payload, PayloadDecoder, SEPARATOR};
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Message, Phase, Server, Sid, Text, TransportKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;

@@ -4,9 +4,9 @@
 
 mod common;
 
-use engineio_proto::{
-    CloseReason, Config, Event, Message, Method, Overflow, Phase, SendError, State, TransportError, TransportKind,
-};
+use engineio_proto::http::Method;
+use engineio_proto::server::{Config, Overflow, State};
+use engineio_proto::{CloseReason, Event, Message, Phase, SendError, TransportError, TransportKind};
 
 use common::{BAD_REQUEST, UNKNOWN_SID, World};
 

@@ -25,7 +25,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::explore::Scope;
 use crate::simulation::{Failure, Simulation, is_caught};
-use engineio_proto::Application;
+use engineio_proto::app::Application;
 use many::Limits;
 
 /// Simulated worlds of Engine.IO: real servers and clients, virtual time, and every fault of a network, from one seed.

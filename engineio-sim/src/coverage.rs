@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use engineio_proto::{CLIENT_TRANSITIONS, ClientRow, ClientState, ClientTrigger, Row, State, TRANSITIONS, Trigger};
+use engineio_proto::client;
+use engineio_proto::server::{Row, State, TRANSITIONS, Trigger};
 
 /// What is done to a session, or to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,13 +99,13 @@ impl Kind {
 }
 
 const STATES: [State; 5] = [State::Polling, State::Probing, State::Probed, State::Channel, State::Closed];
-const CLIENT_STATES: [ClientState; 6] = [
-    ClientState::Opening,
-    ClientState::Polling,
-    ClientState::Probing,
-    ClientState::Pausing,
-    ClientState::Channel,
-    ClientState::Closed,
+const CLIENT_STATES: [client::State; 6] = [
+    client::State::Opening,
+    client::State::Polling,
+    client::State::Probing,
+    client::State::Pausing,
+    client::State::Channel,
+    client::State::Closed,
 ];
 const KINDS: usize = Kind::Discard as usize + 1;
 
@@ -147,7 +148,7 @@ pub const UNREACHED: &[(&str, &str)] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     rows: BTreeMap<Row, u64>,
-    client_rows: BTreeMap<ClientRow, u64>,
+    client_rows: BTreeMap<client::Row, u64>,
     pairs: [[u64; KINDS]; STATES.len()],
     client_pairs: [[u64; KINDS]; CLIENT_STATES.len()],
 }
@@ -187,26 +188,26 @@ impl Coverage {
     }
 
     /// The same of a client.
-    pub(crate) fn client(&mut self, before: ClientState, kind: Kind, after: ClientState, retried: bool) {
+    pub(crate) fn client(&mut self, before: client::State, kind: Kind, after: client::State, retried: bool) {
         self.client_pairs[before as usize][kind as usize] += 1;
         if retried {
-            *self.client_rows.entry(ClientRow(before, ClientTrigger::Retried, before)).or_default() += 1;
+            *self.client_rows.entry(client::Row(before, client::Trigger::Retried, before)).or_default() += 1;
         }
         self.client_walk(before, after, 3);
     }
 
     /// The way between two states. There is only one short way between any two in the table of a client.
-    fn client_walk(&mut self, before: ClientState, after: ClientState, depth: usize) -> bool {
+    fn client_walk(&mut self, before: client::State, after: client::State, depth: usize) -> bool {
         if before == after {
             return true;
         }
-        let direct = CLIENT_TRANSITIONS.iter().find(|row| row.0 == before && row.2 == after);
+        let direct = client::TRANSITIONS.iter().find(|row| row.0 == before && row.2 == after);
         if let Some(&row) = direct {
             *self.client_rows.entry(row).or_default() += 1;
             return true;
         }
         depth > 0
-            && CLIENT_TRANSITIONS.iter().filter(|row| row.0 == before && row.2 != before).any(|&row| {
+            && client::TRANSITIONS.iter().filter(|row| row.0 == before && row.2 != before).any(|&row| {
                 let found = self.client_walk(row.2, after, depth - 1);
                 if found {
                     *self.client_rows.entry(row).or_default() += 1;
@@ -233,7 +234,7 @@ impl Coverage {
     pub fn missing_rows(&self) -> Vec<String> {
         let missing =
             TRANSITIONS.iter().filter(|row| !self.rows.contains_key(row)).map(|row| format!("session {row:?}"));
-        let client = CLIENT_TRANSITIONS.iter().filter(|row| !self.client_rows.contains_key(row));
+        let client = client::TRANSITIONS.iter().filter(|row| !self.client_rows.contains_key(row));
         missing.chain(client.map(|row| format!("client {row:?}"))).collect()
     }
 
@@ -258,7 +259,7 @@ impl fmt::Display for Coverage {
             writeln!(f, "{:>14}  {row:?}", self.rows.get(row).copied().unwrap_or_default())?;
         }
         writeln!(f, "transitions of a client")?;
-        for row in CLIENT_TRANSITIONS {
+        for row in client::TRANSITIONS {
             writeln!(f, "{:>14}  {row:?}", self.client_rows.get(row).copied().unwrap_or_default())?;
         }
         write!(f, "{:<14}", "session")?;

@@ -5,7 +5,7 @@
 //!
 //! Source: protocol revision 4, "Packet encoding" and "Payload encoding".
 
-use engineio_proto::Frame;
+use engineio_proto::wire::Frame;
 
 /// What one packet means.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use crate::op::{Line, Node, Op, Side};
 use crate::settings::{Settings, Start};
 use crate::simulation::{Failure, Simulation};
 use crate::world::{Class, Ending, World};
-use engineio_proto::Application;
+use engineio_proto::app::Application;
 
 /// What is explored: one client and one server, so many operations, and of some kinds no more than so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

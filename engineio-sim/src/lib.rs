@@ -175,4 +175,5 @@ pub use simulation::{Failure, Report, Simulation};
 pub use world::{Class, Ending, Totals, World};
 
 /// What applications are written with.
-pub use engineio_proto::{Application, CloseReason, Instant, Message, Peer, SendError, Sockets};
+pub use engineio_proto::app::{Application, Peer, Sockets};
+pub use engineio_proto::{CloseReason, Instant, Message, SendError};

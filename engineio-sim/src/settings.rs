@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use engineio_proto::{ClientConfig, Config, Overflow, TransportKind};
+use engineio_proto::TransportKind;
+use engineio_proto::client;
+use engineio_proto::server::{Config, Overflow};
 
 use crate::Chooser;
 use crate::oracle::{Law, Violation, broken};
@@ -81,21 +83,21 @@ settings! {
     ping_interval: u64 = 25_000,
     /// [`Config::ping_timeout`], in milliseconds.
     ping_timeout: u64 = 20_000,
-    /// [`Config::upgrade_timeout`] and [`ClientConfig::upgrade_timeout`], in milliseconds.
+    /// [`Config::upgrade_timeout`] and [`client::Config::upgrade_timeout`], in milliseconds.
     upgrade_timeout: u64 = 10_000,
-    /// [`Config::close_timeout`] and [`ClientConfig::close_timeout`], in milliseconds.
+    /// [`Config::close_timeout`] and [`client::Config::close_timeout`], in milliseconds.
     close_timeout: u64 = 30_000,
-    /// [`ClientConfig::open_timeout`], in milliseconds.
+    /// [`client::Config::open_timeout`], in milliseconds.
     open_timeout: u64 = 20_000,
     /// [`Config::max_payload`], in bytes.
     max_payload: usize = 1000,
-    /// [`Config::send_limit`] and [`ClientConfig::send_limit`], in bytes.
+    /// [`Config::send_limit`] and [`client::Config::send_limit`], in bytes.
     send_limit: usize = 2000,
-    /// [`Config::send_low`] and [`ClientConfig::send_low`], in bytes; no more than the limit, whatever it says here.
+    /// [`Config::send_low`] and [`client::Config::send_low`], in bytes; no more than the limit, whatever it says here.
     send_low: usize = 500,
-    /// [`Config::receive_limit`] and [`ClientConfig::receive_limit`], in bytes.
+    /// [`Config::receive_limit`] and [`client::Config::receive_limit`], in bytes.
     receive_limit: usize = 2000,
-    /// [`ClientConfig::max_packets`].
+    /// [`client::Config::max_packets`].
     max_packets: usize = 16,
     /// [`Config::max_sessions`].
     max_sessions: usize = 100,
@@ -105,7 +107,7 @@ settings! {
     greeting: bool = false,
     /// [`Config::overflow`] is [`Overflow::Close`].
     close_when_full: bool = false,
-    /// [`ClientConfig::base64`].
+    /// [`client::Config::base64`].
     base64: bool = false,
 }
 
@@ -167,8 +169,8 @@ impl Settings {
     }
 
     /// The options of a client that begins like this.
-    pub(crate) fn client(&self, start: Start) -> ClientConfig {
-        let mut config = ClientConfig::default();
+    pub(crate) fn client(&self, start: Start) -> client::Config {
+        let mut config = client::Config::default();
         let (transports, all): (&[_], _) = match start {
             Start::Polling => (&[TransportKind::Polling], false),
             Start::WebSocket => (&[TransportKind::WebSocket], false),

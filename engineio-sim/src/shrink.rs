@@ -8,7 +8,7 @@ use crate::oracle::{Law, Violation};
 use crate::settings::{Settings, Start};
 use crate::simulation::{Failure, Simulation};
 use crate::world::Ending;
-use engineio_proto::Application;
+use engineio_proto::app::Application;
 
 impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     /// The same failure with as little as possible: operations are left out while the same law stays broken, those that

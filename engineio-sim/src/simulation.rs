@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
-use engineio_proto::Application;
+use engineio_proto::app::Application;
 
 use crate::coverage::Coverage;
 use crate::journal::Entry;

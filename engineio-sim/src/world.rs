@@ -28,7 +28,8 @@ mod twin;
 use std::fmt;
 use std::time::Duration;
 
-use engineio_proto::{Application, Instant, Message, Peer, SendError, Sockets};
+use engineio_proto::app::{Application, Peer, Sockets};
+use engineio_proto::{Instant, Message, SendError};
 
 use self::core::Core;
 use self::net::Spoilt;

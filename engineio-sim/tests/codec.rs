@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use engineio_proto::{Frame, Packet, PacketKind, Payload, PayloadDecoder, SEPARATOR};
+use engineio_proto::wire::{Frame, Packet, PacketKind, Payload, PayloadDecoder, SEPARATOR};
 use engineio_sim::decoder::{Decoded, decode_frame, decode_packet, decode_payload};
 use proptest::collection::vec;
 use proptest::prelude::*;

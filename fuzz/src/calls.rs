@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use engineio_proto::{
-    BodyError, ChannelEnd, ChannelId, ExchangeId, Frame, Input, Instant, Message, SendError, Session, Text,
-};
+use engineio_proto::server::{BodyError, Input};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Message, SendError, Session, Text};
 
 use crate::reader::Reader;
 

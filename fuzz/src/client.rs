@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engineio_proto::client::{self, Details};
+use engineio_proto::wire::Frame;
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, ClientConfig, ClientInput, ClientOutput, ClientRequest, ClientState, Details, Event,
-    ExchangeId, Frame, Instant, Message, Phase, RequestError, Text, TransportKind,
+    ChannelEnd, ChannelId, Client, Event, ExchangeId, Instant, Message, Phase, RequestError, Text, TransportKind,
 };
 use engineio_sim::decoder::{Decoded, decode_frame, decode_payload};
 
@@ -35,8 +36,8 @@ pub fn client(data: &[u8]) {
 }
 
 /// Limits that are reached soon.
-fn config(number: u8) -> ClientConfig {
-    let mut config = ClientConfig::default();
+fn config(number: u8) -> client::Config {
+    let mut config = client::Config::default();
     config.open_timeout = Duration::from_millis(60);
     config.upgrade_timeout = Duration::from_millis(60);
     config.close_timeout = Duration::from_millis(120);
@@ -73,7 +74,7 @@ const BODIES: [&str; 9] = [
 /// One call, with all numbers known.
 #[derive(Clone, Debug)]
 enum Call {
-    Input(ClientInput),
+    Input(client::Input),
     Send(Message),
     SendAll(Vec<Message>),
     Ready,
@@ -110,7 +111,7 @@ struct World {
     now: Instant,
     /// The latest time that both were told.
     told: Instant,
-    outputs: Vec<ClientOutput>,
+    outputs: Vec<client::Output>,
 
     /// The numbers that were asked for last, and the largest of all.
     get: ExchangeId,
@@ -140,7 +141,7 @@ struct World {
 }
 
 impl World {
-    fn new(config: ClientConfig) -> Self {
+    fn new(config: client::Config) -> Self {
         let client = Client::new(Instant::ZERO, Arc::new(config), 7).expect("the options make sense");
         let mut world = Self {
             twin: client.clone(),
@@ -174,33 +175,33 @@ impl World {
 
     fn step(&mut self, reader: &mut Reader<'_>) {
         const LETTERS: &[u8] = b"gGheEAoqfFjkzsSaryncXdtTwW";
-        let frame = |frame| ClientInput::ChannelFrame { channel: self.channel, frame };
+        let frame = |frame| client::Input::ChannelFrame { channel: self.channel, frame };
         let well_known = |reader: &mut Reader<'_>| BODIES[usize::from(reader.below(BODIES.len() as u8))];
         let input = match reader.letter(LETTERS) {
-            b'g' => ClientInput::Answered { exchange: self.get, status: 200, body: data(reader) },
-            b'G' => ClientInput::Answered { exchange: self.get, status: 200, body: well_known(reader).into() },
-            b'h' => ClientInput::Answered { exchange: self.post, status: 200, body: Bytes::from_static(b"ok") },
+            b'g' => client::Input::Answered { exchange: self.get, status: 200, body: data(reader) },
+            b'G' => client::Input::Answered { exchange: self.get, status: 200, body: well_known(reader).into() },
+            b'h' => client::Input::Answered { exchange: self.post, status: 200, body: Bytes::from_static(b"ok") },
             fail @ (b'e' | b'E') => {
                 let exchange = if fail == b'e' { self.get } else { self.post };
                 failure(exchange, reader.below(8))
             }
-            b'A' => ClientInput::Answered {
+            b'A' => client::Input::Answered {
                 exchange: ExchangeId(reader.below(16).into()),
                 status: 200,
                 body: Bytes::from_static(b"4stray"),
             },
-            b'o' => ClientInput::ChannelOpened { channel: self.channel },
+            b'o' => client::Input::ChannelOpened { channel: self.channel },
             b'q' => {
                 use ChannelEnd::{Closed, Lost, TooLarge, Unopened, Violation};
                 let end = [Closed, Lost, Unopened, Violation, TooLarge][usize::from(reader.below(5))];
                 let details = Some(Details::CloseFrame { code: 1006, reason: String::new() });
-                ClientInput::ChannelClosed { channel: self.channel, end, details }
+                client::Input::ChannelClosed { channel: self.channel, end, details }
             }
             b'f' => frame(Frame::received(Text::from_utf8_lossy(data(reader)))),
             b'F' => frame(Frame::Binary(data(reader))),
             b'j' => frame(Frame::received(well_known(reader).into())),
             b'k' => frame(Frame::received("3probe".into())),
-            b'z' => ClientInput::ChannelFrame { channel: ChannelId(0), frame: Frame::received("4stray".into()) },
+            b'z' => client::Input::ChannelFrame { channel: ChannelId(0), frame: Frame::received("4stray".into()) },
             b's' => return self.play(&Call::Send(text_message(reader))).ignore(),
             b'S' => return self.play(&Call::Send(data(reader).into())).ignore(),
             b'a' => {
@@ -224,7 +225,7 @@ impl World {
 
     fn play(&mut self, call: &Call) -> Answer {
         let packets = self.expect(call);
-        let was_opening = self.client.state() == ClientState::Opening;
+        let was_opening = self.client.state() == client::State::Opening;
         let answer = apply(&mut self.client, self.now, call);
         // Law 6: what is told a second time may be told wrong.
         let back = if self.told == self.now { Duration::from_millis(70) } else { Duration::ZERO };
@@ -262,24 +263,24 @@ impl World {
     /// Before a call: the packets that it brings to the session.
     fn expect(&mut self, call: &Call) -> Option<(Vec<Decoded>, bool)> {
         match call {
-            Call::Input(ClientInput::Answered { exchange, status: 200, body }) => {
+            Call::Input(client::Input::Answered { exchange, status: 200, body }) => {
                 self.posts.remove(exchange);
                 let fits = body.len() <= self.client.config().max_payload;
                 (self.gets.remove(exchange) && fits).then(|| decode_payload(body))
             }
-            Call::Input(ClientInput::Answered { exchange, .. } | ClientInput::Failed { exchange, .. }) => {
+            Call::Input(client::Input::Answered { exchange, .. } | client::Input::Failed { exchange, .. }) => {
                 self.gets.remove(exchange);
                 self.posts.remove(exchange);
                 None
             }
-            Call::Input(ClientInput::ChannelFrame { channel, frame }) => {
+            Call::Input(client::Input::ChannelFrame { channel, frame }) => {
                 let is_on = self.client.current_channel() == Some(*channel)
-                    && matches!(self.client.state(), ClientState::Channel | ClientState::Opening);
+                    && matches!(self.client.state(), client::State::Channel | client::State::Opening);
                 let packet = decode_frame(frame);
                 let complete = packet.is_some();
                 is_on.then(|| (packet.into_iter().collect(), complete))
             }
-            Call::Input(ClientInput::ChannelClosed { channel, .. }) => {
+            Call::Input(client::Input::ChannelClosed { channel, .. }) => {
                 self.channels.remove(channel);
                 None
             }
@@ -368,17 +369,17 @@ impl World {
         assert!(!self.client.has_output());
     }
 
-    fn observe(&mut self, output: &ClientOutput) {
+    fn observe(&mut self, output: &client::Output) {
         assert!(!self.closed, "law 3: {output:?} behind the end");
         match output {
-            ClientOutput::Request { exchange, request } => {
+            client::Output::Request { exchange, request } => {
                 self.number(exchange.0);
                 self.check_target(&request.target, TransportKind::Polling);
                 if let Some(payload) = &request.body {
                     self.post = *exchange;
                     self.posts.insert(*exchange);
                     let body = payload.clone().into_bytes();
-                    assert_eq!(request.headers(), ClientRequest::POST_HEADERS);
+                    assert_eq!(request.headers(), client::Request::POST_HEADERS);
                     let (packets, complete) = decode_payload(&body);
                     let limit = self.client.max_payload().unwrap_or(usize::MAX);
                     assert!(complete && (body.len() <= limit || packets.len() == 1), "law 11: {packets:?}");
@@ -390,21 +391,21 @@ impl World {
                 }
                 assert!(self.gets.len() <= 1 && self.posts.len() <= 1, "law 1: {:?}, {:?}", self.gets, self.posts);
             }
-            ClientOutput::Cancel { exchange } => {
+            client::Output::Cancel { exchange } => {
                 assert!(self.gets.remove(exchange) | self.posts.remove(exchange), "law 1: {output:?}");
             }
-            ClientOutput::ChannelOpen { channel, target } => {
+            client::Output::ChannelOpen { channel, target } => {
                 self.number(channel.0);
                 self.check_target(target, TransportKind::WebSocket);
                 self.channel = *channel;
                 self.channels.insert(*channel);
                 assert_eq!(self.channels.len(), 1, "law 8");
             }
-            ClientOutput::ChannelClose { channel } => assert!(self.channels.remove(channel), "law 1: {output:?}"),
-            ClientOutput::ChannelReady { channel } | ClientOutput::ChannelRead { channel, .. } => {
+            client::Output::ChannelClose { channel } => assert!(self.channels.remove(channel), "law 1: {output:?}"),
+            client::Output::ChannelReady { channel } | client::Output::ChannelRead { channel, .. } => {
                 assert!(self.channels.contains(channel), "{output:?}");
             }
-            ClientOutput::Event(event) => match event {
+            client::Output::Event(event) => match event {
                 Event::Flush { .. } => assert!(!std::mem::replace(&mut self.flushing, true), "a drain is missing"),
                 Event::Drain => assert!(std::mem::replace(&mut self.flushing, false), "nothing was flushed"),
                 Event::Closed(reason) => {
@@ -469,11 +470,11 @@ impl World {
         assert_eq!(client.next_frame(Instant::ZERO, channel), None);
         let frame = Frame::received("3probe".into());
         for input in [
-            ClientInput::Answered { exchange, status: 200, body: "4stray".into() },
-            ClientInput::Failed { exchange, error: RequestError::Lost },
-            ClientInput::ChannelOpened { channel },
-            ClientInput::ChannelFrame { channel, frame },
-            ClientInput::ChannelClosed { channel, end: ChannelEnd::Closed, details: None },
+            client::Input::Answered { exchange, status: 200, body: "4stray".into() },
+            client::Input::Failed { exchange, error: RequestError::Lost },
+            client::Input::ChannelOpened { channel },
+            client::Input::ChannelFrame { channel, frame },
+            client::Input::ChannelClosed { channel, end: ChannelEnd::Closed, details: None },
         ] {
             client.handle_input(Instant::ZERO, input);
         }
@@ -501,9 +502,9 @@ impl World {
     }
 }
 
-fn failure(exchange: ExchangeId, number: u8) -> ClientInput {
-    let answered = |status| ClientInput::Answered { exchange, status, body: Bytes::from_static(b"no") };
-    let failed = |error| ClientInput::Failed { exchange, error };
+fn failure(exchange: ExchangeId, number: u8) -> client::Input {
+    let answered = |status| client::Input::Answered { exchange, status, body: Bytes::from_static(b"no") };
+    let failed = |error| client::Input::Failed { exchange, error };
     match number {
         0 => failed(RequestError::Lost),
         1 => failed(RequestError::Timeout),

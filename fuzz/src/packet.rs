@@ -2,7 +2,8 @@
 //! decoder's reading.
 
 use bytes::Bytes;
-use engineio_proto::{Frame, Message, Packet, PacketKind, Payload, PayloadDecoder, SEPARATOR, Text};
+use engineio_proto::wire::{Frame, Packet, PacketKind, Payload, PayloadDecoder, SEPARATOR};
+use engineio_proto::{Message, Text};
 use engineio_sim::decoder::{Decoded, decode_frame, decode_packet, decode_payload};
 
 use crate::reader::Reader;

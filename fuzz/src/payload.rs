@@ -1,7 +1,8 @@
 //! Any body means the same to the decoder of the core and to the independent one, and what was read can be written.
 
 use bytes::Bytes;
-use engineio_proto::{Frame, Packet, Payload, PayloadDecoder, SEPARATOR, Text};
+use engineio_proto::Text;
+use engineio_proto::wire::{Frame, Packet, Payload, PayloadDecoder, SEPARATOR};
 use engineio_sim::decoder::{decode_frame, decode_payload};
 
 use crate::wire::decoded;

@@ -1,9 +1,8 @@
 //! Any request is sorted as a second reading of the table says, down to what the client is told.
 
-use engineio_proto::{
-    ChannelId, Config, Handshake, Instant, Method, Mount, Operation, Rejection, Request, Response, Route, Server,
-    SessionRequest, Sid, TransportKind, Transports,
-};
+use engineio_proto::http::{Handshake, Method, Mount, Operation, Rejection, Request, Response, Route, SessionRequest};
+use engineio_proto::server::Config;
+use engineio_proto::{ChannelId, Instant, Server, Sid, TransportKind, Transports};
 
 use crate::reader::Reader;
 

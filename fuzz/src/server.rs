@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use engineio_proto::{
-    ChannelId, Event, Handshake, Instant, Message, Operation, Output, Phase, Rejection, Server, Session, SessionKey,
-    SessionRequest, Sid, TransportKind,
-};
+use engineio_proto::http::{Handshake, Operation, Rejection, SessionRequest};
+use engineio_proto::server::{Output, SessionKey};
+use engineio_proto::{ChannelId, Event, Instant, Message, Phase, Server, Session, Sid, TransportKind};
 
 use crate::calls::{Call, Numbers, Step, apply};
 use crate::reader::Reader;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engineio_proto::{
-    ChannelId, Config, Event, ExchangeId, Frame, Input, Instant, Message, Output, Overflow, Phase, Response, Session,
-    Sid, State, Transports,
-};
+use engineio_proto::http::Response;
+use engineio_proto::server::{Config, Input, Output, Overflow, State};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelId, Event, ExchangeId, Instant, Message, Phase, Session, Sid, Transports};
 use engineio_sim::decoder::{Decoded, decode_frame, decode_payload};
 
 use crate::calls::{Answer, Call, Numbers, Step, apply, tells_time};

@@ -2,7 +2,9 @@
 //! by hand; what the codec writes is well-formed, and means what it was given.
 
 use engineio_driver::fuzz::Codec;
-use engineio_proto::{ChannelEnd, Details, Frame, Text};
+use engineio_proto::client::Details;
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, Text};
 
 use crate::reader::Reader;
 

@@ -1,6 +1,7 @@
 //! What packets mean, in the words of the independent decoder.
 
-use engineio_proto::{Message, Packet};
+use engineio_proto::Message;
+use engineio_proto::wire::Packet;
 use engineio_sim::decoder::Decoded;
 
 pub(crate) fn decoded(packet: &Packet) -> Decoded {

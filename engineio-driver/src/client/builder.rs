@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use engineio_proto::{ClientConfig, ConfigError, Stamps, TransportKind};
+use engineio_proto as proto;
+use engineio_proto::client::Stamps;
+use engineio_proto::{ConfigError, TransportKind};
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
 use super::dial::Dialer;
@@ -24,7 +26,7 @@ pub struct ClientBuilder {
     connector: Arc<dyn Connector>,
     encryptor: Option<Arc<dyn Encryptor>>,
     proxy: Option<Proxy>,
-    config: ClientConfig,
+    config: proto::client::Config,
     trailing_slash: bool,
     remember_upgrade: bool,
     connect_timeout: Duration,
@@ -51,7 +53,7 @@ pub enum BuildError {
 impl ClientBuilder {
     /// Begins with the defaults. The runtime crates have a function that does it with their runtime.
     pub fn new(runtime: Runtime, endpoint: Endpoint, connector: impl Connector) -> Self {
-        let mut config = ClientConfig::default();
+        let mut config = proto::client::Config::default();
         config.query = endpoint.query().to_owned();
         Self {
             runtime,

@@ -11,7 +11,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant as StdInstant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use engineio_proto::{BodyError, ClientRequest, Details, RequestError};
+use engineio_proto as proto;
+use engineio_proto::RequestError;
+use engineio_proto::client::Details;
+use engineio_proto::server::BodyError;
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body::Body as _;
@@ -106,8 +109,8 @@ impl Http {
     }
 
     /// Sends a request and reads its answer: status and body.
-    pub(super) async fn exchange(&self, request: ClientRequest) -> Result<(u16, Bytes), RequestError> {
-        let ClientRequest { target, body } = &request;
+    pub(super) async fn exchange(&self, request: proto::client::Request) -> Result<(u16, Bytes), RequestError> {
+        let proto::client::Request { target, body } = &request;
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let headers = request.headers().iter();
         let headers = headers.map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use engineio_proto as proto;
-use engineio_proto::{ChannelId, ClientConfig, ClientOutput, CloseReason, Details, Event, Instant, TransportKind};
+use engineio_proto::client::Details;
+use engineio_proto::{ChannelId, CloseReason, Event, Instant, TransportKind};
 
 use crate::hands::{Hands, Later, Wakes, register, set};
 use crate::head::RequestHead;
@@ -20,7 +21,7 @@ use crate::socket::{End, Link, Offer, Snapshot};
 
 pub(crate) struct Inner {
     core: Mutex<Core>,
-    config: Arc<ClientConfig>,
+    config: Arc<proto::client::Config>,
     runtime: Runtime,
     clock: Clock,
     /// What the next session should know of this one.
@@ -35,7 +36,7 @@ pub(crate) struct Core {
     /// The head of the first request, until it is in the link.
     head: Option<RequestHead>,
     /// What the task has to do.
-    actions: VecDeque<ClientOutput>,
+    actions: VecDeque<proto::client::Output>,
     task: Option<Waker>,
     /// When the task will look at the clock.
     armed: Option<Instant>,
@@ -57,7 +58,7 @@ pub(crate) type Unopened = (CloseReason, Option<Details>);
 impl Inner {
     pub(crate) fn new(
         runtime: &Runtime,
-        config: Arc<ClientConfig>,
+        config: Arc<proto::client::Config>,
         head: RequestHead,
         websocket_worked: Arc<AtomicBool>,
         observe: bool,
@@ -106,7 +107,7 @@ impl Inner {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn config(&self) -> &ClientConfig {
+    pub(crate) fn config(&self) -> &proto::client::Config {
         &self.config
     }
 
@@ -180,7 +181,11 @@ impl Core {
     }
 
     /// What the task is to do next, and until when it may sleep then.
-    pub(crate) fn next_actions(&mut self, now: Instant, cx: &Context<'_>) -> (VecDeque<ClientOutput>, Option<Instant>) {
+    pub(crate) fn next_actions(
+        &mut self,
+        now: Instant,
+        cx: &Context<'_>,
+    ) -> (VecDeque<proto::client::Output>, Option<Instant>) {
         self.client.handle_timeout(now);
         self.dispatch_events();
         set(&mut self.task, cx);
@@ -215,19 +220,22 @@ impl Core {
     fn dispatch_events(&mut self) {
         while let Some(output) = self.client.poll_output() {
             match output {
-                ClientOutput::ChannelReady { channel } | ClientOutput::ChannelRead { channel, .. } => {
+                proto::client::Output::ChannelReady { channel }
+                | proto::client::Output::ChannelRead { channel, .. } => {
                     self.wake_channel(channel);
                 }
-                ClientOutput::ChannelClose { channel } => {
+                proto::client::Output::ChannelClose { channel } => {
                     if let Some(place) = self.channel(channel) {
                         place.close = true;
                     }
                     self.wake_channel(channel);
                     self.actions.push_back(output);
                 }
-                ClientOutput::Event(Event::Closed(_)) => self.closed = true,
-                ClientOutput::Event(event) => self.event(event),
-                ClientOutput::Request { .. } | ClientOutput::Cancel { .. } | ClientOutput::ChannelOpen { .. } => {
+                proto::client::Output::Event(Event::Closed(_)) => self.closed = true,
+                proto::client::Output::Event(event) => self.event(event),
+                proto::client::Output::Request { .. }
+                | proto::client::Output::Cancel { .. }
+                | proto::client::Output::ChannelOpen { .. } => {
                     self.actions.push_back(output);
                 }
             }

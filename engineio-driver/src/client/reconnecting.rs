@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use engineio_proto::{CloseReason, ConfigError, Message, Reconnect, ReconnectConfig, SendError};
+use engineio_proto::client::{Reconnect, ReconnectConfig};
+use engineio_proto::{CloseReason, ConfigError, Message, SendError};
 use futures_core::Stream;
 use hyper::rt::Sleep;
 

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use engineio_proto::{
-    ChannelEnd, ChannelId, ClientInput, ClientOutput, ClientRequest, Details, ExchangeId, Instant, RequestError,
-    TransportKind,
-};
+use engineio_proto as proto;
+use engineio_proto::client::Details;
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, RequestError, TransportKind};
 use hyper::rt::Sleep;
 use hyper::upgrade::Upgraded;
 
@@ -20,7 +19,7 @@ use super::websocket;
 use crate::channel::ChannelTask;
 use crate::home::Home;
 
-type Exchange = Pin<Box<dyn Future<Output = ClientInput> + Send>>;
+type Exchange = Pin<Box<dyn Future<Output = proto::client::Input> + Send>>;
 type Opening = Pin<Box<dyn Future<Output = Result<Upgraded, Option<Details>>> + Send>>;
 
 /// A GET, a POST, a channel, and the clock.
@@ -49,26 +48,28 @@ impl SessionTask {
         Self { inner, http, exchanges: Vec::new(), channel: None, sleep: None, armed: None, farewell: None }
     }
 
-    fn act(&mut self, actions: VecDeque<ClientOutput>) {
+    fn act(&mut self, actions: VecDeque<proto::client::Output>) {
         for action in actions {
             match action {
-                ClientOutput::Request { exchange, request } => {
+                proto::client::Output::Request { exchange, request } => {
                     let http = Arc::clone(&self.http);
                     self.exchanges.push((exchange, Box::pin(run_exchange(http, exchange, request))));
                 }
-                ClientOutput::Cancel { exchange } => self.exchanges.retain(|(other, _)| *other != exchange),
-                ClientOutput::ChannelOpen { channel, target } => {
+                proto::client::Output::Cancel { exchange } => self.exchanges.retain(|(other, _)| *other != exchange),
+                proto::client::Output::ChannelOpen { channel, target } => {
                     let http = Arc::clone(&self.http);
                     let opening = Box::pin(async move { websocket::open(&http, &target).await });
                     self.channel = Some((channel, Channel::Opening(opening)));
                 }
                 // One that is open writes its rest first, and ends by itself.
-                ClientOutput::ChannelClose { channel } => {
+                proto::client::Output::ChannelClose { channel } => {
                     let opening = |open: &mut (ChannelId, Channel)| matches!(open.1, Channel::Opening(_));
                     self.channel.take_if(|open| open.0 == channel && opening(open));
                 }
                 // These were told to whom they concern.
-                ClientOutput::ChannelReady { .. } | ClientOutput::ChannelRead { .. } | ClientOutput::Event(_) => (),
+                proto::client::Output::ChannelReady { .. }
+                | proto::client::Output::ChannelRead { .. }
+                | proto::client::Output::Event(_) => (),
             }
         }
     }
@@ -101,14 +102,14 @@ impl SessionTask {
                 Poll::Ready(Ok(io)) => {
                     self.inner.with(|core, now| {
                         core.open_channel(channel);
-                        core.client.handle_input(now, ClientInput::ChannelOpened { channel });
+                        core.client.handle_input(now, proto::client::Input::ChannelOpened { channel });
                     });
                     let home = Home::Client(Arc::clone(&self.inner));
                     *stage = Channel::Open(Box::new(ChannelTask::opened(home, channel, io)));
                 }
                 Poll::Ready(Err(details)) => {
                     self.channel = None;
-                    let input = ClientInput::ChannelClosed { channel, end: ChannelEnd::Unopened, details };
+                    let input = proto::client::Input::ChannelClosed { channel, end: ChannelEnd::Unopened, details };
                     self.inner.with(|core, now| core.client.handle_input(now, input));
                 }
             },
@@ -183,11 +184,11 @@ impl Drop for SessionTask {
         let (exchanges, error) = (std::mem::take(&mut self.exchanges), RequestError::Lost);
         self.inner.with(|core, now| {
             for (exchange, _) in &exchanges {
-                core.client.handle_input(now, ClientInput::Failed { exchange: *exchange, error });
+                core.client.handle_input(now, proto::client::Input::Failed { exchange: *exchange, error });
             }
             if let Some(channel) = opening {
                 let (end, details) = (ChannelEnd::Lost, None);
-                core.client.handle_input(now, ClientInput::ChannelClosed { channel, end, details });
+                core.client.handle_input(now, proto::client::Input::ChannelClosed { channel, end, details });
             }
             if core.client.close_reason().is_none() {
                 core.client.abort(now);
@@ -197,9 +198,9 @@ impl Drop for SessionTask {
     }
 }
 
-async fn run_exchange(http: Arc<Http>, exchange: ExchangeId, request: ClientRequest) -> ClientInput {
+async fn run_exchange(http: Arc<Http>, exchange: ExchangeId, request: proto::client::Request) -> proto::client::Input {
     match http.exchange(request).await {
-        Ok((status, body)) => ClientInput::Answered { exchange, status, body },
-        Err(error) => ClientInput::Failed { exchange, error },
+        Ok((status, body)) => proto::client::Input::Answered { exchange, status, body },
+        Err(error) => proto::client::Input::Failed { exchange, error },
     }
 }

@@ -1,6 +1,6 @@
 //! Opening a WebSocket: RFC 6455, section 4.1.
 
-use engineio_proto::Details;
+use engineio_proto::client::Details;
 use http::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,

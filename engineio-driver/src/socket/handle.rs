@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use engineio_proto::{CloseReason, Details, Instant, Message, Phase, SendError, Sid, Stats, TransportKind};
+use engineio_proto::client::Details;
+use engineio_proto::{CloseReason, Instant, Message, Phase, SendError, Sid, Stats, TransportKind};
 
 use super::link::{Link, Offer, Snapshot};
 use crate::hands::{Hands, Later, Wakers, register, set};

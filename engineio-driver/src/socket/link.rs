@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use engineio_proto::{Client, CloseReason, Details, Sid, Stats, TransportKind, Transports};
+use engineio_proto::client::Details;
+use engineio_proto::{Client, CloseReason, Sid, Stats, TransportKind, Transports};
 
 use crate::hands::{Events, Observed};
 use crate::head::RequestHead;

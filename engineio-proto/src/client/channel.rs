@@ -3,12 +3,13 @@
 use alloc::boxed::Box;
 
 use super::polling::PONG;
-use super::{Client, ClientOutput, ClientState, ClientTrigger, Details};
-use crate::wait::at_least;
-use crate::{
-    ChannelEnd, ChannelId, CloseReason, Event, Frame, Instant, Packet, PacketKind, TransportError, TransportKind,
-    UpgradeError,
-};
+use super::{Client, Details, Output, State, Trigger};
+use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, Event, TransportError, UpgradeError};
+use crate::parts::time::Instant;
+use crate::parts::transport::TransportKind;
+use crate::parts::wait::at_least;
+use crate::wire::frame::Frame;
+use crate::wire::packet::{Packet, PacketKind};
 
 const PROBE: Packet = Packet::text(PacketKind::Ping, "probe");
 const UPGRADE: Packet = Packet::text(PacketKind::Upgrade, "");
@@ -16,7 +17,7 @@ const UPGRADE: Packet = Packet::text(PacketKind::Upgrade, "");
 impl Client {
     /// Asks for a WebSocket to change to.
     pub(super) fn start_probe(&mut self) {
-        if self.shift(ClientTrigger::ProbeStarted) {
+        if self.shift(Trigger::ProbeStarted) {
             self.websocket_worked = false;
             self.upgrade_by = self.now + at_least(self.config.upgrade_timeout);
             self.ask_for_channel(TransportKind::WebSocket);
@@ -26,7 +27,7 @@ impl Client {
     /// A channel that was asked for is open. On one that is to be changed to, the server is asked whether it is there;
     /// on one that the session begins on, it speaks first.
     pub(super) fn channel_opened(&mut self, channel: ChannelId) {
-        if self.channel == Some(channel) && self.state == ClientState::Probing {
+        if self.channel == Some(channel) && self.state == State::Probing {
             self.owed.probe = true;
             self.tell_ready();
         }
@@ -68,7 +69,7 @@ impl Client {
             ChannelEnd::Violation => CloseReason::TransportError(TransportError::Violation),
             ChannelEnd::TooLarge => CloseReason::TransportError(TransportError::MessageTooLarge),
         };
-        if self.state == ClientState::Opening {
+        if self.state == State::Opening {
             return self.fail_opening(reason);
         }
         let reason = self.reason_for(reason, self.batch);
@@ -76,7 +77,7 @@ impl Client {
     }
 
     fn probe_answered(&mut self) {
-        if self.shift(ClientTrigger::ProbeAnswered) {
+        if self.shift(Trigger::ProbeAnswered) {
             self.websocket_worked = true;
             self.emit(Event::Upgrading(TransportKind::WebSocket));
             self.try_switch();
@@ -88,7 +89,7 @@ impl Client {
 
     /// Ends the upgrade; the session goes on by polling as if there had been none. It is not tried again.
     pub(super) fn fail_probe(&mut self, error: UpgradeError) {
-        if !self.shift(ClientTrigger::ProbeFailed) {
+        if !self.shift(Trigger::ProbeFailed) {
             return;
         }
         self.websocket_worked = false;
@@ -101,7 +102,7 @@ impl Client {
         self.owed.probe = false;
         self.told.ready = false;
         if let Some(channel) = self.channel.take() {
-            self.outputs.push_back(ClientOutput::ChannelClose { channel });
+            self.outputs.push_back(Output::ChannelClose { channel });
         }
         self.emit(Event::UpgradeFailed(error));
     }
@@ -110,7 +111,7 @@ impl Client {
     /// the last POST was taken. What was not posted follows on the channel, in order.
     pub(super) fn try_switch(&mut self) {
         let idle = self.get.is_none() && self.backlog.is_none() && self.post.is_none();
-        if idle && self.shift(ClientTrigger::Paused) {
+        if idle && self.shift(Trigger::Paused) {
             self.transport = TransportKind::WebSocket;
             self.upgraded = true;
             self.owed.upgrade = true;
@@ -120,7 +121,7 @@ impl Client {
         }
     }
 
-    /// The next frame to write to a channel. After [`ClientOutput::ChannelReady`], pull while there is room, until
+    /// The next frame to write to a channel. After [`Output::ChannelReady`], pull while there is room, until
     /// `None`.
     pub fn next_frame(&mut self, now: Instant, channel: ChannelId) -> Option<Frame> {
         self.advance(now);
@@ -140,7 +141,7 @@ impl Client {
         if core::mem::take(&mut self.owed.probe) {
             return Some(PROBE);
         }
-        if self.state != ClientState::Channel {
+        if self.state != State::Channel {
             return None;
         }
         if core::mem::take(&mut self.owed.upgrade) {
@@ -173,7 +174,7 @@ impl Client {
 
     /// Whether there is anything to pull.
     pub(super) fn has_frames(&self) -> bool {
-        let on_channel = self.state == ClientState::Channel;
+        let on_channel = self.state == State::Channel;
         self.owed.probe || (on_channel && (self.owed.upgrade || self.owed.pong || !self.outbox.is_empty()))
     }
 
@@ -181,7 +182,7 @@ impl Client {
     pub(super) fn tell_ready(&mut self) {
         if let Some(channel) = self.channel.filter(|_| !self.told.ready && self.has_frames()) {
             self.told.ready = true;
-            self.outputs.push_back(ClientOutput::ChannelReady { channel });
+            self.outputs.push_back(Output::ChannelReady { channel });
         }
     }
 }

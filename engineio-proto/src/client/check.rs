@@ -1,7 +1,8 @@
 //! What must be true of a client between any two calls.
 
-use super::{Client, ClientState, Phase};
-use crate::{TransportKind, Violation};
+use super::{Client, Phase, State};
+use crate::laws::Violation;
+use crate::parts::transport::TransportKind;
 
 impl Client {
     /// Tests the laws that can be seen from inside.
@@ -9,8 +10,8 @@ impl Client {
     /// # Errors
     /// The first law that does not hold.
     pub fn check(&self) -> Result<(), Violation> {
-        let closed = self.state == ClientState::Closed;
-        let opening = self.state == ClientState::Opening;
+        let closed = self.state == State::Closed;
+        let opening = self.state == State::Opening;
         let on_polling = self.transport == TransportKind::Polling;
         let laws = [
             ("byte counts are exact", self.inbox.is_exact() && self.outbox.is_exact()),
@@ -24,15 +25,15 @@ impl Client {
             }),
             ("the transport is that of the state", { closed || opening || on_polling == self.state.is_polling() }),
             ("a client on polling polls, or has a reason not to", {
-                let polls = matches!(self.state, ClientState::Polling | ClientState::Probing);
+                let polls = matches!(self.state, State::Polling | State::Probing);
                 !polls || self.get.is_some() || self.backlog.is_some() || self.post.is_some_and(|post| post.last)
             }),
             ("a pausing client waits for something", {
                 let waits = self.get.is_some() || self.backlog.is_some() || self.post.is_some();
-                self.state != ClientState::Pausing || waits
+                self.state != State::Pausing || waits
             }),
             ("what can be posted is posted", {
-                let posts = matches!(self.state, ClientState::Polling | ClientState::Probing);
+                let posts = matches!(self.state, State::Polling | State::Probing);
                 let some = !self.outbox.is_empty() || self.owed.pong || self.closing.is_some();
                 !posts || !some || self.post.is_some()
             }),
@@ -41,7 +42,7 @@ impl Client {
             ("a closed client has a reason", closed == self.closed.is_some()),
             ("a client that is open knows its session", opening || closed || self.opened.is_some()),
             ("there is a channel where one is used", {
-                let used = self.state.is_upgrading() || self.state == ClientState::Channel || (opening && !on_polling);
+                let used = self.state.is_upgrading() || self.state == State::Channel || (opening && !on_polling);
                 self.channel.is_some() == used
             }),
             ("frames are announced", !self.has_frames() || self.told.ready),
@@ -50,7 +51,7 @@ impl Client {
                 (self.backlog.is_none() && self.held.is_empty()) || !self.has_inbox_room()
             }),
             ("a closing client has something to do", {
-                let done = self.state == ClientState::Channel && !self.has_frames();
+                let done = self.state == State::Channel && !self.has_frames();
                 self.phase() != Phase::Closing || !done
             }),
         ];
@@ -74,7 +75,12 @@ impl Client {
 mod tests {
     use super::*;
     use crate::client::Post;
-    use crate::{ChannelId, ClientConfig, ClientInput, CloseReason, ExchangeId, Frame, Instant, PayloadDecoder};
+    use crate::client::config::Config;
+    use crate::client::event::Input;
+    use crate::parts::event::{ChannelId, CloseReason, ExchangeId};
+    use crate::parts::time::Instant;
+    use crate::wire::frame::Frame;
+    use crate::wire::payload::PayloadDecoder;
     use alloc::sync::Arc;
     use alloc::vec;
 
@@ -87,7 +93,7 @@ mod tests {
     type Break = fn(&mut Client);
 
     fn opening_by(transport: TransportKind) -> Client {
-        let config = ClientConfig { transports: vec![transport], ..ClientConfig::default() };
+        let config = Config { transports: vec![transport], ..Config::default() };
         let mut client = Client::new(NOW, Arc::new(config), 0).unwrap();
         while client.poll_output().is_some() {}
         client
@@ -104,7 +110,7 @@ mod tests {
     fn polling() -> Client {
         let mut client = opening();
         let exchange = client.get.unwrap();
-        client.handle_input(NOW, ClientInput::Answered { exchange, status: 200, body: OPEN.into() });
+        client.handle_input(NOW, Input::Answered { exchange, status: 200, body: OPEN.into() });
         while client.poll_output().is_some() {}
         client
     }
@@ -112,7 +118,7 @@ mod tests {
     fn channel() -> Client {
         let mut client = dialling();
         let channel = client.channel.unwrap();
-        client.handle_input(NOW, ClientInput::ChannelFrame { channel, frame: Frame::received(OPEN.into()) });
+        client.handle_input(NOW, Input::ChannelFrame { channel, frame: Frame::received(OPEN.into()) });
         while client.poll_output().is_some() {}
         client
     }
@@ -149,7 +155,7 @@ mod tests {
                 c.post = Some(POST);
             }),
             ("a pausing client waits for something", polling, |c| {
-                c.state = ClientState::Pausing;
+                c.state = State::Pausing;
                 c.get = None;
             }),
             ("what can be posted is posted", polling, |c| c.outbox.push("a".into())),
@@ -164,7 +170,7 @@ mod tests {
             ("there is a channel where one is used", opening, |c| c.channel = Some(ChannelId(9))),
             ("there is a channel where one is used", channel, |c| c.channel = None),
             ("there is a channel where one is used", dialling, |c| c.channel = None),
-            ("there is a channel where one is used", polling, |c| c.state = ClientState::Probing),
+            ("there is a channel where one is used", polling, |c| c.state = State::Probing),
             ("frames are announced", channel, |c| c.outbox.push("a".into())),
             ("messages are announced", polling, |c| c.inbox.push("a".into())),
             ("what waits, waits for a reason", polling, |c| c.backlog = Some(PayloadDecoder::new("4a".into()))),

@@ -1,13 +1,16 @@
 //! The ways in which a session ends. There is one exit: `finish`.
 
 use super::polling::CLOSE;
-use super::{Client, ClientOutput, ClientState, ClientTrigger, Owed};
-use crate::wait::at_least;
-use crate::{CloseReason, Event, Instant, Phase, TransportKind, UpgradeError};
+use super::{Client, Output, Owed, State, Trigger};
+use crate::parts::event::{CloseReason, Event, UpgradeError};
+use crate::parts::phase::Phase;
+use crate::parts::time::Instant;
+use crate::parts::transport::TransportKind;
+use crate::parts::wait::at_least;
 
 impl Client {
     /// Closes the session in order: what was sent before is delivered first, and the server is told, within
-    /// [`ClientConfig::close_timeout`](crate::ClientConfig::close_timeout). A client that is still opening opens to that
+    /// [`Config::close_timeout`](crate::client::Config::close_timeout). A client that is still opening opens to that
     /// end; one that is changing its transport changes it first. Messages that arrive meanwhile can be taken.
     ///
     /// Without effect on a client that is closing or closed.
@@ -15,7 +18,7 @@ impl Client {
         let now = self.advance(now);
         if matches!(self.phase(), Phase::Opening | Phase::Open) {
             self.closing = Some(now + at_least(self.config.close_timeout));
-            if self.state == ClientState::Probing {
+            if self.state == State::Probing {
                 // The server has not agreed to anything yet.
                 self.fail_probe(UpgradeError::SessionClosed);
             }
@@ -44,7 +47,7 @@ impl Client {
     /// A change of the transport that waits for an application to take messages may wait for ever when the application
     /// has closed the session. What is to be delivered goes by polling then.
     pub(super) fn give_up_switch(&mut self) {
-        if self.closing.is_some() && self.state == ClientState::Pausing && self.backlog.is_some() {
+        if self.closing.is_some() && self.state == State::Pausing && self.backlog.is_some() {
             self.fail_probe(UpgradeError::SessionClosed);
         }
     }
@@ -54,8 +57,8 @@ impl Client {
     pub(super) fn go_on_closing(&mut self) {
         let gone = match self.state {
             // Nothing to deliver: to close the channel says it all.
-            ClientState::Opening => self.transport == TransportKind::WebSocket && self.outbox.is_empty(),
-            ClientState::Channel => !self.has_frames(),
+            State::Opening => self.transport == TransportKind::WebSocket && self.outbox.is_empty(),
+            State::Channel => !self.has_frames(),
             _ => false,
         };
         if self.closing.is_some() && gone {
@@ -84,7 +87,7 @@ impl Client {
     /// Ends the session: drops what is under way, closes the channel, stops the clocks. The first reason counts.
     pub(super) fn finish(&mut self, reason: CloseReason) {
         let upgrading = self.state.is_upgrading();
-        if !self.shift(ClientTrigger::Ended) {
+        if !self.shift(Trigger::Ended) {
             return;
         }
         #[cfg(feature = "tracing")]
@@ -105,7 +108,7 @@ impl Client {
             self.drop_probe(UpgradeError::SessionClosed);
         }
         if let Some(channel) = self.channel.take() {
-            self.outputs.push_back(ClientOutput::ChannelClose { channel });
+            self.outputs.push_back(Output::ChannelClose { channel });
         }
         self.told.ready = false;
         self.told.full = false;

@@ -5,22 +5,24 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use crate::config::refuse_zero;
-use crate::{ConfigError, TransportKind, Transports};
+use crate::parts::config::ConfigError;
+use crate::parts::config::refuse_zero;
+use crate::parts::transport::{TransportKind, Transports};
 
 /// The options of a client. The defaults are those of the reference where it has the option.
 ///
 /// ```
-/// use engineio_proto::{ClientConfig, TransportKind};
+/// use engineio_proto::client::Config;
+/// use engineio_proto::TransportKind;
 ///
-/// let mut config = ClientConfig::default();
+/// let mut config = Config::default();
 /// config.transports = vec![TransportKind::WebSocket];
 /// config.query = "token=abc".into();
 /// assert!(config.validate().is_ok());
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ClientConfig {
+pub struct Config {
     /// The transports that may be used, the one to begin with first. Default: polling, then WebSocket.
     pub transports: Vec<TransportKind>,
     /// Whether to change to a better transport that the server offers. Default: yes.
@@ -81,7 +83,7 @@ pub enum Stamps {
     Always,
 }
 
-impl Default for ClientConfig {
+impl Default for Config {
     fn default() -> Self {
         Self {
             transports: Transports::ALL.iter().collect(),
@@ -105,7 +107,7 @@ impl Default for ClientConfig {
     }
 }
 
-impl ClientConfig {
+impl Config {
     /// Checks that the options make sense together. [`Client::new`](crate::Client::new) does it too.
     ///
     /// # Errors
@@ -202,9 +204,9 @@ fn is_url(byte: u8) -> bool {
 }
 
 /// A query may carry a secret, which should not end up in logs.
-impl fmt::Debug for ClientConfig {
+impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientConfig")
+        f.debug_struct("Config")
             .field("transports", &self.transports)
             .field("upgrade", &self.upgrade)
             .field("try_all_transports", &self.try_all_transports)
@@ -219,8 +221,8 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    fn with(change: impl FnOnce(&mut ClientConfig)) -> Result<(), ConfigError> {
-        let mut config = ClientConfig::default();
+    fn with(change: impl FnOnce(&mut Config)) -> Result<(), ConfigError> {
+        let mut config = Config::default();
         change(&mut config);
         config.validate()
     }
@@ -248,8 +250,8 @@ mod tests {
 
     #[test]
     fn c032_targets_are_written_in_the_order_of_the_reference() {
-        let mut config = ClientConfig::default();
-        let target = |config: &ClientConfig, transport, sid| config.target(transport, sid, "ABCDEFGH");
+        let mut config = Config::default();
+        let target = |config: &Config, transport, sid| config.target(transport, sid, "ABCDEFGH");
         assert_eq!(target(&config, TransportKind::Polling, None), "/engine.io/?EIO=4&transport=polling&t=ABCDEFGH");
         assert_eq!(target(&config, TransportKind::WebSocket, None), "/engine.io/?EIO=4&transport=websocket");
         config.query = "a=1&b=%20".into();
@@ -266,21 +268,21 @@ mod tests {
     #[test]
     fn what_is_the_protocols_own_is_not_said_twice() {
         let query = "EIO=4&token=a&transport=websocket&&sid=x&t=1&b64=1&tt=2".into();
-        let config = ClientConfig { query, ..ClientConfig::default() };
+        let config = Config { query, ..Config::default() };
         let target = config.target(TransportKind::Polling, Some("y"), "ABCDEFGH");
         assert_eq!(target, "/engine.io/?token=a&tt=2&EIO=4&transport=polling&sid=y&t=ABCDEFGH");
     }
 
     #[test]
     fn c038_stamps_where_they_are_asked_for() {
-        let config = ClientConfig { stamps: Stamps::Always, stamp_name: "ts".into(), ..ClientConfig::default() };
+        let config = Config { stamps: Stamps::Always, stamp_name: "ts".into(), ..Config::default() };
         let target = config.target(TransportKind::WebSocket, None, "ABCDEFGH");
         assert_eq!(target, "/engine.io/?EIO=4&transport=websocket&ts=ABCDEFGH");
     }
 
     #[test]
     fn a_query_stays_out_of_logs() {
-        let config = ClientConfig { query: "token=secret".into(), ..ClientConfig::default() };
+        let config = Config { query: "token=secret".into(), ..Config::default() };
         let text = alloc::format!("{config:?}");
         assert!(text.contains(r#"path: "/engine.io/""#) && !text.contains("secret"), "{text}");
     }

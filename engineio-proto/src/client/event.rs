@@ -4,14 +4,16 @@ use alloc::string::String;
 
 use bytes::Bytes;
 
-use crate::{ChannelEnd, ChannelId, Event, ExchangeId, Frame, Payload, RequestError};
+use crate::parts::event::{ChannelEnd, ChannelId, Event, ExchangeId, RequestError};
+use crate::wire::frame::Frame;
+use crate::wire::payload::Payload;
 
 /// What a transport can tell a client.
 ///
 /// Pairs of an [`Instant`](crate::Instant) and an input, with the calls of the application between them, are a complete
 /// journal of a client: the same journal gives the same outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientInput {
+pub enum Input {
     /// A request was answered, and the whole answer has arrived.
     Answered {
         /// The number of the request.
@@ -53,13 +55,13 @@ pub enum ClientInput {
 
 /// Everything that the I/O side of a client must do. A new action does not compile until an adapter handles it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientOutput {
+pub enum Output {
     /// Send an HTTP request, once, and tell what became of it. It goes on even if the session ends meanwhile.
     Request {
         /// Its number.
         exchange: ExchangeId,
         /// The request.
-        request: ClientRequest,
+        request: Request,
     },
     /// What becomes of a request does not matter any more: drop it, with its connection if it is under way.
     Cancel {
@@ -97,14 +99,14 @@ pub enum ClientOutput {
 
 /// A request that a client sends by HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientRequest {
+pub struct Request {
     /// What stands in its URL behind the host: path and query.
     pub target: String,
     /// The body of a POST; nothing for a GET.
     pub body: Option<Payload>,
 }
 
-impl ClientRequest {
+impl Request {
     /// Headers of a POST: names in lower case, and values.
     pub const POST_HEADERS: &'static [(&'static str, &'static str)] =
         &[("content-type", "text/plain;charset=UTF-8"), ("accept", "*/*")];

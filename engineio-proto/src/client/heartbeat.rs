@@ -13,9 +13,11 @@
 use core::time::Duration;
 
 use super::Client;
-use crate::handshake::Opened;
-use crate::wait::{Verdict, Wait};
-use crate::{CloseReason, Event, Instant, PacketKind};
+use crate::parts::event::{CloseReason, Event};
+use crate::parts::time::Instant;
+use crate::parts::wait::{Verdict, Wait};
+use crate::wire::handshake::Opened;
+use crate::wire::packet::PacketKind;
 
 /// The wait for a ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,11 @@
 
 use alloc::collections::VecDeque;
 
-use super::{Client, ClientOutput, ClientState};
-use crate::{CloseReason, Event, Message, Packet, PacketError, PacketKind, Phase, TransportError};
+use super::{Client, Output, State};
+use crate::parts::event::{CloseReason, Event, TransportError};
+use crate::parts::phase::Phase;
+use crate::wire::message::Message;
+use crate::wire::packet::{Packet, PacketError, PacketKind};
 
 /// So many packets of one answer may be no messages.
 const MAX_IDLE_PACKETS: u32 = 1000;
@@ -53,7 +56,7 @@ impl Client {
         let invalid = |error| CloseReason::TransportError(error);
         let packet = match packet {
             Ok(packet) => packet,
-            Err(_) if self.state == ClientState::Opening => {
+            Err(_) if self.state == State::Opening => {
                 return self.fail_opening(invalid(TransportError::InvalidHandshake));
             }
             Err(_) => {
@@ -62,7 +65,7 @@ impl Client {
                 return self.leave(reason);
             }
         };
-        if self.state == ClientState::Opening {
+        if self.state == State::Opening {
             return self.handle_first(packet);
         }
         let kind = packet.kind();
@@ -111,7 +114,7 @@ impl Client {
 
     /// Whether the server's packets cannot reach us because the application is slow.
     pub(super) fn reading_paused(&self) -> bool {
-        !self.has_inbox_room() && (self.backlog.is_some() || self.state == ClientState::Channel)
+        !self.has_inbox_room() && (self.backlog.is_some() || self.state == State::Channel)
     }
 
     /// Stops or resumes reading from the channel, when that is a change.
@@ -121,11 +124,11 @@ impl Client {
                 expectation.pause();
             }
         }
-        let Some(channel) = self.channel.filter(|_| self.state == ClientState::Channel) else { return };
+        let Some(channel) = self.channel.filter(|_| self.state == State::Channel) else { return };
         let reading = self.held.is_empty() && self.has_inbox_room();
         if self.told.reading != reading {
             self.told.reading = reading;
-            self.outputs.push_back(ClientOutput::ChannelRead { channel, enabled: reading });
+            self.outputs.push_back(Output::ChannelRead { channel, enabled: reading });
         }
     }
 
@@ -135,7 +138,7 @@ impl Client {
         if let Some((reason, told @ false)) = &mut self.closed {
             if idle {
                 *told = true;
-                self.outputs.push_back(ClientOutput::Event(Event::Closed(*reason)));
+                self.outputs.push_back(Output::Event(Event::Closed(*reason)));
             }
         }
     }

@@ -6,12 +6,14 @@ use alloc::string::String;
 use base64::Engine as _;
 
 use super::heartbeat::Expectation;
-use super::{Client, ClientOutput, ClientRequest, ClientState, ClientTrigger};
-use crate::handshake::Opened;
-use crate::wait::at_least;
-use crate::{
-    ChannelId, CloseReason, Event, ExchangeId, Packet, PacketKind, Payload, Phase, TransportError, TransportKind,
-};
+use super::{Client, Output, Request, State, Trigger};
+use crate::parts::event::{ChannelId, CloseReason, Event, ExchangeId, TransportError};
+use crate::parts::phase::Phase;
+use crate::parts::transport::TransportKind;
+use crate::parts::wait::at_least;
+use crate::wire::handshake::Opened;
+use crate::wire::packet::{Packet, PacketKind};
+use crate::wire::payload::Payload;
 
 impl Client {
     /// Asks for the transport that it is on to be opened.
@@ -30,7 +32,7 @@ impl Client {
         // What came behind belongs to no session.
         self.drop_rest();
         let next = self.config.first_transport(self.left, false).filter(|_| self.config.try_all_transports);
-        let Some(next) = next.filter(|_| self.phase() == Phase::Opening && self.shift(ClientTrigger::Retried)) else {
+        let Some(next) = next.filter(|_| self.phase() == Phase::Opening && self.shift(Trigger::Retried)) else {
             let reason = self.reason_for(reason, 0);
             return self.finish(reason);
         };
@@ -39,7 +41,7 @@ impl Client {
             self.cancel(exchange);
         }
         if let Some(channel) = self.channel.take() {
-            self.outputs.push_back(ClientOutput::ChannelClose { channel });
+            self.outputs.push_back(Output::ChannelClose { channel });
         }
         self.transport = next;
         self.open();
@@ -55,8 +57,8 @@ impl Client {
             return self.fail_opening(CloseReason::TransportError(TransportError::InvalidHandshake));
         };
         let trigger = match self.transport {
-            TransportKind::Polling => ClientTrigger::OpenedByPolling,
-            TransportKind::WebSocket => ClientTrigger::OpenedOnChannel,
+            TransportKind::Polling => Trigger::OpenedByPolling,
+            TransportKind::WebSocket => Trigger::OpenedOnChannel,
         };
         self.shift(trigger);
         self.websocket_worked = self.transport == TransportKind::WebSocket;
@@ -67,7 +69,7 @@ impl Client {
         if self.phase() == Phase::Open {
             self.emit(Event::Opened);
             let allowed = self.config.upgrade && self.left.contains(TransportKind::WebSocket);
-            if offered && allowed && self.state == ClientState::Polling {
+            if offered && allowed && self.state == State::Polling {
                 self.start_probe();
             }
         }
@@ -79,18 +81,18 @@ impl Client {
         let channel = ChannelId(self.next_number());
         let target = self.next_target(transport);
         self.channel = Some(channel);
-        self.outputs.push_back(ClientOutput::ChannelOpen { channel, target });
+        self.outputs.push_back(Output::ChannelOpen { channel, target });
     }
 
     pub(super) fn request(&mut self, body: Option<Payload>) -> ExchangeId {
         let exchange = ExchangeId(self.next_number());
         let target = self.next_target(TransportKind::Polling);
-        self.outputs.push_back(ClientOutput::Request { exchange, request: ClientRequest { target, body } });
+        self.outputs.push_back(Output::Request { exchange, request: Request { target, body } });
         exchange
     }
 
     pub(super) fn cancel(&mut self, exchange: ExchangeId) {
-        self.outputs.push_back(ClientOutput::Cancel { exchange });
+        self.outputs.push_back(Output::Cancel { exchange });
     }
 
     fn next_target(&mut self, transport: TransportKind) -> String {

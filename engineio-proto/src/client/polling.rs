@@ -7,10 +7,10 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
-use super::{Client, ClientState, Details, Post};
-use crate::{
-    CloseReason, Event, ExchangeId, Packet, PacketKind, Payload, PayloadDecoder, RequestError, TransportError,
-};
+use super::{Client, Details, Post, State};
+use crate::parts::event::{CloseReason, Event, ExchangeId, RequestError, TransportError};
+use crate::wire::packet::{Packet, PacketKind};
+use crate::wire::payload::{Payload, PayloadDecoder};
 
 pub(super) const CLOSE: Packet = Packet::text(PacketKind::Close, "");
 pub(super) const PONG: Packet = Packet::text(PacketKind::Pong, "");
@@ -26,7 +26,7 @@ impl Client {
 
     /// Goes on polling, when the last answer is done with and there is a reason to.
     pub(super) fn poll(&mut self) {
-        let polls = matches!(self.state, ClientState::Polling | ClientState::Probing);
+        let polls = matches!(self.state, State::Polling | State::Probing);
         let leaving = self.post.is_some_and(|post| post.last);
         if polls && self.get.is_none() && self.backlog.is_none() && !leaving {
             self.get();
@@ -125,7 +125,7 @@ impl Client {
             }
             self.keep_details(error, body);
             let error = TransportError::Poll(error);
-            if self.state == ClientState::Opening {
+            if self.state == State::Opening {
                 return self.fail_opening(CloseReason::TransportError(error));
             }
             let reason = self.reason_for(CloseReason::TransportError(error), 0);

@@ -4,7 +4,7 @@ use core::fmt;
 
 /// Where the packets of a client travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ClientState {
+pub enum State {
     /// Nowhere yet: the server has not opened the session.
     Opening,
     /// By polling.
@@ -21,7 +21,7 @@ pub enum ClientState {
 
 /// What moves a client from state to state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ClientTrigger {
+pub enum Trigger {
     /// The transport failed before the session was open, and another one is tried.
     Retried,
     /// The open packet came by polling.
@@ -42,9 +42,9 @@ pub enum ClientTrigger {
 
 /// One rule: in this state, this trigger leads to that state.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientRow(pub ClientState, pub ClientTrigger, pub ClientState);
+pub struct Row(pub State, pub Trigger, pub State);
 
-impl fmt::Debug for ClientRow {
+impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(from, trigger, to) = self;
         write!(f, "{from:?} --{trigger:?}--> {to:?}")
@@ -54,12 +54,10 @@ impl fmt::Debug for ClientRow {
 /// All transitions of a client that there are. What is not here does not happen.
 ///
 /// `docs/state-machine.md` shows them as a diagram; a test keeps it true.
-pub const CLIENT_TRANSITIONS: &[ClientRow] = {
-    use ClientRow as Row;
-    use ClientState::{Channel, Closed, Opening, Pausing, Polling, Probing};
-    use ClientTrigger::{
-        Ended, OpenedByPolling, OpenedOnChannel, Paused, ProbeAnswered, ProbeFailed, ProbeStarted, Retried,
-    };
+pub const TRANSITIONS: &[Row] = {
+    use Row;
+    use State::{Channel, Closed, Opening, Pausing, Polling, Probing};
+    use Trigger::{Ended, OpenedByPolling, OpenedOnChannel, Paused, ProbeAnswered, ProbeFailed, ProbeStarted, Retried};
     &[
         Row(Opening, Retried, Opening),
         Row(Opening, OpenedByPolling, Polling),
@@ -77,10 +75,10 @@ pub const CLIENT_TRANSITIONS: &[ClientRow] = {
     ]
 };
 
-impl ClientState {
+impl State {
     /// Where a trigger leads from here; `None` if nowhere.
-    pub fn next(self, trigger: ClientTrigger) -> Option<Self> {
-        CLIENT_TRANSITIONS.iter().find(|row| row.0 == self && row.1 == trigger).map(|row| row.2)
+    pub fn next(self, trigger: Trigger) -> Option<Self> {
+        TRANSITIONS.iter().find(|row| row.0 == self && row.1 == trigger).map(|row| row.2)
     }
 
     /// Whether an upgrade is under way.
@@ -101,15 +99,15 @@ mod tests {
     use alloc::string::String;
 
     fn diagram() -> String {
-        let row = |ClientRow(from, trigger, to): &ClientRow| format!("    {from:?} --> {to:?}: {trigger:?}\n");
-        let rows = CLIENT_TRANSITIONS.iter().map(row);
+        let row = |Row(from, trigger, to): &Row| format!("    {from:?} --> {to:?}: {trigger:?}\n");
+        let rows = TRANSITIONS.iter().map(row);
         format!("stateDiagram-v2\n    [*] --> Opening\n{}", rows.collect::<String>())
     }
 
     #[test]
     fn no_state_and_trigger_has_two_rows() {
-        for (index, row) in CLIENT_TRANSITIONS.iter().enumerate() {
-            assert!(CLIENT_TRANSITIONS[..index].iter().all(|other| (other.0, other.1) != (row.0, row.1)), "{row:?}");
+        for (index, row) in TRANSITIONS.iter().enumerate() {
+            assert!(TRANSITIONS[..index].iter().all(|other| (other.0, other.1) != (row.0, row.1)), "{row:?}");
         }
     }
 
@@ -121,6 +119,6 @@ mod tests {
 
     #[test]
     fn a_row_reads_like_the_diagram() {
-        assert_eq!(format!("{:?}", CLIENT_TRANSITIONS[0]), "Opening --Retried--> Opening");
+        assert_eq!(format!("{:?}", TRANSITIONS[0]), "Opening --Retried--> Opening");
     }
 }

@@ -4,11 +4,13 @@ use core::time::Duration;
 
 use super::polling::{NOOP, PING};
 use super::{Post, Session, State, Trigger};
-use crate::handshake::open_packet;
-use crate::{
-    ChannelEnd, ChannelId, CloseReason, Event, Frame, Instant, Output, Packet, PacketKind, TransportError,
-    TransportKind,
-};
+use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, Event, TransportError};
+use crate::parts::time::Instant;
+use crate::parts::transport::TransportKind;
+use crate::session::event::Output;
+use crate::wire::frame::Frame;
+use crate::wire::handshake::open_packet;
+use crate::wire::packet::{Packet, PacketKind};
 
 const PROBE_ANSWER: Packet = Packet::text(PacketKind::Pong, "probe");
 

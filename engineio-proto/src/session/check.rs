@@ -1,11 +1,8 @@
 //! What must be true of a session between any two calls.
 
-use super::{Phase, Post, Session, State};
-
-/// A law that does not hold: a bug in this crate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("broken law: {0}")]
-pub struct Violation(pub(crate) &'static str);
+use super::{Post, Session, State};
+use crate::laws::Violation;
+use crate::parts::phase::Phase;
 
 impl Session {
     /// Tests the laws that can be seen from inside.
@@ -63,9 +60,11 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parts::event::{CloseReason, ExchangeId};
     use crate::session::Heartbeat;
+    use crate::session::event::Input;
     use crate::session::tests::{CHANNEL, NOW, drained, on_channel, polling};
-    use crate::{CloseReason, ExchangeId, Input, PayloadDecoder};
+    use crate::wire::payload::PayloadDecoder;
     use alloc::sync::Arc;
 
     /// A session in good health that is there to be broken.

@@ -1,12 +1,17 @@
 //! The ways in which a session ends. There is one exit: `finish`.
 
 use super::polling::{CLOSE, NOOP};
-use super::{Heartbeat, Phase, Post, Session, State, Trigger};
-use crate::{CloseReason, Event, Instant, Output, Rejection, Response, TransportError};
+use super::{Heartbeat, Post, Session, State, Trigger};
+use crate::http::rejection::Rejection;
+use crate::http::response::Response;
+use crate::parts::event::{CloseReason, Event, TransportError};
+use crate::parts::phase::Phase;
+use crate::parts::time::Instant;
+use crate::session::event::Output;
 
 impl Session {
     /// Closes the session in order: what was sent before is handed over first, within
-    /// [`Config::close_timeout`](crate::Config::close_timeout). What was received and not taken is dropped.
+    /// [`Config::close_timeout`](crate::server::Config::close_timeout). What was received and not taken is dropped.
     ///
     /// Without effect on a session that is closing or closed.
     pub fn close(&mut self, now: Instant) {

@@ -13,8 +13,9 @@
 //!   polls a session that is closing, which sends no pings.
 //! * A change of the transport changes nothing. The reference forgets the deadline there.
 
-use crate::wait::{Verdict, Wait, at_least};
-use crate::{Config, Instant};
+use crate::config::Config;
+use crate::parts::time::Instant;
+use crate::parts::wait::{Verdict, Wait, at_least};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heartbeat {

@@ -5,10 +5,14 @@
 
 use alloc::collections::VecDeque;
 
-use super::{Phase, Post, Session, State};
-use crate::{
-    CloseReason, Event, Message, Output, Packet, PacketError, PacketKind, Rejection, Response, TransportError,
-};
+use super::{Post, Session, State};
+use crate::http::rejection::Rejection;
+use crate::http::response::Response;
+use crate::parts::event::{CloseReason, Event, TransportError};
+use crate::parts::phase::Phase;
+use crate::session::event::Output;
+use crate::wire::message::Message;
+use crate::wire::packet::{Packet, PacketError, PacketKind};
 
 impl Session {
     /// Handles what waits, as far as there is room: first the POST, then the frames behind it.

@@ -5,12 +5,17 @@
 
 use bytes::Bytes;
 
-use super::{Phase, Post, Session, State};
-use crate::handshake::open_packet;
-use crate::{
-    BodyError, CloseReason, Event, ExchangeId, Message, Output, Packet, PacketKind, Payload, PayloadDecoder, Rejection,
-    Response, TransportError, TransportKind,
-};
+use super::{Post, Session, State};
+use crate::http::rejection::Rejection;
+use crate::http::response::Response;
+use crate::parts::event::{CloseReason, Event, ExchangeId, TransportError};
+use crate::parts::phase::Phase;
+use crate::parts::transport::TransportKind;
+use crate::session::event::{BodyError, Output};
+use crate::wire::handshake::open_packet;
+use crate::wire::message::Message;
+use crate::wire::packet::{Packet, PacketKind};
+use crate::wire::payload::{Payload, PayloadDecoder};
 
 pub(super) const CLOSE: Packet = Packet::text(PacketKind::Close, "");
 pub(super) const NOOP: Packet = Packet::text(PacketKind::Noop, "");

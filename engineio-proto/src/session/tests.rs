@@ -1,5 +1,6 @@
 use super::*;
-use crate::{BodyError, ChannelEnd};
+use crate::parts::event::ChannelEnd;
+use crate::session::event::BodyError;
 use alloc::vec::Vec;
 
 pub(super) const NOW: Instant = Instant::from_millis(1000);

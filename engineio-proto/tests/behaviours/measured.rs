@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use engineio_proto::{
-    CloseReason, Event, Frame, Method, Phase, Rejection, Request, Route, SendError, Sid, State, TransportError,
-    TransportKind,
-};
+use engineio_proto::http::{Method, Rejection, Request, Route};
+use engineio_proto::server::State;
+use engineio_proto::wire::Frame;
+use engineio_proto::{CloseReason, Event, Phase, SendError, Sid, TransportError, TransportKind};
 
 use crate::common::{BAD_REQUEST, UNKNOWN_SID, World};
 

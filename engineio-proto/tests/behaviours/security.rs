@@ -1,6 +1,8 @@
 //! Attacks that the core must bear: SEC-13 to SEC-79, where no other test covers them.
 
-use engineio_proto::{BodyError, CloseReason, Event, Message, Method, Rejection, TransportError, TransportKind};
+use engineio_proto::http::{Method, Rejection};
+use engineio_proto::server::BodyError;
+use engineio_proto::{CloseReason, Event, Message, TransportError, TransportKind};
 
 use crate::common::{BAD_REQUEST, UNKNOWN_SID, World};
 

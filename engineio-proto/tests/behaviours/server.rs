@@ -3,9 +3,10 @@
 use core::time::Duration;
 
 use bytes::Bytes;
+use engineio_proto::http::{Method, Rejection, Request, Response, Route};
+use engineio_proto::server::{BodyError, Output, State};
 use engineio_proto::{
-    BodyError, ChannelEnd, CloseReason, Event, Message, Method, Output, Rejection, Request, Response, Route, SendError,
-    Sid, State, TransportError, TransportKind, Transports,
+    ChannelEnd, CloseReason, Event, Message, SendError, Sid, TransportError, TransportKind, Transports,
 };
 
 use crate::common::{BAD_METHOD, BAD_REQUEST, UNKNOWN_SID, UNKNOWN_TRANSPORT, UNSUPPORTED_VERSION, World};
@@ -231,7 +232,7 @@ fn s046_what_was_not_sent_can_be_read_when_the_end_is_told() {
 /// Covers: S-048, S-051
 #[test]
 fn s048_a_client_that_never_answers_times_out() {
-    let quick = |config: &mut engineio_proto::Config| {
+    let quick = |config: &mut engineio_proto::server::Config| {
         config.ping_interval = Duration::from_millis(5);
         config.ping_timeout = Duration::from_millis(5);
     };

@@ -2,9 +2,11 @@
 
 use core::time::Duration;
 
+use engineio_proto::client::{self, Details, Stamps};
+use engineio_proto::server::Config;
 use engineio_proto::{
-    ChannelEnd, ClientState, CloseReason, Config, Details, Event, Message, PROTOCOL, Phase, RequestError, SendError,
-    Stamps, TransportError, TransportKind, UpgradeError,
+    ChannelEnd, CloseReason, Event, Message, PROTOCOL, Phase, RequestError, SendError, TransportError, TransportKind,
+    UpgradeError,
 };
 
 use crate::pair::Pair;
@@ -55,7 +57,7 @@ fn c032_every_request_says_who_asks_and_for_what() {
 /// Covers: C-019
 #[test]
 fn c019_offers_are_filtered_by_the_clients_own_transports() {
-    let offer = |upgrades: &str, change: fn(&mut engineio_proto::ClientConfig)| {
+    let offer = |upgrades: &str, change: fn(&mut client::Config)| {
         let mut world = World::with(change);
         world.answer_get(&open_packet(upgrades, 1_000_000));
         world.channel_asked().is_some()
@@ -71,7 +73,7 @@ fn c019_offers_are_filtered_by_the_clients_own_transports() {
     let mut world = World::only(TransportKind::WebSocket);
     world.opened();
     world.frame(&open_packet(r#""websocket","polling""#, 1_000_000));
-    assert_eq!(world.client.state(), ClientState::Channel);
+    assert_eq!(world.client.state(), client::State::Channel);
 }
 
 /// Covers: C-020
@@ -93,7 +95,7 @@ fn c020_the_callers_options_are_left_alone() {
 /// Covers: C-022
 #[test]
 fn c022_a_refused_websocket_falls_back_to_polling() {
-    let mut config = engineio_proto::ClientConfig::default();
+    let mut config = client::Config::default();
     config.transports.reverse();
     config.try_all_transports = true;
     let mut server = Config::default();
@@ -109,7 +111,7 @@ fn c022_a_refused_websocket_falls_back_to_polling() {
 /// Covers: C-023
 #[test]
 fn c023_refused_polling_falls_back_to_a_websocket() {
-    let mut config = engineio_proto::ClientConfig::default();
+    let mut config = client::Config::default();
     config.try_all_transports = true;
     let mut server = Config::default();
     server.transports = [TransportKind::WebSocket].into_iter().collect();
@@ -160,7 +162,7 @@ fn c029_a_client_may_begin_where_an_earlier_one_ended() {
     assert_eq!(begins_on(&world), TransportKind::WebSocket);
     world.opened();
     world.frame(&open_packet("", 1_000_000));
-    assert_eq!((world.client.state(), world.client.upgraded()), (ClientState::Channel, false));
+    assert_eq!((world.client.state(), world.client.upgraded()), (client::State::Channel, false));
     assert!(world.client.websocket_worked());
 
     // Only where it may.
@@ -204,7 +206,7 @@ fn c029_a_websocket_works_from_the_answered_probe_until_something_goes_wrong() {
     world.channel_ended(ChannelEnd::Unopened, None);
     assert_eq!(world.client.transport(), TransportKind::Polling);
     world.answer_get(&open_packet(r#""websocket""#, 1_000_000));
-    assert_eq!(world.client.state(), ClientState::Polling);
+    assert_eq!(world.client.state(), client::State::Polling);
     assert!(!worked(&world));
 }
 
@@ -253,7 +255,7 @@ fn c050_messages_are_grouped_below_the_servers_limit() {
 
 /// The bodies in which messages leave that waited for the session to open, all of which the server must echo.
 fn posts_of(limit: usize, messages: Vec<Message>) -> Vec<String> {
-    let mut config = engineio_proto::ClientConfig::default();
+    let mut config = client::Config::default();
     config.transports = vec![TransportKind::Polling];
     let mut server = Config::default();
     server.max_payload = limit;
@@ -310,7 +312,7 @@ fn c051_a_message_above_the_limit_that_was_taken_before_goes_alone_and_ends_the_
     // The same with a server of ours.
     let mut server = Config::default();
     server.max_payload = 10;
-    let mut pair = Pair::waiting(engineio_proto::ClientConfig::default(), server);
+    let mut pair = Pair::waiting(client::Config::default(), server);
     pair.client_send("b".repeat(100)).unwrap();
     pair.run();
     assert_eq!(pair.client_events.last(), Some(&Event::Closed(TOO_LARGE)));
@@ -582,7 +584,7 @@ fn s112_the_send_buffer_shrinks_by_what_was_handed_over() {
 #[test]
 fn s114_a_client_in_lock_step_with_its_echoes() {
     for transport in [TransportKind::Polling, TransportKind::WebSocket] {
-        let mut config = engineio_proto::ClientConfig::default();
+        let mut config = client::Config::default();
         config.transports = vec![transport];
         let mut pair = Pair::new(config, Config::default());
         for n in 0..20 {
@@ -600,9 +602,9 @@ fn s114_a_client_in_lock_step_with_its_echoes() {
 /// Covers: S-133, S-134
 #[test]
 fn s133_what_is_sent_while_upgrading_waits_and_arrives() {
-    let mut pair = Pair::waiting(engineio_proto::ClientConfig::default(), Config::default());
+    let mut pair = Pair::waiting(client::Config::default(), Config::default());
     pair.hold_polls_behind_the_handshake();
-    assert_eq!(pair.client.state(), ClientState::Pausing);
+    assert_eq!(pair.client.state(), client::State::Pausing);
     pair.client_send("a").unwrap();
     pair.run();
     assert_eq!(pair.client.unsent().count(), 1);
@@ -628,7 +630,7 @@ fn m051_a_failed_probe_is_no_zombie_and_freezes_nothing() {
 #[test]
 fn m052_a_client_that_closes_while_it_opens_leaves_no_session() {
     for transport in [TransportKind::Polling, TransportKind::WebSocket] {
-        let mut config = engineio_proto::ClientConfig::default();
+        let mut config = client::Config::default();
         config.transports = vec![transport];
         let mut pair = Pair::waiting(config, Config::default());
         pair.client.close(pair.now);

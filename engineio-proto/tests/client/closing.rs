@@ -2,9 +2,8 @@
 
 use core::time::Duration;
 
-use engineio_proto::{
-    ClientState, CloseReason, Event, Phase, RequestError, SendError, TransportError, TransportKind, UpgradeError,
-};
+use engineio_proto::client;
+use engineio_proto::{CloseReason, Event, Phase, RequestError, SendError, TransportError, TransportKind, UpgradeError};
 
 use crate::world::{INVALID, LOST, UPGRADED, World, failed, open_packet};
 
@@ -570,5 +569,5 @@ fn r53_a_close_that_fails_tells_whether_messages_were_lost() {
     let mut world = World::switched();
     world.close();
     world.channel_closed();
-    assert_eq!((world.closed(), world.client.state()), (FORCED, ClientState::Closed));
+    assert_eq!((world.closed(), world.client.state()), (FORCED, client::State::Closed));
 }

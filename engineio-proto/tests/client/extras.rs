@@ -1,8 +1,7 @@
 //! Behaviours that python-engineio's client asserts beyond the others: Y-031 to Y-039.
 
-use engineio_proto::{
-    ClientState, CloseReason, Details, Event, RequestError, TransportError, TransportKind, UpgradeError,
-};
+use engineio_proto::client::{self, Details};
+use engineio_proto::{CloseReason, Event, RequestError, TransportError, TransportKind, UpgradeError};
 
 use crate::world::{INVALID, NO_HANDSHAKE, World, failed, open_packet};
 
@@ -80,7 +79,7 @@ fn y036_close_ends_noop_is_nothing_and_the_unknown_is_an_error() {
         let mut world = World::polling();
         world.events();
         world.answer_get(packet);
-        assert_eq!((world.events(), world.client.state()), (vec![], ClientState::Polling), "{packet}");
+        assert_eq!((world.events(), world.client.state()), (vec![], client::State::Polling), "{packet}");
         assert_eq!(world.client.max_payload(), Some(1_000_000));
     }
 }

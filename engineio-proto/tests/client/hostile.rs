@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engineio_proto::client::{self, Details};
+use engineio_proto::wire::Frame;
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, ClientConfig, ClientInput, ClientOutput, Details, Event, ExchangeId, Frame, Instant,
-    Message, Phase, RequestError, SendError, TransportKind,
+    ChannelEnd, ChannelId, Client, Event, ExchangeId, Instant, Message, Phase, RequestError, SendError, TransportKind,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -50,7 +51,7 @@ enum Which {
 /// What is called, with all numbers known.
 #[derive(Clone, Debug)]
 enum Call {
-    Input(ClientInput),
+    Input(client::Input),
     App(Op),
     Pull(ChannelId),
 }
@@ -163,8 +164,8 @@ fn start() -> impl Strategy<Value = Start> {
 }
 
 /// Limits that are reached soon.
-fn config() -> ClientConfig {
-    let mut config = ClientConfig::default();
+fn config() -> client::Config {
+    let mut config = client::Config::default();
     config.open_timeout = Duration::from_millis(60);
     config.upgrade_timeout = Duration::from_millis(60);
     config.close_timeout = Duration::from_millis(120);
@@ -226,17 +227,17 @@ impl Lone {
         lone
     }
 
-    fn drain(&mut self) -> Vec<ClientOutput> {
+    fn drain(&mut self) -> Vec<client::Output> {
         let outputs: Vec<_> = std::iter::from_fn(|| self.client.poll_output()).collect();
         for output in &outputs {
             assert_eq!(self.closed, 0, "law 3: {output:?} follows the end");
             match output {
-                ClientOutput::Request { exchange, request } if request.body.is_some() => self.post = *exchange,
-                ClientOutput::Request { exchange, .. } => self.get = *exchange,
-                ClientOutput::ChannelOpen { channel, .. } => (self.channel, self.ready) = (*channel, false),
-                ClientOutput::ChannelReady { .. } => self.ready = true,
-                ClientOutput::ChannelClose { .. } => self.ready = false,
-                ClientOutput::Event(Event::Closed(_)) => self.closed += 1,
+                client::Output::Request { exchange, request } if request.body.is_some() => self.post = *exchange,
+                client::Output::Request { exchange, .. } => self.get = *exchange,
+                client::Output::ChannelOpen { channel, .. } => (self.channel, self.ready) = (*channel, false),
+                client::Output::ChannelReady { .. } => self.ready = true,
+                client::Output::ChannelClose { .. } => self.ready = false,
+                client::Output::Event(Event::Closed(_)) => self.closed += 1,
                 _ => (),
             }
         }
@@ -257,13 +258,13 @@ impl Lone {
         let exchange = |which| ExchangeId(self.number(which));
         let channel = |which| ChannelId(self.number(which));
         Call::Input(match op.clone() {
-            Op::Answer(which, status, body) => ClientInput::Answered { exchange: exchange(which), status, body },
-            Op::Fail(which, error) => ClientInput::Failed { exchange: exchange(which), error },
-            Op::Opened(which) => ClientInput::ChannelOpened { channel: channel(which) },
-            Op::Frame(which, frame) => ClientInput::ChannelFrame { channel: channel(which), frame },
+            Op::Answer(which, status, body) => client::Input::Answered { exchange: exchange(which), status, body },
+            Op::Fail(which, error) => client::Input::Failed { exchange: exchange(which), error },
+            Op::Opened(which) => client::Input::ChannelOpened { channel: channel(which) },
+            Op::Frame(which, frame) => client::Input::ChannelFrame { channel: channel(which), frame },
             Op::ChannelClosed(which, end) => {
                 let details = Some(Details::CloseFrame { code: 1006, reason: String::new() });
-                ClientInput::ChannelClosed { channel: channel(which), end, details }
+                client::Input::ChannelClosed { channel: channel(which), end, details }
             }
             Op::Pull(which) => return Call::Pull(channel(which)),
             op => return Call::App(op),
@@ -411,11 +412,11 @@ proptest! {
             let (exchange, channel) = (ExchangeId(u64::MAX), ChannelId(u64::MAX));
             prop_assert_eq!(client.next_frame(now, channel), None);
             for input in [
-                ClientInput::Answered { exchange, status: 200, body: "4a".into() },
-                ClientInput::Failed { exchange, error: RequestError::Lost },
-                ClientInput::ChannelOpened { channel },
-                ClientInput::ChannelFrame { channel, frame: Frame::received("3probe".into()) },
-                ClientInput::ChannelClosed { channel, end: ChannelEnd::Closed, details: None },
+                client::Input::Answered { exchange, status: 200, body: "4a".into() },
+                client::Input::Failed { exchange, error: RequestError::Lost },
+                client::Input::ChannelOpened { channel },
+                client::Input::ChannelFrame { channel, frame: Frame::received("3probe".into()) },
+                client::Input::ChannelClosed { channel, end: ChannelEnd::Closed, details: None },
             ] {
                 client.handle_input(now, input);
             }
@@ -477,8 +478,8 @@ fn the_hostile_server_reaches_what_it_should() {
         for op in ops.new_tree(&mut runner).unwrap().current() {
             lone.play(&op);
             reached.extend(lone.drain().iter().filter_map(|output| match output {
-                ClientOutput::Event(Event::Flush { .. }) => Some("Flush".to_owned()),
-                ClientOutput::Event(event) => Some(format!("{event:?}")),
+                client::Output::Event(Event::Flush { .. }) => Some("Flush".to_owned()),
+                client::Output::Event(event) => Some(format!("{event:?}")),
                 _ => None,
             }));
             reached.insert(format!("{:?}", lone.client.state()));

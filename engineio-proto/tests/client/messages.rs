@@ -1,6 +1,8 @@
 //! What holds for a client and a server of ours, whatever is sent and in whatever order the network delivers.
 
-use engineio_proto::{ClientConfig, Config, Event, Message, Phase, TransportKind};
+use engineio_proto::client;
+use engineio_proto::server::Config;
+use engineio_proto::{Event, Message, Phase, TransportKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -59,7 +61,7 @@ struct Talk {
 
 impl Talk {
     fn new(transports: Vec<TransportKind>, base64: bool, max_payload: usize, buffer: usize) -> Self {
-        let mut client = ClientConfig::default();
+        let mut client = client::Config::default();
         client.transports = transports;
         client.base64 = base64;
         client.receive_limit = buffer;

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use engineio_proto::client;
+use engineio_proto::http::{Method, Operation, Rejection, Reply, Request, Response, Route};
+use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey};
+use engineio_proto::wire::{Frame, SEPARATOR};
 use engineio_proto::{
-    BodyError, ChannelEnd, ChannelId, Client, ClientConfig, ClientInput, ClientOutput, ClientRequest, Config, Event,
-    ExchangeId, Frame, Input, Instant, Message, Method, Operation, Output, Rejection, Reply, Request, RequestError,
-    Response, Route, SEPARATOR, SendError, Server, Session, SessionKey, Sid,
+    ChannelEnd, ChannelId, Client, Event, ExchangeId, Instant, Message, RequestError, SendError, Server, Session, Sid,
 };
 
 /// Both sides and what is between them. The server's numbers of exchanges and channels are those of the client.
@@ -48,7 +50,7 @@ enum Lane {
 
 #[derive(Debug)]
 enum Parcel {
-    Request(ClientRequest),
+    Request(client::Request),
     /// The client went away.
     Lost,
     Answer(Reply),
@@ -70,14 +72,14 @@ enum Move {
 
 impl Pair {
     /// Both have met, as far as that goes without time.
-    pub(crate) fn new(client: ClientConfig, server: Config) -> Self {
+    pub(crate) fn new(client: client::Config, server: Config) -> Self {
         let mut pair = Self::waiting(client, server);
         pair.run();
         pair
     }
 
     /// The client's first request has not left yet.
-    pub(crate) fn waiting(client: ClientConfig, server: Config) -> Self {
+    pub(crate) fn waiting(client: client::Config, server: Config) -> Self {
         let now = Instant::from_millis(1000);
         Self {
             now,
@@ -145,25 +147,25 @@ impl Pair {
         self.server.check().unwrap();
     }
 
-    fn obey_client(&mut self, output: ClientOutput) {
+    fn obey_client(&mut self, output: client::Output) {
         match output {
-            ClientOutput::Request { exchange, request } => {
+            client::Output::Request { exchange, request } => {
                 self.put(Lane::Request(exchange.0), Parcel::Request(request));
             }
-            ClientOutput::Cancel { exchange } => {
+            client::Output::Cancel { exchange } => {
                 self.lanes.retain(|lane, _| !matches!(lane, Lane::Answer { exchange: of, .. } if *of == exchange.0));
                 self.put(Lane::Request(exchange.0), Parcel::Lost);
             }
-            ClientOutput::ChannelOpen { channel, target } => {
+            client::Output::ChannelOpen { channel, target } => {
                 self.put(Lane::Channel(Way::ToServer, channel.0), Parcel::Open(target));
             }
-            ClientOutput::ChannelReady { channel } => _ = self.ready.insert((Way::ToServer, channel.0)),
-            ClientOutput::ChannelRead { .. } => (),
-            ClientOutput::ChannelClose { channel } => {
+            client::Output::ChannelReady { channel } => _ = self.ready.insert((Way::ToServer, channel.0)),
+            client::Output::ChannelRead { .. } => (),
+            client::Output::ChannelClose { channel } => {
                 self.ready.remove(&(Way::ToServer, channel.0));
                 self.put(Lane::Channel(Way::ToServer, channel.0), Parcel::Closed(ChannelEnd::Closed));
             }
-            ClientOutput::Event(event) => self.client_events.push(event),
+            client::Output::Event(event) => self.client_events.push(event),
         }
     }
 
@@ -229,9 +231,9 @@ impl Pair {
             Lane::Channel(Way::ToClient, number) => {
                 let channel = ChannelId(number);
                 let input = match parcel {
-                    Parcel::Opened => ClientInput::ChannelOpened { channel },
-                    Parcel::Frame(frame) => ClientInput::ChannelFrame { channel, frame },
-                    Parcel::Closed(end) => ClientInput::ChannelClosed { channel, end, details: None },
+                    Parcel::Opened => client::Input::ChannelOpened { channel },
+                    Parcel::Frame(frame) => client::Input::ChannelFrame { channel, frame },
+                    Parcel::Closed(end) => client::Input::ChannelClosed { channel, end, details: None },
                     other => unreachable!("{other:?} does not travel here"),
                 };
                 self.client.handle_input(self.now, input);
@@ -241,8 +243,8 @@ impl Pair {
 
     fn answer(&mut self, exchange: ExchangeId, parcel: Parcel) {
         let input = match parcel {
-            Parcel::Answer(Reply { status, body, .. }) => ClientInput::Answered { exchange, status, body },
-            _ => ClientInput::Failed { exchange, error: RequestError::Lost },
+            Parcel::Answer(Reply { status, body, .. }) => client::Input::Answered { exchange, status, body },
+            _ => client::Input::Failed { exchange, error: RequestError::Lost },
         };
         self.client.handle_input(self.now, input);
     }
@@ -264,7 +266,7 @@ impl Pair {
         Route::parse(&Request { method, query, origin: None, upgrade }, self.server.config())
     }
 
-    fn request(&mut self, exchange: ExchangeId, request: ClientRequest) {
+    fn request(&mut self, exchange: ExchangeId, request: client::Request) {
         let method = if request.body.is_some() { Method::Post } else { Method::Get };
         let limit = self.server.config().max_payload;
         let body = request.body.map(|payload| payload.into_bytes());

@@ -1,7 +1,8 @@
 //! Races of polls and POSTs, of opening, and of the notion of what is sent, at the client: to
 //!
 
-use engineio_proto::{ChannelEnd, CloseReason, Details, Event, RequestError, SendError, TransportError, TransportKind};
+use engineio_proto::client::Details;
+use engineio_proto::{ChannelEnd, CloseReason, Event, RequestError, SendError, TransportError, TransportKind};
 
 use crate::world::{LOST, World, open_packet};
 

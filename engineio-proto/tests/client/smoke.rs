@@ -1,6 +1,8 @@
 //! Whole lives, of a client and a server of ours.
 
-use engineio_proto::{ClientConfig, CloseReason, Config, Event, Message, TransportKind};
+use engineio_proto::client;
+use engineio_proto::server::Config;
+use engineio_proto::{CloseReason, Event, Message, TransportKind};
 
 use crate::pair::Pair;
 
@@ -13,7 +15,7 @@ fn transports() -> [Vec<TransportKind>; 3] {
 #[test]
 fn a_life() {
     for transports in transports() {
-        let mut config = ClientConfig::default();
+        let mut config = client::Config::default();
         config.transports = transports.clone();
         let mut pair = Pair::new(config, Config::default());
         for n in 0..10_u8 {
@@ -41,7 +43,7 @@ fn a_life() {
 #[test]
 fn a_life_that_the_server_ends() {
     for transports in transports() {
-        let mut config = ClientConfig::default();
+        let mut config = client::Config::default();
         config.transports = transports.clone();
         let mut pair = Pair::new(config, Config::default());
         pair.server_send("last words");
@@ -60,7 +62,7 @@ fn a_life_that_the_server_ends() {
 #[test]
 fn an_upgrade_in_the_middle_of_talk() {
     for held in 0..6 {
-        let mut pair = Pair::new(ClientConfig::default(), Config::default());
+        let mut pair = Pair::new(client::Config::default(), Config::default());
         for n in 0..20 {
             pair.hold = n == held;
             pair.client_send(format!("{n}")).unwrap();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use engineio_proto::{ClientOutput, ClientState, Event, Message, SendError, TransportKind, Transports, UpgradeError};
+use engineio_proto::client;
+use engineio_proto::{Event, Message, SendError, TransportKind, Transports, UpgradeError};
 
 use crate::world::{World, failed};
 
@@ -150,7 +151,7 @@ fn frames_are_announced_once() {
         world.client.send(world.now, text).unwrap();
     }
     let outputs: Vec<_> = std::iter::from_fn(|| world.client.poll_output()).collect();
-    assert_eq!(outputs, [ClientOutput::ChannelReady { channel: world.channel() }]);
+    assert_eq!(outputs, [client::Output::ChannelReady { channel: world.channel() }]);
 }
 
 #[test]
@@ -159,7 +160,7 @@ fn a_client_that_is_closed_does_not_wait_for_its_application_to_change_its_trans
     world.frame("3probe");
     world.answer_get("4a\x1e4b\x1e4c");
     world.send("d");
-    assert_eq!((world.client.state(), world.post()), (ClientState::Pausing, None));
+    assert_eq!((world.client.state(), world.post()), (client::State::Pausing, None));
     world.close();
     assert_eq!(world.count(failed(UpgradeError::SessionClosed)), 1);
     assert_eq!(world.post(), Some("4d\x1e1"), "it goes by polling");

@@ -1,6 +1,8 @@
 //! Races of the upgrade, at the client.
 
-use engineio_proto::{ChannelEnd, ClientState, CloseReason, Event, Frame, RequestError, TransportKind, UpgradeError};
+use engineio_proto::client;
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, CloseReason, Event, RequestError, TransportKind, UpgradeError};
 
 use crate::world::{LOST, UPGRADED, UPGRADING, World, failed, open_packet};
 
@@ -15,7 +17,7 @@ fn r02_polls_between_noop_and_pong_do_not_stall_the_upgrade() {
         }
         world.frame("3probe");
         assert_eq!((world.count(UPGRADING), world.count(UPGRADED)), (1, 0));
-        assert_eq!(world.client.state(), ClientState::Pausing);
+        assert_eq!(world.client.state(), client::State::Pausing);
         assert_eq!(world.frames(), [""; 0], "the last poll is not answered yet");
         world.answer_get("6");
         assert_eq!(world.get(), None);
@@ -37,11 +39,11 @@ fn r02_the_last_poll_is_handled_to_its_end_before_the_switch() {
     let mut world = World::probing_with(|config| config.receive_limit = 1);
     world.frame("3probe");
     world.answer_get("4a\x1e4b");
-    assert_eq!((world.client.state(), world.get()), (ClientState::Pausing, None));
+    assert_eq!((world.client.state(), world.get()), (client::State::Pausing, None));
     assert_eq!(world.recv().as_deref(), Some("a"));
-    assert_eq!(world.client.state(), ClientState::Pausing);
+    assert_eq!(world.client.state(), client::State::Pausing);
     assert_eq!(world.recv().as_deref(), Some("b"));
-    assert_eq!(world.client.state(), ClientState::Channel);
+    assert_eq!(world.client.state(), client::State::Channel);
     assert_eq!(world.frames(), ["5"]);
 }
 
@@ -134,7 +136,7 @@ fn r12_a_probe_that_fails_in_any_step_leaves_polling_working() {
             let mut world = reach();
             fail(&mut world);
             assert_eq!(world.count(failed(error)), 1, "{failure} while {step}");
-            assert_eq!(world.client.state(), ClientState::Polling, "{failure} while {step}");
+            assert_eq!(world.client.state(), client::State::Polling, "{failure} while {step}");
             world.assert_polls_on();
             world.events();
             world.advance(30_000);
@@ -168,7 +170,7 @@ fn r12_a_switch_that_fails_while_the_application_is_slow() {
     world.frame("3probe");
     world.answer_get("4a\x1e4b");
     world.channel_closed();
-    assert_eq!((world.client.state(), world.get()), (ClientState::Polling, None));
+    assert_eq!((world.client.state(), world.get()), (client::State::Polling, None));
     assert_eq!(world.recv_all(), ["a", "b"]);
     world.assert_polls_on();
 }
@@ -336,7 +338,7 @@ fn r23_late_packets_of_a_dead_probe_are_ignored() {
         world.frame("3probe");
         world.opened();
         assert_eq!((world.events(), world.frames()), (vec![], vec![]));
-        assert_eq!(world.client.state(), ClientState::Channel);
+        assert_eq!(world.client.state(), client::State::Channel);
     }
 }
 

@@ -22,10 +22,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engineio_proto::client::{self, Details};
+use engineio_proto::wire::{Frame, PayloadDecoder};
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, ClientConfig, ClientInput, ClientOutput, ClientRequest, CloseReason, Details, Event,
-    ExchangeId, Frame, Instant, Message, PayloadDecoder, RequestError, SendError, TransportError, TransportKind,
-    UpgradeError,
+    ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Message, RequestError, SendError,
+    TransportError, TransportKind, UpgradeError,
 };
 
 pub(crate) const UPGRADED: Event = Event::Upgraded(TransportKind::WebSocket);
@@ -82,8 +83,8 @@ struct Channel {
 
 impl World {
     /// A client that has just begun, with its options changed.
-    pub(crate) fn with(change: impl FnOnce(&mut ClientConfig)) -> Self {
-        let mut config = ClientConfig::default();
+    pub(crate) fn with(change: impl FnOnce(&mut client::Config)) -> Self {
+        let mut config = client::Config::default();
         change(&mut config);
         let now = Instant::from_millis(1_000_000);
         let mut world = Self {
@@ -121,7 +122,7 @@ impl World {
         Self::polling_with(|_| ())
     }
 
-    pub(crate) fn polling_with(change: impl FnOnce(&mut ClientConfig)) -> Self {
+    pub(crate) fn polling_with(change: impl FnOnce(&mut client::Config)) -> Self {
         let mut world = Self::with(change);
         world.answer_get(&open_packet("", 1_000_000));
         world
@@ -140,7 +141,7 @@ impl World {
         Self::offered_with(|_| ())
     }
 
-    pub(crate) fn offered_with(change: impl FnOnce(&mut ClientConfig)) -> Self {
+    pub(crate) fn offered_with(change: impl FnOnce(&mut client::Config)) -> Self {
         let mut world = Self::with(change);
         world.answer_get(&open_packet(r#""websocket""#, 1_000_000));
         world
@@ -151,7 +152,7 @@ impl World {
         Self::probing_with(|_| ())
     }
 
-    pub(crate) fn probing_with(change: impl FnOnce(&mut ClientConfig)) -> Self {
+    pub(crate) fn probing_with(change: impl FnOnce(&mut client::Config)) -> Self {
         let mut world = Self::offered_with(change);
         world.probe();
         world
@@ -183,7 +184,7 @@ impl World {
         Self::websocket_with(|_| ())
     }
 
-    pub(crate) fn websocket_with(change: impl FnOnce(&mut ClientConfig)) -> Self {
+    pub(crate) fn websocket_with(change: impl FnOnce(&mut client::Config)) -> Self {
         let mut world = Self::with(|config| {
             config.transports.reverse();
             change(config);
@@ -244,7 +245,7 @@ impl World {
     /// Answers a request, also one that is over.
     pub(crate) fn answer(&mut self, exchange: ExchangeId, status: u16, body: Bytes) {
         self.requests.get_mut(&exchange).unwrap().waits = false;
-        self.tell(ClientInput::Answered { exchange, status, body });
+        self.tell(client::Input::Answered { exchange, status, body });
     }
 
     pub(crate) fn fail_get(&mut self, error: RequestError) {
@@ -259,7 +260,7 @@ impl World {
 
     fn fail(&mut self, exchange: ExchangeId, error: RequestError) {
         self.requests.get_mut(&exchange).unwrap().waits = false;
-        self.tell(ClientInput::Failed { exchange, error });
+        self.tell(client::Input::Failed { exchange, error });
     }
 
     /// Whether the client does not want to hear of a request any more.
@@ -285,7 +286,7 @@ impl World {
     /// The channel opens.
     pub(crate) fn opened(&mut self) {
         let channel = self.channel();
-        self.tell(ClientInput::ChannelOpened { channel });
+        self.tell(client::Input::ChannelOpened { channel });
     }
 
     /// The channel opens, and the probe leaves.
@@ -303,7 +304,7 @@ impl World {
     }
 
     pub(crate) fn frame_on(&mut self, channel: ChannelId, frame: Frame) {
-        self.tell(ClientInput::ChannelFrame { channel, frame });
+        self.tell(client::Input::ChannelFrame { channel, frame });
     }
 
     pub(crate) fn channel_closed(&mut self) {
@@ -313,7 +314,7 @@ impl World {
     pub(crate) fn channel_ended(&mut self, end: ChannelEnd, details: Option<Details>) {
         let channel = self.channel();
         self.channels.get_mut(&channel).unwrap().gone = true;
-        self.tell(ClientInput::ChannelClosed { channel, end, details });
+        self.tell(client::Input::ChannelClosed { channel, end, details });
     }
 
     /// Pulls all frames, if any were announced.
@@ -457,7 +458,7 @@ impl World {
 
     // Behind the words.
 
-    fn tell(&mut self, input: ClientInput) {
+    fn tell(&mut self, input: client::Input) {
         self.client.handle_input(self.now, input);
         self.settle();
     }
@@ -466,7 +467,7 @@ impl World {
     fn settle(&mut self) {
         while let Some(output) = self.client.poll_output() {
             assert!(!self.over, "the end is told last, but {output:?} follows");
-            self.over = matches!(output, ClientOutput::Event(Event::Closed(_)));
+            self.over = matches!(output, client::Output::Event(Event::Closed(_)));
             self.note(output);
         }
         self.client.check().unwrap();
@@ -475,42 +476,42 @@ impl World {
         assert!(posts.len() <= 1 && gets.len() <= 1, "one of each at a time");
     }
 
-    fn note(&mut self, output: ClientOutput) {
+    fn note(&mut self, output: client::Output) {
         match output {
-            ClientOutput::Request { exchange, request } => self.note_request(exchange, request),
-            ClientOutput::Cancel { exchange } => {
+            client::Output::Request { exchange, request } => self.note_request(exchange, request),
+            client::Output::Cancel { exchange } => {
                 let asked = self.requests.get_mut(&exchange).expect("only known requests are cancelled");
                 assert!(asked.waits, "what is over is not cancelled");
                 (asked.waits, asked.cancelled) = (false, true);
             }
-            ClientOutput::ChannelOpen { channel, target } => {
+            client::Output::ChannelOpen { channel, target } => {
                 self.note_number(channel.0);
                 let others = self.channels.values().any(|channel| channel.open && !channel.gone);
                 assert!(!others, "one channel at a time");
                 let new = Channel { target, ready: false, reading: true, open: true, gone: false };
                 self.channels.insert(channel, new);
             }
-            ClientOutput::ChannelReady { channel } => {
+            client::Output::ChannelReady { channel } => {
                 let channel = self.open_channel(channel);
                 assert!(!channel.ready, "frames are announced once");
                 channel.ready = true;
             }
-            ClientOutput::ChannelRead { channel, enabled } => {
+            client::Output::ChannelRead { channel, enabled } => {
                 let channel = self.open_channel(channel);
                 assert_ne!(channel.reading, enabled, "a change is told once");
                 channel.reading = enabled;
             }
-            ClientOutput::ChannelClose { channel } => {
+            client::Output::ChannelClose { channel } => {
                 let channel = self.open_channel(channel);
                 (channel.open, channel.ready) = (false, false);
             }
-            ClientOutput::Event(event) => self.events.push(event),
+            client::Output::Event(event) => self.events.push(event),
         }
     }
 
-    fn note_request(&mut self, exchange: ExchangeId, request: ClientRequest) {
+    fn note_request(&mut self, exchange: ExchangeId, request: client::Request) {
         self.note_number(exchange.0);
-        let ClientRequest { target, body } = request;
+        let client::Request { target, body } = request;
         assert!(self.targets.insert(target.clone()), "no two requests are alike: {target}");
         assert!(target.contains("transport=polling"), "{target}");
         let known = self.client.sid().is_some();

@@ -22,10 +22,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engineio_proto::http::{Handshake, Method, Operation, Rejection, Request, Response, Route};
+use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey, SessionMut};
+use engineio_proto::wire::Frame;
 use engineio_proto::{
-    BodyError, ChannelEnd, ChannelId, CloseReason, Config, Event, ExchangeId, Frame, Handshake, Input, Instant,
-    Message, Method, Operation, Output, Rejection, Request, Response, Route, SendError, Server, Session, SessionKey,
-    SessionMut, Sid, TransportKind,
+    ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Instant, Message, SendError, Server, Session, Sid,
+    TransportKind,
 };
 
 /// The answers of refused plain requests.

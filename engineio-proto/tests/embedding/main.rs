@@ -8,7 +8,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use engineio_proto::*;
+use engineio_proto::client;
+use engineio_proto::http::{
+    Handshake, Method, Mount, Operation, Rejection, Reply, Request, Response, Route, SessionRequest,
+};
+use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey};
+use engineio_proto::wire::Frame;
+use engineio_proto::{
+    ChannelEnd, ChannelId, Client, CloseReason, ConfigError, Event, ExchangeId, Instant, Message, Server, Sid,
+    TransportError, TransportKind,
+};
 
 /// The hands of a server.
 struct Hands {
@@ -333,7 +342,7 @@ fn a_session() -> Result<(), ConfigError> {
 struct ClientHands {
     client: Client,
     /// To be sent and told of: `Answered`, or `Failed`. Yours: an HTTP client.
-    requests: Vec<(ExchangeId, ClientRequest)>,
+    requests: Vec<(ExchangeId, client::Request)>,
     /// To be opened and told of: `ChannelOpened`, or `ChannelClosed` with `ChannelEnd::Unopened`.
     opening: Option<(ChannelId, String)>,
     outgoing: VecDeque<Frame>,
@@ -344,7 +353,7 @@ struct ClientHands {
 }
 
 impl ClientHands {
-    fn tell(&mut self, now: Instant, input: ClientInput) {
+    fn tell(&mut self, now: Instant, input: client::Input) {
         self.client.handle_input(now, input);
         self.obey(now);
     }
@@ -353,26 +362,26 @@ impl ClientHands {
         while let Some(output) = self.client.poll_output() {
             match output {
                 // A POST if it has a body, else a GET. Its headers: `request.headers()`.
-                ClientOutput::Request { exchange, request } => self.requests.push((exchange, request)),
-                ClientOutput::Cancel { exchange } => self.requests.retain(|(other, _)| *other != exchange),
+                client::Output::Request { exchange, request } => self.requests.push((exchange, request)),
+                client::Output::Cancel { exchange } => self.requests.retain(|(other, _)| *other != exchange),
                 // One at a time: the one before was closed, if there was one.
-                ClientOutput::ChannelOpen { channel, target } => {
+                client::Output::ChannelOpen { channel, target } => {
                     self.opening = Some((channel, target));
                     (self.reading, self.closing) = (true, false);
                     self.outgoing.clear();
                 }
                 // As a server does: while there is room.
-                ClientOutput::ChannelReady { channel } => {
+                client::Output::ChannelReady { channel } => {
                     self.outgoing.extend(std::iter::from_fn(|| self.client.next_frame(now, channel)));
                 }
-                ClientOutput::ChannelRead { enabled, .. } => self.reading = enabled,
+                client::Output::ChannelRead { enabled, .. } => self.reading = enabled,
                 // Behind what is to be written. If it is being opened: forget it.
-                ClientOutput::ChannelClose { .. } => (self.closing, self.opening) = (true, None),
-                ClientOutput::Event(Event::Readable) => {
+                client::Output::ChannelClose { .. } => (self.closing, self.opening) = (true, None),
+                client::Output::Event(Event::Readable) => {
                     self.messages.extend(std::iter::from_fn(|| self.client.recv(now)));
                 }
-                ClientOutput::Event(Event::Closed(reason)) => self.end = Some(reason),
-                ClientOutput::Event(_) => (),
+                client::Output::Event(Event::Closed(reason)) => self.end = Some(reason),
+                client::Output::Event(_) => (),
             }
         }
     }

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use engineio_proto::client;
+use engineio_proto::http::{Method, Reply, Request};
+use engineio_proto::server::Config;
+use engineio_proto::wire::Frame;
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, ClientConfig, ClientInput, CloseReason, Config, ExchangeId, Frame, Instant, Message,
-    Method, Reply, Request, RequestError, Server, TransportKind,
+    ChannelEnd, ChannelId, Client, CloseReason, ExchangeId, Instant, Message, RequestError, Server, TransportKind,
 };
 
 use crate::{Answer, Begun, ClientHands, Hands, serve};
@@ -14,7 +17,7 @@ use crate::{Answer, Begun, ClientHands, Hands, serve};
 #[test]
 fn its_client_and_its_server_get_on() {
     for transports in [&[TransportKind::Polling, TransportKind::WebSocket][..], &[TransportKind::WebSocket]] {
-        let mut config = ClientConfig::default();
+        let mut config = client::Config::default();
         config.transports = transports.to_vec();
         let mut pair = Pair::new(config);
         pair.client.client.send(pair.now, "early").unwrap();
@@ -40,7 +43,7 @@ fn its_client_and_its_server_get_on() {
 
 #[test]
 fn by_polling_alone() {
-    let mut config = ClientConfig::default();
+    let mut config = client::Config::default();
     config.upgrade = false;
     let mut pair = Pair::new(config);
     pair.run();
@@ -70,7 +73,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(config: ClientConfig) -> Self {
+    fn new(config: client::Config) -> Self {
         let now = Instant::ZERO;
         Self {
             now,
@@ -155,7 +158,7 @@ impl Pair {
 
     fn answered(&mut self, exchange: ExchangeId, status: u16, body: Bytes) {
         self.client.requests.retain(|(other, _)| *other != exchange);
-        self.client.tell(self.now, ClientInput::Answered { exchange, status, body });
+        self.client.tell(self.now, client::Input::Answered { exchange, status, body });
     }
 
     fn answer(&mut self) -> bool {
@@ -168,7 +171,7 @@ impl Pair {
             Some(reply) => self.answered(exchange, reply.status, reply.body),
             None => {
                 self.client.requests.retain(|(other, _)| *other != exchange);
-                self.client.tell(self.now, ClientInput::Failed { exchange, error: RequestError::Lost });
+                self.client.tell(self.now, client::Input::Failed { exchange, error: RequestError::Lost });
             }
         }
         true
@@ -189,11 +192,11 @@ impl Pair {
         match self.serve(Method::Get, &target, true) {
             Ok(Begun::Channel(number)) => {
                 self.channel = Some((channel, number));
-                self.client.tell(self.now, ClientInput::ChannelOpened { channel });
+                self.client.tell(self.now, client::Input::ChannelOpened { channel });
             }
             Err(_) => {
                 let end = ChannelEnd::Unopened;
-                self.client.tell(self.now, ClientInput::ChannelClosed { channel, end, details: None });
+                self.client.tell(self.now, client::Input::ChannelClosed { channel, end, details: None });
             }
             Ok(_) => panic!("not a WebSocket"),
         }
@@ -211,7 +214,7 @@ impl Pair {
         }
         if self.client.reading {
             if let Some(frame) = self.server.write(self.now, number) {
-                self.client.tell(self.now, ClientInput::ChannelFrame { channel, frame: received(frame) });
+                self.client.tell(self.now, client::Input::ChannelFrame { channel, frame: received(frame) });
                 carried = true;
             }
         }
@@ -227,7 +230,7 @@ impl Pair {
             self.channel = None;
             self.server.gone(self.now, number, ChannelEnd::Closed);
             let end = ChannelEnd::Closed;
-            self.client.tell(self.now, ClientInput::ChannelClosed { channel, end, details: None });
+            self.client.tell(self.now, client::Input::ChannelClosed { channel, end, details: None });
         }
         by_client || by_server
     }

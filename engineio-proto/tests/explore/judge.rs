@@ -1,6 +1,8 @@
 //! Whether what came out is what had to come: every output against the model, then the whole session.
 
-use engineio_proto::{Event, Output, Response, Session, State, TransportKind};
+use engineio_proto::http::Response;
+use engineio_proto::server::{Output, State};
+use engineio_proto::{Event, Session, TransportKind};
 
 use crate::explore_common::said::Said;
 use crate::explore_common::wire::{self, Heard};

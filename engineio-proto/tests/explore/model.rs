@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-use engineio_proto::{ChannelEnd, CloseReason, Instant, Phase, State, TransportError};
+use engineio_proto::server::State;
+use engineio_proto::{ChannelEnd, CloseReason, Instant, Phase, TransportError};
 
 use crate::alphabet::Word;
 use crate::explore_common::said::Said;

@@ -1,6 +1,7 @@
 //! The rules behind the model: time, what a poll is answered, how packets are handled, how it ends.
 
-use engineio_proto::{CloseReason, Instant, Phase, State, TransportError};
+use engineio_proto::server::State;
+use engineio_proto::{CloseReason, Instant, Phase, TransportError};
 
 use crate::alphabet::Word;
 use crate::model::{Answer, Item, Model, Ping, Post};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engineio_proto::{Config, Instant};
+use engineio_proto::Instant;
+use engineio_proto::server::Config;
 
 pub const START: Instant = Instant::from_millis(1000);
 pub const INTERVAL: Duration = Duration::from_millis(250);

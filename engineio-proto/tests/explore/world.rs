@@ -1,10 +1,9 @@
 //! A session and the model of it, and one step of both.
 
 use bytes::Bytes;
-use engineio_proto::{
-    BodyError, ChannelId, Event, ExchangeId, Frame, Input, Instant, Message, Output, Phase, Row, SendError, Session,
-    Sid, State, TRANSITIONS, Trigger,
-};
+use engineio_proto::server::{BodyError, Input, Output, Row, State, TRANSITIONS, Trigger};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelId, Event, ExchangeId, Instant, Message, Phase, SendError, Session, Sid};
 
 use crate::alphabet::{EVERYTHING, Op, Word};
 use crate::epilogue;

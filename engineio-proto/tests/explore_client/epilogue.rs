@@ -1,6 +1,7 @@
 //! How it must be possible to end, from any world.
 
-use engineio_proto::{ClientState, CloseReason, Phase, TransportError, TransportKind};
+use engineio_proto::client;
+use engineio_proto::{CloseReason, Phase, TransportError, TransportKind};
 
 use crate::alphabet::{Op, Word};
 use crate::model::Item;
@@ -51,7 +52,7 @@ impl Play {
         if self.world.model.channel.is_some_and(|channel| !channel.open) {
             self.step(Op::Opened);
         }
-        if self.world.model.state == ClientState::Opening {
+        if self.world.model.state == client::State::Opening {
             let by_polling = self.world.model.transport == TransportKind::Polling;
             self.step(if by_polling { Op::Got(&[Word::Open]) } else { Op::Frame(Word::Open) });
         }
@@ -63,22 +64,22 @@ impl Play {
             self.step(Op::Posted);
         }
         let probed = self.world.model.channel.is_some_and(|channel| channel.probed);
-        if self.world.model.state == ClientState::Probing && probed {
+        if self.world.model.state == client::State::Probing && probed {
             self.step(Op::Frame(Word::ProbeAnswer));
         }
-        if self.world.model.state == ClientState::Pausing && self.world.model.get.is_some() {
+        if self.world.model.state == client::State::Pausing && self.world.model.get.is_some() {
             self.step(Op::Got(&[Word::Noop]));
         }
     }
 
     fn is_quiet(&self) -> bool {
         let model = &self.world.model;
-        let settled = matches!(model.state, ClientState::Polling | ClientState::Channel);
+        let settled = matches!(model.state, client::State::Polling | client::State::Channel);
         settled && model.phase() == Phase::Open && model.is_idle() && !model.has_frames() && model.post.is_none()
     }
 
     fn ping(&mut self) {
-        let on_channel = self.world.model.state == ClientState::Channel;
+        let on_channel = self.world.model.state == client::State::Channel;
         self.step(if on_channel { Op::Frame(Word::Ping) } else { Op::Got(&[Word::Ping]) });
     }
 }

@@ -1,8 +1,7 @@
 //! Whether what came out is what had to come: every output against the model, then the whole client.
 
-use engineio_proto::{
-    CLIENT_TRANSITIONS, ChannelId, Client, ClientOutput, ClientRequest, ClientState, Details, Event, TransportKind,
-};
+use engineio_proto::client::{self, Details};
+use engineio_proto::{ChannelId, Client, Event, TransportKind};
 
 use crate::explore_common::said::Said;
 use crate::explore_common::wire::{self, Heard};
@@ -11,28 +10,28 @@ use crate::setting::{MAX_PAYLOAD, SEND_LIMIT, SEND_LOW};
 
 impl Model {
     /// Takes one output, which must be one that is due.
-    pub fn hear(&mut self, output: &ClientOutput) {
+    pub fn hear(&mut self, output: &client::Output) {
         match output {
-            ClientOutput::Request { exchange, request } => self.hear_request(exchange.0, request),
-            ClientOutput::Cancel { exchange } => {
+            client::Output::Request { exchange, request } => self.hear_request(exchange.0, request),
+            client::Output::Cancel { exchange } => {
                 let position = self.due.cancels.iter().position(|&id| id == exchange.0);
                 self.due.cancels.remove(position.expect("law 1: a request is cancelled without need"));
             }
-            ClientOutput::ChannelOpen { channel, target } => self.hear_channel_open(channel.0, target),
-            ClientOutput::ChannelReady { channel } => {
+            client::Output::ChannelOpen { channel, target } => self.hear_channel_open(channel.0, target),
+            client::Output::ChannelReady { channel } => {
                 assert!(!self.ready, "frames are announced twice");
                 self.ready = self.channel.is_some_and(|own| own.id == channel.0);
             }
-            ClientOutput::ChannelRead { channel, enabled } => {
+            client::Output::ChannelRead { channel, enabled } => {
                 assert!(self.channel.is_none_or(|own| own.id == channel.0), "a channel that is not the client's");
                 assert_ne!(self.reading, *enabled, "reading is switched to what it was");
                 self.reading = *enabled;
             }
-            ClientOutput::ChannelClose { channel } => {
+            client::Output::ChannelClose { channel } => {
                 let position = self.due.closes.iter().position(|&id| id == channel.0);
                 self.due.closes.remove(position.expect("a channel is closed without need"));
             }
-            ClientOutput::Event(event) => self.hear_event(*event),
+            client::Output::Event(event) => self.hear_event(*event),
         }
     }
 
@@ -48,7 +47,7 @@ impl Model {
         assert!(number > latest.get.max(latest.post).max(latest.channel), "{number} was given before");
     }
 
-    fn hear_request(&mut self, id: u64, request: &ClientRequest) {
+    fn hear_request(&mut self, id: u64, request: &client::Request) {
         self.new_number(id);
         let Some(body) = &request.body else {
             self.check_target(&request.target, "polling", self.known);
@@ -145,10 +144,10 @@ impl Model {
         client.check().unwrap_or_else(|violation| panic!("{violation}"));
         let mut due = std::mem::take(&mut self.due);
         for row in due.rows.drain(..) {
-            assert!(CLIENT_TRANSITIONS.contains(&row), "{row:?} is not in the table");
+            assert!(client::TRANSITIONS.contains(&row), "{row:?} is not in the table");
         }
         assert_eq!(due, Default::default(), "law 1, 3: this is missing");
-        if self.state == ClientState::Closed {
+        if self.state == client::State::Closed {
             self.ready = false;
             self.flushing = None;
             self.batch = (0, false);
@@ -176,9 +175,9 @@ impl Model {
 
     /// Law 1, and: who should poll polls, and nobody else.
     fn settle_requests(&self) {
-        let by_polling = self.on_polling() || self.state == ClientState::Opening;
+        let by_polling = self.on_polling() || self.state == client::State::Opening;
         assert!(by_polling || (self.get.is_none() && self.post.is_none()), "a request is under way without need");
-        if matches!(self.state, ClientState::Polling | ClientState::Probing) {
+        if matches!(self.state, client::State::Polling | client::State::Probing) {
             let excused = !self.waiting.is_empty() || self.post.is_some_and(|post| post.last);
             assert!(self.get.is_some() || excused, "nothing polls");
             let something = !self.queue.is_empty() || self.owes_pong || self.closing.is_some();
@@ -203,7 +202,7 @@ impl Model {
         assert!(!self.has_frames() || self.ready, "frames wait without ChannelReady");
         let more = self.post.is_some() || !self.queue.is_empty() || self.owes_pong;
         assert!(self.flushing.is_none() || more, "a Flush without its Drain");
-        if self.state == ClientState::Channel {
+        if self.state == client::State::Channel {
             assert_eq!(self.reading, self.wants_frames(), "what is read from the channel");
         }
         if let Some(channel) = self.channel {
@@ -213,13 +212,13 @@ impl Model {
 
     /// Laws 5 and 9.
     fn settle_time(&mut self, client: &Client) {
-        let slow = !self.has_inbox_room() && (self.state == ClientState::Channel || !self.waiting.is_empty());
+        let slow = !self.has_inbox_room() && (self.state == client::State::Channel || !self.waiting.is_empty());
         self.excused |= slow && self.patience.is_some();
         let Some(next) = client.next_timeout() else {
-            return assert_eq!(self.state, ClientState::Closed, "law 5: an open client wants to be woken");
+            return assert_eq!(self.state, client::State::Closed, "law 5: an open client wants to be woken");
         };
         assert!(next > self.now, "law 5: what is due at {next:?} should be done at {:?}", self.now);
-        let opening = (self.state == ClientState::Opening).then_some(self.open_by);
+        let opening = (self.state == client::State::Opening).then_some(self.open_by);
         let upgrade = self.is_upgrading().then_some(self.upgrade_by);
         let expected = [opening, upgrade, self.patience, self.closing].into_iter().flatten().min();
         assert_eq!(Some(next), expected, "law 5: when to be woken");

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
+use engineio_proto::client;
 use engineio_proto::{
-    ChannelEnd, ClientRow, ClientState, ClientTrigger, CloseReason, Instant, Phase, RequestError, TransportError,
-    TransportKind, UpgradeError,
+    ChannelEnd, CloseReason, Instant, Phase, RequestError, TransportError, TransportKind, UpgradeError,
 };
 
 use crate::alphabet::Word;
@@ -75,14 +75,14 @@ pub struct Due {
     /// All that was told by the last Flush was taken.
     pub drain: bool,
     /// The rows of the table that were taken.
-    pub rows: Vec<ClientRow>,
+    pub rows: Vec<client::Row>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Model {
     pub kind: Kind,
     pub now: Instant,
-    pub state: ClientState,
+    pub state: client::State,
     pub transport: TransportKind,
     /// The transports that have not failed.
     pub left: Vec<TransportKind>,
@@ -144,7 +144,7 @@ impl Model {
         let mut model = Self {
             kind,
             now: START,
-            state: ClientState::Opening,
+            state: client::State::Opening,
             transport: first,
             left: kind.transports.to_vec(),
             worked: kind.worked,
@@ -193,11 +193,11 @@ impl Model {
     }
 
     pub fn on_polling(&self) -> bool {
-        matches!(self.state, ClientState::Polling | ClientState::Probing | ClientState::Pausing)
+        matches!(self.state, client::State::Polling | client::State::Probing | client::State::Pausing)
     }
 
     pub fn is_upgrading(&self) -> bool {
-        matches!(self.state, ClientState::Probing | ClientState::Pausing)
+        matches!(self.state, client::State::Probing | client::State::Pausing)
     }
 
     pub fn cost(messages: &VecDeque<Said>) -> usize {
@@ -211,7 +211,7 @@ impl Model {
 
     pub fn has_frames(&self) -> bool {
         let on_channel = self.owes_upgrade || self.owes_pong || !self.queue.is_empty();
-        self.owes_probe() || self.state == ClientState::Channel && on_channel
+        self.owes_probe() || self.state == client::State::Channel && on_channel
     }
 
     /// Whether a frame may be read from the channel.
@@ -224,8 +224,8 @@ impl Model {
     }
 
     /// Takes a row of the table.
-    pub fn shift(&mut self, trigger: ClientTrigger, to: ClientState) {
-        self.due.rows.push(ClientRow(self.state, trigger, to));
+    pub fn shift(&mut self, trigger: client::Trigger, to: client::State) {
+        self.due.rows.push(client::Row(self.state, trigger, to));
         self.state = to;
     }
 
@@ -315,8 +315,8 @@ impl Model {
     pub fn probe_frame(&mut self, word: Word) {
         match word {
             Word::Noop => (),
-            Word::ProbeAnswer if self.state == ClientState::Probing && !self.owes_probe() => {
-                self.shift(ClientTrigger::ProbeAnswered, ClientState::Pausing);
+            Word::ProbeAnswer if self.state == client::State::Probing && !self.owes_probe() => {
+                self.shift(client::Trigger::ProbeAnswered, client::State::Pausing);
                 self.worked = true;
                 self.due.upgrading = true;
                 self.go_on();
@@ -369,7 +369,7 @@ impl Model {
             return;
         }
         self.closing = Some(self.now + CLOSE_TIMEOUT);
-        if self.state == ClientState::Probing {
+        if self.state == client::State::Probing {
             // The server has not agreed to the change.
             self.fail_probe(UpgradeError::SessionClosed);
         }
@@ -411,7 +411,7 @@ impl Model {
             self.channel.as_mut()?.probed = true;
             return Some(Heard::new(b'2', "probe"));
         }
-        if self.state != ClientState::Channel {
+        if self.state != client::State::Channel {
             return None;
         }
         if std::mem::take(&mut self.owes_upgrade) {
@@ -438,7 +438,7 @@ impl Model {
 
     /// Polls, unless the last answer is not done with, or nothing is to come any more.
     pub fn poll(&mut self) {
-        let polls = matches!(self.state, ClientState::Polling | ClientState::Probing);
+        let polls = matches!(self.state, client::State::Polling | client::State::Probing);
         let leaving = self.post.is_some_and(|post| post.last);
         if polls && self.get.is_none() && self.waiting.is_empty() && !leaving {
             self.ask_get();
@@ -447,7 +447,7 @@ impl Model {
 
     /// Posts what there is, if there is something, and no other POST is under way.
     pub fn flush(&mut self) {
-        let posts = matches!(self.state, ClientState::Polling | ClientState::Probing);
+        let posts = matches!(self.state, client::State::Polling | client::State::Probing);
         let something = self.owes_pong || !self.queue.is_empty() || self.closing.is_some();
         if !posts || self.post.is_some() || !something {
             return;
@@ -476,7 +476,7 @@ impl Model {
     }
 
     pub fn start_probe(&mut self) {
-        self.shift(ClientTrigger::ProbeStarted, ClientState::Probing);
+        self.shift(client::Trigger::ProbeStarted, client::State::Probing);
         self.worked = false;
         self.upgrade_by = self.now + UPGRADE_TIMEOUT;
         self.ask_channel();

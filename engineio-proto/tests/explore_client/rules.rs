@@ -1,8 +1,7 @@
 //! The rules behind the model: opening, time, how packets are handled, what follows from that, how it ends.
 
-use engineio_proto::{
-    ClientState, ClientTrigger, CloseReason, Instant, Phase, TransportError, TransportKind, UpgradeError,
-};
+use engineio_proto::client;
+use engineio_proto::{CloseReason, Instant, Phase, TransportError, TransportKind, UpgradeError};
 
 use crate::alphabet::Word;
 use crate::model::{Item, Model};
@@ -18,7 +17,7 @@ impl Model {
         }
         self.look_at_the_server();
         let due = |at: Instant| at <= self.now;
-        if self.state == ClientState::Opening && due(self.open_by) {
+        if self.state == client::State::Opening && due(self.open_by) {
             self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
         }
         if self.is_upgrading() && self.upgrade_by <= self.now {
@@ -54,7 +53,7 @@ impl Model {
 
     /// A closing client does not wait for its application to take messages before it changes its transport.
     pub fn give_up_switch(&mut self) {
-        if self.closing.is_some() && self.state == ClientState::Pausing && !self.waiting.is_empty() {
+        if self.closing.is_some() && self.state == client::State::Pausing && !self.waiting.is_empty() {
             self.fail_probe(UpgradeError::SessionClosed);
         }
     }
@@ -62,8 +61,8 @@ impl Model {
     /// Changes the transport if nothing is under way any more; or polls and posts on.
     pub fn go_on(&mut self) {
         let idle = self.get.is_none() && self.post.is_none() && self.waiting.is_empty();
-        if self.state == ClientState::Pausing && idle {
-            self.shift(ClientTrigger::Paused, ClientState::Channel);
+        if self.state == client::State::Pausing && idle {
+            self.shift(client::Trigger::Paused, client::State::Channel);
             self.transport = TransportKind::WebSocket;
             self.upgraded = true;
             self.due.upgraded = true;
@@ -122,16 +121,16 @@ impl Model {
         self.patience = Some(self.now + PATIENCE);
         self.extended = false;
         if self.transport == TransportKind::Polling {
-            self.shift(ClientTrigger::OpenedByPolling, ClientState::Polling);
+            self.shift(client::Trigger::OpenedByPolling, client::State::Polling);
             self.worked = false;
         } else {
-            self.shift(ClientTrigger::OpenedOnChannel, ClientState::Channel);
+            self.shift(client::Trigger::OpenedOnChannel, client::State::Channel);
             self.worked = true;
         }
         if self.closing.is_none() {
             self.due.opened = true;
             let allowed = self.kind.upgrade && self.left.contains(&TransportKind::WebSocket);
-            if allowed && self.state == ClientState::Polling {
+            if allowed && self.state == client::State::Polling {
                 self.start_probe();
             }
         }
@@ -146,7 +145,7 @@ impl Model {
         self.left.retain(|&kind| kind != self.transport);
         let next = self.left.first().copied().filter(|_| self.kind.all && self.phase() == Phase::Opening);
         let Some(next) = next else { return self.end(self.unless_asked_for(reason, 0)) };
-        self.shift(ClientTrigger::Retried, ClientState::Opening);
+        self.shift(client::Trigger::Retried, client::State::Opening);
         self.details = None;
         self.due.cancels.extend(self.get.take());
         self.due.closes.extend(self.channel.take().map(|channel| channel.id));
@@ -156,7 +155,7 @@ impl Model {
 
     /// The session goes on by polling.
     pub fn fail_probe(&mut self, error: UpgradeError) {
-        self.shift(ClientTrigger::ProbeFailed, ClientState::Polling);
+        self.shift(client::Trigger::ProbeFailed, client::State::Polling);
         self.worked = false;
         self.drop_probe(error);
         self.go_on();
@@ -177,7 +176,7 @@ impl Model {
 
     /// On a channel a session that is closing ends when everything has left.
     pub fn end_if_done(&mut self) {
-        if self.state == ClientState::Channel && self.closing.is_some() && !self.has_frames() {
+        if self.state == client::State::Channel && self.closing.is_some() && !self.has_frames() {
             self.end(CloseReason::ForcedClose);
         }
     }
@@ -200,7 +199,7 @@ impl Model {
             self.drop_probe(UpgradeError::SessionClosed);
         }
         self.due.closes.extend(self.channel.take().map(|channel| channel.id));
-        self.shift(ClientTrigger::Ended, ClientState::Closed);
+        self.shift(client::Trigger::Ended, client::State::Closed);
         self.reason = Some(reason);
         self.worked &= !matches!(reason, CloseReason::TransportError(_));
         self.closing = None;

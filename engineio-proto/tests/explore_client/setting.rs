@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engineio_proto::{ClientConfig, Instant, TransportKind};
+use engineio_proto::client;
+use engineio_proto::{Instant, TransportKind};
 
 pub const START: Instant = Instant::from_millis(1000);
 pub const INTERVAL: Duration = Duration::from_millis(250);
@@ -52,8 +53,8 @@ pub const WEBSOCKET: Kind = Kind { transports: &[TransportKind::WebSocket], ..US
 pub const REMEMBERING: Kind = Kind { all: true, worked: true, ..USUAL };
 
 impl Kind {
-    pub fn config(self) -> Arc<ClientConfig> {
-        let mut config = ClientConfig::default();
+    pub fn config(self) -> Arc<client::Config> {
+        let mut config = client::Config::default();
         config.transports = self.transports.to_vec();
         config.upgrade = self.upgrade;
         config.try_all_transports = self.all;

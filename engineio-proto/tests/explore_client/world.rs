@@ -1,10 +1,9 @@
 //! A client and the model of it, and one step of both.
 
 use bytes::Bytes;
-use engineio_proto::{
-    ChannelId, Client, ClientInput, ClientOutput, ClientRow, ClientState, Event, ExchangeId, Frame, Instant, Message,
-    Phase, RequestError, SendError,
-};
+use engineio_proto::client;
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelId, Client, Event, ExchangeId, Instant, Message, Phase, RequestError, SendError};
 
 use crate::alphabet::{BEFORE, EVERYTHING, Op, Word};
 use crate::epilogue;
@@ -24,14 +23,14 @@ pub struct World {
     pub model: Model,
     numbers: Numbers,
     late: Option<Late>,
-    rows: Vec<ClientRow>,
+    rows: Vec<client::Row>,
 }
 
 /// The same client with an embedder that never drained it, and what it should find there.
 #[derive(Clone, PartialEq, Eq)]
 struct Late {
     client: Client,
-    log: Vec<ClientOutput>,
+    log: Vec<client::Output>,
 }
 
 /// How many messages there were of either side.
@@ -43,7 +42,7 @@ struct Numbers {
 
 /// A letter as the call that it stands for.
 enum Call {
-    Input(ClientInput),
+    Input(client::Input),
     Send(Message),
     SendAll(Vec<Message>),
     /// Sends, and then looks at the timers.
@@ -88,7 +87,7 @@ impl Call {
     }
 }
 
-fn drain(client: &mut Client) -> Vec<ClientOutput> {
+fn drain(client: &mut Client) -> Vec<client::Output> {
     std::iter::from_fn(|| client.poll_output()).collect()
 }
 
@@ -109,7 +108,7 @@ impl World {
     }
 
     /// Plays one letter, and tests every law that can be tested here. Returns what came out.
-    pub fn step(&mut self, op: Op) -> Vec<ClientOutput> {
+    pub fn step(&mut self, op: Op) -> Vec<client::Output> {
         let before = self.client.clone();
         let next = before.next_timeout().unwrap_or(self.model.now);
         match op {
@@ -125,7 +124,7 @@ impl World {
         let answer = call.apply(&mut self.client, self.model.now);
         let outputs = drain(&mut self.client);
         self.expect(op, &answer);
-        let is_closed = |output: &ClientOutput| matches!(output, ClientOutput::Event(Event::Closed(_)));
+        let is_closed = |output: &client::Output| matches!(output, client::Output::Event(Event::Closed(_)));
         assert!(!outputs.iter().rev().skip(1).any(is_closed), "law 3: Closed is not the last");
         outputs.iter().for_each(|output| self.model.hear(output));
         self.rows.clone_from(&self.model.due.rows);
@@ -136,7 +135,7 @@ impl World {
     }
 
     /// Drained after every call or at the end: the same outputs, and the same client.
-    fn law_7(&mut self, call: &Call, answer: &Answer, outputs: &[ClientOutput]) {
+    fn law_7(&mut self, call: &Call, answer: &Answer, outputs: &[client::Output]) {
         let Some(late) = &mut self.late else { return };
         assert_eq!(call.apply(&mut late.client, self.model.now), *answer, "law 7: a late embedder");
         late.log.extend_from_slice(outputs);
@@ -146,7 +145,7 @@ impl World {
     }
 
     /// Calls without need change nothing, and a time that goes backwards is the latest one.
-    fn law_6(&self, mut past: Client, call: &Call, answer: &Answer, outputs: &[ClientOutput]) {
+    fn law_6(&self, mut past: Client, call: &Call, answer: &Answer, outputs: &[client::Output]) {
         if matches!(call, Call::Tick | Call::SendLate(_)) {
             past = self.client.clone();
             past.handle_timeout(Instant::ZERO);
@@ -192,12 +191,12 @@ impl World {
     /// The call of a letter.
     fn call(&self, op: Op) -> Call {
         let (get, post) = (self.latest_get(), self.latest_post());
-        let answered = |exchange, status, body: &str| ClientInput::Answered {
+        let answered = |exchange, status, body: &str| client::Input::Answered {
             exchange,
             status,
             body: Bytes::copy_from_slice(body.as_bytes()),
         };
-        let lost = |exchange| ClientInput::Failed { exchange, error: RequestError::Lost };
+        let lost = |exchange| client::Input::Failed { exchange, error: RequestError::Lost };
         Call::Input(match op {
             Op::Got(words) => answered(get, 200, &self.body(words)),
             Op::GotTooMuch => answered(get, 200, &format!("4{}", "x".repeat(MAX_ANSWER))),
@@ -206,10 +205,10 @@ impl World {
             Op::Posted => answered(post, 200, "ok"),
             Op::PostRefused(status) => answered(post, status, ""),
             Op::PostLost => lost(post),
-            Op::Opened => ClientInput::ChannelOpened { channel: self.latest_channel() },
-            Op::Frame(word) => ClientInput::ChannelFrame { channel: self.latest_channel(), frame: self.frame(word) },
-            Op::StrayFrame => ClientInput::ChannelFrame { channel: STRAY, frame: Frame::received("4x".into()) },
-            Op::Gone(end) => ClientInput::ChannelClosed { channel: self.latest_channel(), end, details: None },
+            Op::Opened => client::Input::ChannelOpened { channel: self.latest_channel() },
+            Op::Frame(word) => client::Input::ChannelFrame { channel: self.latest_channel(), frame: self.frame(word) },
+            Op::StrayFrame => client::Input::ChannelFrame { channel: STRAY, frame: Frame::received("4x".into()) },
+            Op::Gone(end) => client::Input::ChannelClosed { channel: self.latest_channel(), end, details: None },
             Op::Send | Op::SendLong => return Call::Send(self.next_said(op).message()),
             Op::SendLate => return Call::SendLate(self.next_said(op).message()),
             Op::SendBoth => return Call::SendAll(self.next_two().map(Said::message).to_vec()),
@@ -336,8 +335,8 @@ impl World {
 
 impl Explored for World {
     type Letter = Op;
-    type Output = ClientOutput;
-    type Row = ClientRow;
+    type Output = client::Output;
+    type Row = client::Row;
 
     fn now(&self) -> Instant {
         self.model.now
@@ -346,7 +345,7 @@ impl Explored for World {
     /// Everything that a transport can do where it is, and whatever else there is. A channel opens once, and carries
     /// nothing before.
     fn letters(&self) -> Vec<Op> {
-        let opening = self.model.state == ClientState::Opening;
+        let opening = self.model.state == client::State::Opening;
         let open = self.model.channel.is_none_or(|channel| channel.open);
         let can_be = |op: &Op| match op {
             Op::Opened => !open,
@@ -357,11 +356,11 @@ impl Explored for World {
         EVERYTHING.iter().chain(before).copied().filter(can_be).collect()
     }
 
-    fn play(&mut self, op: Op) -> Vec<ClientOutput> {
+    fn play(&mut self, op: Op) -> Vec<client::Output> {
         self.step(op)
     }
 
-    fn rows(&self, _before: &Self, _outputs: &[ClientOutput]) -> Vec<ClientRow> {
+    fn rows(&self, _before: &Self, _outputs: &[client::Output]) -> Vec<client::Row> {
         self.rows.clone()
     }
 

@@ -1,7 +1,8 @@
 //! Who says what.
 
 use bytes::Bytes;
-use engineio_proto::{Frame, Message};
+use engineio_proto::Message;
+use engineio_proto::wire::Frame;
 
 use super::wire::{Heard, base64_encode};
 

@@ -1,6 +1,8 @@
 //! How it must end, from any world, when nothing more goes wrong.
 
-use engineio_proto::{ClientState, Phase, State};
+use engineio_proto::Phase;
+use engineio_proto::client;
+use engineio_proto::server::State;
 
 use crate::setting::{CLOSE_TIMEOUT, Closer, INTERVAL, TIMEOUT};
 use crate::world::{Letter, World};
@@ -41,8 +43,8 @@ fn is_open(world: &World) -> bool {
     let Some(session) = world.session() else { return false };
     let client = &world.client;
     let same = match client.state() {
-        ClientState::Polling => session.state() == State::Polling,
-        ClientState::Channel => session.state() == State::Channel,
+        client::State::Polling => session.state() == State::Polling,
+        client::State::Channel => session.state() == State::Channel,
         _ => false,
     };
     let open = client.phase() == Phase::Open && session.phase() == Phase::Open;

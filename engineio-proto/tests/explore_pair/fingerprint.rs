@@ -127,7 +127,7 @@ fn the_markers_are_those_of_the_machines() {
     let (before, marker, behind) = next_marker(&text).expect("a marker");
     assert!(matches!(marker, Marker::Exchange) && before == "(ExchangeId(");
     assert_eq!(split_number(behind), (12, "), 7)"));
-    let config = engineio_proto::ClientConfig::default();
+    let config = engineio_proto::client::Config::default();
     let client = Client::new(engineio_proto::Instant::ZERO, config.into(), 5).unwrap();
     for marker in [" stamp: ", " number: ", " stats: Stats {", "ExchangeId("] {
         assert!(format!("{client:?}").contains(marker), "{marker}");

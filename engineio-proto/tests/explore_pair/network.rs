@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use engineio_proto::Frame;
+use engineio_proto::wire::Frame;
 
 /// Something about one exchange that has not arrived. Exchanges go by the client's numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use engineio_proto::{ClientConfig, Config, Instant};
+use engineio_proto::Instant;
+use engineio_proto::client;
+use engineio_proto::server::Config;
 
 pub const START: Instant = Instant::from_millis(1000);
 /// So short that pings come in the middle of everything else.
@@ -77,8 +79,8 @@ pub const QUIET: Scene = Scene {
 };
 
 impl Scene {
-    pub fn client(self) -> ClientConfig {
-        let mut config = ClientConfig::default();
+    pub fn client(self) -> client::Config {
+        let mut config = client::Config::default();
         config.upgrade_timeout = if self.impatient == Impatient::Client { IMPATIENCE } else { UPGRADE_TIMEOUT };
         config.close_timeout = CLOSE_TIMEOUT;
         if self.slow_applications {

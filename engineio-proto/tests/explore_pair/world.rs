@@ -1,10 +1,12 @@
 //! A client, a server and a network, and one step of all of them.
 
 use bytes::Bytes;
+use engineio_proto::client;
+use engineio_proto::http::{Method, Operation, Rejection, Reply, Request, Response, Route};
+use engineio_proto::server::{Input, Output, SessionKey, SessionMut};
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, ClientInput, ClientOutput, CloseReason, Event, ExchangeId, Input, Instant, Message,
-    Method, Operation, Output, Rejection, Reply, Request, RequestError, Response, Route, Server, Session, SessionKey,
-    SessionMut, Sid, TransportError,
+    ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Message, RequestError, Server, Session,
+    Sid, TransportError,
 };
 
 use crate::epilogue;
@@ -48,7 +50,7 @@ pub enum Letter {
 #[derive(Clone, Debug)]
 #[allow(dead_code)] // Read by its debug form.
 pub enum Asked {
-    Client(ClientOutput),
+    Client(client::Output),
     Server(Output),
 }
 
@@ -113,7 +115,7 @@ impl World {
         self.key.and_then(|key| self.server.session_mut(key))
     }
 
-    fn tell_client(&mut self, input: ClientInput) {
+    fn tell_client(&mut self, input: client::Input) {
         self.client.handle_input(self.now, input);
     }
 
@@ -135,12 +137,12 @@ impl World {
             Letter::Vanish(id) => _ = self.network.take(id, is_request),
             Letter::Answer(id) => {
                 if let Some(Item::Answer { status, body }) = self.network.take(id, is_answer) {
-                    self.tell_client(ClientInput::Answered { exchange: ExchangeId(id), status, body });
+                    self.tell_client(client::Input::Answered { exchange: ExchangeId(id), status, body });
                 }
             }
             Letter::ClientLearns(id) => {
                 self.network.take(id, |item| *item == Item::ClientLearns);
-                self.tell_client(ClientInput::Failed { exchange: ExchangeId(id), error: RequestError::Lost });
+                self.tell_client(client::Input::Failed { exchange: ExchangeId(id), error: RequestError::Lost });
             }
             Letter::ServerLearns(id) => {
                 self.network.take(id, |item| *item == Item::ServerLearns);
@@ -319,11 +321,11 @@ impl World {
         let channel = ChannelId(wire.id);
         let mut closed = |end| {
             wire.client.open = false;
-            ClientInput::ChannelClosed { channel, end, details: None }
+            client::Input::ChannelClosed { channel, end, details: None }
         };
         let input = match wire.down.pop_front() {
-            Some(Down::Opened) => ClientInput::ChannelOpened { channel },
-            Some(Down::Frame(frame)) => ClientInput::ChannelFrame { channel, frame },
+            Some(Down::Opened) => client::Input::ChannelOpened { channel },
+            Some(Down::Frame(frame)) => client::Input::ChannelFrame { channel, frame },
             Some(Down::Refused) => closed(ChannelEnd::Unopened),
             Some(Down::Closed) => closed(ChannelEnd::Closed),
             None => return,
@@ -409,25 +411,25 @@ impl World {
         self.network.wire.as_ref().map_or((false, false), |wire| (wire.client.ready, wire.server.ready))
     }
 
-    fn obey_client(&mut self, output: ClientOutput) {
+    fn obey_client(&mut self, output: client::Output) {
         let Network { wire, .. } = &mut self.network;
         match output {
-            ClientOutput::Request { exchange, request } => {
-                let body = request.body.map(engineio_proto::Payload::into_bytes);
+            client::Output::Request { exchange, request } => {
+                let body = request.body.map(engineio_proto::wire::Payload::into_bytes);
                 self.network.put(exchange.0, Item::Request { target: request.target, body });
             }
-            ClientOutput::Cancel { exchange } => self.network.cancel(exchange.0),
-            ClientOutput::ChannelOpen { channel, target } => {
+            client::Output::Cancel { exchange } => self.network.cancel(exchange.0),
+            client::Output::ChannelOpen { channel, target } => {
                 assert!(wire.is_none(), "a second channel");
                 let up = [Up::Open(target)].into();
                 self.network.wire = Some(crate::network::Wire { id: channel.0, up, ..Default::default() });
             }
-            ClientOutput::ChannelReady { .. } => wire.iter_mut().for_each(|wire| wire.client.ready = true),
-            ClientOutput::ChannelRead { enabled, .. } => {
+            client::Output::ChannelReady { .. } => wire.iter_mut().for_each(|wire| wire.client.ready = true),
+            client::Output::ChannelRead { enabled, .. } => {
                 wire.iter_mut().for_each(|wire| wire.client.reads = enabled);
             }
-            ClientOutput::ChannelClose { .. } => self.network.client_closes(),
-            ClientOutput::Event(event) => hear(&mut self.at_client, event),
+            client::Output::ChannelClose { .. } => self.network.client_closes(),
+            client::Output::Event(event) => hear(&mut self.at_client, event),
         }
     }
 

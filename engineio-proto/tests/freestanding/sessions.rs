@@ -5,9 +5,12 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use engineio_proto::client;
+use engineio_proto::http::{Method, Operation, Request, Route};
+use engineio_proto::server::{Config, Input, Output, SessionKey};
+use engineio_proto::wire::Frame;
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, ClientConfig, ClientInput, ClientOutput, CloseReason, Config, Event, ExchangeId,
-    Frame, Input, Instant, Message, Method, Operation, Output, Request, Route, Server, SessionKey, Sid, TransportKind,
+    ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Message, Server, Sid, TransportKind,
 };
 
 const CHANNEL: ChannelId = ChannelId(1);
@@ -67,35 +70,35 @@ pub(crate) fn server() -> u64 {
 /// A client's session: the same from the other side.
 pub(crate) fn client() -> u64 {
     let mut now = Instant::from_millis(1);
-    let mut client = Client::new(now, Arc::new(ClientConfig::default()), 7).unwrap();
+    let mut client = Client::new(now, Arc::new(client::Config::default()), 7).unwrap();
 
-    let Some(ClientOutput::Request { exchange, .. }) = client.poll_output() else { panic!("no handshake") };
+    let Some(client::Output::Request { exchange, .. }) = client.poll_output() else { panic!("no handshake") };
     let body = r#"0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}"#;
-    client.handle_input(now, ClientInput::Answered { exchange, status: 200, body: body.into() });
+    client.handle_input(now, client::Input::Answered { exchange, status: 200, body: body.into() });
     let outputs = drain(&mut client);
     let poll = outputs.iter().find_map(|output| match output {
-        ClientOutput::Request { exchange, .. } => Some(*exchange),
+        client::Output::Request { exchange, .. } => Some(*exchange),
         _ => None,
     });
     let opening = outputs.iter().find_map(|output| match output {
-        ClientOutput::ChannelOpen { channel, .. } => Some(*channel),
+        client::Output::ChannelOpen { channel, .. } => Some(*channel),
         _ => None,
     });
     let (Some(poll), Some(channel)) = (poll, opening) else { panic!("no poll, or no probe") };
 
     client.send(now, "hello").unwrap();
     let outputs = drain(&mut client);
-    let Some(ClientOutput::Request { exchange: post, request }) = outputs.last() else { panic!("no POST") };
+    let Some(client::Output::Request { exchange: post, request }) = outputs.last() else { panic!("no POST") };
     assert_eq!(request.body.clone().unwrap().into_bytes(), "4hello");
-    client.handle_input(now, ClientInput::Answered { exchange: *post, status: 200, body: "ok".into() });
+    client.handle_input(now, client::Input::Answered { exchange: *post, status: 200, body: "ok".into() });
 
     let say = |client: &mut Client, now, text: &str| {
-        client.handle_input(now, ClientInput::ChannelFrame { channel, frame: Frame::received(text.into()) });
+        client.handle_input(now, client::Input::ChannelFrame { channel, frame: Frame::received(text.into()) });
     };
-    client.handle_input(now, ClientInput::ChannelOpened { channel });
+    client.handle_input(now, client::Input::ChannelOpened { channel });
     assert_eq!(client.next_frame(now, channel).map(text), Some("2probe".to_string()));
     say(&mut client, now, "3probe");
-    client.handle_input(now, ClientInput::Answered { exchange: poll, status: 200, body: "4world".into() });
+    client.handle_input(now, client::Input::Answered { exchange: poll, status: 200, body: "4world".into() });
     assert_eq!(client.next_frame(now, channel).map(text), Some("5".to_string()));
     assert_eq!(client.recv(now), Some(Message::from("world")));
     assert!(client.upgraded());
@@ -107,9 +110,9 @@ pub(crate) fn client() -> u64 {
     assert_eq!(client.next_frame(now, channel).map(text), Some("3".to_string()));
 
     let end = ChannelEnd::Closed;
-    client.handle_input(now, ClientInput::ChannelClosed { channel, end, details: None });
+    client.handle_input(now, client::Input::ChannelClosed { channel, end, details: None });
     let last = drain(&mut client).pop();
-    assert_eq!(last, Some(ClientOutput::Event(Event::Closed(CloseReason::TransportClose))));
+    assert_eq!(last, Some(client::Output::Event(Event::Closed(CloseReason::TransportClose))));
     assert_eq!((client.is_finished(), client.next_timeout(), client.check()), (true, None, Ok(())));
     now.as_micros() / 1000
 }
@@ -161,6 +164,6 @@ fn text(frame: Frame) -> String {
     }
 }
 
-fn drain(client: &mut Client) -> Vec<ClientOutput> {
+fn drain(client: &mut Client) -> Vec<client::Output> {
     core::iter::from_fn(|| client.poll_output()).collect()
 }

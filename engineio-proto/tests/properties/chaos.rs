@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engineio_proto::http::Handshake;
+use engineio_proto::server::{BodyError, Config, Input, Output, Overflow, SessionKey};
+use engineio_proto::wire::Frame;
 use engineio_proto::{
-    BodyError, ChannelEnd, ChannelId, Config, Event, ExchangeId, Frame, Handshake, Input, Instant, Message, Output,
-    Overflow, SendError, Server, Session, SessionKey, Sid, TransportKind,
+    ChannelEnd, ChannelId, Event, ExchangeId, Instant, Message, SendError, Server, Session, Sid, TransportKind,
 };
 use proptest::prelude::*;
 

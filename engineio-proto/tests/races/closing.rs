@@ -2,10 +2,9 @@
 
 use core::time::Duration;
 
-use engineio_proto::{
-    ChannelEnd, CloseReason, ErrorCode, Event, Operation, Phase, SendError, SessionRequest, State, TransportError,
-    TransportKind,
-};
+use engineio_proto::http::{ErrorCode, Operation, SessionRequest};
+use engineio_proto::server::State;
+use engineio_proto::{ChannelEnd, CloseReason, Event, Phase, SendError, TransportError, TransportKind};
 
 use crate::common::{BAD_REQUEST, UNKNOWN_SID, World};
 

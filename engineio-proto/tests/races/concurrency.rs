@@ -1,6 +1,7 @@
 //! Races of polls, POSTs and the application.
 
-use engineio_proto::{CloseReason, Event, Message, Method, SendError, Sid, TransportError};
+use engineio_proto::http::Method;
+use engineio_proto::{CloseReason, Event, Message, SendError, Sid, TransportError};
 
 use crate::common::{BAD_REQUEST, UNKNOWN_SID, World};
 

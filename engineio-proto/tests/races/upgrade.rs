@@ -1,6 +1,8 @@
 //! Races of the upgrade: R-01 to R-30, R-110, R-111 and R-113.
 
-use engineio_proto::{BodyError, ChannelEnd, CloseReason, Event, Frame, Instant, State, TransportError, TransportKind};
+use engineio_proto::server::{BodyError, State};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, CloseReason, Event, Instant, TransportError, TransportKind};
 
 use crate::common::World;
 
@@ -131,7 +133,7 @@ fn r08_a_stripped_upgrade_takes_no_packets() {
     let mut world = World::polling();
     world.send("a");
     let query = world.query("websocket");
-    let stripped = world.request(engineio_proto::Method::Get, &query);
+    let stripped = world.request(engineio_proto::http::Method::Get, &query);
     assert_eq!(world.answer_of(stripped), Some(r#"400 {"code":3,"message":"Bad request"}"#));
     let get = world.get();
     assert_eq!(world.answer_of(get), Some("200 4a"));

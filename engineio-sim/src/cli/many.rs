@@ -12,7 +12,7 @@ use crate::coverage::Coverage;
 use crate::explore::Scope;
 use crate::simulation::{Failure, Simulation};
 use crate::world::{Class, Totals};
-use engineio_proto::Application;
+use engineio_proto::app::Application;
 
 /// Which worlds, and for how long.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Law 11: whatever is sent can be decoded by somebody else, and is no larger than it may be.
 
-use engineio_proto::{Frame, Packet, Payload};
+use engineio_proto::wire::{Frame, Packet, Payload};
 
 use super::{Law, Violation, broken};
 use crate::decoder::{Decoded, decode_frame, decode_payload};

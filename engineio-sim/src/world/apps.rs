@@ -1,6 +1,8 @@
 //! What applications do with their sessions.
 
-use engineio_proto::{ClientState, Event, Instant, Message, Peer, Phase, SendError, Session};
+use engineio_proto::app::Peer;
+use engineio_proto::client;
+use engineio_proto::{Event, Instant, Message, Phase, SendError, Session};
 
 use super::core::{Core, Outcome};
 use super::nodes::{App, What};
@@ -128,8 +130,8 @@ impl Core {
     /// Law 9: a client whose server is over time takes nothing more.
     fn is_in_time(&self, life: usize, told: Instant, sent: bool) -> Outcome {
         let machine = &self.lives[life].machine;
-        let is_open =
-            matches!(machine.state(), ClientState::Polling | ClientState::Channel) && machine.phase() == Phase::Open;
+        let is_open = matches!(machine.state(), client::State::Polling | client::State::Channel)
+            && machine.phase() == Phase::Open;
         if sent && is_open && machine.next_timeout().is_some_and(|at| at <= told) {
             return broken(Law::Heartbeat, "a client sends, although the time of its server is over");
         }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use engineio_proto::{
-    BodyError, ChannelEnd, ChannelId, Details, ExchangeId, Frame, Input, Method, Operation, Peer, Phase, Rejection,
-    Request, Response, Route, Session, SessionKey, Sid,
-};
+use engineio_proto::app::Peer;
+use engineio_proto::client::Details;
+use engineio_proto::http::{Method, Operation, Rejection, Request, Response, Route};
+use engineio_proto::server::{BodyError, Input, SessionKey};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Phase, Session, Sid};
 
 use super::core::{Core, Outcome};
 use super::net::{Opening, Piece, Spoilt, Stage, bytes_of};

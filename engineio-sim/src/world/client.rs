@@ -4,10 +4,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engineio_proto::{
-    ChannelEnd, ChannelId, Client, ClientInput, ClientOutput, ClientState, CloseReason, Event, ExchangeId, Frame,
-    Instant, Message, Peer, RequestError,
-};
+use engineio_proto::app::Peer;
+use engineio_proto::client;
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Message, RequestError};
 
 use super::apps::End;
 use super::core::{Core, Outcome};
@@ -76,7 +76,7 @@ impl Core {
         }
         side.app.crowded |= received >= self.settings.receive_limit;
         let after = side.machine.state();
-        let retried = before == ClientState::Opening && after == before && transport != side.machine.transport();
+        let retried = before == client::State::Opening && after == before && transport != side.machine.transport();
         side.retried |= retried;
         self.coverage.client(before, kind, after, retried);
         if side.machine.has_output() && side.dirty.is_none() {
@@ -127,11 +127,11 @@ impl Core {
         Ok(())
     }
 
-    fn obey_client_output(&mut self, client: usize, life: usize, output: ClientOutput) -> Outcome {
+    fn obey_client_output(&mut self, client: usize, life: usize, output: client::Output) -> Outcome {
         let place = Place::Client(client);
         let at = self.arrival();
         match output {
-            ClientOutput::Request { exchange, request } => {
+            client::Output::Request { exchange, request } => {
                 let limit = self.lives[life].machine.max_payload().unwrap_or(usize::MAX);
                 let body = match request.body {
                     Some(payload) => {
@@ -168,7 +168,7 @@ impl Core {
                     carries: false,
                 });
             }
-            ClientOutput::Cancel { exchange } => {
+            client::Output::Cancel { exchange } => {
                 self.journal.note(self.now, place, "cancels", exchange.0, b"");
                 let own = self.exchanges.iter_mut().find(|other| other.sender == Some((life, exchange)));
                 let Some(own) = own else {
@@ -185,7 +185,7 @@ impl Core {
                     Stage::Done => (),
                 }
             }
-            ClientOutput::ChannelOpen { channel, target } => {
+            client::Output::ChannelOpen { channel, target } => {
                 self.journal.note(self.now, place, "asks for a channel", channel.0, b"");
                 self.channels.push(Channel {
                     client,
@@ -202,7 +202,7 @@ impl Core {
                     torn: false,
                 });
             }
-            ClientOutput::ChannelReady { channel } => {
+            client::Output::ChannelReady { channel } => {
                 let lazy = if self.settings.lazy_writes { self.lag() } else { self.now };
                 match self.channel_of(life, channel) {
                     Some(own) => own.up.ready = Some(lazy),
@@ -211,12 +211,12 @@ impl Core {
                     }
                 }
             }
-            ClientOutput::ChannelRead { channel, enabled } => {
+            client::Output::ChannelRead { channel, enabled } => {
                 if let Some(own) = self.channel_of(life, channel) {
                     own.down.reads = enabled;
                 }
             }
-            ClientOutput::ChannelClose { channel } => {
+            client::Output::ChannelClose { channel } => {
                 self.journal.note(self.now, place, "closes the channel", channel.0, b"");
                 if let Some(own) = self.channel_of(life, channel) {
                     own.client_open = false;
@@ -230,7 +230,7 @@ impl Core {
                     }
                 }
             }
-            ClientOutput::Event(event) => self.client_hears(client, life, event)?,
+            client::Output::Event(event) => self.client_hears(client, life, event)?,
         }
         Ok(())
     }
@@ -349,7 +349,7 @@ impl Core {
         let kind = if status == 200 { Kind::Answered } else { Kind::Refused };
         let pinged = self.awaits_ping(life, &body);
         self.call_client(life, kind, |machine, now| {
-            machine.handle_input(now, ClientInput::Answered { exchange: id, status, body: body.clone() });
+            machine.handle_input(now, client::Input::Answered { exchange: id, status, body: body.clone() });
         })?;
         self.has_been_pinged(life, pinged)
     }
@@ -357,7 +357,7 @@ impl Core {
     /// What a ping that is about to arrive must be counted as, if one is, and if the client is there to hear it.
     fn awaits_ping(&self, life: usize, data: &[u8]) -> Option<u32> {
         let machine = &self.lives[life].machine;
-        let hears = !matches!(machine.state(), ClientState::Opening | ClientState::Closed)
+        let hears = !matches!(machine.state(), client::State::Opening | client::State::Closed)
             && machine.receive_buffered() < self.settings.receive_limit;
         (data == b"2" && hears).then(|| machine.stats().heartbeats_received + 1)
     }
@@ -383,7 +383,7 @@ impl Core {
 
     fn exchange_failed(&mut self, life: usize, exchange: ExchangeId) -> Outcome {
         self.call_client(life, Kind::Failed, |machine, now| {
-            machine.handle_input(now, ClientInput::Failed { exchange, error: RequestError::Lost });
+            machine.handle_input(now, client::Input::Failed { exchange, error: RequestError::Lost });
         })
     }
 
@@ -401,7 +401,7 @@ impl Core {
         }
         self.journal.arrow(self.now, ends, "101", id.0, b"");
         self.call_client(life, Kind::ChannelOpened, |machine, now| {
-            machine.handle_input(now, ClientInput::ChannelOpened { channel: id });
+            machine.handle_input(now, client::Input::ChannelOpened { channel: id });
         })
     }
 
@@ -410,10 +410,10 @@ impl Core {
         life: usize,
         channel: ChannelId,
         end: ChannelEnd,
-        details: Option<engineio_proto::Details>,
+        details: Option<client::Details>,
     ) -> Outcome {
         self.call_client(life, Kind::ChannelClosed, |machine, now| {
-            machine.handle_input(now, ClientInput::ChannelClosed { channel, end, details: details.clone() });
+            machine.handle_input(now, client::Input::ChannelClosed { channel, end, details: details.clone() });
         })
     }
 
@@ -441,7 +441,7 @@ impl Core {
                 let is_text = matches!(frame, Frame::Text { .. });
                 let pinged = self.awaits_ping(life, &bytes_of(&frame)).filter(|_| is_current && is_text);
                 self.call_client(life, kind, |machine, now| {
-                    machine.handle_input(now, ClientInput::ChannelFrame { channel: id, frame: frame.clone() });
+                    machine.handle_input(now, client::Input::ChannelFrame { channel: id, frame: frame.clone() });
                 })?;
                 self.has_been_pinged(life, pinged)
             }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use engineio_proto::{
-    ChannelEnd, ClientState, CloseReason, Instant, Phase, RequestError, TransportError, TransportKind,
-};
+use engineio_proto::client;
+use engineio_proto::{ChannelEnd, CloseReason, Instant, Phase, RequestError, TransportError, TransportKind};
 
 use super::apps::End;
 use super::core::{Core, Outcome};
@@ -105,7 +104,8 @@ impl Core {
     /// Both sides are open, on the same transport, with empty buffers, and everything has arrived.
     fn unrest_of_pair(&self, life: &Life) -> Option<String> {
         let (client, machine) = (life.client, &life.machine);
-        if machine.phase() != Phase::Open || !matches!(machine.state(), ClientState::Polling | ClientState::Channel) {
+        if machine.phase() != Phase::Open || !matches!(machine.state(), client::State::Polling | client::State::Channel)
+        {
             return Some(format!("client {client} is {:?}, {:?}", machine.phase(), machine.state()));
         }
         let seat = life.seat.filter(|&seat| !self.sessions[seat].is_over());

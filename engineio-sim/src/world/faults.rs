@@ -1,7 +1,8 @@
 //! What a network, its proxies, strangers, and clocks do.
 
 use bytes::Bytes;
-use engineio_proto::{ChannelEnd, Frame, Instant, Text};
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, Instant, Text};
 
 use super::apps::End;
 use super::core::{Core, Outcome, Task};
@@ -373,7 +374,7 @@ impl Core {
                 if once != again || frame.is_some() || again.has_output() != machine.has_output() {
                     return broken(Law::Idle, format!("client {client} was changed by calls without need"));
                 }
-                if machine.state() != engineio_proto::ClientState::Closed {
+                if machine.state() != engineio_proto::client::State::Closed {
                     self.client_timer(client)?;
                     self.client_timer(client)?;
                 }

@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use engineio_proto::{ChannelEnd, ChannelId, Details, ExchangeId, Frame, Instant};
+use engineio_proto::client::Details;
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant};
 
 /// A request by HTTP, from the moment when a client asks for it until nobody waits for anything.
 #[derive(Clone, Debug)]

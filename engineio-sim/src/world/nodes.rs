@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engineio_proto::{
-    Client, ClientOutput, CloseReason, Config, ExchangeId, Instant, Message, Output, Peer, Server, Session, SessionKey,
-};
+use engineio_proto::app::Peer;
+use engineio_proto::client;
+use engineio_proto::server::{Config, Output, SessionKey};
+use engineio_proto::{Client, CloseReason, ExchangeId, Instant, Message, Server, Session};
 
 use super::core::Outcome;
 use super::twin::Twin;
@@ -110,7 +111,7 @@ pub(crate) struct Life {
     pub(crate) client: usize,
     pub(crate) server: usize,
     pub(crate) machine: Client,
-    pub(crate) twin: Option<Box<Twin<Client, ClientOutput>>>,
+    pub(crate) twin: Option<Box<Twin<Client, client::Output>>>,
     /// Outputs wait; when they are carried out at the latest.
     pub(crate) dirty: Option<Instant>,
     /// It began anew on another transport.

@@ -3,9 +3,11 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use engineio_proto::{
-    ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Frame, Instant, Output, PacketKind, Peer, Response, Session,
-};
+use engineio_proto::app::Peer;
+use engineio_proto::http::Response;
+use engineio_proto::server::Output;
+use engineio_proto::wire::{Frame, PacketKind};
+use engineio_proto::{ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Instant, Session};
 
 use super::apps::End;
 use super::core::{Core, Outcome};

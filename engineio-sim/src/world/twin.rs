@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use engineio_proto::{Client, ClientOutput, Output, Session};
+use engineio_proto::client;
+use engineio_proto::server::Output;
+use engineio_proto::{Client, Session};
 
 use super::core::Outcome;
 use crate::oracle::{Law, broken};
@@ -16,9 +18,9 @@ pub(crate) trait Machine {
 }
 
 impl Machine for Client {
-    type Output = ClientOutput;
+    type Output = client::Output;
 
-    fn poll_output(&mut self) -> Option<ClientOutput> {
+    fn poll_output(&mut self) -> Option<client::Output> {
         self.poll_output()
     }
 }

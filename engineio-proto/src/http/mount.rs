@@ -8,7 +8,7 @@ use alloc::string::String;
 /// exactly, or, where asked for, with anything behind a slash.
 ///
 /// ```
-/// use engineio_proto::Mount;
+/// use engineio_proto::http::Mount;
 ///
 /// let mount = Mount::default();
 /// assert!(mount.matches("/engine.io/"));

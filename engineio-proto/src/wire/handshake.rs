@@ -8,7 +8,11 @@ use core::time::Duration;
 
 use serde::Deserialize;
 
-use crate::{Config, Packet, PacketKind, Sid, Text, TransportKind, Transports};
+use crate::config::Config;
+use crate::parts::transport::{TransportKind, Transports};
+use crate::server::sid::Sid;
+use crate::wire::packet::{Packet, PacketKind};
+use crate::wire::text::Text;
 
 /// The packet that opens a session: its id, where it may upgrade to, the heartbeat and the limit for payloads.
 ///

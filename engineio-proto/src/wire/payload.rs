@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::{Buf, Bytes};
 
-use crate::{Packet, PacketError};
+use crate::wire::packet::{Packet, PacketError};
 
 /// What stands between two packets of a body. Text that contains it cannot travel by polling.
 pub const SEPARATOR: u8 = 0x1e;
@@ -16,7 +16,8 @@ pub const SEPARATOR: u8 = 0x1e;
 /// Joining and base64 happen in [`Payload::into_bytes`], so that a driver can do this work outside of its lock.
 ///
 /// ```
-/// use engineio_proto::{Message, Payload};
+/// use engineio_proto::wire::Payload;
+/// use engineio_proto::Message;
 ///
 /// let mut payload = Payload::default();
 /// payload.push(Message::from("hey").into());
@@ -82,7 +83,8 @@ impl Extend<Packet> for Payload {
 /// without bytes, and a separator too many, contain an empty piece, which is not a packet.
 ///
 /// ```
-/// use engineio_proto::{Message, PacketError, PayloadDecoder};
+/// use engineio_proto::wire::{PacketError, PayloadDecoder};
+/// use engineio_proto::Message;
 ///
 /// let mut packets = PayloadDecoder::new("4a\u{1e}".into());
 /// assert_eq!(packets.next(), Some(Ok(Message::from("a").into())));
@@ -138,7 +140,9 @@ impl core::iter::FusedIterator for PayloadDecoder {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Message, PacketKind, Text};
+    use crate::wire::message::Message;
+    use crate::wire::packet::PacketKind;
+    use crate::wire::text::Text;
 
     fn decode(body: &'static str) -> Result<Vec<Packet>, PacketError> {
         PayloadDecoder::new(Bytes::from_static(body.as_bytes())).collect()

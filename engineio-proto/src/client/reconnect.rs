@@ -2,8 +2,9 @@
 
 use core::time::Duration;
 
-use crate::wait::at_least;
-use crate::{ConfigError, Instant};
+use crate::parts::config::ConfigError;
+use crate::parts::time::Instant;
+use crate::parts::wait::at_least;
 
 /// The options of a [`Reconnect`]. The defaults are those of the reference's upper layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,8 @@ impl ReconnectConfig {
 ///
 /// ```
 /// use std::time::Duration;
-/// use engineio_proto::{Instant, Reconnect, ReconnectConfig};
+/// use engineio_proto::client::{Reconnect, ReconnectConfig};
+/// use engineio_proto::Instant;
 ///
 /// let mut config = ReconnectConfig::default();
 /// config.jitter_percent = 0;

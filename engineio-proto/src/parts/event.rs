@@ -1,10 +1,8 @@
-//! What goes into a session and what comes out of it.
+//! What an application is told, and why sessions end.
 
 use core::fmt;
 
-use bytes::Bytes;
-
-use crate::{Frame, Response, TransportKind};
+use crate::parts::transport::TransportKind;
 
 /// An HTTP request that waits for its answer, by number: a server's embedder gives them, a client gives them itself.
 /// Numbers are not used twice.
@@ -15,71 +13,6 @@ pub struct ExchangeId(pub u64);
 /// not used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub u64);
-
-/// What a transport can tell a session.
-///
-/// Pairs of an [`Instant`](crate::Instant) and an input, with the calls of the application between them, are a
-/// complete journal of a session: the same journal gives the same outputs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A GET arrived. It is answered at once or held until there is something to send.
-    Poll {
-        /// Its number.
-        exchange: ExchangeId,
-    },
-    /// The head of a POST arrived. It claims the only place for a POST before its body is read.
-    PostHead {
-        /// Its number.
-        exchange: ExchangeId,
-        /// Its `Content-Type` is exactly `application/octet-stream`, which revision 4 refuses.
-        octet_stream: bool,
-    },
-    /// The body of a POST arrived, or it did not.
-    PostBody {
-        /// The number given with its head.
-        exchange: ExchangeId,
-        /// The whole body.
-        body: Result<Bytes, BodyError>,
-    },
-    /// The peer of an exchange went away before it was answered, or before it had taken the answer. An answer that was
-    /// written to its end is not lost, whatever its connection does then.
-    ExchangeLost {
-        /// Its number.
-        exchange: ExchangeId,
-    },
-    /// A second transport opened for this session: the probe of an upgrade.
-    ChannelOpened {
-        /// Its number.
-        channel: ChannelId,
-        /// The peer cannot take binary frames.
-        base64: bool,
-    },
-    /// A whole message arrived on a channel.
-    ChannelFrame {
-        /// The number of the channel.
-        channel: ChannelId,
-        /// The message.
-        frame: Frame,
-    },
-    /// A channel is gone. Of one that the session asked to close this need not be said.
-    ChannelClosed {
-        /// Its number.
-        channel: ChannelId,
-        /// How it ended.
-        end: ChannelEnd,
-    },
-}
-
-/// Why there is no body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum BodyError {
-    /// It is larger than [`Config::max_payload`](crate::Config::max_payload).
-    #[error("the body is larger than the limit")]
-    TooLarge,
-    /// It did not arrive in time.
-    #[error("the body did not arrive in time")]
-    Timeout,
-}
 
 /// How a channel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,45 +27,6 @@ pub enum ChannelEnd {
     Violation,
     /// The peer sent a message above the limit.
     TooLarge,
-}
-
-/// Everything that the I/O side must do. A new action does not compile until an adapter handles it.
-///
-/// Where outputs are carried out late, an exchange or a channel may be gone before; there is nothing left to do then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Answer an exchange.
-    Respond {
-        /// Its number.
-        exchange: ExchangeId,
-        /// The answer.
-        response: Response,
-    },
-    /// End an exchange without an answer, dropping its connection.
-    Abort {
-        /// Its number.
-        exchange: ExchangeId,
-    },
-    /// Pull frames with [`Session::next_frame`](crate::Session::next_frame) while there is room, until there are none. It
-    /// is not said again before that.
-    ChannelReady {
-        /// The number of the channel.
-        channel: ChannelId,
-    },
-    /// Stop or resume reading from a channel.
-    ChannelRead {
-        /// The number of the channel.
-        channel: ChannelId,
-        /// Whether to read.
-        enabled: bool,
-    },
-    /// Write what was pulled, then close the channel, without a status code.
-    ChannelClose {
-        /// The number of the channel.
-        channel: ChannelId,
-    },
-    /// Tell the application.
-    Event(Event),
 }
 
 /// What the application is told, of a server's session or of a client.
@@ -178,7 +72,7 @@ pub enum UpgradeError {
     /// The first packet on it was not the answer to the probe.
     #[error("probe error: unexpected packet")]
     UnexpectedPacket,
-    /// It took longer than [`ClientConfig::upgrade_timeout`](crate::ClientConfig::upgrade_timeout).
+    /// It took longer than [`client::Config::upgrade_timeout`](crate::client::Config::upgrade_timeout).
     #[error("probe error: timeout")]
     Timeout,
     /// The session was closed meanwhile.
@@ -224,7 +118,7 @@ pub enum RequestError {
     /// The answer did not arrive in time.
     #[error("the answer did not arrive in time")]
     Timeout,
-    /// The answer is larger than [`ClientConfig::max_payload`](crate::ClientConfig::max_payload).
+    /// The answer is larger than [`client::Config::max_payload`](crate::client::Config::max_payload).
     #[error("the answer is larger than the limit")]
     TooLarge,
 }
@@ -272,11 +166,11 @@ pub enum TransportError {
     /// At a client: the WebSocket could not be opened.
     #[error("websocket error")]
     Unopened,
-    /// At a client: the session did not open within [`ClientConfig::open_timeout`](crate::ClientConfig::open_timeout).
+    /// At a client: the session did not open within [`client::Config::open_timeout`](crate::client::Config::open_timeout).
     #[error("the session did not open in time")]
     OpenTimeout,
     /// At a client: closing the session in order took longer than
-    /// [`ClientConfig::close_timeout`](crate::ClientConfig::close_timeout), and messages are lost.
+    /// [`client::Config::close_timeout`](crate::client::Config::close_timeout), and messages are lost.
     #[error("the session did not close in time")]
     CloseTimeout,
     /// At a client: the server did not begin with a valid open packet.

@@ -1,17 +1,15 @@
-//! Packets, and how one of them is written as text or as a WebSocket message.
+//! Packets, and how one of them is written as text.
 //!
 //! Source: protocol revision 4, "Packet encoding". A text packet is its type digit followed by its data. Binary data
 //! exists for messages only: as itself where the transport can carry bytes, else as `b` followed by base64.
 
-use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 
-use base64::Engine as _;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 
-use crate::Text;
+use crate::wire::base64;
+use crate::wire::message::Message;
+use crate::wire::text::Text;
 
 /// What a packet is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,99 +59,17 @@ impl PacketKind {
     }
 }
 
-/// Data of the application.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Message {
-    /// Text.
-    Text(Text),
-    /// Bytes.
-    Binary(Bytes),
-}
-
-impl Message {
-    /// What a queued message counts for beside its data, in bytes: the place that it takes in a queue.
-    ///
-    /// Without it a limit in bytes would let empty messages grow a queue without bound.
-    pub const OVERHEAD: usize = 48;
-
-    /// A message that lives in the program itself. Allocates nothing.
-    pub const fn from_static(text: &'static str) -> Self {
-        Self::Text(Text::from_static(text))
-    }
-
-    /// The length of the data in bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
-        }
-    }
-
-    /// Whether there is no data. An empty message is a message all the same.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether it is text with the character that separates packets on polling.
-    pub(crate) fn has_separator(&self) -> bool {
-        matches!(self, Self::Text(text) if memchr::memchr(crate::SEPARATOR, text.as_bytes()).is_some())
-    }
-
-    /// The exact length of the message as a packet of a payload, in bytes.
-    pub(crate) fn payload_len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len().saturating_add(1),
-            Self::Binary(bytes) => base64_len(bytes.len()).saturating_add(1),
-        }
-    }
-
-    /// What the message counts for in a bounded queue: its data and [`Message::OVERHEAD`].
-    pub fn cost(&self) -> usize {
-        self.len().saturating_add(Self::OVERHEAD)
-    }
-}
-
-impl From<Text> for Message {
-    fn from(text: Text) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-/// Copies the text. For a literal, [`Message::from_static`] does not.
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<Bytes> for Message {
-    fn from(bytes: Bytes) -> Self {
-        Self::Binary(bytes)
-    }
-}
-
-impl From<Vec<u8>> for Message {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Binary(bytes.into())
-    }
-}
-
 /// One packet of protocol revision 4.
 ///
 /// ```
-/// use engineio_proto::{Message, Packet, PacketKind};
+/// use engineio_proto::wire::{Packet, PacketKind};
+/// use engineio_proto::Message;
 ///
 /// let packet = Packet::decode("4hello".into())?;
 /// assert_eq!(packet, Packet::from(Message::from("hello")));
 /// assert_eq!(Packet::decode("2probe".into())?, Packet::text(PacketKind::Ping, "probe"));
 /// assert!(Packet::decode("a123".into()).is_err());
-/// # Ok::<(), engineio_proto::PacketError>(())
+/// # Ok::<(), engineio_proto::wire::PacketError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Packet {
@@ -207,7 +123,7 @@ impl Packet {
     pub fn decode(text: Text) -> Result<Self, PacketError> {
         match text.as_bytes().split_first() {
             None => Err(PacketError::Empty),
-            Some((b'b', digits)) => decode_base64(digits).map(Self::Binary),
+            Some((b'b', digits)) => base64::decode(digits).map(Self::Binary),
             Some((&byte, _)) => PacketKind::from_byte(byte)
                 .map(|kind| Self::Text { kind, data: text.behind_first() })
                 .ok_or(PacketError::UnknownKind),
@@ -217,7 +133,7 @@ impl Packet {
     /// Reads a packet from bytes of an HTTP body; broken UTF-8 is replaced, not refused, as the reference does.
     pub(crate) fn decode_bytes(bytes: Bytes) -> Result<Self, PacketError> {
         match bytes.split_first() {
-            Some((b'b', digits)) => decode_base64(digits).map(Self::Binary),
+            Some((b'b', digits)) => base64::decode(digits).map(Self::Binary),
             _ => Self::decode(Text::from_utf8_lossy(bytes)),
         }
     }
@@ -226,7 +142,7 @@ impl Packet {
     pub fn encoded_len(&self) -> usize {
         match self {
             Self::Text { data, .. } => 1 + data.len(),
-            Self::Binary(bytes) => 1 + base64_len(bytes.len()),
+            Self::Binary(bytes) => 1 + base64::encoded_len(bytes.len()),
         }
     }
 
@@ -239,7 +155,7 @@ impl Packet {
             }
             Self::Binary(bytes) => {
                 out.push(b'b');
-                encode_base64(bytes, out);
+                base64::encode(bytes, out);
             }
         }
     }
@@ -254,112 +170,12 @@ impl From<Message> for Packet {
     }
 }
 
-/// One whole message of a message channel, as a WebSocket carries it.
-///
-/// The first byte of a text frame that we send, the packet type, is kept apart from the data: an encoder writes
-/// header, `head` and `data` straight into its output buffer, and nobody copies the data to put one byte before it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Frame {
-    /// A text frame: `head` immediately followed by `data`.
-    Text {
-        /// What stands before the data. A frame that was received has everything in `data` and nothing here.
-        head: &'static str,
-        /// The text.
-        data: Text,
-    },
-    /// A binary frame.
-    Binary(Bytes),
-}
-
-impl Frame {
-    /// A text frame as it was received.
-    pub const fn received(data: Text) -> Self {
-        Self::Text { head: "", data }
-    }
-
-    /// The frame that carries a packet. With `base64`, bytes travel as text, for a peer that cannot take binary.
-    pub fn encode(packet: Packet, base64: bool) -> Self {
-        match packet {
-            Packet::Text { kind, data } => Self::Text { head: kind.as_str(), data },
-            Packet::Binary(bytes) if base64 => {
-                let mut out = Vec::with_capacity(base64_len(bytes.len()));
-                encode_base64(&bytes, &mut out);
-                Self::Text { head: "b", data: Text::from_utf8_lossy(out.into()) }
-            }
-            Packet::Binary(bytes) => Self::Binary(bytes),
-        }
-    }
-
-    /// The packet that the frame carries.
-    ///
-    /// # Errors
-    /// As [`Packet::decode`]; a binary frame is always a message.
-    pub fn decode(self) -> Result<Packet, PacketError> {
-        match self {
-            Self::Binary(bytes) => Ok(Packet::Binary(bytes)),
-            Self::Text { head: "", data } => Packet::decode(data),
-            Self::Text { head: "b", data } => decode_base64(data.as_bytes()).map(Packet::Binary),
-            Self::Text { head, data } => match head.as_bytes() {
-                [byte] => {
-                    PacketKind::from_byte(*byte).map(|kind| Packet::Text { kind, data }).ok_or(PacketError::UnknownKind)
-                }
-                _ => Packet::decode(Text::from([head, &data].concat())),
-            },
-        }
-    }
-
-    /// The length of the frame's payload in bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Text { head, data } => head.len() + data.len(),
-            Self::Binary(bytes) => bytes.len(),
-        }
-    }
-
-    /// Whether the frame's payload is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-pub(crate) const fn base64_len(len: usize) -> usize {
-    len.div_ceil(3).saturating_mul(4)
-}
-
-/// Lenient about padding and about bits that do not count, strict about the alphabet.
-const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
-    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-    .with_decode_allow_trailing_bits(true);
-const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
-
-fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + base64_len(bytes.len()), 0);
-    // The space is exact, so this cannot fail; if it ever did, the output would be cut, not wrong.
-    let space = out.get_mut(start..).unwrap_or_default();
-    let written = STANDARD.encode_slice(bytes, space).unwrap_or(0);
-    out.truncate(start + written);
-}
-
-fn decode_base64(text: &[u8]) -> Result<Bytes, PacketError> {
-    let digits = match text {
-        [digits @ .., b'=', b'='] | [digits @ .., b'='] => digits,
-        digits => digits,
-    };
-    // Exact, so that the result needs no second allocation.
-    let mut out = vec![0; digits.len() / 4 * 3 + (digits.len() % 4).saturating_sub(1)];
-    let engine = if memchr::memchr2(b'-', b'_', digits).is_some() { &URL_SAFE } else { &STANDARD };
-    match engine.decode_slice(text, &mut out) {
-        Ok(len) if len == out.len() => Ok(out.into()),
-        _ => Err(PacketError::Base64),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
+    use crate::wire::frame::Frame;
+    use alloc::string::{String, ToString};
+    use alloc::vec;
 
     fn encoded(packet: &Packet) -> String {
         let mut out = Vec::new();

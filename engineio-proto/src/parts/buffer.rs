@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use crate::Message;
+use crate::wire::message::Message;
 
 /// Messages in order, and exactly how many bytes they count for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

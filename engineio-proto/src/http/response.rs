@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::{Payload, Rejection};
+use crate::http::rejection::Rejection;
+use crate::wire::payload::Payload;
 
 /// The answer to an exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl Response {
 
 impl Rejection {
     /// The answer to the request. A plain one is answered with JSON, code and text. A WebSocket handshake
-    /// ([`Request::is_upgrade`](crate::Request::is_upgrade)) is answered 400 with the bare text, and the connection ends;
+    /// ([`Request::is_upgrade`](crate::http::Request::is_upgrade)) is answered 400 with the bare text, and the connection ends;
     /// only a server that is full says 503 here too.
     pub fn into_reply(self, upgrade: bool) -> Reply {
         if !upgrade {
@@ -71,7 +72,7 @@ impl Rejection {
 }
 
 /// Whether a POST with this `Content-Type` carries binary, which revision 4 refuses: for
-/// [`Input::PostHead`](crate::Input::PostHead). It is compared as it stands, as in the reference.
+/// [`Input::PostHead`](crate::server::Input::PostHead). It is compared as it stands, as in the reference.
 pub fn is_octet_stream(content_type: &[u8]) -> bool {
     content_type == b"application/octet-stream"
 }
@@ -85,7 +86,7 @@ pub fn needs_xss_header(user_agent: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Message;
+    use crate::wire::message::Message;
 
     #[test]
     fn answers_are_those_of_the_reference() {

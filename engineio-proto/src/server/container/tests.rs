@@ -1,5 +1,6 @@
 use super::*;
-use crate::{Frame, Input};
+use crate::session::event::Input;
+use crate::wire::frame::Frame;
 use alloc::format;
 use alloc::vec::Vec;
 

@@ -1,5 +1,6 @@
 use super::*;
-use crate::Transports;
+use crate::http::rejection::ErrorCode;
+use crate::parts::transport::Transports;
 
 fn plain(method: Method, query: &str) -> Result<Route, Rejection> {
     Route::parse(&Request { method, query, origin: None, upgrade: false }, &Config::default())

@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use crate::Instant;
+use crate::parts::time::Instant;
 
 /// A deadline for the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

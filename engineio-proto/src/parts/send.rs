@@ -1,6 +1,6 @@
 //! Why a message was not taken.
 
-use crate::Message;
+use crate::wire::message::Message;
 
 /// Why a message, or several (`T`), was not taken. It comes back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

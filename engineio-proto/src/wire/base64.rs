@@ -1,0 +1,50 @@
+//! Bytes as text.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+
+use crate::wire::packet::PacketError;
+
+/// The length of `len` bytes in base64.
+pub(crate) const fn encoded_len(len: usize) -> usize {
+    len.div_ceil(3).saturating_mul(4)
+}
+
+/// Lenient about padding and about bits that do not count, strict about the alphabet.
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
+
+/// Appends bytes in base64.
+pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + encoded_len(bytes.len()), 0);
+    // The space is exact, so this cannot fail; if it ever did, the output would be cut, not wrong.
+    let space = out.get_mut(start..).unwrap_or_default();
+    let written = STANDARD.encode_slice(bytes, space).unwrap_or(0);
+    out.truncate(start + written);
+}
+
+/// Reads base64, standard or URL-safe, with or without padding.
+///
+/// # Errors
+/// Anything else.
+pub(crate) fn decode(text: &[u8]) -> Result<Bytes, PacketError> {
+    let digits = match text {
+        [digits @ .., b'=', b'='] | [digits @ .., b'='] => digits,
+        digits => digits,
+    };
+    // Exact, so that the result needs no second allocation.
+    let mut out = vec![0; digits.len() / 4 * 3 + (digits.len() % 4).saturating_sub(1)];
+    let engine = if memchr::memchr2(b'-', b'_', digits).is_some() { &URL_SAFE } else { &STANDARD };
+    match engine.decode_slice(text, &mut out) {
+        Ok(len) if len == out.len() => Ok(out.into()),
+        _ => Err(PacketError::Base64),
+    }
+}
