@@ -1,16 +1,54 @@
 //! Request bodies with a limit, and response bodies that know whether they were taken.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use engineio_proto::ExchangeId;
 use engineio_proto::server::BodyError;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Sleep;
 
-use crate::exchange::Delivery;
+/// Hears what becomes of an answer.
+pub(crate) trait Answered: Send + Sync {
+    /// The answer to this exchange is lost.
+    fn lost(&self, exchange: ExchangeId);
+}
+
+/// Watches over an answer on its way. Dropped before the answer was taken, it says that the answer is lost.
+pub(crate) struct Delivery {
+    session: Arc<dyn Answered>,
+    exchange: ExchangeId,
+    taken: bool,
+}
+
+impl Delivery {
+    pub(crate) fn new(session: Arc<dyn Answered>, exchange: ExchangeId) -> Self {
+        Self { session, exchange, taken: false }
+    }
+
+    fn taken(mut self) {
+        self.taken = true;
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.session.lost(self.exchange);
+        }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery").field("exchange", &self.exchange).finish_non_exhaustive()
+    }
+}
 
 /// What can keep a body from being read: a reason that the protocol knows, or a peer that went away.
 #[derive(Debug)]

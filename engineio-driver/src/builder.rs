@@ -18,7 +18,6 @@ pub struct Builder {
     config: Config,
     mount: Mount,
     options: Options,
-    shards: usize,
 }
 
 impl Builder {
@@ -38,7 +37,6 @@ impl Builder {
                 sid: None,
                 on_error: None,
             },
-            shards: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 
@@ -157,13 +155,6 @@ impl Builder {
         self
     }
 
-    /// Over how many locks the sessions are spread. Default: one for each processor.
-    #[must_use]
-    pub fn shards(mut self, shards: usize) -> Self {
-        self.shards = shards;
-        self
-    }
-
     /// Asks before a session is opened. It is not asked for the later requests of a session.
     ///
     /// The closure may look at the request and take from it what its future needs.
@@ -211,7 +202,7 @@ impl Builder {
             // Longer would be beyond what clocks can count.
             *timeout = (*timeout).min(Duration::from_secs(365 * 24 * 60 * 60));
         }
-        Server::new(self.runtime, self.config, options, self.shards)
+        Server::new(self.runtime, self.config, options)
     }
 }
 

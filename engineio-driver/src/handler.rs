@@ -4,7 +4,8 @@ use std::future::Future;
 
 use engineio_proto::{CloseReason, Message, TransportKind};
 
-use crate::socket::{Event, Events, Handle};
+use crate::session::Event;
+use crate::socket::{Events, Handle};
 use crate::tasks::Guard;
 
 /// What handles one session, by callbacks. Each is called when the one before has returned, in the order of [`Event`]s; a

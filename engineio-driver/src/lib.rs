@@ -31,10 +31,10 @@
 //!
 //! # How it works
 //!
-//! A server's sessions live in shards, each a core server behind a lock; a client's session has a lock of its own. Wakers,
-//! and the places for the answers to requests, are kept beside the sessions; whoever changes a session does at once what
-//! it asks for, and wakes tasks after unlocking. A server has one task for each WebSocket, none for a session on polling,
-//! and one timer task for each shard. A client has one task for each session.
+//! Each session has a lock of its own. Wakers, and the slots for the answers to requests, are kept beside it; what changes a
+//! session does at once what it asks for, and wakes tasks after unlocking. What concerns all sessions of a server, their ids,
+//! deadlines and number, is a registry with a lock that is taken when a session opens, is looked up or closes. A server has
+//! one task for each WebSocket, none for a session on polling, and one timer task. A client has one task for each session.
 //!
 //! # Features
 //!
@@ -45,57 +45,40 @@
 
 mod body;
 mod builder;
-mod channel;
 mod client;
-mod connect;
-mod cookies;
-mod exchange;
 #[cfg(feature = "__fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
 mod handler;
-mod hands;
-mod head;
-mod home;
 mod host;
-mod http;
-mod proxy;
+mod mount;
+mod net;
 mod runtime;
-mod serve;
 mod server;
-mod service;
-mod shard;
+mod session;
 mod socket;
-mod table;
 mod tasks;
-mod timer;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(feature = "tower")]
-mod tower;
-mod upgrade;
-mod url;
 mod websocket;
 
 pub use body::{ReplyBody, ReplyData};
 pub use builder::Builder;
 pub use client::{BuildError, Client, ClientBuilder, ConnectError, ReconnectEvent, Reconnecting};
-pub use connect::{BoxIo, Connecting, Connector, Encryptor, Io};
 pub use handler::Handler;
 pub use host::Host;
-pub use http::{Aborted, RemoteAddr};
-pub use proxy::{Proxy, ProxyError};
-pub use runtime::{Runtime, Task};
-pub use serve::Listener;
-pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
-pub use service::{HyperService, not_found};
-pub use socket::{Event, Events, Handle, Offer, SinkError, Socket};
-pub use tasks::Guard;
-#[cfg(feature = "tls")]
-pub use tls::{TlsConfig, TlsEncryptor, TlsError, TlsHandshake};
+pub use mount::hyper::{HyperService, not_found};
+pub use mount::serve::Listener;
 #[cfg(feature = "tower")]
-pub use tower::{EngineBody, EngineLayer, EngineService, NotFound};
-pub use url::{Endpoint, UrlError};
+pub use mount::tower::{EngineBody, EngineLayer, EngineService, NotFound};
+pub use net::connect::{BoxIo, Connecting, Connector, Encryptor, Io};
+pub use net::proxy::{Proxy, ProxyError};
+#[cfg(feature = "tls")]
+pub use net::tls::{TlsConfig, TlsEncryptor, TlsError, TlsHandshake};
+pub use net::url::{Endpoint, UrlError};
+pub use runtime::{Runtime, Task};
+pub use server::{Aborted, Broadcast, ConnectionError, Incoming, Refusal, RemoteAddr, Server};
+pub use session::{Event, Offer};
+pub use socket::{Events, Handle, SinkError, Socket};
+pub use tasks::Guard;
 
 #[cfg(feature = "tls")]
 pub use rustls;

@@ -16,7 +16,7 @@ use crate::suites::raw::within;
 
 /// Intervals that no test lives to see.
 pub(crate) fn builder() -> Builder {
-    crate::adapter::builder().ping_interval(HOUR).ping_timeout(HOUR).upgrade_timeout(HOUR).shards(2)
+    crate::adapter::builder().ping_interval(HOUR).ping_timeout(HOUR).upgrade_timeout(HOUR)
 }
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);

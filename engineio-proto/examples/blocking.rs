@@ -15,8 +15,8 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::{collections::BTreeMap, env, mem, thread, time::Duration, time::Instant as Clock};
 
-use engineio_proto::http::{Method, Mount, Operation, Rejection, Reply, Request, Response, Route, is_octet_stream};
-use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey};
+use engineio_proto::http::{Method, Mount, Reply, Request, Response, is_octet_stream};
+use engineio_proto::server::{Admission, BodyError, Config, Entry, Input, NotAdmitted, Output, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Message, SendError, Server, Sid, Text};
 use tungstenite::handshake::server::{Request as Head, Response as Accepted, create_response, write_response};
@@ -25,6 +25,13 @@ use tungstenite::{Error, Message as WsMessage, error::ProtocolError::ResetWithou
 
 const TICK: Duration = Duration::from_millis(10); // How long a thread waits for one thing without a look at another.
 const CLOSE: (&str, &str) = ("connection", "close");
+
+/// An answer behind which the connection ends.
+fn closing(status: u16) -> Reply {
+    let mut reply = Reply::empty(status);
+    reply.headers.push(CLOSE.0, CLOSE.1);
+    reply
+}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<_> = env::args().collect();
@@ -174,7 +181,7 @@ impl Connection {
 
     /// Brings a request to its session, or says why not.
     fn admit(&mut self, head: &Head, upgrade: bool) -> Result<(SessionKey, ExchangeId, ChannelId), Reply> {
-        let refuse = |status| Reply { status, headers: &[CLOSE], body: Default::default() };
+        let refuse = closing;
         let get = |name| head.headers().get(name).and_then(|value| value.to_str().ok());
         let len = get("transfer-encoding").or(get("content-length")).map_or(Ok(0), str::parse);
         let len = len.map_err(|_| refuse(411))?; // That of chunks is not known.
@@ -186,29 +193,21 @@ impl Connection {
         self.body = (method == Method::Post || len > 0).then_some(len);
         self.last |= upgrade || get("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
         Mount::default().matches(head.uri().path()).then_some(()).ok_or(refuse(404))?;
-        let deny = |rejection: Rejection| rejection.into_reply(upgrade);
+        let deny = |refused: NotAdmitted| refused.into_reply(upgrade);
         let (query, origin) = (head.uri().query().unwrap_or_default(), get("origin").map(str::as_bytes));
-        let route = Route::parse(&Request { method, query, origin, upgrade }, &self.shared.config).map_err(deny)?;
+        let admission = Admission::begin(&Request { method, query, origin, upgrade }, &self.shared.config);
+        let admission = admission.map_err(|rejection| deny(rejection.into()))?;
         let octet_stream = get("content-type").is_some_and(|it| is_octet_stream(it.as_bytes()));
         let mut entropy = [0; 15];
         getrandom::fill(&mut entropy).map_err(|_| refuse(500))?;
         self.shared.visit(|core| {
             core.number += 1;
             let (exchange, channel) = (ExchangeId(core.number), ChannelId(core.number));
-            let (sid, opened) = (Sid::from_entropy(entropy), upgrade.then_some(channel));
-            let (key, operation, base64) = match route {
-                Route::Handshake(new) => (core.server.open(core.now, sid, &new, opened), Operation::Poll, false),
-                Route::Session(request) => (core.server.admit(&request), request.operation, request.base64),
+            let entry = match upgrade {
+                true => Entry::Channel { channel, head: None }, // `create_response` has looked at it.
+                false => Entry::Exchange { exchange, octet_stream },
             };
-            let key = key.map_err(deny)?;
-            let input = match operation {
-                Operation::Poll if upgrade => return Ok((key, exchange, channel)), // It has begun with its channel.
-                Operation::Poll => Input::Poll { exchange },
-                Operation::Post => Input::PostHead { exchange, octet_stream },
-                Operation::Upgrade => Input::ChannelOpened { channel, base64 },
-                Operation::Unsupported => return Err(Response::Unsupported.into_reply()),
-            };
-            let _ = core.server.session_mut(key).map(|mut session| session.handle_input(core.now, input));
+            let key = core.server.admit(core.now, admission, entry, Some(Sid::from_entropy(entropy))).map_err(deny)?;
             Ok((key, exchange, channel))
         })
     }
@@ -264,8 +263,8 @@ impl Connection {
     }
 
     fn write(&mut self, reply: &Reply) -> Result<(), Error> {
-        self.last |= self.body.is_some() || reply.headers.contains(&CLOSE); // What is unread is no request.
-        let fields = reply.headers.iter().filter(|field| **field != CLOSE).chain(self.last.then_some(&CLOSE));
+        self.last |= self.body.is_some() || reply.headers.iter().any(|field| field == CLOSE); // What is unread is no request.
+        let fields = reply.headers.iter().filter(|field| *field != CLOSE).chain(self.last.then_some(CLOSE));
         let fields: String = fields.map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!("HTTP/1.1 {} \r\n{fields}content-length: {}\r\n\r\n", reply.status, reply.body.len());
         Ok(self.socket.write_all(&[head.as_bytes(), &reply.body].concat())?)

@@ -11,12 +11,12 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::{collections::BTreeMap, env, error::Error, mem, net::Ipv4Addr, time::Duration};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use compio::runtime::{JoinHandle, RuntimeBuilder, spawn};
 use compio::{driver::DriverType, driver::ProactorBuilder, net::PollFd, net::TcpListener, net::TcpStream};
 use compio::{io::AsyncRead, io::AsyncWrite, io::AsyncWriteExt, time::sleep, time::timeout};
-use engineio_proto::http::{Method, Mount, Operation, Rejection, Reply, Request, Response, Route, is_octet_stream};
-use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey};
+use engineio_proto::http::{Method, Mount, Reply, Request, is_octet_stream};
+use engineio_proto::server::{Admission, BodyError, Config, Entry, Input, NotAdmitted, Output, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Server, Sid, Text};
 use futures::{SinkExt, StreamExt, TryFutureExt, channel::mpsc};
@@ -26,6 +26,13 @@ use tungstenite::{Message as WsMessage, handshake::server::create_response, hand
 /// Bytes that are read before they are needed, or that wait to be written while frames are pulled. No head is longer.
 const AHEAD: usize = 16 * 1024;
 const CLOSE: (&str, &str) = ("connection", "close");
+
+/// An answer behind which the connection ends.
+fn closing(status: u16) -> Reply {
+    let mut reply = Reply::empty(status);
+    reply.headers.push(CLOSE.0, CLOSE.1);
+    reply
+}
 
 /// What the system has done for a connection, or the core wants of it, as a change to the connection.
 type News = Box<dyn FnOnce(&mut Connection)>;
@@ -177,7 +184,7 @@ impl Connection {
         if self.last {
             self.input.clear();
         }
-        let refusal = |status| Reply { status, headers: &[CLOSE], body: Bytes::new() };
+        let refusal = closing;
         let (mut headers, input) = ([httparse::EMPTY_HEADER; 64], self.input.clone());
         let mut parsed = httparse::Request::new(&mut headers);
         let status = parsed.parse(&input).map_err(|_| refusal(400))?;
@@ -201,32 +208,21 @@ impl Connection {
         Mount::default().matches(head.uri().path()).then_some(()).ok_or(refusal(404))?;
         // Who does not keep to RFC 6455 has not asked for a WebSocket.
         let (accept, upgrade) = create_response(&head).map_or((None, false), |accept| (Some(accept), true));
-        let deny = |rejection: Rejection| rejection.into_reply(upgrade);
+        let deny = |refused: NotAdmitted| refused.into_reply(upgrade);
         let (query, origin) = (head.uri().query().unwrap_or_default(), get("origin").map(str::as_bytes));
-        let route = Route::parse(&Request { method, query, origin, upgrade }, server.config()).map_err(deny)?;
+        let admission = Admission::begin(&Request { method, query, origin, upgrade }, server.config());
+        let admission = admission.map_err(|rejection| deny(rejection.into()))?;
+        let octet_stream = get("content-type").is_some_and(|it| is_octet_stream(it.as_bytes()));
+        let mut entropy = [0; 15];
+        getrandom::fill(&mut entropy).map_err(|_| refusal(500))?;
         self.number += 1;
         let (exchange, channel) = (ExchangeId(self.number), ChannelId(self.number));
-        let (key, input) = match route {
-            Route::Handshake(handshake) => {
-                let mut entropy = [0; 15];
-                getrandom::fill(&mut entropy).map_err(|_| refusal(500))?;
-                let (channel, poll) = (upgrade.then_some(channel), (!upgrade).then_some(Input::Poll { exchange }));
-                (server.open(now, Sid::from_entropy(entropy), &handshake, channel).map_err(deny)?, poll)
-            }
-            Route::Session(request) => {
-                let key = server.admit(&request).map_err(deny)?;
-                let octet_stream = get("content-type").is_some_and(|it| is_octet_stream(it.as_bytes()));
-                let input = match request.operation {
-                    Operation::Poll => Input::Poll { exchange },
-                    Operation::Post => Input::PostHead { exchange, octet_stream },
-                    Operation::Upgrade => Input::ChannelOpened { channel, base64: request.base64 },
-                    Operation::Unsupported => return Err(Response::Unsupported.into_reply()),
-                };
-                (key, Some(input))
-            }
+        let entry = match upgrade {
+            true => Entry::Channel { channel, head: None }, // `create_response` has looked at it.
+            false => Entry::Exchange { exchange, octet_stream },
         };
+        let key = server.admit(now, admission, entry, Some(Sid::from_entropy(entropy))).map_err(deny)?;
         self.told = Some(key);
-        self.tell(server, now, input);
         if let Some(accept) = accept {
             let _ = write_response(&mut self.output, &accept); // Memory takes everything.
             let max = server.config().max_payload;
@@ -239,9 +235,9 @@ impl Connection {
 
     fn answer(&mut self, reply: Reply) {
         // What is not read of a body must not be taken for another request.
-        self.last |= self.body.take().is_some() || reply.headers.contains(&CLOSE);
+        self.last |= self.body.take().is_some() || reply.headers.iter().any(|field| field == CLOSE);
         let mut answer = format!("HTTP/1.1 {} \r\ncontent-length: {}\r\n", reply.status, reply.body.len());
-        for (name, value) in reply.headers.iter().filter(|field| **field != CLOSE).chain(self.last.then_some(&CLOSE)) {
+        for (name, value) in reply.headers.iter().filter(|field| *field != CLOSE).chain(self.last.then_some(CLOSE)) {
             answer += &format!("{name}: {value}\r\n");
         }
         self.output = [answer.as_bytes(), b"\r\n", &reply.body].concat();

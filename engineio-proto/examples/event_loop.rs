@@ -11,8 +11,8 @@
 use std::io::{ErrorKind, Read, Write};
 use std::{collections::BTreeMap, collections::BTreeSet, env, mem, net, time::Duration};
 
-use engineio_proto::http::{Method, Mount, Operation, Rejection, Reply, Request, Response, Route, is_octet_stream};
-use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey};
+use engineio_proto::http::{Method, Mount, Reply, Request, is_octet_stream};
+use engineio_proto::server::{Admission, BodyError, Config, Entry, Input, NotAdmitted, Output, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, SendError, Server, Sid, Text};
 use mio::{Events, Interest, Poll, Token, net::TcpListener, net::TcpStream};
@@ -185,33 +185,21 @@ impl Connection {
         Mount::default().matches(head.uri().path()).then_some(()).ok_or(refusal(404))?;
         let upgrade = is("upgrade", "websocket");
         let accept = upgrade.then(|| create_response(&head)).transpose().map_err(|_| refusal(400))?;
-        let deny = |rejection: Rejection| rejection.into_reply(upgrade);
+        let deny = |refused: NotAdmitted| refused.into_reply(upgrade);
         let (query, origin) = (head.uri().query().unwrap_or_default(), get("origin").map(str::as_bytes));
-        let route = Route::parse(&Request { method, query, origin, upgrade }, server.config()).map_err(deny)?;
+        let admission = Admission::begin(&Request { method, query, origin, upgrade }, server.config());
+        let admission = admission.map_err(|rejection| deny(rejection.into()))?;
+        let octet_stream = get("content-type").is_some_and(|it| is_octet_stream(it.as_bytes()));
+        let mut entropy = [0; 15];
+        getrandom::fill(&mut entropy).map_err(|_| refusal(500))?;
         self.number += 1;
         let (exchange, channel) = (ExchangeId(self.number), ChannelId(self.number));
-        let (key, input) = match route {
-            Route::Handshake(handshake) => {
-                let mut entropy = [0; 15];
-                getrandom::fill(&mut entropy).map_err(|_| refusal(500))?;
-                let (sid, channel) = (Sid::from_entropy(entropy), upgrade.then_some(channel));
-                let key = server.open(now, sid, &handshake, channel).map_err(deny)?;
-                (key, (!upgrade).then_some(Input::Poll { exchange }))
-            }
-            Route::Session(request) => {
-                let key = server.admit(&request).map_err(deny)?;
-                let octet_stream = get("content-type").is_some_and(|it| is_octet_stream(it.as_bytes()));
-                let input = match request.operation {
-                    Operation::Poll => Input::Poll { exchange },
-                    Operation::Post => Input::PostHead { exchange, octet_stream },
-                    Operation::Upgrade => Input::ChannelOpened { channel, base64: request.base64 },
-                    Operation::Unsupported => return Err(Response::Unsupported.into_reply()),
-                };
-                (key, Some(input))
-            }
+        let entry = match upgrade {
+            true => Entry::Channel { channel, head: None }, // `create_response` has looked at it.
+            false => Entry::Exchange { exchange, octet_stream },
         };
+        let key = server.admit(now, admission, entry, Some(Sid::from_entropy(entropy))).map_err(deny)?;
         self.told = Some(key);
-        input.into_iter().for_each(|input| self.tell(server, now, input));
         if let Some(accept) = accept {
             let _ = write_response(&mut self.output, &accept); // Memory takes everything.
             let max = server.config().max_payload;
@@ -225,9 +213,9 @@ impl Connection {
 
     fn answer(&mut self, reply: &Reply) {
         // What is not read of a body must not be taken for another request.
-        self.last |= self.body.take().is_some() || reply.headers.contains(&CLOSE);
+        self.last |= self.body.take().is_some() || reply.headers.iter().any(|field| field == CLOSE);
         let mut answer = format!("HTTP/1.1 {} \r\ncontent-length: {}\r\n", reply.status, reply.body.len());
-        for (name, value) in reply.headers.iter().filter(|field| **field != CLOSE).chain(self.last.then_some(&CLOSE)) {
+        for (name, value) in reply.headers.iter().filter(|field| *field != CLOSE).chain(self.last.then_some(CLOSE)) {
             answer += &format!("{name}: {value}\r\n");
         }
         self.output = [answer.as_bytes(), b"\r\n", &reply.body].concat();
@@ -271,7 +259,9 @@ impl Connection {
 }
 
 fn refusal(status: u16) -> Reply {
-    Reply { status, headers: &[CLOSE], body: Default::default() }
+    let mut reply = Reply::empty(status);
+    reply.headers.push(CLOSE.0, CLOSE.1);
+    reply
 }
 
 /// `None` when it would have to wait.

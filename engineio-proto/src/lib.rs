@@ -8,18 +8,18 @@
 //!
 //! # The run loop
 //!
-//! 1. Sort a request with [`Route::parse`](http::Route::parse). A handshake becomes a session with [`Server::open`]; a request with a
-//!    session id finds its session with [`Server::admit`].
-//! 2. Tell the session what arrived: [`Session::handle_input`] with an [`Input`](server::Input). HTTP exchanges and message channels
-//!    are named by numbers of your choice.
+//! 1. Begin the [`Admission`](server::Admission) of a request. It says step by step what it needs, and ends with a session, a new
+//!    one or the one that the request names. [`Server::admit`] goes through all steps at once.
+//! 2. Tell the session what else arrives: [`Session::handle_input`] with an [`Input`](server::Input). HTTP exchanges and message
+//!    channels are named by numbers of your choice.
 //! 3. Do what it asks: [`Server::poll_output`] until there is nothing. **Any order of calls is legal**: outputs may be
 //!    drained after every input or later.
 //! 4. When [`Server::next_timeout`] is due, call [`Server::handle_timeout`].
 //! 5. The application sends with [`Session::send`] and takes messages with [`Session::recv`].
 //!
 //! ```
-//! use engineio_proto::http::{Method, Request, Route};
-//! use engineio_proto::server::{Config, Input, Output};
+//! use engineio_proto::http::{Method, Request};
+//! use engineio_proto::server::{Admission, Config, Entry, Input, Output};
 //! use engineio_proto::{CloseReason, Event, ExchangeId, Instant, Message, Server, Sid};
 //!
 //! let mut server = Server::new(Config::default())?;
@@ -28,10 +28,10 @@
 //! // GET /engine.io/?EIO=4&transport=polling
 //! let query = "EIO=4&transport=polling";
 //! let request = Request { method: Method::Get, query, origin: None, upgrade: false };
-//! let Route::Handshake(handshake) = Route::parse(&request, server.config())? else { unreachable!() };
+//! let admission = Admission::begin(&request, server.config())?;
 //! let sid = Sid::from_entropy([7; 15]); // yours: 15 random bytes
-//! let key = server.open(now, sid, &handshake, None)?;
-//! server.session_mut(key).unwrap().handle_input(now, Input::Poll { exchange: ExchangeId(1) });
+//! let entry = Entry::Exchange { exchange: ExchangeId(1), octet_stream: false };
+//! let key = server.admit(now, admission, entry, Some(sid))?;
 //!
 //! // The answer is the open packet.
 //! let Some((_, Output::Respond { exchange, response })) = server.poll_output() else { unreachable!() };

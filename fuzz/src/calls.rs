@@ -78,6 +78,9 @@ pub(crate) struct Numbers {
 impl Numbers {
     pub(crate) const FIRST_CHANNEL: ChannelId = ChannelId(1);
 
+    /// The GET that opens a session in a server.
+    pub(crate) const FIRST_EXCHANGE: ExchangeId = ExchangeId(1);
+
     pub(crate) const fn new() -> Self {
         Self { next: 2, get: ExchangeId(0), post: ExchangeId(0), channel: Self::FIRST_CHANNEL }
     }

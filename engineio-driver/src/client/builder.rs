@@ -10,14 +10,14 @@ use engineio_proto::client::Stamps;
 use engineio_proto::{ConfigError, TransportKind};
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
-use super::dial::Dialer;
 use super::http::HttpOptions;
 use super::{Client, Shared};
-use crate::connect::{Connector, Encryptor};
-use crate::head::is_secret;
-use crate::proxy::{Proxy, ProxyError};
+use crate::net::connect::{Connector, Encryptor};
+use crate::net::dial::Dialer;
+use crate::net::proxy::{Proxy, ProxyError};
+use crate::net::url::Endpoint;
 use crate::runtime::Runtime;
-use crate::url::Endpoint;
+use crate::session::is_secret;
 
 /// Makes a [`Client`]. The defaults are those of the reference where it has the option.
 pub struct ClientBuilder {

@@ -22,11 +22,11 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 
-use super::dial::Dialer;
+use super::cookies::Jar;
 use crate::body::{self, ReadError};
-use crate::cookies::Jar;
-use crate::head::RequestHead;
+use crate::net::dial::Dialer;
 use crate::runtime::Runtime;
+use crate::session::RequestHead;
 
 type Body = Full<Bytes>;
 

@@ -30,7 +30,7 @@ async fn s165_a_server_with_the_defaults() {
 
 #[tokio::test]
 async fn sessions_are_found_by_id() {
-    let host = Host::start(builder().shards(4)).await;
+    let host = Host::start(builder()).await;
     let server = &host.server;
     assert!(server.is_empty() && server.sessions().is_empty());
     let mut clients = Vec::new();

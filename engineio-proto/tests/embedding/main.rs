@@ -9,10 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use engineio_proto::client;
-use engineio_proto::http::{
-    Handshake, Method, Mount, Operation, Rejection, Reply, Request, Response, Route, SessionRequest,
-};
-use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey};
+use engineio_proto::http::{Method, Mount, Operation, Reply, Request, SessionRequest, WebSocketHead};
+use engineio_proto::server::{Admission, BodyError, Config, Entry, Input, NotAdmitted, Output, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{
     ChannelEnd, ChannelId, Client, CloseReason, ConfigError, Event, ExchangeId, Instant, Message, Server, Sid,
@@ -92,15 +90,15 @@ impl Hands {
 }
 
 impl Hands {
-    fn route(&self, path: &str, request: &Request<'_>) -> Result<Route, Reply> {
+    fn begin(&self, path: &str, request: &Request<'_>) -> Result<Admission, Reply> {
         if !Mount::default().matches(path) {
-            return Err(Reply { status: 404, headers: &[], body: Bytes::new() });
+            return Err(Reply::empty(404));
         }
-        Route::parse(request, self.server.config()).map_err(|rejection| self.refuse(rejection, request))
+        Admission::begin(request, self.server.config()).map_err(|rejection| self.refuse(rejection.into(), request))
     }
 
-    fn refuse(&self, rejection: Rejection, request: &Request<'_>) -> Reply {
-        rejection.into_reply(request.is_upgrade(self.server.config()))
+    fn refuse(&self, refused: NotAdmitted, request: &Request<'_>) -> Reply {
+        refused.into_reply(request.is_upgrade(self.server.config()))
     }
 }
 
@@ -112,67 +110,77 @@ enum Begun {
     Post(ExchangeId),
     /// It is a WebSocket from now on: write the 101.
     Channel(ChannelId),
-    /// This is its answer.
-    Answered(Reply),
 }
 
 impl Hands {
-    fn open(&mut self, now: Instant, handshake: &Handshake, entropy: [u8; 15]) -> Result<Begun, Rejection> {
-        let sid = Sid::from_entropy(entropy);
-        if handshake.transport == TransportKind::WebSocket {
-            let channel = ChannelId(self.number());
-            let key = self.server.open(now, sid, handshake, Some(channel))?;
+    fn open(&mut self, now: Instant, admission: Admission, head: WebSocketHead<'_>) -> Result<Begun, NotAdmitted> {
+        let mut admission = admission;
+        let opening = loop {
+            admission = match admission {
+                // Yours: whether the client is welcome. If not: `ask.refuse`.
+                Admission::Ask(ask) => ask.allow()?,
+                Admission::Head(ask) => ask.check(&head)?,
+                // Yours: random bytes. These are no secret.
+                Admission::Name(ask) => ask.give(Some(Sid::from_entropy([self.number() as u8; 15])))?,
+                Admission::Open(opening) => break opening,
+                Admission::Session(request) => return self.find(now, &request, head, false),
+            }
+        };
+        let number = self.number();
+        if opening.handshake().transport == TransportKind::WebSocket {
+            let channel = ChannelId(number);
+            let key = self.server.open(now, opening, Entry::Channel { channel, head: Some(head) })?;
             self.add_channel(channel, key);
             self.obey(now);
             Ok(Begun::Channel(channel))
         } else {
-            let key = self.server.open(now, sid, handshake, None)?;
-            Ok(Begun::Get(self.get(now, key)))
+            let exchange = ExchangeId(number);
+            let key = self.server.open(now, opening, Entry::Exchange { exchange, octet_stream: false })?;
+            self.add_exchange(exchange, key);
+            self.obey(now);
+            Ok(Begun::Get(exchange))
         }
     }
 }
 
 impl Hands {
-    fn find(&mut self, now: Instant, request: &SessionRequest, octet_stream: bool) -> Result<Begun, Rejection> {
-        let key = self.server.admit(request)?;
+    /// `octet_stream`: of a POST, what `is_octet_stream` says of its `Content-Type`.
+    fn find(
+        &mut self,
+        now: Instant,
+        request: &SessionRequest,
+        head: WebSocketHead<'_>,
+        octet_stream: bool,
+    ) -> Result<Begun, NotAdmitted> {
+        let (exchange, channel) = (ExchangeId(self.number()), ChannelId(self.number));
+        let is_upgrade = request.operation == Operation::Upgrade;
+        let entry = match is_upgrade {
+            true => Entry::Channel { channel, head: Some(head) },
+            false => Entry::Exchange { exchange, octet_stream },
+        };
+        let key = self.server.enter(now, request, entry)?;
+        match is_upgrade {
+            true => self.add_channel(channel, key),
+            false => self.add_exchange(exchange, key),
+        }
+        self.obey(now);
         Ok(match request.operation {
-            Operation::Poll => Begun::Get(self.get(now, key)),
-            Operation::Post => Begun::Post(self.post(now, key, octet_stream)),
-            Operation::Upgrade => {
-                let channel = ChannelId(self.number());
-                self.add_channel(channel, key);
-                self.tell(now, key, Input::ChannelOpened { channel, base64: request.base64 });
-                Begun::Channel(channel)
-            }
-            Operation::Unsupported => Begun::Answered(Response::Unsupported.into_reply()),
+            Operation::Upgrade => Begun::Channel(channel),
+            Operation::Post => Begun::Post(exchange),
+            Operation::Poll | Operation::Unsupported => Begun::Get(exchange),
         })
     }
 }
 
 impl Hands {
-    fn get(&mut self, now: Instant, key: SessionKey) -> ExchangeId {
-        let exchange = self.add_exchange(key);
-        self.tell(now, key, Input::Poll { exchange });
-        exchange
-    }
-
-    /// `octet_stream`: what `is_octet_stream` says of its `Content-Type`.
-    fn post(&mut self, now: Instant, key: SessionKey, octet_stream: bool) -> ExchangeId {
-        let exchange = self.add_exchange(key);
-        self.tell(now, key, Input::PostHead { exchange, octet_stream });
-        exchange
-    }
-
     fn posted(&mut self, now: Instant, exchange: ExchangeId, body: Result<Bytes, BodyError>) {
         if let Some(&Exchange { key, .. }) = self.exchanges.get(&exchange) {
             self.tell(now, key, Input::PostBody { exchange, body });
         }
     }
 
-    fn add_exchange(&mut self, key: SessionKey) -> ExchangeId {
-        let exchange = ExchangeId(self.number());
+    fn add_exchange(&mut self, exchange: ExchangeId, key: SessionKey) {
         self.exchanges.insert(exchange, Exchange { key, answer: Answer::Awaited });
-        exchange
     }
 
     fn answer(&mut self, exchange: ExchangeId, answer: Answer) {
@@ -283,15 +291,11 @@ impl Hands {
 
 /// One request, up to the point where it waits.
 fn serve(hands: &mut Hands, now: Instant, request: &Request<'_>) -> Result<Begun, Reply> {
-    let begun = match hands.route("/engine.io/", request)? {
-        Route::Handshake(handshake) => {
-            // Yours: random bytes. These are no secret.
-            let entropy = [u8::try_from(hands.number()).unwrap_or(0); 15];
-            hands.open(now, &handshake, entropy)
-        }
-        Route::Session(request) => hands.find(now, &request, false),
-    };
-    begun.map_err(|rejection| hands.refuse(rejection, request))
+    // Yours: the headers of a WebSocket's handshake, if it is one.
+    let (key, version) = (Some(&b"dGhlIHNhbXBsZSBub25jZQ=="[..]), Some(&b"13"[..]));
+    let head = WebSocketHead { method: request.method, key, version, protocols: None };
+    let admission = hands.begin("/engine.io/", request)?;
+    hands.open(now, admission, head).map_err(|refused| hands.refuse(refused, request))
 }
 
 #[test]

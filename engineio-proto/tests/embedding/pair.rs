@@ -150,7 +150,7 @@ impl Pair {
                 let body = request.body.map(|body| body.into_bytes()).unwrap_or_default();
                 self.server.posted(self.now, number, Ok(body));
             }
-            Ok(Begun::Answered(reply)) | Err(reply) => self.answered(exchange, reply.status, reply.body),
+            Err(reply) => self.answered(exchange, reply.status, reply.body),
             Ok(Begun::Channel(_)) => panic!("a WebSocket that nobody asked for"),
         }
         true

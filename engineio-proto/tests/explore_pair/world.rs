@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use engineio_proto::client;
-use engineio_proto::http::{Method, Operation, Rejection, Reply, Request, Response, Route};
-use engineio_proto::server::{Input, Output, SessionKey, SessionMut};
+use engineio_proto::http::{Method, Operation, Rejection, Reply, Request, Response};
+use engineio_proto::server::{Admission, Entry, Input, NotAdmitted, Output, SessionKey, SessionMut};
 use engineio_proto::{
     ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Message, RequestError, Server, Session,
     Sid, TransportError,
@@ -225,33 +225,30 @@ impl World {
 
     // What arrives at the server.
 
-    fn route(&self, target: &str, method: Method, upgrade: bool) -> Result<Route, Rejection> {
-        let query = target.split_once('?').unwrap().1;
-        Route::parse(&Request { method, query, origin: None, upgrade }, self.server.config())
-    }
-
     /// What a request wants; its head is told to the session. A request that is refused is answered.
     fn admit(&mut self, id: u64, target: &str, method: Method) -> Option<Operation> {
-        let exchange = ExchangeId(id);
-        let route = self.route(target, method, false).and_then(|route| match route {
-            Route::Handshake(handshake) => {
-                assert!(self.key.is_none(), "one client opens two sessions");
-                self.key = Some(self.server.open(self.now, Sid::from_entropy([0; 15]), &handshake, None)?);
-                Ok(Operation::Poll)
-            }
-            Route::Session(request) => self.server.admit(&request).map(|_| request.operation),
-        });
         self.network.held.insert(id);
-        match route {
-            Ok(Operation::Post) => {
-                self.tell_server(Input::PostHead { exchange, octet_stream: false });
-                Some(Operation::Post)
+        let query = target.split_once('?').unwrap().1;
+        let request = Request { method, query, origin: None, upgrade: false };
+        let admission = Admission::begin(&request, self.server.config()).unwrap();
+        let operation = match &admission {
+            Admission::Session(request) => request.operation,
+            _ => {
+                assert!(self.key.is_none(), "one client opens two sessions");
+                Operation::Poll
             }
-            Ok(operation) => Some(operation),
-            Err(rejection) => {
+        };
+        let entry = Entry::Exchange { exchange: ExchangeId(id), octet_stream: false };
+        match self.server.admit(self.now, admission, entry, Some(Sid::from_entropy([0; 15]))) {
+            Ok(key) => {
+                self.key = Some(key);
+                Some(operation)
+            }
+            Err(NotAdmitted::Rejected(rejection)) => {
                 self.answer(id, Response::Rejected(rejection));
                 None
             }
+            Err(other) => panic!("a client is refused: {other}"),
         }
     }
 
@@ -259,7 +256,7 @@ impl World {
         let exchange = ExchangeId(id);
         let method = if body.is_some() { Method::Post } else { Method::Get };
         match self.admit(id, target, method) {
-            Some(Operation::Poll) => self.tell_server(Input::Poll { exchange }),
+            Some(Operation::Poll) => (),
             Some(Operation::Post) => {
                 let body = body.unwrap();
                 assert!(body.len() <= self.server.config().max_payload, "law 11: a body is too large");
@@ -300,16 +297,17 @@ impl World {
     }
 
     fn open_channel(&mut self, channel: ChannelId, target: &str) {
-        let admitted = self.route(target, Method::Get, true).and_then(|route| match route {
-            Route::Session(request) => self.server.admit(&request).map(|_| request.base64),
-            Route::Handshake(handshake) => panic!("a client begins twice: {handshake:?}"),
-        });
+        let query = target.split_once('?').unwrap().1;
+        let request = Request { method: Method::Get, query, origin: None, upgrade: true };
+        let admission = Admission::begin(&request, self.server.config()).unwrap();
+        assert!(matches!(admission, Admission::Session(_)), "a client begins twice: {admission:?}");
+        let admitted = self.server.admit(self.now, admission, Entry::Channel { channel, head: None }, None);
         let Some(wire) = &mut self.network.wire else { return };
         if wire.client.open {
             wire.down.push_back(if admitted.is_ok() { Down::Opened } else { Down::Refused });
         }
         match admitted {
-            Ok(base64) => self.tell_server(Input::ChannelOpened { channel, base64 }),
+            Ok(_) => (),
             Err(_) => wire.server.open = false,
         }
     }

@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use engineio_proto::http::{ErrorCode, Operation, SessionRequest};
-use engineio_proto::server::State;
-use engineio_proto::{ChannelEnd, CloseReason, Event, Phase, SendError, TransportError, TransportKind};
+use engineio_proto::http::{Operation, Rejection, SessionRequest};
+use engineio_proto::server::{Entry, State};
+use engineio_proto::{ChannelEnd, CloseReason, Event, ExchangeId, Phase, SendError, TransportError, TransportKind};
 
 use crate::common::{BAD_REQUEST, UNKNOWN_SID, World};
 
@@ -281,7 +281,8 @@ fn r56_a_request_for_a_dead_session_is_answered() {
         protocol: 4,
         base64: false,
     };
-    assert_eq!(world.server.admit(&request).unwrap_err().code(), ErrorCode::UnknownSid);
+    let entry = Entry::Exchange { exchange: ExchangeId(99), octet_stream: false };
+    assert_eq!(world.server.enter(world.now, &request, entry), Err(Rejection::UnknownSid.into()));
     world.drain();
     world.assert_no_connections();
 

@@ -13,9 +13,9 @@ use hyper::rt::{Read, ReadBuf, Sleep, Write};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use smallvec::SmallVec;
 
-use crate::home::{Home, Place};
+use super::frames::Codec;
+use crate::session::AnySession;
 use crate::tasks::Guard;
-use crate::websocket::Codec;
 
 /// Frames are pulled while less than this waits to be written.
 const WRITE_AHEAD: usize = 32 * 1024;
@@ -28,7 +28,7 @@ const BUDGET: usize = 32;
 
 /// Serves one WebSocket from its 101 to its end.
 pub(crate) struct ChannelTask {
-    home: Home,
+    session: AnySession,
     channel: ChannelId,
     /// Of a server, which waits for it when it shuts down.
     _under_way: Option<Guard>,
@@ -77,22 +77,22 @@ struct Visit {
 
 impl ChannelTask {
     /// A WebSocket that a client opens; the 101 is on its way.
-    pub(crate) fn accept(home: Home, channel: ChannelId, upgrade: OnUpgrade, under_way: Guard) -> Self {
-        let codec = Codec::server(home.max_payload());
-        Self::new(home, channel, Stage::Accepting(upgrade), codec, Some(under_way))
+    pub(crate) fn accept(session: AnySession, channel: ChannelId, upgrade: OnUpgrade) -> Self {
+        let codec = Codec::server(session.environment().max_payload);
+        Self::new(session, channel, Stage::Accepting(upgrade), codec)
     }
 
     /// A WebSocket that was opened to a server.
-    pub(crate) fn opened(home: Home, channel: ChannelId, io: Upgraded) -> Self {
-        let codec = Codec::client(home.max_payload());
-        Self::new(home, channel, Stage::Open(io), codec, None)
+    pub(crate) fn opened(session: AnySession, channel: ChannelId, io: Upgraded) -> Self {
+        let codec = Codec::client(session.environment().max_payload);
+        Self::new(session, channel, Stage::Open(io), codec)
     }
 
-    fn new(home: Home, channel: ChannelId, stage: Stage, codec: Codec, under_way: Option<Guard>) -> Self {
+    fn new(session: AnySession, channel: ChannelId, stage: Stage, codec: Codec) -> Self {
         Self {
-            home,
             channel,
-            _under_way: under_way,
+            _under_way: session.environment().guard(),
+            session,
             stage,
             codec,
             output: Vec::new(),
@@ -113,37 +113,41 @@ impl ChannelTask {
         let mut room = WRITE_AHEAD.saturating_sub(self.output.len() - self.written);
         let details = end.and_then(|_| self.codec.close_frame());
         let (flushed, mut pulled) = (self.flushed, self.pulled);
-        let (visit, close) = self.home.visit_channel(channel, cx, |place, now| {
-            let mut visit = Visit::default();
-            let Some(Place { mut machine, hands, wakes, .. }) = place else {
-                return Visit { close: true, ..visit };
+        let visit = self.session.visit(|visit| {
+            let mut done = Visit::default();
+            visit.attached.set_written(flushed, visit.deferred);
+            let now = visit.now();
+            let Some(machine) = visit.machine() else {
+                return Visit { close: true, ..done };
             };
-            hands.set_written(flushed, wakes);
             for frame in incoming {
                 machine.channel_frame(now, channel, frame);
             }
             if let Some(end) = end {
                 machine.channel_closed(now, channel, end, details);
             }
-            while room > 0 && !visit.drained {
+            while room > 0 && !done.drained {
                 match machine.next_frame(now, channel) {
                     Some(frame) => {
                         room = room.saturating_sub(frame.len());
-                        visit.frames.push(frame);
+                        done.frames.push(frame);
                     }
-                    None => visit.drained = true,
+                    None => done.drained = true,
                 }
             }
-            visit.reading = machine.wants_frames(channel);
-            visit.awaited = !hands.waiters.is_empty();
-            pulled = machine.view().handed_over();
-            visit
+            done.reading = machine.wants_frames(channel);
+            pulled = machine.handed_over();
+            // Before this task is registered, or it would wake itself.
+            visit.settle();
+            done.awaited = !visit.attached.waiters.is_empty();
+            done.close = visit.attached.await_channel(channel, cx, visit.deferred);
+            done
         });
         self.reported = self.flushed;
         self.awaited = visit.awaited;
         self.reading = visit.reading;
         self.pulled = pulled;
-        Visit { close: visit.close || close, ..visit }
+        visit
     }
 
     /// Turns until there is nothing to do but to wait. A visit to the session is made only when there is a reason: the
@@ -222,7 +226,10 @@ impl ChannelTask {
         self.codec.close(&mut self.output);
         // The peer's goodbye may be among what was read before.
         self.goodbye |= self.codec.receive_goodbye(&[], &mut self.output);
-        let sleep = self.home.runtime().sleep(self.home.close_timeout());
+        let sleep = {
+            let environment = self.session.environment();
+            environment.runtime().sleep(environment.close_timeout)
+        };
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Open(io) => self.stage = Stage::Closing(io, sleep),
             _ => return Poll::Ready(()),
@@ -242,11 +249,7 @@ impl ChannelTask {
         if self.flushed < self.pulled {
             // The last messages were pulled when the session was done with the channel. Now they are written.
             self.flushed = self.pulled;
-            self.home.visit(|place, _| {
-                if let Some(Place { hands, wakes, .. }) = place {
-                    hands.set_written(self.flushed, wakes);
-                }
-            });
+            self.session.visit(|visit| visit.attached.set_written(self.flushed, visit.deferred));
         }
         let mut chunk = [0; READ_CHUNK];
         for _ in 0..BUDGET {
@@ -298,7 +301,7 @@ impl Future for ChannelTask {
 
 impl Drop for ChannelTask {
     fn drop(&mut self) {
-        self.home.leave_channel(self.channel);
+        self.session.leave_channel(self.channel);
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 
-use crate::connect::Io;
+use super::hyper::HyperService;
+use crate::net::connect::Io;
 use crate::server::Server;
-use crate::service::HyperService;
 
 /// How long to wait when the system has no resources for another connection.
 const BREATHER: Duration = Duration::from_millis(50);

@@ -9,9 +9,9 @@ use hyper::client::conn::http1;
 use hyper_util::client::proxy::matcher::Matcher;
 use thiserror::Error;
 
-use crate::connect::BoxIo;
+use super::connect::BoxIo;
+use super::url::{Endpoint, UrlError, bracketed};
 use crate::runtime::Runtime;
-use crate::url::{Endpoint, UrlError, bracketed};
 
 /// Bytes of the head of a proxy's answer.
 const MAX_HEAD: usize = 16 * 1024;

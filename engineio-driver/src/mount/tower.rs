@@ -13,9 +13,9 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::hyper::not_found;
 use crate::body::ReplyBody;
 use crate::server::Server;
-use crate::service::not_found;
 
 /// Puts a server before another service: requests for its path go to the server, all others pass by.
 ///

@@ -10,8 +10,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 
 use crate::body::ReplyBody;
-use crate::http::{Aborted, RemoteAddr};
-use crate::server::Server;
+use crate::server::{Aborted, RemoteAddr, Server};
 
 /// Serves one connection: requests for the server go to it, all others are not found. [`Server::http1`] is what to serve
 /// it with.

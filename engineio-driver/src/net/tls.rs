@@ -14,7 +14,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_platform_verifier::Verifier;
 use thiserror::Error;
 
-use crate::connect::{BoxIo, Connecting, Encryptor};
+use super::connect::{BoxIo, Connecting, Encryptor};
 
 /// The handshake of TLS on a connection: what an encryptor needs of a runtime crate.
 pub trait TlsHandshake: Send + Sync + 'static {
