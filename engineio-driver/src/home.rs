@@ -205,7 +205,7 @@ impl View<'_> {
     pub(crate) fn handed_over(self) -> u64 {
         match self {
             Self::Session(session) => session.stats().messages_sent,
-            Self::Client(client) => client.messages_posted(),
+            Self::Client(client) => client.stats().messages_written,
         }
     }
 

@@ -256,7 +256,7 @@ impl Core {
         }
         if event == Event::Drain && self.client.transport() == TransportKind::Polling {
             // What a POST carried that was answered is written, and more than that. On a channel, its task knows.
-            self.hands.set_written(self.client.messages_posted(), &mut self.wakes);
+            self.hands.set_written(self.client.stats().messages_written, &mut self.wakes);
         }
         self.hands.tell(event, &mut self.wakes);
     }

@@ -91,6 +91,12 @@ impl Buffer {
         self.messages.iter()
     }
 
+    /// The capacity of the queue, for the tests of memory.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.messages.capacity()
+    }
+
     /// Counts one byte too many, so that a test can see who notices.
     #[cfg(test)]
     pub(crate) fn miscount(&mut self) {

@@ -73,14 +73,16 @@ fn frame() -> impl Strategy<Value = Frame> {
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let failed = prop_oneof![Just(BodyError::TooLarge), Just(BodyError::Timeout)];
     let end = prop_oneof![Just(ChannelEnd::Closed), Just(ChannelEnd::Violation), Just(ChannelEnd::TooLarge)];
     prop_oneof![
         6 => exchange().prop_map(|exchange| Input::Poll { exchange }),
         5 => (exchange(), prop::bool::weighted(0.02))
             .prop_map(|(exchange, octet_stream)| Input::PostHead { exchange, octet_stream }),
         8 => (exchange(), body()).prop_map(|(exchange, body)| Input::PostBody { exchange, body: Ok(body) }),
-        1 => (exchange(), failed).prop_map(|(exchange, error)| Input::PostBody { exchange, body: Err(error) }),
+        1 => exchange().prop_map(|exchange| Input::PostBody { exchange, body: Err(BodyError::TooLarge) }),
+        6 => exchange().prop_map(|exchange| Input::AnswerWritten { exchange }),
+        3 => (channel(), 0..9_u64).prop_map(|(channel, messages)| Input::ChannelWritten { channel, messages }),
+        1 => Just(Input::Unblocked),
         1 => exchange().prop_map(|exchange| Input::ExchangeLost { exchange }),
         3 => (channel(), any::<bool>()).prop_map(|(channel, base64)| Input::ChannelOpened { channel, base64 }),
         8 => (channel(), frame()).prop_map(|(channel, frame)| Input::ChannelFrame { channel, frame }),

@@ -1,7 +1,9 @@
 //! What must be true of a client between any two calls.
 
-use super::{Client, Phase, State};
+use super::Client;
+use crate::client::state::State;
 use crate::laws::Violation;
+use crate::parts::phase::Phase;
 use crate::parts::transport::TransportKind;
 
 impl Client {
@@ -10,52 +12,45 @@ impl Client {
     /// # Errors
     /// The first law that does not hold.
     pub fn check(&self) -> Result<(), Violation> {
-        let closed = self.state == State::Closed;
-        let opening = self.state == State::Opening;
+        let state = self.state();
+        let (closed, opening) = (state == State::Closed, state == State::Opening);
         let on_polling = self.transport == TransportKind::Polling;
+        let outbox = &self.flow.outbox;
         let laws = [
-            ("byte counts are exact", self.inbox.is_exact() && self.outbox.is_exact()),
-            ("the send buffer is within its limit plus one message", self.outbox.is_within(self.config.send_limit)),
-            (
-                "the receive buffer is within its limit plus one message",
-                self.inbox.is_within(self.config.receive_limit),
-            ),
             ("a request is under way by polling only", {
-                (self.get.is_none() && self.post.is_none()) || self.state.is_polling() || (opening && on_polling)
+                (self.get.is_none() && self.post.is_none()) || state.is_polling() || (opening && on_polling)
             }),
-            ("the transport is that of the state", { closed || opening || on_polling == self.state.is_polling() }),
+            ("the transport is that of the state", closed || opening || on_polling == state.is_polling()),
             ("a client on polling polls, or has a reason not to", {
-                let polls = matches!(self.state, State::Polling | State::Probing);
-                !polls || self.get.is_some() || self.backlog.is_some() || self.post.is_some_and(|post| post.last)
+                let polls = matches!(state, State::Polling | State::Probing);
+                let waits = self.flow.inbox.has_body() || self.post.is_some_and(|post| post.is_last);
+                !polls || self.get.is_some() || waits
             }),
             ("a pausing client waits for something", {
-                let waits = self.get.is_some() || self.backlog.is_some() || self.post.is_some();
-                self.state != State::Pausing || waits
+                let waits = self.get.is_some() || self.flow.inbox.has_body() || self.post.is_some();
+                state != State::Pausing || waits
             }),
             ("what can be posted is posted", {
-                let posts = matches!(self.state, State::Polling | State::Probing);
-                let some = !self.outbox.is_empty() || self.owed.pong || self.closing.is_some();
+                let posts = matches!(state, State::Polling | State::Probing);
+                let some = !outbox.is_empty() || self.owes_pong || self.closing.is_some();
                 !posts || !some || self.post.is_some()
             }),
-            ("a closed client has no clock", !closed || self.next_timeout().is_none()),
-            ("an open client has a clock", closed || self.next_timeout().is_some()),
-            ("a closed client has a reason", closed == self.closed.is_some()),
+            ("a client has a clock until it is closed", closed == self.next_timeout().is_none()),
+            ("a closed client has a reason", closed == self.close_reason().is_some()),
             ("a client that is open knows its session", opening || closed || self.opened.is_some()),
-            ("there is a channel where one is used", {
-                let used = self.state.is_upgrading() || self.state == State::Channel || (opening && !on_polling);
-                self.channel.is_some() == used
+            ("a client that opens on a channel has one", !opening || on_polling == self.current_channel().is_none()),
+            ("frames are announced", !self.has_frames() || self.flow.are_frames_announced()),
+            ("what waits, waits for room", {
+                let waits = self.flow.inbox.has_body() || self.flow.inbox.has_frames();
+                !waits || !self.flow.inbox.has_room(self.config.receive_limit)
             }),
-            ("frames are announced", !self.has_frames() || self.told.ready),
-            ("messages are announced", self.inbox.is_empty() || self.told.readable),
-            ("what waits, waits for a reason", {
-                (self.backlog.is_none() && self.held.is_empty()) || !self.has_inbox_room()
-            }),
-            ("a closing client has something to do", {
-                let done = self.state == State::Channel && !self.has_frames();
+            ("a closing client on a channel has something to do", {
+                let done = state == State::Channel && !self.has_frames() && outbox.is_written();
                 self.phase() != Phase::Closing || !done
             }),
         ];
-        match laws.iter().find(|(_, holds)| !holds) {
+        let mut laws = laws.into_iter().chain(self.flow.laws(self.config.limits()));
+        match laws.find(|(_, holds)| !holds) {
             Some((law, _)) => Err(Violation(law)),
             None => Ok(()),
         }
@@ -64,7 +59,7 @@ impl Client {
     /// In debug builds every call ends with a check, unless long queues would make that slow.
     pub(super) fn debug_check(&self) {
         #[cfg(debug_assertions)]
-        if self.inbox.len().saturating_add(self.outbox.len()) <= 256 {
+        if self.flow.len() <= 256 {
             let result = self.check();
             debug_assert!(result.is_ok(), "{result:?} in {self:#?}");
         }
@@ -74,18 +69,20 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Post;
+    use crate::client::Stage;
     use crate::client::config::Config;
     use crate::client::event::Input;
-    use crate::parts::event::{ChannelId, CloseReason, ExchangeId};
+    use crate::client::opening::Opening;
+    use crate::client::post::Post;
+    use crate::parts::event::{ChannelEnd, CloseReason, ExchangeId};
     use crate::parts::time::Instant;
+    use crate::wire::codec::Codec;
     use crate::wire::frame::Frame;
-    use crate::wire::payload::PayloadDecoder;
     use alloc::sync::Arc;
     use alloc::vec;
 
     const NOW: Instant = Instant::from_millis(1000);
-    const POST: Post = Post { exchange: ExchangeId(9), messages: 0, flushed: false, last: false };
+    const POST: Post = Post { exchange: ExchangeId(9), message: 0, is_flushed: false, is_last: false };
     const OPEN: &str = r#"0{"sid":"a","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000}"#;
 
     /// A client in good health that is there to be broken.
@@ -115,9 +112,25 @@ mod tests {
         client
     }
 
+    /// Polling, and changing to a WebSocket.
+    fn probing() -> Client {
+        polling()
+    }
+
+    /// Polling, without an upgrade.
+    fn polling_only() -> Client {
+        let mut client = polling();
+        client.handle_input(
+            NOW,
+            Input::ChannelClosed { channel: client.current_channel().unwrap(), end: ChannelEnd::Lost, details: None },
+        );
+        while client.poll_output().is_some() {}
+        client
+    }
+
     fn channel() -> Client {
         let mut client = dialling();
-        let channel = client.channel.unwrap();
+        let channel = client.current_channel().unwrap();
         client.handle_input(NOW, Input::ChannelFrame { channel, frame: Frame::received(OPEN.into()) });
         while client.poll_output().is_some() {}
         client
@@ -132,16 +145,15 @@ mod tests {
     #[test]
     fn every_law_can_fail() {
         let cases: &[(&str, Make, Break)] = &[
-            ("byte counts are exact", polling, |c| c.inbox.miscount()),
-            ("byte counts are exact", polling, |c| c.outbox.miscount()),
+            ("byte counts are exact, cursors in order", polling, |c| c.flow.inbox.miscount()),
+            ("byte counts are exact, cursors in order", polling, |c| c.flow.outbox.miscount()),
             ("the send buffer is within its limit plus one message", opening, |c| {
-                c.outbox.push("a".into());
-                c.outbox.push("b".into());
+                c.flow.accept(["a".into(), "b".into()]);
                 Arc::make_mut(&mut c.config).send_limit = 1;
             }),
             ("the receive buffer is within its limit plus one message", opening, |c| {
-                c.inbox.push("a".into());
-                c.inbox.push("b".into());
+                c.flow.inbox.push_unseen("a".into());
+                c.flow.inbox.push_unseen("b".into());
                 Arc::make_mut(&mut c.config).receive_limit = 1;
             }),
             ("a request is under way by polling only", channel, |c| c.get = Some(ExchangeId(9))),
@@ -154,28 +166,26 @@ mod tests {
                 c.get = None;
                 c.post = Some(POST);
             }),
-            ("a pausing client waits for something", polling, |c| {
-                c.state = State::Pausing;
+            ("a pausing client waits for something", probing, |c| {
+                let Stage::Probing(probe) = c.stage else { panic!("it probes") };
+                c.stage = Stage::Pausing(probe);
                 c.get = None;
             }),
-            ("what can be posted is posted", polling, |c| c.outbox.push("a".into())),
-            ("what can be posted is posted", polling, |c| c.owed.pong = true),
+            ("what can be posted is posted", polling, |c| c.flow.accept(["a".into()])),
+            ("what can be posted is posted", polling, |c| c.owes_pong = true),
             ("what can be posted is posted", polling, |c| c.closing = Some(NOW)),
-            ("a closed client has no clock", closed, |c| c.closing = Some(NOW)),
-            ("an open client has a clock", polling, |c| c.expectation = None),
-            ("a closed client has a reason", closed, |c| c.closed = None),
-            ("a closed client has a reason", polling, |c| c.closed = Some((CloseReason::ForcedClose, true))),
+            ("a client has a clock until it is closed", closed, |c| c.closing = Some(NOW)),
+            ("a client has a clock until it is closed", polling_only, |c| c.listener = None),
+            ("a closed client has a reason", polling, |c| c.flow.finish(CloseReason::ForcedClose)),
             ("a client that is open knows its session", polling, |c| c.opened = None),
-            ("there is a channel where one is used", polling, |c| c.channel = Some(ChannelId(9))),
-            ("there is a channel where one is used", opening, |c| c.channel = Some(ChannelId(9))),
-            ("there is a channel where one is used", channel, |c| c.channel = None),
-            ("there is a channel where one is used", dialling, |c| c.channel = None),
-            ("there is a channel where one is used", polling, |c| c.state = State::Probing),
-            ("frames are announced", channel, |c| c.outbox.push("a".into())),
-            ("messages are announced", polling, |c| c.inbox.push("a".into())),
-            ("what waits, waits for a reason", polling, |c| c.backlog = Some(PayloadDecoder::new("4a".into()))),
-            ("what waits, waits for a reason", polling, |c| c.held.push_back(Frame::received("4a".into()))),
-            ("a closing client has something to do", channel, |c| c.closing = Some(NOW)),
+            ("a client that opens on a channel has one", dialling, |c| c.stage = Stage::Opening(Opening::new(NOW))),
+            ("frames are announced", channel, |c| c.flow.accept(["a".into()])),
+            ("messages are announced", polling, |c| c.flow.inbox.push_unseen("a".into())),
+            ("what waits, waits for room", polling, |c| {
+                c.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()), 9)
+            }),
+            ("what waits, waits for room", polling, |c| c.flow.inbox.push_frame(Frame::received("4a".into()))),
+            ("a closing client on a channel has something to do", channel, |c| c.closing = Some(NOW)),
         ];
         for (index, &(law, make, break_it)) in cases.iter().enumerate() {
             let mut client = make();
@@ -188,9 +198,9 @@ mod tests {
     /// With so many messages in both buffers together.
     fn broken(inbox: usize, outbox: usize) -> Client {
         let mut client = opening();
-        (0..inbox).for_each(|_| client.inbox.push("".into()));
-        (0..outbox).for_each(|_| client.outbox.push("".into()));
-        client.outbox.miscount();
+        (0..inbox).for_each(|_| client.flow.inbox.push_unseen("".into()));
+        (0..outbox).for_each(|_| client.flow.accept(["".into()]));
+        client.flow.outbox.miscount();
         client
     }
 
