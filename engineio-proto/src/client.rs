@@ -343,7 +343,7 @@ impl Client {
     /// [`Stats::messages_written`](crate::Stats::messages_written). If not, and if the session is not over,
     /// [`Event::Written`](crate::Event::Written) follows when they are.
     pub fn poll_written(&mut self, messages: u64) -> bool {
-        self.flow.outbox.poll_written(messages)
+        self.flow.poll_written(messages)
     }
 
     /// Takes the next message that arrived. After [`Event::Readable`](crate::Event::Readable), take until there is none.
@@ -511,8 +511,8 @@ impl Client {
             self.pump();
             self.give_up_switch();
             self.try_switch();
-            self.poll();
             self.post();
+            self.poll();
             if !self.conclude() {
                 break;
             }

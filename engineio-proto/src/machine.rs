@@ -197,11 +197,11 @@ impl Machine for Session {
     }
 
     fn send(&mut self, _: Instant, message: Message) -> Result<(), SendError> {
-        Session::send(self, message)
+        Self::send(self, message)
     }
 
     fn send_all(&mut self, _: Instant, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
-        Session::send_all(self, messages)
+        Self::send_all(self, messages)
     }
 
     fn channel_frame(&mut self, now: Instant, channel: ChannelId, frame: Frame) {
@@ -225,15 +225,15 @@ impl Machine for Client {
     same!(Client);
 
     fn details(&self) -> Option<&Details> {
-        Client::details(self)
+        Self::details(self)
     }
 
     fn send(&mut self, now: Instant, message: Message) -> Result<(), SendError> {
-        Client::send(self, now, message)
+        Self::send(self, now, message)
     }
 
     fn send_all(&mut self, now: Instant, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
-        Client::send_all(self, now, messages)
+        Self::send_all(self, now, messages)
     }
 
     fn channel_frame(&mut self, now: Instant, channel: ChannelId, frame: Frame) {

@@ -18,6 +18,7 @@ mod post;
 mod probe;
 pub(crate) mod state;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -100,8 +101,8 @@ pub struct Session {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Polling,
-    Probing(Probe),
-    Probed(Probe),
+    Probing(Box<Probe>),
+    Probed(Box<Probe>),
     Channel(Line),
     Closed,
 }
@@ -190,7 +191,7 @@ impl Session {
             Stage::Probed(probe) if self.get.is_some() => Some(probe.release_at()),
             _ => None,
         };
-        let probe = self.probe().map(Probe::deadline);
+        let probe = self.probe().map(|probe| probe.deadline());
         [self.pinger.timeout(), self.closing, self.post.deadline(), probe, release].into_iter().flatten().min()
     }
 
@@ -296,7 +297,7 @@ impl Session {
     /// [`Stats::messages_written`](crate::Stats::messages_written). If not, and if the session is not over,
     /// [`Event::Written`](crate::Event::Written) follows when they are.
     pub fn poll_written(&mut self, messages: u64) -> bool {
-        self.flow.outbox.poll_written(messages)
+        self.flow.poll_written(messages)
     }
 
     /// Takes the next message that arrived. After [`Event::Readable`](crate::Event::Readable), take until there is none.

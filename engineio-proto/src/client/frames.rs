@@ -53,8 +53,10 @@ impl Client {
         }
         if self.state().is_upgrading() {
             self.probe_frame(frame);
-        } else {
+        } else if self.flow.inbox.must_wait(self.config.receive_limit) {
             self.flow.inbox.push_frame(frame);
+        } else {
+            self.handle_packet(self.codec.decode_frame(frame));
         }
     }
 

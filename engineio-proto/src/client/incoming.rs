@@ -21,7 +21,7 @@ impl Client {
         }
     }
 
-    fn handle_packet(&mut self, packet: Result<Packet, PacketError>) {
+    pub(super) fn handle_packet(&mut self, packet: Result<Packet, PacketError>) {
         let packet = match packet {
             Ok(packet) if self.state() == State::Opening => return self.handle_first(packet),
             Ok(packet) => packet,
@@ -45,8 +45,8 @@ impl Client {
             (PacketKind::Message, Packet::Binary(bytes)) => self.flow.inbox.deliver(Message::Binary(bytes)),
             (PacketKind::Ping, _) if self.phase() != Phase::Closed => {
                 // Answered until the very end, also by a client that is closing. Very many are answered once.
-                self.owes_pong = true;
-                self.flow.heartbeat_received();
+                let news = !core::mem::replace(&mut self.owes_pong, true);
+                self.flow.heartbeat_received(news);
             }
             (PacketKind::Close, _) => {
                 // The server's last word: nothing behind it counts.

@@ -74,7 +74,7 @@ mod tests {
     use crate::client::event::Input;
     use crate::client::opening::Opening;
     use crate::client::post::Post;
-    use crate::parts::event::{ChannelEnd, CloseReason, ExchangeId};
+    use crate::parts::event::{CloseReason, ExchangeId};
     use crate::parts::time::Instant;
     use crate::wire::codec::Codec;
     use crate::wire::frame::Frame;
@@ -114,16 +114,9 @@ mod tests {
 
     /// Polling, and changing to a WebSocket.
     fn probing() -> Client {
-        polling()
-    }
-
-    /// Polling, without an upgrade.
-    fn polling_only() -> Client {
-        let mut client = polling();
-        client.handle_input(
-            NOW,
-            Input::ChannelClosed { channel: client.current_channel().unwrap(), end: ChannelEnd::Lost, details: None },
-        );
+        let mut client = Client::new(NOW, Arc::new(Config::default()), 0).unwrap();
+        let exchange = client.get.unwrap();
+        client.handle_input(NOW, Input::Answered { exchange, status: 200, body: OPEN.into() });
         while client.poll_output().is_some() {}
         client
     }
@@ -175,7 +168,7 @@ mod tests {
             ("what can be posted is posted", polling, |c| c.owes_pong = true),
             ("what can be posted is posted", polling, |c| c.closing = Some(NOW)),
             ("a client has a clock until it is closed", closed, |c| c.closing = Some(NOW)),
-            ("a client has a clock until it is closed", polling_only, |c| c.listener = None),
+            ("a client has a clock until it is closed", polling, |c| c.listener = None),
             ("a closed client has a reason", polling, |c| c.flow.finish(CloseReason::ForcedClose)),
             ("a client that is open knows its session", polling, |c| c.opened = None),
             ("a client that opens on a channel has one", dialling, |c| c.stage = Stage::Opening(Opening::new(NOW))),

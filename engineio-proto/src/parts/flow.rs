@@ -124,6 +124,14 @@ impl<O: Output> Flow<O> {
         Some(message)
     }
 
+    /// Whether so many messages are written. If not, and if the session is not over, that will be announced.
+    pub(crate) fn poll_written(&mut self, messages: u64) -> bool {
+        match self.end {
+            End::Open => self.outbox.poll_written(messages),
+            End::New(_) | End::Ended(_) | End::Closed(_) => self.outbox.written() >= messages,
+        }
+    }
+
     /// Hands a heartbeat over.
     pub(crate) fn count_heartbeat_sent(&mut self) {
         self.heartbeats_sent = self.heartbeats_sent.saturating_add(1);
@@ -131,10 +139,10 @@ impl<O: Output> Flow<O> {
 
     // What arrived.
 
-    /// A heartbeat arrived. Very many that are handled together are announced once.
-    pub(crate) fn heartbeat_received(&mut self) {
+    /// A heartbeat arrived. Very many that are handled together are announced once, and only if they are `news`.
+    pub(crate) fn heartbeat_received(&mut self, news: bool) {
         self.heartbeats_received = self.heartbeats_received.saturating_add(1);
-        if !core::mem::replace(&mut self.heartbeat_announced, true) {
+        if news && !core::mem::replace(&mut self.heartbeat_announced, true) {
             self.emit(Event::Heartbeat);
         }
     }
@@ -231,7 +239,7 @@ impl<O: Output> Flow<O> {
 
     // What can be looked at.
 
-    pub(crate) const fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         Stats {
             messages_received: self.inbox.received(),
             bytes_received: self.inbox.received_bytes(),

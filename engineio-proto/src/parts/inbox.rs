@@ -2,6 +2,7 @@
 //!
 //! Nothing is decoded before there is room for it, so that memory does not grow when the application is slow.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::parts::buffer::Buffer;
@@ -17,8 +18,9 @@ pub(crate) struct Inbox {
     messages: Buffer,
     /// An HTTP body, decoded up to where there was room.
     body: Option<Body>,
-    /// Frames behind the body, in order.
-    frames: VecDeque<Frame>,
+    /// Frames that wait, for the body before them or for room. There are some only when the application is slow.
+    #[allow(clippy::box_collection)] // Hardly ever there, and small where it is not.
+    frames: Option<Box<VecDeque<Frame>>>,
     /// The application wants what arrives.
     wanted: bool,
     /// The application was told that there are messages.
@@ -40,7 +42,7 @@ impl Default for Inbox {
         Self {
             messages: Buffer::default(),
             body: None,
-            frames: VecDeque::new(),
+            frames: None,
             wanted: true,
             told: false,
             received: 0,
@@ -62,9 +64,14 @@ impl Inbox {
         self.body = Some(Body { packets, idle });
     }
 
-    /// A frame arrived on the channel that the session is on.
+    /// Whether a frame that arrives now must wait for what came before it, or for room.
+    pub(crate) fn must_wait(&self, limit: usize) -> bool {
+        self.body.is_some() || self.frames.is_some() || !self.has_room(limit)
+    }
+
+    /// A frame arrived that must wait.
     pub(crate) fn push_frame(&mut self, frame: Frame) {
-        self.frames.push_back(frame);
+        self.frames.get_or_insert_default().push_back(frame);
     }
 
     /// Decodes the next packet, if there is room for a message: of the body first, then of the frames unless they are
@@ -83,10 +90,8 @@ impl Inbox {
         if hold_frames {
             return None;
         }
-        let frame = self.frames.pop_front()?;
-        if self.frames.is_empty() {
-            self.frames = VecDeque::new();
-        }
+        let frame = self.frames.as_mut()?.pop_front()?;
+        self.frames.take_if(|frames| frames.is_empty());
         Some(Next::Packet(codec.decode_frame(frame)))
     }
 
@@ -125,7 +130,7 @@ impl Inbox {
 
     /// Drops the frames that are not decoded.
     pub(crate) fn drop_frames(&mut self) {
-        self.frames = VecDeque::new();
+        self.frames = None;
     }
 
     /// Whether one more message may be decoded.
@@ -139,13 +144,13 @@ impl Inbox {
     }
 
     /// Whether frames wait.
-    pub(crate) fn has_frames(&self) -> bool {
-        !self.frames.is_empty()
+    pub(crate) const fn has_frames(&self) -> bool {
+        self.frames.is_some()
     }
 
     /// Whether nothing is left, neither messages nor what is not decoded.
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.body.is_none() && self.frames.is_empty()
+        self.messages.is_empty() && self.body.is_none() && self.frames.is_none()
     }
 
     /// Whether the application must be told that there are messages. Said once until it has taken all of them.
@@ -199,7 +204,7 @@ impl Inbox {
     /// The capacities of both queues, for the tests of memory.
     #[cfg(test)]
     pub(crate) fn capacities(&self) -> [usize; 2] {
-        [self.messages.capacity(), self.frames.capacity()]
+        [self.messages.capacity(), self.frames.as_ref().map_or(0, |frames| frames.capacity())]
     }
 
     /// Counts one byte too many, for the tests of the laws.

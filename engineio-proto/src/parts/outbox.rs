@@ -3,6 +3,7 @@
 //! Messages are numbered from 1 in the order in which they were accepted. Two cursors divide them: *handed over* to a
 //! transport, and *written* by it. Written never exceeds handed over, and handed over never exceeds accepted.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::parts::buffer::{Buffer, Room};
@@ -13,22 +14,25 @@ use crate::wire::message::Message;
 const MAX_ANSWERS: usize = 8;
 
 /// Messages that were accepted and not handed over, and how far the others got.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outbox {
     queue: Buffer,
     accepted: u64,
-    handed_over: u64,
     written: u64,
-    /// HTTP answers that were given to the embedder and not reported as written, in order. Allocated by the first one
-    /// that is not written at once.
-    answers: VecDeque<Answer>,
+    /// HTTP answers that were given to the embedder and not reported as written: the first one, and the rest in order.
+    answer: Option<Answer>,
+    #[allow(clippy::box_collection)] // Hardly ever there, and small where it is not.
+    more_answers: Option<Box<VecDeque<Answer>>>,
     /// Messages that a channel has written. They count when no answer is under way any more.
     written_on_channel: u64,
     /// The application waits for room.
     is_full: bool,
-    /// The application waits until so many messages are written.
-    awaited: Option<u64>,
+    /// The application waits until so many messages are written; [`NOTHING`] if it does not wait.
+    awaited: u64,
 }
+
+/// No number of messages.
+const NOTHING: u64 = u64::MAX;
 
 /// An HTTP answer on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,21 @@ struct Answer {
     /// The number of the last message in it, or before it.
     last: u64,
     is_written: bool,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            queue: Buffer::default(),
+            accepted: 0,
+            written: 0,
+            answer: None,
+            more_answers: None,
+            written_on_channel: 0,
+            is_full: false,
+            awaited: NOTHING,
+        }
+    }
 }
 
 impl Outbox {
@@ -58,9 +77,7 @@ impl Outbox {
 
     /// Hands the next message over.
     pub(crate) fn hand_over(&mut self) -> Option<Message> {
-        let message = self.queue.pop()?;
-        self.handed_over += 1;
-        Some(message)
+        self.queue.pop()
     }
 
     /// Whether every accepted message was handed over.
@@ -89,8 +106,8 @@ impl Outbox {
     }
 
     /// Messages handed over so far.
-    pub(crate) const fn handed_over(&self) -> u64 {
-        self.handed_over
+    pub(crate) fn handed_over(&self) -> u64 {
+        self.accepted - self.queue.len() as u64
     }
 
     /// Messages written so far.
@@ -106,7 +123,7 @@ impl Outbox {
     /// Everything up to this message is written. What was not handed over cannot be, and nothing is unwritten again.
     /// Returns whether that is news.
     pub(crate) fn set_written(&mut self, messages: u64) -> bool {
-        let written = messages.min(self.handed_over).max(self.written);
+        let written = messages.min(self.handed_over()).max(self.written);
         let news = written > self.written;
         self.written = written;
         news
@@ -114,32 +131,38 @@ impl Outbox {
 
     /// A channel has written everything up to this message. Returns whether that is news.
     pub(crate) fn set_written_on_channel(&mut self, messages: u64) -> bool {
-        self.written_on_channel = self.written_on_channel.max(messages.min(self.handed_over));
-        self.answers.is_empty() && self.set_written(self.written_on_channel)
+        self.written_on_channel = self.written_on_channel.max(messages.min(self.handed_over()));
+        self.answer.is_none() && self.set_written(self.written_on_channel)
     }
 
     /// An answer with everything that was handed over up to now is given to the embedder.
     pub(crate) fn answer_given(&mut self, exchange: ExchangeId) {
-        self.answers.push_back(Answer { exchange, last: self.handed_over, is_written: false });
+        let answer = Answer { exchange, last: self.handed_over(), is_written: false };
+        match &self.answer {
+            None => self.answer = Some(answer),
+            Some(_) => self.more_answers.get_or_insert_default().push_back(answer),
+        }
     }
 
     /// Whether another answer may be given.
     pub(crate) fn may_answer(&self) -> bool {
-        self.answers.len() < MAX_ANSWERS
+        self.more_answers.as_ref().is_none_or(|more| more.len() < MAX_ANSWERS - 1)
     }
 
     /// An answer is written. Its messages count when the answers before it are written too. Returns whether
     /// that is news.
     pub(crate) fn answer_written(&mut self, exchange: ExchangeId) -> bool {
-        let Some(answer) = self.answers.iter_mut().find(|answer| answer.exchange == exchange) else { return false };
+        let more = self.more_answers.iter_mut().flat_map(|more| more.iter_mut());
+        let mut answers = self.answer.iter_mut().chain(more);
+        let Some(answer) = answers.find(|answer| answer.exchange == exchange) else { return false };
         answer.is_written = true;
         let mut news = false;
-        while let Some(first) = self.answers.front().copied().filter(|first| first.is_written) {
-            self.answers.pop_front();
+        while let Some(first) = self.answer.take_if(|first| first.is_written) {
             news |= self.set_written(first.last);
+            self.answer = self.more_answers.as_mut().and_then(|more| more.pop_front());
         }
-        if self.answers.is_empty() {
-            self.answers = VecDeque::new();
+        self.more_answers.take_if(|more| more.is_empty());
+        if self.answer.is_none() {
             news |= self.set_written(self.written_on_channel);
         }
         news
@@ -147,7 +170,8 @@ impl Outbox {
 
     /// Whether an answer is under way: it was given, and is not reported as written.
     pub(crate) fn is_under_way(&self, exchange: ExchangeId) -> bool {
-        self.answers.iter().any(|answer| answer.exchange == exchange && !answer.is_written)
+        let more = self.more_answers.iter().flat_map(|more| more.iter());
+        self.answer.iter().chain(more).any(|answer| answer.exchange == exchange && !answer.is_written)
     }
 
     /// The application waits for room.
@@ -171,25 +195,29 @@ impl Outbox {
     pub(crate) fn poll_written(&mut self, messages: u64) -> bool {
         let written = self.written >= messages;
         if !written {
-            self.awaited = Some(self.awaited.map_or(messages, |awaited| awaited.min(messages)));
+            self.awaited = self.awaited.min(messages);
         }
         written
     }
 
     /// Whether the application waits until something is written.
     pub(crate) const fn is_awaited(&self) -> bool {
-        self.awaited.is_some()
+        self.awaited != NOTHING
     }
 
     /// Whether what the application waits for is written. Said once.
     pub(crate) fn take_awaited(&mut self) -> bool {
-        self.awaited.take_if(|awaited| *awaited <= self.written).is_some()
+        let news = self.awaited <= self.written;
+        if news {
+            self.awaited = NOTHING;
+        }
+        news
     }
 
     /// The end: nobody waits any more.
     pub(crate) fn stop_waiting(&mut self) {
         self.is_full = false;
-        self.awaited = None;
+        self.awaited = NOTHING;
     }
 
     /// Whether the limit is kept, apart from the last message.
@@ -199,9 +227,7 @@ impl Outbox {
 
     /// Whether the byte count is exact and the cursors are in order.
     pub(crate) fn is_exact(&self) -> bool {
-        let cursors = self.written <= self.handed_over && self.handed_over <= self.accepted;
-        let queued = u64::try_from(self.queue.len()).is_ok_and(|queued| self.handed_over + queued == self.accepted);
-        self.queue.is_exact() && cursors && queued
+        self.queue.is_exact() && self.written.saturating_add(self.queue.len() as u64) <= self.accepted
     }
 
     /// The capacity of the queue, for the tests of memory.

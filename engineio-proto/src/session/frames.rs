@@ -1,6 +1,7 @@
 //! Frames: what arrives on a channel, and what leaves on it.
 
 use super::poll::PING;
+use super::post::Post;
 use super::{Session, Stage};
 use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, Event, TransportError};
 use crate::parts::time::Instant;
@@ -43,10 +44,13 @@ impl Session {
         if self.current_channel() != Some(channel) {
             return;
         }
+        let receiving = matches!(self.post, Post::Receiving { .. });
         if self.probe().is_some() {
             self.probe_frame(frame);
-        } else {
+        } else if receiving || self.flow.inbox.must_wait(self.config.receive_limit) {
             self.flow.inbox.push_frame(frame);
+        } else {
+            self.handle_packet(self.codec.decode_frame(frame));
         }
     }
 

@@ -27,7 +27,7 @@ impl Session {
         }
     }
 
-    fn handle_packet(&mut self, packet: Result<Packet, PacketError>) {
+    pub(super) fn handle_packet(&mut self, packet: Result<Packet, PacketError>) {
         let phase = self.phase();
         let packet = match packet {
             Ok(packet) => packet,
@@ -43,7 +43,7 @@ impl Session {
         match (kind, packet) {
             (PacketKind::Message, Packet::Text { data, .. }) => self.deliver(Message::Text(data)),
             (PacketKind::Message, Packet::Binary(bytes)) => self.deliver(Message::Binary(bytes)),
-            (PacketKind::Pong, _) if phase != Phase::Closed => self.flow.heartbeat_received(),
+            (PacketKind::Pong, _) if phase != Phase::Closed => self.flow.heartbeat_received(true),
             (PacketKind::Close, _) if phase != Phase::Closed => self.finish(CloseReason::TransportClose),
             (PacketKind::Ping, _) if phase == Phase::Open => {
                 self.finish(CloseReason::TransportError(TransportError::HeartbeatDirection));

@@ -31,6 +31,10 @@ impl Session {
         if self.closing.is_some() {
             // A closing session sends no pings. This shows that the client is there.
             self.pinger.progress(self.now, self.config.times());
+            if !self.greeting.open && self.flow.outbox.is_written() {
+                self.respond_to_poll([NOOP, CLOSE]);
+                self.finish(CloseReason::ForcedClose);
+            }
         }
     }
 
@@ -50,7 +54,6 @@ impl Session {
                 self.flow.emit(Event::Drain);
             }
         } else if closing && self.flow.outbox.is_written() {
-            self.respond_to_poll([NOOP, CLOSE]);
             self.finish(CloseReason::ForcedClose);
         } else if let Stage::Probed(probe) = &mut self.stage {
             if probe.may_release(self.now) {

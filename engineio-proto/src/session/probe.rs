@@ -1,5 +1,6 @@
 //! The probe of an upgrade, and the switch to its channel.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::frames::Line;
@@ -82,7 +83,7 @@ impl Session {
     /// A second transport opened. Only a session on polling has a use for it, and only for one at a time.
     pub(super) fn channel_opened(&mut self, channel: ChannelId, base64: bool) {
         let line = Line::new(channel, Codec::V4.with_base64(base64));
-        let probe = Probe::new(self.now, line, self.config.upgrade_timeout);
+        let probe = Box::new(Probe::new(self.now, line, self.config.upgrade_timeout));
         if !self.config.allow_upgrades || !self.shift(Trigger::ProbeOpened, |_| Stage::Probing(probe)) {
             self.flow.output(Output::channel_close(channel));
         }

@@ -106,7 +106,7 @@ pub fn ops() -> impl Strategy<Value = Op> {
         2 => Just(Op::Ready),
         20 => Just(Op::Recv),
         16 => channel().prop_map(Op::Pull),
-        12 => (0_u64..60_000, any::<bool>()).prop_map(|(micros, wake)| Op::Time(micros, wake)),
+        24 => (0_u64..60_000, any::<bool>()).prop_map(|(micros, wake)| Op::Time(micros, wake)),
         1 => Just(Op::Close),
         1 => Just(Op::Abort),
         1 => Just(Op::Discard),
@@ -120,6 +120,7 @@ fn config() -> Config {
     config.ping_timeout = Duration::from_millis(80);
     config.upgrade_timeout = Duration::from_millis(150);
     config.close_timeout = Duration::from_millis(120);
+    config.body_timeout = Duration::from_millis(150);
     config.max_payload = 24;
     config.send_limit = 160;
     config.send_low = 60;
@@ -178,6 +179,7 @@ impl Lone {
     /// The body that a poll is answered with, unless it is held.
     pub fn get(&mut self) -> Option<Bytes> {
         self.session.handle_input(self.now, Input::Poll { exchange: ExchangeId(1) });
+        self.session.handle_input(self.now, Input::AnswerWritten { exchange: ExchangeId(1) });
         self.drain().into_iter().find_map(|output| match output {
             Output::Respond { response, .. } => Some(response.into_reply().body),
             _ => None,

@@ -344,7 +344,7 @@ fn r20_a_post_under_way_comes_before_what_follows_the_switch() {
     assert_eq!(world.frames(), ["2"]);
     world.advance(20_000);
     assert_eq!(world.recv(), None);
-    assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+    assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PostTimeout)));
     world.assert_no_connections();
 }
 

@@ -172,7 +172,7 @@ fn every_law_can_fail() {
     const LATER: core::time::Duration = core::time::Duration::from_secs(1);
     // The second of three slots, none of which has anything to say.
     let cases: &[(&str, Break)] = &[
-        ("byte counts are exact", |s| s.slots[1].session.break_a_law()),
+        ("byte counts are exact, cursors in order", |s| s.slots[1].session.break_a_law()),
         ("a slot knows its key", |s| s.slots[1].key.index = 9),
         ("a session is found by its id until it is closed", |s| s.slots[1].is_indexed = false),
         ("a session is found by its id until it is closed", |s| {
