@@ -98,6 +98,7 @@ mod config;
 mod machine;
 mod parts;
 mod session;
+mod surface;
 
 pub mod client;
 pub mod http;

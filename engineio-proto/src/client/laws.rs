@@ -55,15 +55,6 @@ impl Client {
             None => Ok(()),
         }
     }
-
-    /// In debug builds every call ends with a check, unless long queues would make that slow.
-    pub(super) fn debug_check(&self) {
-        #[cfg(debug_assertions)]
-        if self.flow.len() <= 256 {
-            let result = self.check();
-            debug_assert!(result.is_ok(), "{result:?} in {self:#?}");
-        }
-    }
 }
 
 #[cfg(test)]

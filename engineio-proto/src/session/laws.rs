@@ -47,15 +47,6 @@ impl Session {
     pub(crate) fn break_a_law(&mut self) {
         self.flow.inbox.miscount();
     }
-
-    /// In debug builds every call ends with a check, unless long queues would make that slow.
-    pub(super) fn debug_check(&self) {
-        #[cfg(debug_assertions)]
-        if self.flow.len() <= 256 {
-            let result = self.check();
-            debug_assert!(result.is_ok(), "{result:?} in {self:#?}");
-        }
-    }
 }
 
 #[cfg(test)]

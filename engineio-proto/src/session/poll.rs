@@ -109,7 +109,7 @@ impl Session {
     /// An answer was written to its end.
     pub(super) fn answer_written(&mut self, exchange: ExchangeId) {
         if self.flow.outbox.answer_written(exchange) {
-            self.pinger.written();
+            self.note_written();
         }
     }
 
