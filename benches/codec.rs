@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use engineio_proto::wire::{Frame, Packet, Payload, PayloadDecoder};
+use engineio_proto::wire::{Codec, Frame, Packet, Payload};
 use engineio_proto::{Message, Text};
 
 fn text(len: usize) -> Packet {
@@ -21,7 +21,7 @@ fn packets(c: &mut Criterion) {
     for (name, packet) in [("text 100 B", text(100)), ("base64 100 B", binary(100)), ("base64 64 KiB", binary(1 << 16))]
     {
         let mut encoded = Vec::new();
-        packet.encode_into(&mut encoded);
+        Codec::V4.encode_text(&packet, &mut encoded);
         group.throughput(Throughput::Bytes(encoded.len() as u64));
         let mut out = Vec::with_capacity(encoded.len());
         group.bench_function(format!("encode {name}"), |b| {
@@ -31,7 +31,9 @@ fn packets(c: &mut Criterion) {
             });
         });
         let encoded = Text::try_from(Bytes::from(encoded)).unwrap();
-        group.bench_function(format!("decode {name}"), |b| b.iter(|| Packet::decode(black_box(&encoded).clone())));
+        group.bench_function(format!("decode {name}"), |b| {
+            b.iter(|| Codec::V4.decode_text(black_box(&encoded).clone()))
+        });
     }
     group.finish();
 }
@@ -44,7 +46,7 @@ fn payloads(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(format!("encode {name}"), |b| b.iter(|| black_box(&payload).clone().into_bytes()));
         group.bench_function(format!("decode {name}"), |b| {
-            b.iter(|| PayloadDecoder::new(black_box(&body).clone()).map(Result::unwrap).map(black_box).count());
+            b.iter(|| Codec::V4.decode_payload(black_box(&body).clone()).map(Result::unwrap).map(black_box).count());
         });
     }
     group.finish();
@@ -53,8 +55,10 @@ fn payloads(c: &mut Criterion) {
 fn frames(c: &mut Criterion) {
     let mut group = c.benchmark_group("frame");
     for (name, packet) in [("text 100 B", text(100)), ("binary 100 B", binary(100))] {
-        group.bench_function(format!("encode {name}"), |b| b.iter(|| Frame::encode(black_box(&packet).clone(), false)));
-        let frame = Frame::encode(packet, false);
+        group.bench_function(format!("encode {name}"), |b| {
+            b.iter(|| Codec::V4.encode_frame(black_box(&packet).clone()))
+        });
+        let frame = Codec::V4.encode_frame(packet);
         group.bench_function(format!("decode {name}"), |b| b.iter(|| black_box(&frame).clone().decode()));
     }
     group.finish();

@@ -15,6 +15,12 @@ use hyper::rt::Sleep;
 
 /// Hears what becomes of an answer.
 pub(crate) trait Answered: Send + Sync {
+    /// The answer to this exchange is written to its end.
+    fn written(&self, exchange: ExchangeId);
+
+    /// A connection that had taken no more of an answer takes more again.
+    fn unblocked(&self);
+
     /// The answer to this exchange is lost.
     fn lost(&self, exchange: ExchangeId);
 }
@@ -33,6 +39,7 @@ impl Delivery {
 
     fn taken(mut self) {
         self.taken = true;
+        self.session.written(self.exchange);
     }
 }
 
@@ -57,29 +64,18 @@ pub(crate) enum ReadError {
     Lost,
 }
 
-/// Reads a body of at most `limit` bytes before `deadline`, if there is one. No more than the limit is ever kept, whatever the headers
-/// say; a body that announces more is refused before it is read.
-pub(crate) async fn read<B: Body>(
-    body: B,
-    limit: usize,
-    deadline: Option<Pin<Box<dyn Sleep>>>,
-) -> Result<Bytes, ReadError> {
+/// Reads a body of at most `limit` bytes. No more than the limit is ever kept, whatever the headers say; a body that announces
+/// more is refused before it is read.
+pub(crate) async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ReadError::Body(BodyError::TooLarge));
     }
     let mut body = pin!(body);
-    let mut deadline = deadline;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
-        let frame = poll_fn(|cx| {
-            if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
-                return Poll::Ready(Ok(frame));
-            }
-            let Some(deadline) = &mut deadline else { return Poll::Pending };
-            deadline.as_mut().poll(cx).map(|()| Err(ReadError::Body(BodyError::Timeout)))
-        });
-        let mut data = match frame.await? {
+        let frame = poll_fn(|cx| body.as_mut().poll_frame(cx));
+        let mut data = match frame.await {
             None => break,
             Some(Err(_)) => return Err(ReadError::Lost),
             Some(Ok(frame)) => match frame.into_data() {
@@ -148,7 +144,7 @@ impl ReplyBody {
 
 impl From<Bytes> for ReplyBody {
     fn from(bytes: Bytes) -> Self {
-        let data = ReplyData { bytes, delivery: None };
+        let data = ReplyData { bytes, delivery: None, blocked: false };
         Self { data: Some(data).filter(ReplyData::has_remaining) }
     }
 }
@@ -176,10 +172,16 @@ pub struct ReplyData {
     bytes: Bytes,
     /// Learns whether the last byte was taken.
     delivery: Option<Delivery>,
+    /// The connection has taken a part, and no more at that moment.
+    blocked: bool,
 }
 
 impl ReplyData {
     fn note_taken(&mut self) {
+        if let Some(delivery) = self.delivery.as_ref().filter(|_| self.blocked && !self.bytes.is_empty()) {
+            delivery.session.unblocked();
+        }
+        self.blocked = true;
         if let Some(delivery) = self.delivery.take_if(|_| self.bytes.is_empty()) {
             delivery.taken();
         }
@@ -212,12 +214,6 @@ impl Buf for ReplyData {
 mod tests {
     use super::*;
     use http_body_util::{Full, StreamBody};
-    use hyper_util::rt::TokioTimer;
-    use std::time::Duration;
-
-    fn deadline() -> Option<Pin<Box<dyn Sleep>>> {
-        Some(hyper::rt::Timer::sleep(&TokioTimer::new(), Duration::from_secs(30)))
-    }
 
     fn chunks(chunks: &[&'static str]) -> impl Body<Data = Bytes, Error = Infallible> {
         let frames: Vec<_> = chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes())))).collect();
@@ -237,35 +233,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whole_and_chunked_bodies() {
         let data = Bytes::from_static(b"4hello");
-        let read_back = read(Full::new(data.clone()), 6, deadline()).await.unwrap();
+        let read_back = read(Full::new(data.clone()), 6).await.unwrap();
         assert_eq!(read_back.as_ptr(), data.as_ptr());
-        assert_eq!(read(chunks(&["4he", "", "llo"]), 6, deadline()).await.unwrap(), "4hello");
-        assert_eq!(read(chunks(&[]), 6, deadline()).await.unwrap(), "");
+        assert_eq!(read(chunks(&["4he", "", "llo"]), 6).await.unwrap(), "4hello");
+        assert_eq!(read(chunks(&[]), 6).await.unwrap(), "");
     }
 
     #[tokio::test(start_paused = true)]
     async fn sec1_nothing_above_the_limit_is_kept() {
-        for result in [
-            read(Full::new(Bytes::from_static(b"4hello!")), 6, deadline()).await,
-            read(chunks(&["4he", "llo!"]), 6, deadline()).await,
-        ] {
+        for result in
+            [read(Full::new(Bytes::from_static(b"4hello!")), 6).await, read(chunks(&["4he", "llo!"]), 6).await]
+        {
             assert!(matches!(result, Err(ReadError::Body(BodyError::TooLarge))));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn sec71_a_slow_body_has_a_deadline() {
-        let never = StreamBody::new(Never);
-        assert!(matches!(read(never, 6, deadline()).await, Err(ReadError::Body(BodyError::Timeout))));
-    }
-
-    struct Never;
-
-    impl futures_core::Stream for Never {
-        type Item = Result<Frame<Bytes>, Infallible>;
-
-        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-            Poll::Pending
         }
     }
 }

@@ -23,15 +23,13 @@ pub struct Builder {
 impl Builder {
     /// Begins with the defaults. The runtime crates have a function that does it with their runtime.
     pub fn new(runtime: Runtime) -> Self {
-        let seconds = Duration::from_secs;
         Self {
             runtime,
             config: Config::default(),
             mount: Mount::default(),
             options: Options {
                 mount: Mount::default(),
-                body_timeout: seconds(30),
-                header_timeout: seconds(30),
+                header_timeout: Duration::from_secs(30),
                 backlog: 1024,
                 allow: None,
                 sid: None,
@@ -144,7 +142,7 @@ impl Builder {
     /// How long the body of a POST may take. Default: 30 s.
     #[must_use]
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.options.body_timeout = timeout;
+        self.config.body_timeout = timeout;
         self
     }
 
@@ -194,14 +192,12 @@ impl Builder {
         if options.backlog == 0 {
             return Err(ConfigError::Zero("accept_backlog"));
         }
-        let timeouts = [("body_timeout", &mut options.body_timeout), ("header_timeout", &mut options.header_timeout)];
-        for (name, timeout) in timeouts {
-            if timeout.is_zero() {
-                return Err(ConfigError::Zero(name));
-            }
-            // Longer would be beyond what clocks can count.
-            *timeout = (*timeout).min(Duration::from_secs(365 * 24 * 60 * 60));
+        if options.header_timeout.is_zero() {
+            return Err(ConfigError::Zero("header_timeout"));
         }
+        // Longer would be beyond what clocks can count.
+        let longest = Duration::from_secs(365 * 24 * 60 * 60);
+        options.header_timeout = options.header_timeout.min(longest);
         Server::new(self.runtime, self.config, options)
     }
 }

@@ -9,7 +9,6 @@ mod deferred;
 mod event;
 mod head;
 mod link;
-mod machine;
 
 pub(crate) use attached::{Attached, Wakers, register, set};
 pub(crate) use cell::{AnySession, Cell, Environment, Side, Visit};
@@ -19,4 +18,3 @@ pub(crate) use event::Observed;
 pub(crate) use head::{RequestHead, is_secret};
 pub use link::Offer;
 pub(crate) use link::{End, Link, Snapshot};
-pub(crate) use machine::Machine;

@@ -1,48 +1,60 @@
 //! One client: what its transports and its application may do to it, and what it asks for.
 //!
 //! The mirror image of a [`Session`](crate::Session). The decisions stand in the files of one subject each: `opening`
-//! (the first transport, the open packet), `polling` (the loop of GETs, and what a POST carries), `channel` (frames;
-//! the probe, the pause and the switch), `incoming` (packets, and how a slow application slows its server),
-//! `heartbeat`, `closing`.
-//! The states and their transitions are data, in `state`.
+//! (the first transport, the open packet), `request` (what leaves by HTTP, and its numbers and targets), `poll` (the loop of
+//! GETs), `post` (what a POST carries), `probe` (the upgrade: probe, pause, switch), `frames` (a channel), `incoming`
+//! (packets, and how a slow application slows its server), `closing`. The states and their transitions are data, in
+//! `state`. The plumbing is that of both sides: `parts::flow`.
+//!
+//! Every call ends with `settle`, which brings the client to its fixed point, as in a session.
 
-mod channel;
-mod check;
 mod closing;
 pub(crate) mod config;
 pub(crate) mod event;
-mod heartbeat;
+mod frames;
 mod incoming;
+mod laws;
 mod opening;
-mod polling;
+mod poll;
+mod post;
+mod probe;
 pub(crate) mod reconnect;
+mod request;
 pub(crate) mod state;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::parts::buffer::{Buffer, Room, pop_and_shrink};
+use crate::parts::buffer::Room;
 use crate::parts::config::ConfigError;
-use crate::parts::event::{ChannelId, CloseReason, Event, ExchangeId, TransportError, UpgradeError};
+use crate::parts::event::{ChannelId, CloseReason, ExchangeId, TransportError, UpgradeError};
+use crate::parts::flow::Flow;
+use crate::parts::heartbeat::listener::Listener;
 use crate::parts::phase::Phase;
 use crate::parts::send::SendError;
-use crate::parts::stats::Stats;
 use crate::parts::time::Instant;
 use crate::parts::transport::{TransportKind, Transports};
+use crate::parts::wait::Situation;
 use crate::server::sid::Sid;
-use crate::wire::frame::Frame;
+use crate::surface::surface;
+use crate::wire::codec::Codec;
 use crate::wire::handshake::Opened;
 use crate::wire::message::Message;
-use crate::wire::payload::PayloadDecoder;
 
 pub use config::{Config, Stamps};
 pub use event::{Details, Input, Output, Request};
-use heartbeat::Expectation;
 pub use reconnect::{Reconnect, ReconnectConfig};
 pub use state::{Row, State, TRANSITIONS, Trigger};
+
+use frames::Line;
+use opening::Opening;
+use post::Post;
+use probe::Probe;
+use request::Numbers;
+
+surface!(Client, Output);
 
 /// The client's side of one session.
 ///
@@ -88,15 +100,12 @@ pub use state::{Row, State, TRANSITIONS, Trigger};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     config: Arc<Config>,
-    /// The latest time that was told.
+    /// The latest time that a call brought.
     now: Instant,
-    /// What the next stamp is made of.
-    stamp: u64,
-    /// The last number that was given to a request or a channel.
-    number: u64,
+    numbers: Numbers,
 
-    state: State,
-    /// The transport that it is on, or tries.
+    stage: Stage,
+    /// The transport that it is on, or tries. After its end, the last one.
     transport: TransportKind,
     /// The transports that did not fail while opening.
     left: Transports,
@@ -104,83 +113,32 @@ pub struct Client {
     upgraded: bool,
     /// What the server said when it opened the session.
     opened: Option<Box<Opened>>,
-
-    /// When the session must be open, if it is not.
-    opening: Instant,
-    /// When the next ping must have come, if the session is open.
-    expectation: Option<Expectation>,
-    /// When the upgrade must be done. Counts only while there is one.
-    upgrade_by: Instant,
-    /// The application closed the session; this is how long it may take.
+    /// The application closed the session; the deadline of the orderly end.
     closing: Option<Instant>,
-    /// Why the session is over, and whether the application was told.
-    closed: Option<(CloseReason, bool)>,
     details: Option<Box<Details>>,
 
+    /// The wire form of its packets.
+    codec: Codec,
     /// The GET that is under way.
     get: Option<ExchangeId>,
     post: Option<Post>,
-    /// How many messages were in a POST that was never answered.
-    unanswered: usize,
-    /// The channel that the client is on, or that it opens or probes.
-    channel: Option<ChannelId>,
-    owed: Owed,
-    /// Packets of an answer that wait for the application to take earlier messages.
-    backlog: Option<PayloadDecoder>,
-    /// How many packets of that answer were no messages.
-    idle_packets: u32,
-    /// Frames that wait for the same.
-    held: VecDeque<Frame>,
-    inbox: Buffer,
-    outbox: Buffer,
-    /// How many packets of the last announced flush are still to be pulled from the channel.
-    batch: usize,
-
-    outputs: VecDeque<Output>,
-    told: Told,
-    stats: Stats,
+    /// A ping is to be answered.
+    owes_pong: bool,
+    /// While the session is open.
+    listener: Option<Listener>,
+    flow: Flow<Output>,
 }
 
-/// The POST that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Post {
-    exchange: ExchangeId,
-    /// How many messages it carries.
-    messages: usize,
-    /// It carries more than the close packet: that it was flushed was told.
-    flushed: bool,
-    /// It carries the close packet; after it there is nothing.
-    last: bool,
+/// Where the packets of the client travel, with the data that exist only there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Opening(Opening),
+    Polling,
+    Probing(Probe),
+    Pausing(Probe),
+    Channel(Line),
+    Closed,
 }
-
-/// What must be sent before any message. These are never in a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owed {
-    /// On the channel that is being probed.
-    probe: bool,
-    /// On the channel that was changed to.
-    upgrade: bool,
-    /// The answer to a ping.
-    pong: bool,
-}
-
-/// What the embedder was told last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
-    /// That there are frames to pull.
-    ready: bool,
-    /// That it should read from the channel.
-    reading: bool,
-    /// That there are messages to take.
-    readable: bool,
-    /// That there is no room; it waits to hear that there is.
-    full: bool,
-    /// Whether the application wants what arrives at all.
-    wanted: bool,
-}
-
-/// An output queue that grew beyond this gives its memory back when it is empty.
-const KEEP_OUTPUTS: usize = 8;
 
 impl Client {
     /// A client that begins at once to open a session. `entropy` should be random; it makes the URLs of its requests
@@ -194,42 +152,31 @@ impl Client {
         let transport = config.first_transport(left, config.websocket_worked).ok_or(ConfigError::NoTransport)?;
         let mut client = Self {
             now,
-            stamp: entropy,
-            number: 0,
-            state: State::Opening,
+            numbers: Numbers::new(entropy),
+            stage: Stage::Opening(Opening::new(now)),
             transport,
             left,
             websocket_worked: config.websocket_worked,
             upgraded: false,
             opened: None,
-            opening: now,
-            expectation: None,
-            upgrade_by: now,
             closing: None,
-            closed: None,
             details: None,
+            codec: Codec::V4.with_base64(config.base64),
             get: None,
             post: None,
-            unanswered: 0,
-            channel: None,
-            owed: Owed { probe: false, upgrade: false, pong: false },
-            backlog: None,
-            idle_packets: 0,
-            held: VecDeque::new(),
-            inbox: Buffer::default(),
-            outbox: Buffer::default(),
-            batch: 0,
-            outputs: VecDeque::new(),
-            told: Told { ready: false, reading: true, readable: false, full: false, wanted: true },
-            stats: Stats::default(),
+            owes_pong: false,
+            listener: None,
+            flow: Flow::new(),
             config,
         };
         client.open();
-        client.debug_check();
+        client.settle();
         Ok(client)
     }
 
-    /// Tells the client what a transport did.
+    // The transports.
+
+    /// Reports what a transport did.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         self.advance(now);
         match input {
@@ -237,51 +184,55 @@ impl Client {
             Input::Failed { exchange, error } => self.exchange_failed(exchange, error, None),
             Input::ChannelOpened { channel } => self.channel_opened(channel),
             Input::ChannelFrame { channel, frame } => self.channel_frame(channel, frame),
+            Input::ChannelWritten { channel, messages } => self.channel_written(channel, messages),
             Input::ChannelClosed { channel, end, details } => self.channel_closed(channel, end, details),
+            Input::Unblocked => self.unblocked(),
         }
-        self.debug_check();
+        self.settle();
     }
+
+    // Time.
 
     /// When [`Client::handle_timeout`] should be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let opening = (self.state == State::Opening).then_some(self.opening);
-        let upgrade = self.state.is_upgrading().then_some(self.upgrade_by);
-        let heartbeat = self.expectation.as_ref().map(Expectation::deadline);
-        [opening, upgrade, heartbeat, self.closing].into_iter().flatten().min()
+        let stage = match &self.stage {
+            Stage::Opening(opening) => Some(opening.deadline()),
+            Stage::Probing(probe) | Stage::Pausing(probe) => Some(probe.deadline()),
+            Stage::Polling | Stage::Channel(_) | Stage::Closed => None,
+        };
+        let heartbeat = self.listener.as_ref().map(Listener::deadline);
+        [stage, heartbeat, self.closing].into_iter().flatten().min()
     }
 
     /// Does what is due. Without effect when nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
         if self.closing.is_some_and(|deadline| deadline <= now) {
-            // Whoever asked for the end gets it, unless messages are lost with it.
-            let reason = self.reason_for(CloseReason::TransportError(TransportError::CloseTimeout), 0);
-            self.leave(reason);
+            self.leave(CloseReason::TransportError(TransportError::CloseTimeout));
         }
         self.watch_server();
-        if self.state == State::Opening && self.opening <= now {
-            self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
+        match &self.stage {
+            Stage::Opening(opening) if opening.deadline() <= now => {
+                self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
+            }
+            Stage::Probing(probe) | Stage::Pausing(probe) if probe.deadline() <= now => {
+                self.fail_probe(UpgradeError::Timeout);
+            }
+            _ => (),
         }
-        if self.state.is_upgrading() && self.upgrade_by <= now {
-            self.fail_probe(UpgradeError::Timeout);
+        self.settle();
+    }
+
+    /// Ends the session if the server's time is over.
+    fn watch_server(&mut self) {
+        let situation =
+            Situation { paused: self.reading_paused(), waiting: !self.flow.outbox.is_written(), receiving: false };
+        if self.listener.as_mut().is_some_and(|listener| listener.is_over(self.now, situation)) {
+            self.leave(CloseReason::PingTimeout);
         }
-        self.debug_check();
     }
 
-    /// The next thing to do, in order. Pull until there is none.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        pop_and_shrink(&mut self.outputs, KEEP_OUTPUTS)
-    }
-
-    /// Whether [`Client::poll_output`] has something.
-    pub fn has_output(&self) -> bool {
-        !self.outputs.is_empty()
-    }
-
-    /// Whether nothing is left to do: [`Event::Closed`] was pulled, and everything else.
-    pub fn is_finished(&self) -> bool {
-        matches!(self.closed, Some((_, true))) && self.outputs.is_empty()
-    }
+    // The application.
 
     /// Sends a message, or keeps it until the session is open and the transport takes it.
     ///
@@ -291,61 +242,66 @@ impl Client {
     /// # Errors
     /// Gives the message back when there is no room, when the session is over, when it is text with 0x1E while the
     /// client may be on polling, and when it is larger than what the server takes. (How much that is, is not known
-    /// before the session is open. A message that was taken before and is too large then ends the session.)
+    /// before the session is open. A message that was accepted before and is too large then ends the session.)
     pub fn send(&mut self, now: Instant, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
-        if let Err(refusal) = self.may_send(now, core::slice::from_ref(&message)) {
-            return Err(refusal(message));
-        }
-        self.accept(message);
-        self.flush();
-        self.debug_check();
-        Ok(())
+        let accepted = match self.may_send(now, core::slice::from_ref(&message)) {
+            Ok(()) => {
+                self.flow.outbox.accept(message);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal(message)),
+        };
+        self.settle();
+        accepted
     }
 
-    /// Sends several messages that stay together: no other message comes between them, and none is taken without the
-    /// others.
+    /// Sends several messages that stay together: no other message comes between them, and none is accepted without the
+    /// others. No messages at all are accepted by every client that is open or opening.
     ///
     /// # Errors
-    /// Gives all of them back, for the reasons of [`Client::send`], and when they are too many for the limit.
+    /// Gives all of them back, for the reasons of [`Client::send`], and when they count for more than the limit.
     pub fn send_all(&mut self, now: Instant, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
-        if let Err(refusal) = self.may_send(now, &messages) {
-            return Err(refusal(messages));
-        }
-        messages.into_iter().for_each(|message| self.accept(message));
-        self.flush();
-        self.debug_check();
-        Ok(())
+        let accepted = match self.may_send(now, &messages) {
+            Ok(()) => {
+                self.flow.accept(messages);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal(messages)),
+        };
+        self.settle();
+        accepted
     }
 
-    /// Whether these messages are taken, or why not.
+    /// Whether messages are accepted at all.
+    fn accepts_messages(&self) -> bool {
+        matches!(self.phase(), Phase::Opening | Phase::Open)
+    }
+
+    /// Whether these messages are accepted, or why not.
     fn may_send<T>(&mut self, now: Instant, messages: &[Message]) -> Result<(), fn(T) -> SendError<T>> {
         self.advance(now);
         self.watch_server();
-        self.debug_check();
-        if !matches!(self.phase(), Phase::Opening | Phase::Open) {
+        if !self.accepts_messages() {
             return Err(SendError::Closed);
         }
-        if self.may_poll() && messages.iter().any(Message::has_separator) {
+        if self.may_poll() && !messages.iter().all(|message| self.codec.fits_payload(message)) {
             return Err(SendError::Separator);
         }
         let limit = self.max_message();
         if messages.iter().any(|message| self.encoded_len(message) > limit) {
             return Err(SendError::Oversized);
         }
-        match self.outbox.room_for(messages, self.config.send_limit) {
+        match self.flow.room_for(messages, self.config.limits()) {
             Room::Enough => Ok(()),
             Room::Never => Err(SendError::TooLarge),
-            Room::Later => {
-                self.told.full = true;
-                Err(SendError::Full)
-            }
+            Room::Later => Err(SendError::Full),
         }
     }
 
     /// Whether messages may come to travel by polling.
     fn may_poll(&self) -> bool {
-        let later = self.state == State::Opening
+        let later = self.state() == State::Opening
             && self.config.try_all_transports
             && self.left.contains(TransportKind::Polling);
         self.transport == TransportKind::Polling || later
@@ -353,47 +309,18 @@ impl Client {
 
     /// The longest packet that the server takes, as far as is known.
     fn max_message(&self) -> usize {
-        self.opened.as_ref().and_then(|opened| opened.max_payload).unwrap_or(usize::MAX)
+        self.max_payload().unwrap_or(usize::MAX)
     }
 
     /// The length of a message on the current transport.
     fn encoded_len(&self, message: &Message) -> usize {
-        match message {
-            Message::Binary(bytes) if self.transport != TransportKind::Polling && !self.config.base64 => bytes.len(),
-            message => message.payload_len(),
+        match self.transport {
+            TransportKind::Polling => self.codec.message_len(message),
+            TransportKind::WebSocket => self.codec.frame_len(message),
         }
     }
 
-    fn accept(&mut self, message: Message) {
-        self.stats.messages_accepted += 1;
-        self.outbox.push(message);
-    }
-
-    /// Whether a message would be taken at the moment. When not, and only then, [`Event::Writable`] follows.
-    pub fn poll_ready(&mut self) -> bool {
-        let ready =
-            !matches!(self.phase(), Phase::Opening | Phase::Open) || self.outbox.cost() < self.config.send_limit;
-        self.told.full |= !ready;
-        ready
-    }
-
-    /// Takes the next message that arrived. After [`Event::Readable`], take until there is none.
-    pub fn recv(&mut self, now: Instant) -> Option<Message> {
-        self.advance(now);
-        let message = self.inbox.pop();
-        if message.is_none() {
-            self.told.readable = false;
-        }
-        self.pump();
-        self.debug_check();
-        message
-    }
-
-    /// The messages that were not handed to a transport. They stay after the end of the session. What a POST carries
-    /// that was not answered is not among them: it may have arrived.
-    pub fn unsent(&self) -> impl Iterator<Item = &Message> {
-        self.outbox.iter()
-    }
+    // What can be looked at.
 
     /// The id of the session, once it is open.
     pub fn sid(&self) -> Option<&Sid> {
@@ -427,32 +354,34 @@ impl Client {
 
     /// Where its packets travel.
     pub fn state(&self) -> State {
-        self.state
+        match self.stage {
+            Stage::Opening(_) => State::Opening,
+            Stage::Polling => State::Polling,
+            Stage::Probing(_) => State::Probing,
+            Stage::Pausing(_) => State::Pausing,
+            Stage::Channel(_) => State::Channel,
+            Stage::Closed => State::Closed,
+        }
     }
 
     /// How far it is on its way.
     pub fn phase(&self) -> Phase {
-        match (self.state, self.closing) {
-            (State::Closed, _) => Phase::Closed,
+        match (&self.stage, self.closing) {
+            (Stage::Closed, _) => Phase::Closed,
             (_, Some(_)) => Phase::Closing,
-            (State::Opening, None) => Phase::Opening,
+            (Stage::Opening(_), None) => Phase::Opening,
             (_, None) => Phase::Open,
         }
     }
 
-    /// The transport that it is on, or with which it tries to open the session. After its end, the last one.
-    pub fn transport(&self) -> TransportKind {
-        self.transport
-    }
-
     /// The channel that it is on, or that it opens or probes.
     pub fn current_channel(&self) -> Option<ChannelId> {
-        self.channel
-    }
-
-    /// Whether it changed its transport.
-    pub fn upgraded(&self) -> bool {
-        self.upgraded
+        match &self.stage {
+            Stage::Opening(opening) => opening.channel(),
+            Stage::Probing(probe) | Stage::Pausing(probe) => Some(probe.channel()),
+            Stage::Channel(line) => Some(line.channel()),
+            Stage::Polling | Stage::Closed => None,
+        }
     }
 
     /// Whether a WebSocket is known to work: a session was opened on one, or a probe was answered on one, and nothing
@@ -461,91 +390,38 @@ impl Client {
         self.websocket_worked
     }
 
-    /// Why it is over, if it is.
-    pub fn close_reason(&self) -> Option<CloseReason> {
-        self.closed.map(|(reason, _)| reason)
-    }
-
     /// What the server said when it refused or ended something, if that ended the session.
     pub fn details(&self) -> Option<&Details> {
         self.details.as_deref()
     }
 
-    /// What was counted so far.
-    pub fn stats(&self) -> Stats {
-        self.stats
+    /// Whether frames that were pulled should be reported as written as soon as they are. If not, the report may wait for
+    /// the next input of the channel.
+    pub fn wants_written(&self) -> bool {
+        let outbox = &self.flow.outbox;
+        let urgent = outbox.is_awaited() || self.closing.is_some() || self.reading_paused();
+        self.state() == State::Channel && urgent && outbox.written() < outbox.handed_over()
     }
 
-    /// How many messages have left for certain, while it is on polling: handed over, and not in a POST without an answer.
-    /// What has left on a channel is known to whoever writes to it.
-    pub fn messages_posted(&self) -> u64 {
-        let under_way = self.post.map_or(self.unanswered, |post| post.messages);
-        self.stats.messages_sent.saturating_sub(under_way as u64)
-    }
+    // The machine.
 
-    /// Bytes (see [`Message::cost`]) that wait to be handed to a transport.
-    pub fn send_buffered(&self) -> usize {
-        self.outbox.cost()
-    }
-
-    /// Bytes (see [`Message::cost`]) that wait to be taken by the application.
-    pub fn receive_buffered(&self) -> usize {
-        self.inbox.cost()
-    }
-
-    /// Whether another frame of this channel may be given to the client. Frames that come all the same are kept, but
-    /// then it is the embedder who lets memory grow.
-    pub fn wants_frames(&self, channel: ChannelId) -> bool {
-        self.channel == Some(channel) && self.told.reading
-    }
-
-    /// Clamps and keeps the time.
-    fn advance(&mut self, now: Instant) -> Instant {
-        self.now = self.now.max(now);
-        self.now
-    }
-
-    /// Moves along the table of transitions; whether there was a row.
-    fn shift(&mut self, trigger: Trigger) -> bool {
-        let Some(next) = self.state.next(trigger) else { return false };
-        #[cfg(feature = "tracing")]
-        tracing::trace!(sid = ?self.sid(), from = ?self.state, ?trigger, to = ?next);
-        self.state = next;
-        true
-    }
-
-    fn emit(&mut self, event: Event) {
-        self.outputs.push_back(Output::Event(event));
-    }
-
-    /// A number that was not given before.
-    fn next_number(&mut self) -> u64 {
-        self.number += 1;
-        self.number
-    }
-
-    /// Sends what there is by the transport that there is.
-    fn flush(&mut self) {
-        match self.state {
-            State::Channel => self.tell_ready(),
-            State::Polling | State::Probing => self.post(),
-            State::Opening | State::Pausing | State::Closed => (),
+    /// Brings the client to its fixed point, and announces what has become true. Every call ends here.
+    fn settle(&mut self) {
+        loop {
+            self.pump();
+            self.give_up_switch();
+            self.try_switch();
+            self.post();
+            self.poll();
+            if !self.conclude() {
+                break;
+            }
         }
-    }
-
-    /// Takes the next message out of the send buffer, for good.
-    fn take_message(&mut self) -> Option<Message> {
-        let message = self.outbox.pop()?;
-        self.stats.messages_sent += 1;
-        self.stats.bytes_sent += message.len() as u64;
-        Some(message)
-    }
-
-    /// After messages left: the application may send again.
-    fn tell_writable(&mut self) {
-        if self.told.full && self.outbox.cost() <= self.config.send_low {
-            self.told.full = false;
-            self.emit(Event::Writable);
+        if self.reading_paused() {
+            if let Some(listener) = &mut self.listener {
+                listener.pause();
+            }
         }
+        self.announce();
     }
 }

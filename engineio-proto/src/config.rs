@@ -3,7 +3,10 @@
 use core::time::Duration;
 
 use crate::parts::config::{ConfigError, refuse_zero};
+use crate::parts::flow::Limits;
+use crate::parts::heartbeat::pinger::Times;
 use crate::parts::transport::{TransportKind, Transports};
+use crate::wire::codec::Codec;
 use crate::wire::message::Message;
 
 /// The options of a server and of its sessions. The defaults are those of the reference where it has the option.
@@ -29,6 +32,8 @@ pub struct Config {
     pub upgrade_timeout: Duration,
     /// How long a session that the application closed may need to hand over what is buffered. Default: 30 s.
     pub close_timeout: Duration,
+    /// How long the body of a POST may take to arrive. Default: 30 s.
+    pub body_timeout: Duration,
     /// Bytes of one request body or one WebSocket message from a client, and of one payload to it. Default: 1,000,000.
     pub max_payload: usize,
     /// The enabled transports. Default: all.
@@ -71,6 +76,7 @@ impl Default for Config {
             ping_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
             max_payload: 1_000_000,
             transports: Transports::ALL,
             allow_upgrades: true,
@@ -95,6 +101,7 @@ impl Config {
             ("ping_timeout", self.ping_timeout),
             ("upgrade_timeout", self.upgrade_timeout),
             ("close_timeout", self.close_timeout),
+            ("body_timeout", self.body_timeout),
         ];
         // The clock of the core counts microseconds, and the client is told milliseconds.
         refuse_zero(durations, |duration| duration.as_millis() == 0)?;
@@ -111,10 +118,18 @@ impl Config {
         if self.send_low > self.send_limit {
             return Err(ConfigError::Marks);
         }
-        if self.initial_message.as_ref().is_some_and(Message::has_separator) {
+        if self.initial_message.as_ref().is_some_and(|message| !Codec::V4.fits_payload(message)) {
             return Err(ConfigError::Separator);
         }
         Ok(())
+    }
+
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits { send: self.send_limit, send_low: self.send_low, receive: self.receive_limit }
+    }
+
+    pub(crate) const fn times(&self) -> Times {
+        Times { interval: self.ping_interval, timeout: self.ping_timeout }
     }
 
     /// The transports that a session which started on `from` may change to.

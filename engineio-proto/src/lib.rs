@@ -95,8 +95,10 @@ extern crate std;
 
 mod application;
 mod config;
+mod machine;
 mod parts;
 mod session;
+mod surface;
 
 pub mod client;
 pub mod http;
@@ -112,6 +114,7 @@ pub mod laws;
 
 pub use client::Client;
 pub use http::route::PROTOCOL;
+pub use machine::Machine;
 pub use parts::config::ConfigError;
 pub use parts::event::{
     ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, RequestError, TransportError, UpgradeError,

@@ -1,39 +1,49 @@
 //! One session: what its transports and its application may do to it, and what it asks for.
 //!
-//! The decisions stand in the files of one subject each: `polling` (GET and POST), `channel` (frames, probe and
-//! upgrade), `incoming` (packets, and how a slow application slows its client), `heartbeat`, `closing`. The states
-//! and their transitions are data, in `state`.
+//! The decisions stand in the files of one subject each: `poll` and `post` (HTTP), `probe` (an upgrade), `frames` (what
+//! leaves on a channel), `incoming` (packets, and how a slow application slows its client), `closing`. The states and
+//! their transitions are data, in `state`. The plumbing is that of both sides: `parts::flow`.
+//!
+//! Every call ends with [`Session::settle`], which brings the session to its fixed point: it decodes what has room, answers
+//! the poll that can be answered, ends what is to end, and announces what has become true. So no other function needs to
+//! know what follows from what it did.
 
-mod channel;
-mod check;
 mod closing;
 pub(crate) mod event;
-mod heartbeat;
+mod frames;
 mod incoming;
-mod polling;
+mod laws;
+mod poll;
+mod post;
+mod probe;
 pub(crate) mod state;
 
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::config::{Config, Overflow};
-use crate::parts::buffer::{Buffer, Room, pop_and_shrink};
-use crate::parts::event::{ChannelId, CloseReason, Event, ExchangeId, TransportError};
+use crate::parts::buffer::Room;
+use crate::parts::event::{ChannelId, CloseReason, ExchangeId, TransportError};
+use crate::parts::flow::Flow;
+use crate::parts::heartbeat::pinger::{Due, Pinger};
 use crate::parts::phase::Phase;
 use crate::parts::send::SendError;
-use crate::parts::stats::Stats;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
+use crate::parts::wait::Situation;
 use crate::server::sid::Sid;
 use crate::session::event::{Input, Output};
-use crate::wire::frame::Frame;
+use crate::surface::surface;
+use crate::wire::codec::Codec;
 use crate::wire::message::Message;
-use crate::wire::payload::PayloadDecoder;
 
-use channel::Probe;
-use heartbeat::{Due, Heartbeat};
+use frames::Line;
+use post::Post;
+use probe::Probe;
 use state::{State, Trigger};
+
+surface!(Session, Output);
 
 /// The server's side of one session.
 ///
@@ -69,194 +79,142 @@ use state::{State, Trigger};
 pub struct Session {
     config: Arc<Config>,
     sid: Sid,
-    /// The latest time that was told.
+    /// The latest time that a call brought.
     now: Instant,
 
-    state: State,
-    /// The application closed the session; this is how long it may take.
-    closing: Option<Instant>,
-    /// Why the session is over, and whether the application was told.
-    closed: Option<(CloseReason, bool)>,
-
-    /// The GET that is held.
-    get: Option<ExchangeId>,
-    /// The last GET that was answered with messages: if its answer is lost, so are they.
-    answered: Option<ExchangeId>,
-    post: Post,
-    /// The channel that probes, or that the session is on.
-    channel: Option<ChannelId>,
-    probe: Probe,
-    base64: bool,
+    stage: Stage,
+    /// The transport of the session. After its end, the last one.
     transport: TransportKind,
     upgraded: bool,
+    /// The application closed the session; the deadline of the orderly end.
+    closing: Option<Instant>,
 
-    heartbeat: Heartbeat,
-    owed: Owed,
-    /// Packets of a POST that wait for the application to take earlier messages.
-    backlog: Option<PayloadDecoder>,
-    /// Frames that wait for the same, or for the POST that was under way when the session was upgraded.
-    held: VecDeque<Frame>,
-    inbox: Buffer,
-    outbox: Buffer,
-    /// How many packets of the last announced flush are still to be pulled from the channel.
-    batch: u32,
-    /// When the last frame was pulled, if more were waiting behind it.
-    pulled: Option<Instant>,
-
-    outputs: VecDeque<Output>,
-    told: Told,
-    stats: Stats,
+    /// The wire form of its packets.
+    codec: Codec,
+    greeting: Greeting,
+    /// The GET that is held.
+    get: Option<ExchangeId>,
+    post: Post,
+    pinger: Pinger,
+    flow: Flow<Output>,
 }
 
-/// The place for a POST.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Post {
-    Free,
-    /// Its body is on the way.
-    Receiving(ExchangeId),
-    /// Its body is in the backlog; its answer waits until the last packet was handled.
-    Held(ExchangeId),
+/// Where the packets of the session travel, with the data that exist only there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Polling,
+    Probing(Box<Probe>),
+    Probed(Box<Probe>),
+    Channel(Line),
+    Closed,
 }
 
-/// What must be sent before any message. These are never in a queue.
+/// What must be sent before any message. It is never in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owed {
+struct Greeting {
+    /// The open packet.
     open: bool,
+    /// The message of the configuration.
     initial: bool,
-    /// How many probes were not answered yet.
-    pongs: u32,
 }
-
-/// What the embedder was told last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
-    /// That there are frames to pull.
-    ready: bool,
-    /// That it should read from the channel.
-    reading: bool,
-    /// That there are messages to take.
-    readable: bool,
-    /// That a pong came, while what waits is being handled.
-    heartbeat: bool,
-    /// That there is no room; it waits to hear that there is.
-    full: bool,
-    /// Whether the application wants what arrives at all.
-    wanted: bool,
-}
-
-/// An output queue that grew beyond this gives its memory back when it is empty.
-const KEEP_OUTPUTS: usize = 8;
 
 impl Session {
     /// A session that begins on polling. Its first input should be the GET of the handshake.
     pub fn polling(now: Instant, sid: Sid, config: Arc<Config>) -> Self {
-        Self::new(now, sid, config, State::Polling)
+        Self::new(now, sid, config, Stage::Polling, TransportKind::Polling)
     }
 
-    /// A session that begins on a channel, which is, or is about to be, open. `base64`: the peer cannot take binary.
+    /// A session that begins on a channel, which is open or about to be. `base64`: the peer does not take bytes.
     pub fn channel(now: Instant, sid: Sid, config: Arc<Config>, channel: ChannelId, base64: bool) -> Self {
-        let mut session = Self::new(now, sid, config, State::Channel);
-        session.channel = Some(channel);
-        session.transport = TransportKind::WebSocket;
-        session.base64 = base64;
-        session.tell_ready();
+        let stage = Stage::Channel(Line::new(channel, Codec::V4.with_base64(base64)));
+        let mut session = Self::new(now, sid, config, stage, TransportKind::WebSocket);
+        session.settle();
         session
     }
 
-    fn new(now: Instant, sid: Sid, config: Arc<Config>, state: State) -> Self {
+    fn new(now: Instant, sid: Sid, config: Arc<Config>, stage: Stage, transport: TransportKind) -> Self {
         Self {
-            heartbeat: Heartbeat::new(now, &config),
-            owed: Owed { open: true, initial: config.initial_message.is_some(), pongs: 0 },
+            pinger: Pinger::new(now, config.times()),
+            greeting: Greeting { open: true, initial: config.initial_message.is_some() },
             config,
             sid,
             now,
-            state,
-            closing: None,
-            closed: None,
-            get: None,
-            answered: None,
-            post: Post::Free,
-            channel: None,
-            probe: Probe::default(),
-            base64: false,
-            transport: TransportKind::Polling,
+            stage,
+            transport,
             upgraded: false,
-            backlog: None,
-            held: VecDeque::new(),
-            inbox: Buffer::default(),
-            outbox: Buffer::default(),
-            batch: 0,
-            pulled: None,
-            outputs: VecDeque::new(),
-            told: Told { ready: false, reading: true, readable: false, heartbeat: false, full: false, wanted: true },
-            stats: Stats::default(),
+            closing: None,
+            codec: Codec::V4,
+            get: None,
+            post: Post::Free,
+            flow: Flow::new(),
         }
     }
 
-    /// Tells the session what a transport did.
+    // The transports.
+
+    /// Reports what a transport did.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         self.advance(now);
         match input {
             Input::Poll { exchange } => self.poll(exchange),
             Input::PostHead { exchange, octet_stream } => self.post_head(exchange, octet_stream),
             Input::PostBody { exchange, body } => self.post_body(exchange, body),
+            Input::AnswerWritten { exchange } => self.answer_written(exchange),
             Input::ExchangeLost { exchange } => self.exchange_lost(exchange),
             Input::ChannelOpened { channel, base64 } => self.channel_opened(channel, base64),
             Input::ChannelFrame { channel, frame } => self.channel_frame(channel, frame),
+            Input::ChannelWritten { channel, messages } => self.channel_written(channel, messages),
             Input::ChannelClosed { channel, end } => self.channel_closed(channel, end),
+            Input::Unblocked => self.unblocked(),
         }
-        self.debug_check();
+        self.settle();
     }
+
+    // Time.
 
     /// When [`Session::handle_timeout`] should be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let release = (self.state == State::Probed && self.get.is_some()).then_some(self.probe.release_at);
-        let probe = self.state.is_probing().then_some(self.probe.deadline);
-        [self.heartbeat.timeout(), self.closing, probe, release].into_iter().flatten().min()
+        let release = match &self.stage {
+            Stage::Probed(probe) if self.get.is_some() => Some(probe.release_at()),
+            _ => None,
+        };
+        let probe = self.probe().map(|probe| probe.deadline());
+        [self.pinger.timeout(), self.closing, self.post.deadline(), probe, release].into_iter().flatten().min()
     }
 
     /// Does what is due. Without effect when nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
         if self.closing.is_some_and(|deadline| deadline <= now) {
-            self.finish(CloseReason::ForcedClose);
+            self.finish(CloseReason::TransportError(TransportError::CloseTimeout));
         }
-        let reading_paused = self.reading_paused();
-        match self.heartbeat.handle_timeout(now, &self.config, reading_paused, !self.outbox.is_empty()) {
-            Due::Nothing => (),
-            Due::Ping => self.flush(),
-            Due::Dead { slow } => {
-                // On a channel, or with a full buffer, the true reason is that it does not read. A client that does not
-                // poll is silent like any other.
-                let slow = slow && (self.state == State::Channel || self.told.full);
-                self.finish(if slow {
-                    CloseReason::TransportError(TransportError::SlowConsumer)
-                } else {
-                    CloseReason::PingTimeout
-                });
-            }
-        }
-        if self.state.is_probing() && self.probe.deadline <= now {
+        self.post_timeout();
+        self.heartbeat_timeout();
+        if self.probe().is_some_and(|probe| probe.deadline() <= now) {
             self.fail_probe(true);
         }
-        self.answer_poll();
-        self.debug_check();
+        self.settle();
     }
 
-    /// The next thing to do, in order. Pull until there is none.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        pop_and_shrink(&mut self.outputs, KEEP_OUTPUTS)
+    fn heartbeat_timeout(&mut self) {
+        let situation = Situation {
+            paused: self.reading_paused(),
+            waiting: !self.flow.outbox.is_written(),
+            receiving: matches!(self.post, Post::Receiving { .. }),
+        };
+        if let Due::Dead { slow } = self.pinger.handle_timeout(self.now, self.config.times(), situation) {
+            // On a channel, or with a full buffer, the true reason is that the client does not read. A client that does
+            // not poll is silent like any other.
+            let slow = slow && (self.state() == State::Channel || self.flow.outbox.is_full());
+            self.finish(if slow {
+                CloseReason::TransportError(TransportError::SlowConsumer)
+            } else {
+                CloseReason::PingTimeout
+            });
+        }
     }
 
-    /// Whether [`Session::poll_output`] has something.
-    pub fn has_output(&self) -> bool {
-        !self.outputs.is_empty()
-    }
-
-    /// Whether nothing is left to do: [`Event::Closed`] was pulled, and everything else.
-    pub fn is_finished(&self) -> bool {
-        matches!(self.closed, Some((_, true))) && self.outputs.is_empty()
-    }
+    // The application.
 
     /// Sends a message, or keeps it until the transport takes it.
     ///
@@ -265,80 +223,59 @@ impl Session {
     /// the session is on polling.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
-        if let Err(refusal) = self.may_send(core::slice::from_ref(&message)) {
-            return Err(refusal(message));
-        }
-        self.accept(message);
-        self.flush();
-        self.debug_check();
-        Ok(())
+        let accepted = match self.may_send(core::slice::from_ref(&message)) {
+            Ok(()) => {
+                self.flow.outbox.accept(message);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal(message)),
+        };
+        self.settle();
+        accepted
     }
 
-    /// Sends several messages that stay together: no other message comes between them, and none is taken without the
-    /// others.
+    /// Sends several messages that stay together: no other message comes between them, and none is accepted without the
+    /// others. No messages at all are accepted by every session that is open.
     ///
     /// # Errors
-    /// Gives all of them back, for the reasons of [`Session::send`], and when they are too many for the limit.
+    /// Gives all of them back, for the reasons of [`Session::send`], and when they count for more than the limit.
     pub fn send_all(&mut self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
-        if let Err(refusal) = self.may_send(&messages) {
-            return Err(refusal(messages));
-        }
-        messages.into_iter().for_each(|message| self.accept(message));
-        self.flush();
-        self.debug_check();
-        Ok(())
+        let accepted = match self.may_send(&messages) {
+            Ok(()) => {
+                self.flow.accept(messages);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal(messages)),
+        };
+        self.settle();
+        accepted
     }
 
-    /// Whether these messages are taken, or why not.
+    /// Whether messages are accepted at all.
+    fn accepts_messages(&self) -> bool {
+        self.phase() == Phase::Open
+    }
+
+    /// Whether these messages are accepted, or why not.
     fn may_send<T>(&mut self, messages: &[Message]) -> Result<(), fn(T) -> SendError<T>> {
-        if self.phase() != Phase::Open {
+        if !self.accepts_messages() {
             return Err(SendError::Closed);
         }
-        if self.state != State::Channel && messages.iter().any(Message::has_separator) {
+        if self.state() != State::Channel && !messages.iter().all(|message| self.codec.fits_payload(message)) {
             return Err(SendError::Separator);
         }
-        match self.outbox.room_for(messages, self.config.send_limit) {
-            Room::Enough => return Ok(()),
-            Room::Never => return Err(SendError::TooLarge),
-            Room::Later => (),
+        match self.flow.room_for(messages, self.config.limits()) {
+            Room::Enough => Ok(()),
+            Room::Never => Err(SendError::TooLarge),
+            Room::Later if self.config.overflow == Overflow::Close => {
+                self.finish(CloseReason::TransportError(TransportError::SlowConsumer));
+                Err(SendError::Closed)
+            }
+            Room::Later => Err(SendError::Full),
         }
-        if self.config.overflow == Overflow::Close {
-            self.finish(CloseReason::TransportError(TransportError::SlowConsumer));
-            self.debug_check();
-            return Err(SendError::Closed);
-        }
-        self.told.full = true;
-        Err(SendError::Full)
     }
 
-    fn accept(&mut self, message: Message) {
-        self.stats.messages_accepted += 1;
-        self.outbox.push(message);
-    }
-
-    /// Whether a message would be taken at the moment. When not, and only then, [`Event::Writable`] follows.
-    pub fn poll_ready(&mut self) -> bool {
-        let ready = self.phase() != Phase::Open || self.outbox.cost() < self.config.send_limit;
-        self.told.full |= !ready;
-        ready
-    }
-
-    /// Takes the next message that arrived. After [`Event::Readable`], take until there is none.
-    pub fn recv(&mut self, now: Instant) -> Option<Message> {
-        self.advance(now);
-        let message = self.inbox.pop();
-        if message.is_none() {
-            self.told.readable = false;
-        }
-        self.pump();
-        self.debug_check();
-        message
-    }
-
-    /// The messages that were not handed to a transport. They stay after the end of the session.
-    pub fn unsent(&self) -> impl Iterator<Item = &Message> {
-        self.outbox.iter()
-    }
+    // What can be looked at.
 
     /// The id of the session.
     pub fn sid(&self) -> &Sid {
@@ -347,89 +284,56 @@ impl Session {
 
     /// Where its packets travel.
     pub fn state(&self) -> State {
-        self.state
+        match self.stage {
+            Stage::Polling => State::Polling,
+            Stage::Probing(_) => State::Probing,
+            Stage::Probed(_) => State::Probed,
+            Stage::Channel(_) => State::Channel,
+            Stage::Closed => State::Closed,
+        }
     }
 
     /// How far it is on its way.
     pub fn phase(&self) -> Phase {
-        match (self.state, self.closing) {
-            (State::Closed, _) => Phase::Closed,
+        match (&self.stage, self.closing) {
+            (Stage::Closed, _) => Phase::Closed,
             (_, Some(_)) => Phase::Closing,
             (_, None) => Phase::Open,
         }
     }
 
-    /// The transport that it is on. After its end, the last one.
-    pub fn transport(&self) -> TransportKind {
-        self.transport
-    }
-
-    /// The channel that it is on, or that probes.
+    /// The channel that the session is on, or that probes.
     pub fn current_channel(&self) -> Option<ChannelId> {
-        self.channel
-    }
-
-    /// Whether it changed its transport.
-    pub fn upgraded(&self) -> bool {
-        self.upgraded
-    }
-
-    /// Why it is over, if it is.
-    pub fn close_reason(&self) -> Option<CloseReason> {
-        self.closed.map(|(reason, _)| reason)
-    }
-
-    /// What was counted so far.
-    pub fn stats(&self) -> Stats {
-        self.stats
-    }
-
-    /// Bytes (see [`Message::cost`]) that wait to be handed to a transport.
-    pub fn send_buffered(&self) -> usize {
-        self.outbox.cost()
-    }
-
-    /// Bytes (see [`Message::cost`]) that wait to be taken by the application.
-    pub fn receive_buffered(&self) -> usize {
-        self.inbox.cost()
-    }
-
-    /// Whether another frame of this channel may be given to the session. Frames that come all the same are kept, but
-    /// then it is the embedder who lets memory grow.
-    pub fn wants_frames(&self, channel: ChannelId) -> bool {
-        self.channel == Some(channel) && self.told.reading
-    }
-
-    /// Clamps and keeps the time.
-    fn advance(&mut self, now: Instant) -> Instant {
-        self.now = self.now.max(now);
-        self.now
-    }
-
-    /// Moves along the table of transitions; whether there was a row.
-    fn shift(&mut self, trigger: Trigger) -> bool {
-        let Some(next) = self.state.next(trigger) else { return false };
-        #[cfg(feature = "tracing")]
-        tracing::trace!(sid = ?self.sid, from = ?self.state, ?trigger, to = ?next);
-        self.state = next;
-        true
-    }
-
-    fn emit(&mut self, event: Event) {
-        self.outputs.push_back(Output::Event(event));
-    }
-
-    /// Sends what there is by the transport that there is.
-    fn flush(&mut self) {
-        if self.state == State::Channel { self.tell_ready() } else { self.answer_poll() }
-    }
-
-    /// After messages left: the application may send again.
-    fn tell_writable(&mut self) {
-        if self.told.full && self.outbox.cost() <= self.config.send_low {
-            self.told.full = false;
-            self.emit(Event::Writable);
+        match &self.stage {
+            Stage::Probing(probe) | Stage::Probed(probe) => Some(probe.channel()),
+            Stage::Channel(line) => Some(line.channel()),
+            Stage::Polling | Stage::Closed => None,
         }
+    }
+
+    /// Whether frames that were pulled should be reported as written as soon as they are. If not, the report may wait for
+    /// the next input of the channel.
+    pub fn wants_written(&self) -> bool {
+        let outbox = &self.flow.outbox;
+        let urgent = outbox.is_awaited() || self.closing.is_some() || self.pinger.is_pinged();
+        urgent && outbox.written() < outbox.handed_over()
+    }
+
+    // The machine.
+
+    /// Brings the session to its fixed point, and announces what has become true. Every call ends here.
+    fn settle(&mut self) {
+        loop {
+            self.pump();
+            self.answer_poll();
+            if !self.conclude() {
+                break;
+            }
+        }
+        if self.reading_paused() {
+            self.pinger.pause();
+        }
+        self.announce();
     }
 }
 

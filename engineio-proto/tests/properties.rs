@@ -16,7 +16,7 @@ use cases::{SEED, cases};
 use chaos::{Beside, Crowd, Lone, ops};
 use engineio_proto::http::{Method, Request, Route};
 use engineio_proto::server::{Admission, Config, Entry, Input};
-use engineio_proto::wire::{Frame, Packet, PacketError, PacketKind, Payload, PayloadDecoder, SEPARATOR};
+use engineio_proto::wire::{Codec, Frame, Packet, PacketError, PacketKind, Payload, SEPARATOR};
 use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Message, Phase, Server, Sid, Text};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -92,25 +92,25 @@ proptest! {
     #[test]
     fn packets_round_trip(packet in packet()) {
         let mut text = Vec::new();
-        packet.encode_into(&mut text);
-        prop_assert_eq!(text.len(), packet.encoded_len());
+        Codec::V4.encode_text(&packet, &mut text);
+        prop_assert_eq!(text.len(), Codec::V4.text_len(&packet));
         prop_assert_eq!(wire::packet(&text), Some(heard(&packet)));
-        prop_assert_eq!(Packet::decode(Text::try_from(Bytes::from(text)).unwrap()), Ok(packet));
+        prop_assert_eq!(Codec::V4.decode_text(Text::try_from(Bytes::from(text)).unwrap()), Ok(packet));
     }
 
     #[test]
     fn payloads_round_trip(packets in vec(packet(), 1..8)) {
-        let payload: Payload = packets.iter().cloned().collect();
+        let payload = Payload::from_packets(Codec::V4, packets.clone());
         let len = payload.encoded_len();
         let body = payload.into_bytes();
         prop_assert_eq!(body.len(), len);
         prop_assert_eq!(wire::payload(&body), Some(packets.iter().map(heard).collect()));
-        prop_assert_eq!(PayloadDecoder::new(body).collect::<Result<Vec<_>, _>>(), Ok(packets));
+        prop_assert_eq!(Codec::V4.decode_payload(body).collect::<Result<Vec<_>, _>>(), Ok(packets));
     }
 
     #[test]
     fn frames_round_trip(packet in packet(), base64: bool) {
-        let frame = Frame::encode(packet.clone(), base64);
+        let frame = Codec::V4.with_base64(base64).encode_frame(packet.clone());
         let (len, heard_in_it) = match &frame {
             Frame::Binary(bytes) => (bytes.len(), Some(Heard::new(b'b', bytes.to_vec()))),
             Frame::Text { head, data } => {
@@ -124,16 +124,16 @@ proptest! {
         if let Frame::Text { head, data } = &frame {
             // What we send is what a peer that is like us receives.
             let received = Frame::received([head, data.as_str()].concat().as_str().into());
-            prop_assert_eq!(received.decode(), Ok(packet.clone()));
+            prop_assert_eq!(Codec::V4.decode_frame(received), Ok(packet.clone()));
         }
-        prop_assert_eq!(frame.decode(), Ok(packet));
+        prop_assert_eq!(Codec::V4.decode_frame(frame), Ok(packet));
     }
 
     #[test]
     fn any_body_is_read_up_to_the_first_piece_that_is_no_packet(
         body in prop_oneof![almost_packets(), vec(any::<u8>(), 0..200)],
     ) {
-        let mut decoder = PayloadDecoder::new(body.clone().into());
+        let mut decoder = Codec::V4.decode_payload(body.clone().into());
         for piece in body.split(|&byte| byte == SEPARATOR) {
             let packet = decoder.next().expect("a packet or an error for every piece");
             prop_assert_eq!(packet.as_ref().ok().map(heard), lenient(piece), "{:?}", piece);
@@ -148,11 +148,11 @@ proptest! {
     #[test]
     fn any_frame_is_read(head in prop_oneof![Just(""), Just("4"), Just("b"), Just("9"), Just("2pro")], data: String) {
         let whole = [head, &data].concat();
-        let alone = Packet::decode(whole.as_str().into());
+        let alone = Codec::V4.decode_text(whole.as_str().into());
         prop_assert_eq!(alone == Err(PacketError::Empty), whole.is_empty());
-        prop_assert_eq!(Frame::Text { head, data: data.as_str().into() }.decode(), alone);
+        prop_assert_eq!(Codec::V4.decode_frame(Frame::Text { head, data: data.as_str().into() }), alone);
         let bytes = Bytes::from(data);
-        prop_assert_eq!(Frame::Binary(bytes.clone()).decode(), Ok(Packet::Binary(bytes)));
+        prop_assert_eq!(Codec::V4.decode_frame(Frame::Binary(bytes.clone())), Ok(Packet::Binary(bytes)));
     }
 
     #[test]
@@ -219,7 +219,7 @@ proptest! {
             let rest = expected.split_off(packets.len());
             prop_assert_eq!(&packets, &expected.iter().map(heard).collect::<Vec<_>>());
             prop_assert!(body.len() <= limit || packets.len() == 1, "{} of {}", body.len(), limit);
-            prop_assert!(rest.first().is_none_or(|next| body.len() + 1 + next.encoded_len() > limit));
+            prop_assert!(rest.first().is_none_or(|next| body.len() + 1 + Codec::V4.text_len(&next) > limit));
             expected = rest;
         }
     }

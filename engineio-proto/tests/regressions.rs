@@ -81,6 +81,7 @@ fn a_full_websocket_that_takes_something_is_no_heartbeat_timeout() {
     for _ in 0..40 {
         fill(&mut world);
         world.advance(15_000);
+        world.unblocked();
         world.pull().unwrap();
         assert_eq!(world.closed(), None);
     }

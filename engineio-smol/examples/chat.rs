@@ -4,18 +4,13 @@
 
 use bytes::Bytes;
 use clap::Parser;
-use engineio_smol as adapter;
 use engineio_smol::{FuturesIo, RemoteAddr, ReplyBody, Server};
+use engineio_suites::programs::visitors::{PAGE, Visitor};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use smol::net::{TcpListener, TcpStream};
-
-#[path = "../../engineio-driver/programs/visitors.rs"]
-mod visitors;
-
-use visitors::{PAGE, Visitor};
 
 #[derive(Debug, Parser)]
 #[command(about = "A chat in the browser, on 127.0.0.1")]
@@ -28,7 +23,7 @@ struct Args {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
     smol::block_on(async {
-        let server = adapter::builder().build()?;
+        let server = engineio_smol::builder().build()?;
         let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
         println!("listening on http://{}", listener.local_addr()?);
         let visitors = server.clone();

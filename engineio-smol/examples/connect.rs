@@ -1,16 +1,48 @@
 //! Connects to a server, sends each line of its input as a message, and prints what happens as lines of JSON: the
 //! counterpart of `echo`. `--help` lists the options.
 //!
-//! The program is the same on every runtime; it knows this crate as `adapter`.
+//! The program is the same on every runtime; here is what it needs of this one.
 #![allow(missing_docs)]
 
-use engineio_smol as adapter;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
-#[path = "../../engineio-driver/programs/connect.rs"]
-mod program;
-#[allow(dead_code)] // The other program needs the rest.
+use engineio_smol::rustls::ClientConfig;
+use engineio_smol::{ClientBuilder, Connector, Encryptor, TlsEncryptor, UnixConnector, UrlError};
+use engineio_suites::programs::connect::{self, Connect};
+use smol::Unblock;
+use smol::io::{AsyncBufReadExt as _, BufReader};
+use smol::stream::StreamExt as _;
+
 mod runtime;
 
+use runtime::Smol;
+
+impl Connect for Smol {
+    fn client(url: &str) -> Result<ClientBuilder, UrlError> {
+        engineio_smol::client(url)
+    }
+
+    fn unix_connector(path: &Path) -> impl Connector {
+        UnixConnector::new(path)
+    }
+
+    fn tls_encryptor(config: Arc<ClientConfig>) -> impl Encryptor {
+        TlsEncryptor::new(config)
+    }
+
+    type Lines = smol::io::Lines<BufReader<Unblock<io::Stdin>>>;
+
+    fn lines() -> Self::Lines {
+        BufReader::new(Unblock::new(io::stdin())).lines()
+    }
+
+    async fn next_line(lines: &mut Self::Lines) -> Option<String> {
+        lines.next().await?.ok()
+    }
+}
+
 fn main() {
-    program::main();
+    connect::main::<Smol>();
 }

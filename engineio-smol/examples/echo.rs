@@ -1,18 +1,46 @@
 //! Sends every message back, obeys a few that begin with `cmd:`, and prints what happens as lines of JSON: a counterpart
 //! for clients, test suites and load generators. `--help` lists the options.
 //!
-//! The program is the same on every runtime; it knows this crate as `adapter`.
+//! The program is the same on every runtime; here is what it needs of this one.
 #![allow(missing_docs)]
 
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use engineio_smol as adapter;
+use engineio_smol::{Builder, Runtime, Server, SmolExecutor, SmolTimer};
+use engineio_suites::programs::echo::{self, Echo};
+use smol::Timer;
+use smol::net::TcpListener;
 
-#[path = "../../engineio-driver/programs/echo.rs"]
-mod program;
-#[allow(dead_code)] // The other program needs the rest.
 mod runtime;
 
+use runtime::{EXECUTOR, Smol};
+
+impl Echo for Smol {
+    fn builder() -> Builder {
+        Builder::new(Runtime::new(SmolExecutor::new(Arc::clone(&EXECUTOR)), SmolTimer::new()))
+    }
+
+    async fn sleep(duration: Duration) {
+        Timer::after(duration).await;
+    }
+
+    type Listener = TcpListener;
+
+    async fn listen(addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+        let listener = TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    }
+
+    async fn serve(server: Server, listener: TcpListener) {
+        engineio_smol::serve(server, listener).await;
+    }
+}
+
 fn main() -> ExitCode {
-    program::main()
+    echo::main::<Smol>()
 }

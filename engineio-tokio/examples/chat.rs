@@ -6,14 +6,9 @@ use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use clap::Parser;
-use engineio_tokio as adapter;
+use engineio_suites::programs::visitors::{PAGE, Visitor};
 use engineio_tokio::EngineLayer;
 use tokio::net::TcpListener;
-
-#[path = "../../engineio-driver/programs/visitors.rs"]
-mod visitors;
-
-use visitors::{PAGE, Visitor};
 
 #[derive(Debug, Parser)]
 #[command(about = "A chat in the browser, on 127.0.0.1")]

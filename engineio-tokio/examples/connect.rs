@@ -1,16 +1,45 @@
 //! Connects to a server, sends each line of its input as a message, and prints what happens as lines of JSON: the
 //! counterpart of `echo`. `--help` lists the options.
 //!
-//! The program is the same on every runtime; it knows this crate as `adapter`.
+//! The program is the same on every runtime; here is what it needs of this one.
 #![allow(missing_docs)]
 
-use engineio_tokio as adapter;
+use std::path::Path;
+use std::sync::Arc;
 
-#[path = "../../engineio-driver/programs/connect.rs"]
-mod program;
-#[allow(dead_code)] // The other program needs the rest.
+use engineio_suites::programs::connect::{self, Connect};
+use engineio_tokio::rustls::ClientConfig;
+use engineio_tokio::{ClientBuilder, Connector, Encryptor, TlsEncryptor, UnixConnector, UrlError};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Stdin};
+
 mod runtime;
 
+use runtime::Tokio;
+
+impl Connect for Tokio {
+    fn client(url: &str) -> Result<ClientBuilder, UrlError> {
+        engineio_tokio::client(url)
+    }
+
+    fn unix_connector(path: &Path) -> impl Connector {
+        UnixConnector::new(path)
+    }
+
+    fn tls_encryptor(config: Arc<ClientConfig>) -> impl Encryptor {
+        TlsEncryptor::new(config)
+    }
+
+    type Lines = tokio::io::Lines<BufReader<Stdin>>;
+
+    fn lines() -> Self::Lines {
+        BufReader::new(tokio::io::stdin()).lines()
+    }
+
+    async fn next_line(lines: &mut Self::Lines) -> Option<String> {
+        lines.next_line().await.ok().flatten()
+    }
+}
+
 fn main() {
-    program::main();
+    connect::main::<Tokio>();
 }

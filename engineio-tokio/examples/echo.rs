@@ -1,18 +1,44 @@
 //! Sends every message back, obeys a few that begin with `cmd:`, and prints what happens as lines of JSON: a counterpart
 //! for clients, test suites and load generators. `--help` lists the options.
 //!
-//! The program is the same on every runtime; it knows this crate as `adapter`.
+//! The program is the same on every runtime; here is what it needs of this one.
 #![allow(missing_docs)]
 
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use engineio_tokio as adapter;
+use engineio_suites::programs::echo::{self, Echo};
+use engineio_tokio::{Builder, Server};
+use tokio::net::TcpListener;
 
-#[path = "../../engineio-driver/programs/echo.rs"]
-mod program;
-#[allow(dead_code)] // The other program needs the rest.
 mod runtime;
 
+use runtime::Tokio;
+
+impl Echo for Tokio {
+    fn builder() -> Builder {
+        engineio_tokio::builder()
+    }
+
+    async fn sleep(duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    type Listener = TcpListener;
+
+    async fn listen(addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+        let listener = TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    }
+
+    async fn serve(server: Server, listener: TcpListener) {
+        engineio_tokio::serve(server, listener).await;
+    }
+}
+
 fn main() -> ExitCode {
-    program::main()
+    echo::main::<Tokio>()
 }

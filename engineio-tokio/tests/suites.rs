@@ -1,8 +1,126 @@
-//! The suites of the driver, on tokio.
+//! What every runtime crate must pass, on tokio.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use engineio_tokio as adapter;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
+use std::sync::Arc;
 
-mod runtime;
-#[path = "../../engineio-driver/suites/mod.rs"]
-mod suites;
+use engineio_suites::{Adapter, BoxFuture, Counting, EndingRuntime, Listening};
+use engineio_tokio::rustls::ClientConfig;
+use engineio_tokio::{
+    BoxIo, Builder, ClientBuilder, Connecting, Connector, Encryptor, Runtime, Server, Task, TcpConnector, TokioIo,
+    UrlError,
+};
+use hyper::rt::Executor;
+use hyper_util::rt::TokioTimer;
+use tokio::net::{TcpListener, TcpStream};
+
+engineio_suites::suites!(Tokio);
+
+struct Tokio;
+
+impl Adapter for Tokio {
+    fn sources(&self) -> &'static Path {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+    }
+
+    fn builder(&self) -> Builder {
+        engineio_tokio::builder()
+    }
+
+    fn client(&self, url: &str) -> Result<ClientBuilder, UrlError> {
+        engineio_tokio::client(url)
+    }
+
+    fn bind<'a>(&self, server: &'a Server, addr: &'a str) -> BoxFuture<'a, io::Result<SocketAddr>> {
+        Box::pin(engineio_tokio::bind(server, addr))
+    }
+
+    fn tcp_connector(&self) -> Box<dyn Connector> {
+        Box::new(TcpConnector)
+    }
+
+    #[cfg(unix)]
+    fn unix_connector(&self, path: PathBuf) -> Box<dyn Connector> {
+        Box::new(engineio_tokio::UnixConnector::new(path))
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls_encryptor(&self, config: Arc<ClientConfig>) -> Option<Box<dyn Encryptor>> {
+        Some(Box::new(engineio_tokio::TlsEncryptor::new(config)))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn tls_encryptor(&self, _config: Arc<ClientConfig>) -> Option<Box<dyn Encryptor>> {
+        None
+    }
+
+    fn spawn(&self, task: Task) {
+        tokio::spawn(task);
+    }
+
+    fn runtime(&self, executor: Counting) -> Runtime {
+        Runtime::new(executor, TokioTimer::new())
+    }
+
+    fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listening>>> {
+        Box::pin(async move {
+            let listener = TcpListener::bind(addr).await?;
+            Ok(Box::new(Tcp(listener)) as Box<dyn Listening>)
+        })
+    }
+
+    fn connect(&self, addr: SocketAddr) -> Connecting {
+        Box::pin(async move {
+            let stream = TcpStream::connect(addr).await?;
+            Ok(Box::new(TokioIo::new(stream)) as BoxIo)
+        })
+    }
+
+    fn ending_runtime(&self) -> Box<dyn EndingRuntime> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Box::new(Threads(runtime.expect("there are threads")))
+    }
+}
+
+struct Tcp(TcpListener);
+
+impl Listening for Tcp {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    fn accept(&self) -> BoxFuture<'_, io::Result<(BoxIo, SocketAddr)>> {
+        Box::pin(async {
+            let (stream, addr) = self.0.accept().await?;
+            Ok((Box::new(TokioIo::new(stream)) as BoxIo, addr))
+        })
+    }
+
+    fn serve(self: Box<Self>, server: Server) -> BoxFuture<'static, ()> {
+        Box::pin(engineio_tokio::serve(server, self.0))
+    }
+}
+
+struct Threads(tokio::runtime::Runtime);
+
+impl EndingRuntime for Threads {
+    fn runtime(&self) -> Runtime {
+        Runtime::new(On(self.0.handle().clone()), TokioTimer::new())
+    }
+
+    fn end(self: Box<Self>) {
+        self.0.shutdown_background();
+    }
+}
+
+struct On(tokio::runtime::Handle);
+
+impl Executor<Task> for On {
+    fn execute(&self, task: Task) {
+        self.0.spawn(task);
+    }
+}

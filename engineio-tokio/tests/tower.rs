@@ -2,10 +2,6 @@
 #![cfg(feature = "tower")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[allow(dead_code)] // The tests of the wire need more of it.
-#[path = "../../engineio-driver/suites/raw.rs"]
-mod raw;
-
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -19,7 +15,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use raw::{Connection, Frame, POLLING, Polling, TEXT, UPGRADE, WEBSOCKET, WebSocket, ask, frame, request, within};
+use engineio_suites::raw::{
+    self, Connection, Frame, POLLING, Polling, TEXT, UPGRADE, WEBSOCKET, WebSocket, ask, frame, request, within,
+};
 
 async fn listen(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

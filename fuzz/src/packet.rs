@@ -2,7 +2,7 @@
 //! decoder's reading.
 
 use bytes::Bytes;
-use engineio_proto::wire::{Frame, Packet, PacketKind, Payload, PayloadDecoder, SEPARATOR};
+use engineio_proto::wire::{Codec, Frame, Packet, PacketKind, Payload, SEPARATOR};
 use engineio_proto::{Message, Text};
 use engineio_sim::decoder::{Decoded, decode_frame, decode_packet, decode_payload};
 
@@ -27,7 +27,7 @@ pub fn packet(data: &[u8]) {
     let body = payload.into_bytes();
     assert_eq!(body.len(), len);
     assert_eq!(decode_payload(&body), (carried.iter().map(decoded).collect(), true));
-    assert_eq!(PayloadDecoder::new(body).collect::<Result<Vec<_>, _>>(), Ok(carried));
+    assert_eq!(Codec::V4.decode_payload(body).collect::<Result<Vec<_>, _>>(), Ok(carried));
 }
 
 fn next(reader: &mut Reader<'_>) -> Packet {
@@ -48,14 +48,14 @@ fn fits(packet: &Packet) -> bool {
 fn round_trip(packet: &Packet) {
     let meant = decoded(packet);
     let mut text = Vec::new();
-    packet.encode_into(&mut text);
-    assert_eq!(text.len(), packet.encoded_len());
+    Codec::V4.encode_text(&packet, &mut text);
+    assert_eq!(text.len(), Codec::V4.text_len(&packet));
     assert_eq!(decode_packet(&text), Some(meant.clone()));
     let text = Text::try_from(Bytes::from(text)).expect("a packet is written as text");
-    assert_eq!(Packet::decode(text).as_ref(), Ok(packet));
+    assert_eq!(Codec::V4.decode_text(text).as_ref(), Ok(packet));
 
     for base64 in [false, true] {
-        let frame = Frame::encode(packet.clone(), base64);
+        let frame = Codec::V4.with_base64(base64).encode_frame(packet.clone());
         assert!(!(base64 && matches!(frame, Frame::Binary(_))));
         assert_eq!(decode_frame(&frame), Some(meant.clone()));
         // As the peer receives it.
@@ -64,8 +64,8 @@ fn round_trip(packet: &Packet) {
             Frame::Binary(bytes) => Frame::Binary(bytes.clone()),
         };
         assert_eq!((received.len(), received.is_empty()), (frame.len(), frame.is_empty()));
-        assert_eq!(received.decode().as_ref(), Ok(packet));
-        assert_eq!(frame.decode().as_ref(), Ok(packet));
+        assert_eq!(Codec::V4.decode_frame(received).as_ref(), Ok(packet));
+        assert_eq!(Codec::V4.decode_frame(frame).as_ref(), Ok(packet));
     }
 
     if let Decoded::Text('4', _) | Decoded::Binary(_) = meant {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use engineio_proto::Text;
-use engineio_proto::wire::{Frame, Packet, Payload, PayloadDecoder, SEPARATOR};
+use engineio_proto::wire::{Codec, Frame, Packet, Payload, SEPARATOR};
 use engineio_sim::decoder::{decode_frame, decode_payload};
 
 use crate::wire::decoded;
@@ -10,7 +10,7 @@ use crate::wire::decoded;
 /// `data` is the body of a request or of an answer.
 pub fn payload(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
-    let mut decoder = PayloadDecoder::new(body.clone());
+    let mut decoder = Codec::V4.decode_payload(body.clone());
     let mut packets = Vec::new();
     let complete = loop {
         match decoder.next() {
@@ -30,7 +30,7 @@ pub fn payload(data: &[u8]) {
         let written = payload.into_bytes();
         assert_eq!(written.len(), len);
         assert_eq!(decode_payload(&written), (meant, true));
-        assert_eq!(PayloadDecoder::new(written).collect::<Result<Vec<_>, _>>(), Ok(packets));
+        assert_eq!(Codec::V4.decode_payload(written).collect::<Result<Vec<_>, _>>(), Ok(packets));
     }
 
     // A piece of a body means the same as a message of a WebSocket.
@@ -38,7 +38,7 @@ pub fn payload(data: &[u8]) {
         let Ok(text) = Text::try_from(Bytes::copy_from_slice(piece)) else { continue };
         let frame = Frame::received(text.clone());
         let meant = decode_frame(&frame);
-        assert_eq!(Packet::decode(text).ok().as_ref().map(decoded), meant);
-        assert_eq!(frame.decode().ok().as_ref().map(decoded), meant);
+        assert_eq!(Codec::V4.decode_text(text).ok().as_ref().map(decoded), meant);
+        assert_eq!(Codec::V4.decode_frame(frame).ok().as_ref().map(decoded), meant);
     }
 }

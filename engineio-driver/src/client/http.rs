@@ -189,7 +189,7 @@ impl Http {
         let (parts, body) = response.into_parts();
         self.keep_cookies(&parts.headers);
         let body = if parts.status.is_success() {
-            match body::read(body, self.options.max_body, None).await {
+            match body::read(body, self.options.max_body).await {
                 Ok(body) => body,
                 Err(ReadError::Body(BodyError::TooLarge)) => return Err(RequestError::TooLarge),
                 Err(_) => return Err(RequestError::Lost),

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use engineio_proto::client::{Config, Details, Input, Output};
-use engineio_proto::{Client, CloseReason, ConfigError, Event, Instant, TransportKind};
+use engineio_proto::{Client, CloseReason, ConfigError, Event, Instant, Machine, TransportKind};
 
 use crate::runtime::{Clock, Runtime};
 use crate::session::{
-    Attached, Cell, Deferred, End, Environment, Link, Machine, Offer, RequestHead, Side, Visit, register, set,
+    Attached, Cell, Deferred, End, Environment, Link, Offer, RequestHead, Side, Visit, register, set,
 };
 
 pub(super) struct Opened {
@@ -164,16 +164,11 @@ impl Side for Opened {
         self.client.as_mut().map(|client| client as &mut dyn Machine)
     }
 
-    /// One that was closed in order is over when everything has left and the server was told. Then a program may end.
-    /// What was not written until then is lost, and the end was none in order.
+    /// One that was closed in order is over when the task has told the server. Then a program may end.
     fn over(&self, attached: &Attached) -> Option<CloseReason> {
         let client = self.client.as_ref()?;
         let reason = client.close_reason()?;
-        if reason != CloseReason::ForcedClose || attached.aborted {
-            return Some(reason);
-        }
-        let lost = attached.written < client.stats().messages_accepted;
-        self.done.then_some(if lost { CloseReason::TransportLost } else { reason })
+        (reason != CloseReason::ForcedClose || attached.aborted || self.done).then_some(reason)
     }
 
     fn settle(&mut self, attached: &mut Attached, deferred: &mut Deferred) {
@@ -194,11 +189,6 @@ impl Side for Opened {
                             self.link = Some(Arc::new(Link::new(sid, None, head, Offer::of(client))));
                         }
                         deferred.wake(attached.waiters.drain(..));
-                    }
-                    if event == Event::Drain && client.transport() == TransportKind::Polling {
-                        // What a POST carried that was answered is written, and more than that. On a channel, its task
-                        // knows.
-                        attached.set_written(client.messages_posted(), deferred);
                     }
                     attached.notify(event, deferred);
                 }

@@ -84,11 +84,10 @@ where
     B::Data: Send,
 {
     let (limit, runtime) = (server.config.max_payload, server.environment.runtime());
-    let timeout = server.options.body_timeout;
     let mut body = Box::pin(body);
     let read = {
-        let mut read = pin!(body::read(body.as_mut(), limit, Some(runtime.sleep(timeout))));
-        // The answer may come before the body: an overlap, or the end of the session.
+        let mut read = pin!(body::read(body.as_mut(), limit));
+        // The answer may come before the body: an overlap, a body that takes too long, or the end of the session.
         poll_fn(|cx| match Pin::new(&mut waiting).poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Err(answer)),
             Poll::Pending => read.as_mut().poll(cx).map(Ok),
@@ -110,7 +109,7 @@ where
     let Answer::Response(response) = answer else { return Err(Aborted) };
     if !body.is_end_stream() {
         // A client that still sends would not read the answer if its connection broke.
-        runtime.spawn(body::discard(body, limit, runtime.sleep(timeout)));
+        runtime.spawn(body::discard(body, limit, runtime.sleep(server.config.body_timeout)));
     }
     Ok(replies.answer(response, None))
 }

@@ -6,11 +6,11 @@ use std::task::{Context, Poll, Waker};
 use engineio_proto as proto;
 use engineio_proto::http::Response;
 use engineio_proto::server::{Input, Output, SessionKey};
-use engineio_proto::{ChannelId, CloseReason, ExchangeId, Instant, Phase, Session};
+use engineio_proto::{ChannelId, CloseReason, ExchangeId, Instant, Machine, Phase, Session};
 
 use super::state::Inner;
 use crate::body::Answered;
-use crate::session::{Attached, Cell, Deferred, End, Machine, Side, set};
+use crate::session::{Attached, Cell, Deferred, End, Side, set};
 
 pub(crate) struct Served {
     /// Until it has ended and everything was taken from it.
@@ -138,10 +138,6 @@ impl Side for Served {
         while let Some(output) = session.poll_output() {
             match output {
                 Output::Respond { exchange, response } => {
-                    if let Response::Payload(_) = response {
-                        // On polling, what was handed over counts as written.
-                        attached.set_written(session.stats().messages_sent, deferred);
-                    }
                     Self::answer(&mut self.exchanges, exchange, Answer::Response(response), deferred);
                 }
                 Output::Abort { exchange } => {
@@ -196,11 +192,25 @@ impl Served {
 }
 
 impl Answered for Cell<Served> {
+    fn written(&self, exchange: ExchangeId) {
+        self.input(Input::AnswerWritten { exchange });
+    }
+
+    fn unblocked(&self) {
+        self.input(Input::Unblocked);
+    }
+
     fn lost(&self, exchange: ExchangeId) {
+        self.input(Input::ExchangeLost { exchange });
+    }
+}
+
+impl Cell<Served> {
+    fn input(&self, input: Input) {
         self.visit(|visit| {
             let now = visit.now();
             if let Some(session) = visit.side.session_mut() {
-                session.handle_input(now, Input::ExchangeLost { exchange });
+                session.handle_input(now, input);
             }
         });
     }

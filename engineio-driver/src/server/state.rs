@@ -34,7 +34,6 @@ pub(crate) struct Inner {
 /// What a server is told beside the configuration of the core.
 pub(crate) struct Options {
     pub(crate) mount: Mount,
-    pub(crate) body_timeout: Duration,
     pub(crate) header_timeout: Duration,
     pub(crate) backlog: usize,
     pub(crate) allow: Option<Hook<Result<(), Refusal>>>,

@@ -3,7 +3,7 @@
 use std::task::{Context, Waker};
 
 use engineio_proto as proto;
-use engineio_proto::{ChannelId, CloseReason};
+use engineio_proto::{ChannelId, CloseReason, Machine};
 use smallvec::SmallVec;
 
 use super::deferred::Deferred;
@@ -24,12 +24,12 @@ pub(crate) struct Attached {
     pub(crate) waiters: Wakers,
     /// The application gave the session up: it waits for nothing more, not even for the server to be told.
     pub(crate) aborted: bool,
-    /// How many messages are written, beyond being handed to a transport.
-    pub(crate) written: u64,
     /// There if somebody observes.
     pub(crate) events: Option<Box<Queue>>,
     /// There once the session has ended and everything was taken from it; its machine is gone then.
     pub(crate) end: Option<Box<End>>,
+    /// The task of the channel knows that the machine wants to hear at once of what is written.
+    reports: bool,
     /// One at most at a time, but for a moment in which a channel goes and another comes.
     channels: SmallVec<[Channel; 1]>,
 }
@@ -48,14 +48,6 @@ impl Attached {
         Self { events: observed.then(Box::default), ..Self::default() }
     }
 
-    /// So many messages are written.
-    pub(crate) fn set_written(&mut self, messages: u64, deferred: &mut Deferred) {
-        if self.written < messages {
-            self.written = messages;
-            deferred.wake(self.waiters.drain(..));
-        }
-    }
-
     /// Passes an event of the machine on to those who wait for it. The end of the session is its side's to handle.
     pub(crate) fn notify(&mut self, event: proto::Event, deferred: &mut Deferred) {
         let observed = match event {
@@ -64,6 +56,7 @@ impl Attached {
                 Observed::Readable
             }
             proto::Event::Writable => return deferred.wake(self.senders.drain(..)),
+            proto::Event::Written => return deferred.wake(self.waiters.drain(..)),
             proto::Event::Ended(_) => {
                 deferred.wake(self.senders.drain(..));
                 return deferred.wake(self.waiters.drain(..));
@@ -126,6 +119,22 @@ impl Attached {
         if let Some(channel) = self.channel(id) {
             deferred.wake(channel.waker.take());
         }
+    }
+
+    /// The task of the channel knows whether the machine wants to hear at once of what is written.
+    pub(crate) fn set_reports(&mut self, reports: bool) {
+        self.reports = reports;
+    }
+
+    /// If the machine wants to hear at once of what is written, and did not before, the task of its channel should look.
+    pub(crate) fn note_wants_written(&mut self, machine: &dyn Machine, deferred: &mut Deferred) {
+        let wants = machine.wants_written();
+        if wants && !self.reports {
+            if let Some(channel) = machine.current_channel() {
+                self.wake_channel(channel, deferred);
+            }
+        }
+        self.reports = wants;
     }
 
     /// The task of a channel waits for something to do. Whether the session is done with the channel.

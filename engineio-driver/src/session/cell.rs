@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engineio_proto::{ChannelEnd, ChannelId, CloseReason, Instant};
+use engineio_proto::{ChannelEnd, ChannelId, CloseReason, Instant, Machine};
 
 use super::attached::Attached;
 use super::deferred::{Deferred, Owner};
-use super::machine::Machine;
 use crate::runtime::{Clock, Runtime};
 use crate::tasks::{Guard, Tasks};
 
@@ -159,6 +158,9 @@ impl<S: Side + ?Sized> Visit<'_, S> {
     /// Carries out what the machine asks for so far. It is done at the end of the visit too.
     pub(crate) fn settle(&mut self) {
         self.side.settle(self.attached, self.deferred);
+        if let Some(machine) = self.side.machine() {
+            self.attached.note_wants_written(machine, self.deferred);
+        }
     }
 }
 

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engineio_proto::client::Details;
-use engineio_proto::{Client, CloseReason, Sid, Stats, TransportKind, Transports};
+use engineio_proto::{Client, CloseReason, Machine, Sid, Stats, TransportKind, Transports};
 
 use super::head::RequestHead;
-use super::machine::Machine;
 
 /// What stays the same for a session from the moment in which it opens.
 #[derive(Debug)]

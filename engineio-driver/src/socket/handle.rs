@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use engineio_proto::client::Details;
-use engineio_proto::{CloseReason, Instant, Message, Phase, SendError, Sid, Stats, TransportKind};
+use engineio_proto::{CloseReason, Instant, Machine, Message, Phase, SendError, Sid, Stats, TransportKind};
 
 use super::waiting::Waiting;
-use crate::session::{AnySession, Deferred, Link, Machine, Offer, Side, Snapshot, Visit, register};
+use crate::session::{AnySession, Deferred, Link, Offer, Side, Snapshot, Visit, register};
 
 /// A session, to be sent to and to be looked at. It can be cloned, kept in maps and used from any task.
 ///
@@ -194,25 +194,22 @@ impl Handle {
 
     pub(super) fn poll_flushed(&self, cx: &Context<'_>, target: &mut Option<u64>) -> Poll<Result<(), CloseReason>> {
         self.session.visit(|visit| {
-            let attached = &mut *visit.attached;
-            let machine = visit.side.machine();
-            let stats = match (machine, &attached.end) {
-                (Some(machine), _) => machine.stats(),
-                (None, Some(end)) => end.last.stats,
-                (None, None) => Stats::default(),
+            let accepted = match (visit.side.machine(), &visit.attached.end) {
+                (Some(machine), _) => machine.stats().messages_accepted,
+                (None, end) => end.as_ref().map_or(0, |end| end.last.stats.messages_accepted),
             };
-            if attached.written >= *target.get_or_insert(stats.messages_accepted) {
+            let target = *target.get_or_insert(accepted);
+            let written = match (visit.side.machine_mut(), &visit.attached.end) {
+                (Some(machine), _) => machine.poll_written(target),
+                (None, end) => end.as_ref().is_none_or(|end| target <= end.last.stats.messages_written),
+            };
+            if written {
                 return Poll::Ready(Ok(()));
             }
-            let over = attached.end_reason().or_else(|| visit.side.over(attached));
-            if let Some(reason) = over {
+            if let Some(reason) = visit.over() {
                 return Poll::Ready(Err(reason));
             }
-            register(&mut attached.waiters, cx);
-            // The task of a channel says when everything is written, but only if somebody waits for it.
-            if let Some(channel) = machine.and_then(|machine| machine.current_channel()) {
-                attached.wake_channel(channel, visit.deferred);
-            }
+            register(&mut visit.attached.waiters, cx);
             Poll::Pending
         })
     }

@@ -25,6 +25,10 @@ const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame. The limit is for messages.
 const MAX_CONTROL: usize = 125;
 
+/// Fragments of one message. The library that decodes them bounds only their bytes, and an empty fragment has none. The
+/// reference's library has the same bound.
+const MAX_FRAGMENTS: u32 = 16_384;
+
 /// One side of one WebSocket.
 #[derive(Debug)]
 pub(crate) struct Codec {
@@ -107,6 +111,10 @@ impl Codec {
                     self.end(if is_violation(close.as_ref()) { ChannelEnd::Violation } else { ChannelEnd::Closed })
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.boundary.fragments > MAX_FRAGMENTS {
+                        self.refuse(CloseCode::Policy, output);
+                        return self.end(ChannelEnd::Violation);
+                    }
                     self.release();
                     None
                 }
@@ -227,12 +235,17 @@ impl Codec {
             }
             _ => (CloseCode::Protocol, ChannelEnd::Violation),
         };
+        self.refuse(code, output);
+        end
+    }
+
+    /// Appends a close frame that says which rule the peer broke.
+    fn refuse(&mut self, code: CloseCode, output: &mut Vec<u8>) {
         if !self.closing {
             self.closing = true;
             let frame = CloseFrame { code, reason: Utf8Bytes::default() };
             let _ = self.with_context(output, |context, pipe| context.close(pipe, Some(frame)));
         }
-        end
     }
 }
 
@@ -322,19 +335,19 @@ struct Boundary {
     have: usize,
     /// Bytes of the current frame's payload that are still to come.
     remaining: u64,
-    /// A message was begun whose last fragment has not come.
-    fragmented: bool,
+    /// Fragments of a message whose last one has not come.
+    fragments: u32,
     /// The stream makes no sense any more.
     lost: bool,
 }
 
 impl Boundary {
     const fn new() -> Self {
-        Self { header: [0; MAX_HEADER], have: 0, remaining: 0, fragmented: false, lost: false }
+        Self { header: [0; MAX_HEADER], have: 0, remaining: 0, fragments: 0, lost: false }
     }
 
     fn is_between_messages(&self) -> bool {
-        self.have == 0 && self.remaining == 0 && !self.fragmented && !self.lost
+        self.have == 0 && self.remaining == 0 && self.fragments == 0 && !self.lost
     }
 
     fn follow(&mut self, mut bytes: &[u8]) {
@@ -356,7 +369,7 @@ impl Boundary {
                     self.have = 0;
                     self.remaining = len;
                     if !matches!(header.opcode, OpCode::Control(Control::Close | Control::Ping | Control::Pong)) {
-                        self.fragmented = !header.is_final;
+                        self.fragments = if header.is_final { 0 } else { self.fragments.saturating_add(1) };
                     }
                 }
                 Ok(None) => self.lost = self.have > MAX_HEADER,

@@ -42,8 +42,12 @@ pub(crate) struct ChannelTask {
     flushed: u64,
     /// Messages of which the session knows that they are.
     reported: u64,
-    /// Somebody wants to know.
-    awaited: bool,
+    /// The session wants to know at once.
+    wants_written: bool,
+    /// The connection took no more bytes when it was last asked.
+    blocked: bool,
+    /// It takes more again since, and the session does not know.
+    unblocked: bool,
     /// Bytes in `output` that answer the peer's pings, at most.
     answers: usize,
     /// The session takes frames.
@@ -69,8 +73,8 @@ struct Visit {
     drained: bool,
     /// The session takes frames.
     reading: bool,
-    /// Somebody waits to hear what is written.
-    awaited: bool,
+    /// The session wants to hear at once of what is written.
+    wants_written: bool,
     /// The session is done with the channel, or gone.
     close: bool,
 }
@@ -100,7 +104,9 @@ impl ChannelTask {
             pulled: 0,
             flushed: 0,
             reported: 0,
-            awaited: false,
+            wants_written: false,
+            blocked: false,
+            unblocked: false,
             answers: 0,
             reading: true,
             goodbye: false,
@@ -112,14 +118,20 @@ impl ChannelTask {
         let channel = self.channel;
         let mut room = WRITE_AHEAD.saturating_sub(self.output.len() - self.written);
         let details = end.and_then(|_| self.codec.close_frame());
-        let (flushed, mut pulled) = (self.flushed, self.pulled);
+        let (flushed, unblocked, mut pulled) = (self.flushed, std::mem::take(&mut self.unblocked), self.pulled);
+        let news = self.reported < flushed;
         let visit = self.session.visit(|visit| {
             let mut done = Visit::default();
-            visit.attached.set_written(flushed, visit.deferred);
             let now = visit.now();
             let Some(machine) = visit.machine() else {
                 return Visit { close: true, ..done };
             };
+            if news {
+                machine.channel_written(now, channel, flushed);
+            }
+            if unblocked {
+                machine.unblocked(now);
+            }
             for frame in incoming {
                 machine.channel_frame(now, channel, frame);
             }
@@ -136,15 +148,16 @@ impl ChannelTask {
                 }
             }
             done.reading = machine.wants_frames(channel);
-            pulled = machine.handed_over();
+            pulled = machine.stats().messages_sent;
+            done.wants_written = machine.wants_written();
             // Before this task is registered, or it would wake itself.
+            visit.attached.set_reports(done.wants_written);
             visit.settle();
-            done.awaited = !visit.attached.waiters.is_empty();
             done.close = visit.attached.await_channel(channel, cx, visit.deferred);
             done
         });
         self.reported = self.flushed;
-        self.awaited = visit.awaited;
+        self.wants_written = visit.wants_written;
         self.reading = visit.reading;
         self.pulled = pulled;
         visit
@@ -156,11 +169,14 @@ impl ChannelTask {
         let mut worth_a_visit = true;
         for _ in 0..BUDGET {
             let Stage::Open(io) = &mut self.stage else { return Poll::Ready(()) };
+            let before = self.written;
             let blocked = match poll_write(io, cx, &mut self.output, &mut self.written) {
                 Poll::Ready(Ok(())) => false,
                 Poll::Ready(Err(_)) => return self.end(cx, ChannelEnd::Lost),
                 Poll::Pending => true,
             };
+            self.unblocked |= self.blocked && (!blocked || before < self.written);
+            self.blocked = blocked;
             if !blocked {
                 self.answers = 0;
                 self.flushed = self.pulled;
@@ -179,7 +195,7 @@ impl ChannelTask {
             }
             let mut incoming = SmallVec::new();
             let end = if reading { self.decode(&mut incoming) } else { None };
-            let news = self.awaited && self.reported < self.flushed;
+            let news = self.unblocked || (self.wants_written && self.reported < self.flushed);
             if worth_a_visit || news || !incoming.is_empty() || end.is_some() {
                 let visit = self.visit(cx, incoming, end);
                 for frame in &visit.frames {
@@ -245,11 +261,6 @@ impl ChannelTask {
         }
         if ready!(poll_write(io, cx, &mut self.output, &mut self.written)).is_err() {
             return Poll::Ready(());
-        }
-        if self.flushed < self.pulled {
-            // The last messages were pulled when the session was done with the channel. Now they are written.
-            self.flushed = self.pulled;
-            self.session.visit(|visit| visit.attached.set_written(self.flushed, visit.deferred));
         }
         let mut chunk = [0; READ_CHUNK];
         for _ in 0..BUDGET {

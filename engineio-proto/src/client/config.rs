@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use crate::parts::config::ConfigError;
 use crate::parts::config::refuse_zero;
+use crate::parts::flow::Limits;
 use crate::parts::transport::{TransportKind, Transports};
 
 /// The options of a client. The defaults are those of the reference where it has the option.
@@ -108,6 +109,10 @@ impl Default for Config {
 }
 
 impl Config {
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits { send: self.send_limit, send_low: self.send_low, receive: self.receive_limit }
+    }
+
     /// Checks that the options make sense together. [`Client::new`](crate::Client::new) does it too.
     ///
     /// # Errors

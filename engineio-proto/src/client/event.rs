@@ -5,6 +5,7 @@ use alloc::string::String;
 use bytes::Bytes;
 
 use crate::parts::event::{ChannelEnd, ChannelId, Event, ExchangeId, RequestError};
+use crate::parts::flow;
 use crate::wire::frame::Frame;
 use crate::wire::payload::Payload;
 
@@ -42,6 +43,19 @@ pub enum Input {
         /// The message.
         frame: Frame,
     },
+    /// The connection of a channel took every byte of some of the frames that were pulled. Report it when
+    /// [`Client::wants_written`](crate::Client::wants_written) says so, and at the latest with the next input of the
+    /// channel.
+    ChannelWritten {
+        /// The number of the channel.
+        channel: ChannelId,
+        /// How many messages of the session are written, counted from its beginning: the value of
+        /// [`Stats::messages_sent`](crate::Stats::messages_sent) right after the last of these frames was pulled.
+        messages: u64,
+    },
+    /// A connection of the session that had taken no more bytes takes more again, while a request or frames are being
+    /// written: the server reads. This is a sign of life. Handing packets over is none.
+    Unblocked,
     /// A channel is gone, or could not be opened.
     ChannelClosed {
         /// Its number.
@@ -148,5 +162,23 @@ impl Details {
         // Copied, so that a few words do not hold on to a large buffer.
         let kept = body.get(..Self::MAX_BODY).unwrap_or(body);
         Self::Answer { status, body: Bytes::copy_from_slice(kept) }
+    }
+}
+
+impl flow::Output for Output {
+    fn channel_ready(channel: ChannelId) -> Self {
+        Self::ChannelReady { channel }
+    }
+
+    fn channel_read(channel: ChannelId, enabled: bool) -> Self {
+        Self::ChannelRead { channel, enabled }
+    }
+
+    fn channel_close(channel: ChannelId) -> Self {
+        Self::ChannelClose { channel }
+    }
+
+    fn event(event: Event) -> Self {
+        Self::Event(event)
     }
 }

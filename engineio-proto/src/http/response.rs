@@ -101,11 +101,12 @@ pub fn needs_xss_header(user_agent: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::codec::Codec;
     use crate::wire::message::Message;
 
     #[test]
     fn answers_are_those_of_the_reference() {
-        let payload: Payload = [Message::from("hey").into()].into_iter().collect();
+        let payload = Payload::from_packets(Codec::V4, [Message::from("hey").into()]);
         let reply = Response::Payload(payload).into_reply();
         assert_eq!((reply.status, reply.headers, &reply.body[..]), (200, Headers::fixed(PAYLOAD), &b"4hey"[..]));
         let reply = Response::Accepted.into_reply();

@@ -39,7 +39,9 @@ impl Buffer {
     pub(crate) fn room_for(&self, messages: &[Message], limit: usize) -> Room {
         let cost = messages.iter().map(Message::cost).fold(0, usize::saturating_add);
         let several = messages.len() > 1;
-        if several && cost > limit {
+        if messages.is_empty() {
+            Room::Enough
+        } else if several && cost > limit {
             Room::Never
         } else if self.cost < limit && !(several && self.cost.saturating_add(cost) > limit) {
             Room::Enough
@@ -89,6 +91,12 @@ impl Buffer {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Message> {
         self.messages.iter()
+    }
+
+    /// The capacity of the queue, for the tests of memory.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.messages.capacity()
     }
 
     /// Counts one byte too many, so that a test can see who notices.

@@ -40,6 +40,8 @@ pub enum Event {
     Readable,
     /// After a message was refused as too much: there is room again.
     Writable,
+    /// The messages that were waited for are written: see [`Session::poll_written`](crate::Session::poll_written).
+    Written,
     /// Packets are handed to the transport.
     Flush {
         /// How many.
@@ -90,7 +92,8 @@ pub enum CloseReason {
     ///
     /// At a server this is also said of a client whose channel went away without a word.
     TransportClose,
-    /// At a client: the channel went away, and nobody had closed it. `transport close`
+    /// At a client: the channel went away, and nobody had closed it. On both sides: the transport went away while the
+    /// session was closing in order, and messages were not written. `transport close`
     TransportLost,
     /// Something went wrong with the transport. `transport error`
     TransportError(TransportError),
@@ -142,6 +145,9 @@ pub enum TransportError {
     /// The client posted binary, which revision 4 does not have.
     #[error("invalid content")]
     InvalidContent,
+    /// The body of a POST was above the limit. Its messages are lost.
+    #[error("payload too large")]
+    PayloadTooLarge,
     /// The body of a POST did not arrive in time.
     #[error("data request timed out")]
     PostTimeout,
@@ -169,8 +175,7 @@ pub enum TransportError {
     /// At a client: the session did not open within [`client::Config::open_timeout`](crate::client::Config::open_timeout).
     #[error("the session did not open in time")]
     OpenTimeout,
-    /// At a client: closing the session in order took longer than
-    /// [`client::Config::close_timeout`](crate::client::Config::close_timeout), and messages are lost.
+    /// Closing the session in order took longer than its `close_timeout`, and messages were not written.
     #[error("the session did not close in time")]
     CloseTimeout,
     /// At a client: the server did not begin with a valid open packet.
@@ -193,6 +198,8 @@ impl CloseReason {
         }
     }
 }
+
+impl core::error::Error for CloseReason {}
 
 /// The reference's name, and the details where there are any.
 impl fmt::Display for CloseReason {

@@ -12,6 +12,9 @@ pub struct Stats {
     pub messages_accepted: u64,
     /// Messages handed to a transport.
     pub messages_sent: u64,
+    /// Messages that the embedder reported as written: by a server's session to the connection, by a client also those
+    /// in POSTs that were answered.
+    pub messages_written: u64,
     /// Bytes of data in them.
     pub bytes_sent: u64,
     /// Heartbeats handed to a transport: of a server pings, of a client pongs.

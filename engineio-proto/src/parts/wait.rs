@@ -2,7 +2,7 @@
 //!
 //! A peer is not dead while it is the machine itself that does not read, because its application is slow: then a sign
 //! of life that came would not be seen. The wait is put off for that, but not for a peer that meanwhile takes nothing
-//! of what waits for it.
+//! of the messages that wait for it.
 
 use core::time::Duration;
 
@@ -14,8 +14,19 @@ pub(crate) struct Wait {
     deadline: Instant,
     /// Since the wait began, the machine did not read for a while.
     paused: bool,
-    /// When the wait was put off for that, something waited for the peer, and it took nothing since.
+    /// When the wait was put off for that, messages waited for the peer, and none was written since.
     stalled: bool,
+}
+
+/// What a machine knows when a deadline is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Situation {
+    /// The machine does not read at the moment, because its application is slow.
+    pub(crate) paused: bool,
+    /// Messages wait to be written to the peer.
+    pub(crate) waiting: bool,
+    /// The peer is sending an HTTP body, behind which a sign of life may stand. The body has a deadline of its own.
+    pub(crate) receiving: bool,
 }
 
 /// What a deadline means.
@@ -42,8 +53,8 @@ impl Wait {
         self.deadline = now + at_least(patience);
     }
 
-    /// The peer took something.
-    pub(crate) fn taken(&mut self) {
+    /// Something that waited for the peer was written.
+    pub(crate) fn written(&mut self) {
         self.stalled = false;
     }
 
@@ -52,18 +63,19 @@ impl Wait {
         self.paused = true;
     }
 
-    /// Looks at the clock. `reading_paused`: the machine does not read at the moment. `waiting`: something waits to be
-    /// taken by the peer.
-    pub(crate) fn judge(&mut self, now: Instant, patience: Duration, reading_paused: bool, waiting: bool) -> Verdict {
+    /// Looks at the clock.
+    pub(crate) fn judge(&mut self, now: Instant, patience: Duration, situation: Situation) -> Verdict {
         if now < self.deadline {
             return Verdict::Alive;
         }
-        let slow = self.stalled && waiting;
-        if slow || !(self.paused || reading_paused) {
-            return Verdict::Dead { slow };
+        if !situation.receiving {
+            let slow = self.stalled && situation.waiting;
+            if slow || !(self.paused || situation.paused) {
+                return Verdict::Dead { slow };
+            }
+            self.paused = situation.paused;
+            self.stalled = situation.waiting;
         }
-        self.paused = reading_paused;
-        self.stalled = waiting;
         self.extend(now, patience);
         Verdict::Alive
     }

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::borrow::Borrow;
-use core::fmt;
+use core::fmt::{self, Write as _};
 use core::ops::Deref;
 
 use base64::Engine as _;
@@ -104,7 +104,10 @@ impl fmt::Display for Sid {
 
 impl fmt::Debug for Sid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sid({}…)", self.get(..4).unwrap_or(self))
+        let shown = (self.chars().count() / 2).min(4);
+        f.write_str("Sid(")?;
+        self.chars().take(shown).try_for_each(|character| f.write_char(character))?;
+        f.write_str("…)")
     }
 }
 
@@ -133,6 +136,16 @@ mod tests {
     #[test]
     fn debug_does_not_betray_the_secret() {
         assert_eq!(format!("{:?}", Sid::from_entropy([0; 15])), "Sid(AAAA…)");
+    }
+
+    // It printed all of an id whose fifth byte is inside a character.
+    #[test]
+    fn debug_does_not_betray_the_id_of_a_peer() {
+        for (sid, shown) in
+            [("abcéfghi", "Sid(abcé…)"), ("ab€secret", "Sid(ab€s…)"), ("short", "Sid(sh…)"), ("x", "Sid(…)")]
+        {
+            assert_eq!(format!("{:?}", Sid::from_peer(sid).unwrap()), shown);
+        }
     }
 
     #[test]

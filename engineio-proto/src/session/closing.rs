@@ -1,99 +1,98 @@
 //! The ways in which a session ends. There is one exit: `finish`.
 
-use super::polling::{CLOSE, NOOP};
-use super::{Heartbeat, Post, Session, State, Trigger};
+use super::poll::{CLOSE, NOOP};
+use super::{Greeting, Session, Stage};
 use crate::http::rejection::Rejection;
 use crate::http::response::Response;
-use crate::parts::event::{CloseReason, Event, TransportError};
+use crate::parts::event::{ChannelId, CloseReason, TransportError};
+use crate::parts::flow::Output as _;
+use crate::parts::heartbeat::pinger::Pinger;
 use crate::parts::phase::Phase;
 use crate::parts::time::Instant;
 use crate::session::event::Output;
+use crate::session::state::{State, Trigger};
 
 impl Session {
-    /// Closes the session in order: what was sent before is handed over first, within
-    /// [`Config::close_timeout`](crate::server::Config::close_timeout). What was received and not taken is dropped.
+    /// Closes the session in order: it stays closing until everything that was sent before is written, for
+    /// [`Config::close_timeout`](crate::server::Config::close_timeout) at most. Messages that were received and not
+    /// taken are dropped.
     ///
-    /// Without effect on a session that is closing or closed.
+    /// The reason of the end is [`CloseReason::ForcedClose`] if, and only if, everything was written. Without effect on a
+    /// session that is closing or closed.
     pub fn close(&mut self, now: Instant) {
         let now = self.advance(now);
         if self.phase() == Phase::Open {
             self.closing = Some(now + self.config.close_timeout);
-            self.inbox.clear();
-            let done = match self.state {
-                State::Channel => !self.has_frames(),
-                // A poll is held only while there is nothing to send.
-                _ => self.get.is_some(),
-            };
-            if done { self.finish(CloseReason::ForcedClose) } else { self.pump() }
+            self.flow.inbox.drop_messages();
         }
-        self.debug_check();
+        self.settle();
     }
 
-    /// Closes the session at once. What was not handed over and what was not taken is dropped.
+    /// Closes the session at once. What was not handed over stays [unsent](Session::unsent), and what was not taken is
+    /// dropped.
     ///
     /// Also ends a [`close`](Session::close) in progress.
     pub fn abort(&mut self, now: Instant) {
         self.advance(now);
-        self.outbox.clear();
-        self.inbox.clear();
+        self.closing = None;
+        self.flow.inbox.drop_messages();
         self.finish(CloseReason::ForcedClose);
         // A session that was over already may have waited for the application to take more.
         self.drop_rest(Response::Accepted);
-        self.tell_closed();
-        self.debug_check();
+        self.settle();
     }
 
-    /// Ends the session: answers what waits, closes the channel, stops the clocks. The first reason counts.
-    pub(super) fn finish(&mut self, reason: CloseReason) {
-        let on_channel = self.state == State::Channel;
-        if !self.shift(Trigger::Ended) {
+    /// Ends a session that is closing on a channel, when its last message is written. By polling, the answer to a poll
+    /// does it. Returns whether it ended.
+    pub(super) fn conclude(&mut self) -> bool {
+        let on_channel = self.state() == State::Channel;
+        let done = self.closing.is_some() && on_channel && !self.has_frames() && self.flow.outbox.is_written();
+        if done {
+            self.finish(CloseReason::ForcedClose);
+        }
+        done
+    }
+
+    /// Ends the session. The first cause counts.
+    pub(super) fn finish(&mut self, cause: CloseReason) {
+        self.end(cause, self.current_channel());
+    }
+
+    /// Ends a session whose channel is gone.
+    pub(super) fn finish_without_channel(&mut self, cause: CloseReason) {
+        self.end(cause, None);
+    }
+
+    /// Answers what waits, closes the channel, stops the clocks.
+    fn end(&mut self, cause: CloseReason, channel: Option<ChannelId>) {
+        let was_on_channel = self.state() == State::Channel;
+        let reason = self.flow.reason_for(cause, self.closing.is_some());
+        if !self.shift(Trigger::Ended, |_| Stage::Closed) {
             return;
         }
         #[cfg(feature = "tracing")]
         tracing::debug!(sid = ?self.sid, %reason, "closed");
-        self.closed = Some((reason, false));
+        self.flow.finish(reason);
         self.closing = None;
-        self.heartbeat = Heartbeat::Off;
-        self.owed.open = false;
-        self.owed.initial = false;
-        self.owed.pongs = 0;
-        let farewell = if reason == CloseReason::TransportClose { NOOP } else { CLOSE };
-        self.respond_poll([farewell].into_iter().collect());
-        if let Post::Receiving(exchange) = self.post {
-            self.post = Post::Free;
-            self.outputs.push_back(Output::Abort { exchange });
-            if on_channel {
-                // Behind the POST that is lost there would be a hole.
-                self.held.clear();
-            }
-        }
-        match reason {
+        self.pinger = Pinger::Off;
+        self.greeting = Greeting { open: false, initial: false };
+        let farewell = if cause == CloseReason::TransportClose { NOOP } else { CLOSE };
+        self.respond_to_poll([farewell]);
+        self.abort_post();
+        match cause {
             CloseReason::ParseError | CloseReason::TransportError(TransportError::HeartbeatDirection) => {
                 self.drop_rest(Response::Rejected(Rejection::InvalidPayload));
             }
             CloseReason::ForcedClose => self.drop_rest(Response::Accepted),
-            CloseReason::TransportClose if self.channel.is_some() || !on_channel => {
+            CloseReason::TransportClose if channel.is_some() || !was_on_channel => {
                 // The client's own close packet: nothing behind it counts.
                 self.drop_rest(Response::Accepted);
             }
             // What arrived before the transport failed is delivered; only the POST is answered now.
-            _ => {
-                if let Post::Held(exchange) = self.post {
-                    self.post = Post::Free;
-                    self.respond(exchange, Response::Accepted);
-                }
-            }
+            _ => self.end_post(Response::Accepted),
         }
-        if let Some(channel) = self.channel.take() {
-            self.outputs.push_back(Output::ChannelClose { channel });
-        }
-        self.told.ready = false;
-        self.told.full = false;
-        self.batch = 0;
-        self.pulled = None;
-        self.pump();
-        if let Some((reason, false)) = self.closed {
-            self.emit(Event::Ended(reason));
+        if let Some(channel) = channel {
+            self.flow.output(Output::channel_close(channel));
         }
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::http::response::Response;
 use crate::parts::event::{ChannelEnd, ChannelId, Event, ExchangeId};
+use crate::parts::flow;
 use crate::wire::frame::Frame;
 
 /// What a transport can tell a session.
@@ -24,19 +25,38 @@ pub enum Input {
         /// Its `Content-Type` is exactly `application/octet-stream`, which revision 4 refuses.
         octet_stream: bool,
     },
-    /// The body of a POST arrived, or it did not.
+    /// The body of a POST arrived, or is refused. The session itself watches how long it takes, see
+    /// [`Config::body_timeout`](crate::server::Config::body_timeout).
     PostBody {
         /// The number given with its head.
         exchange: ExchangeId,
         /// The whole body.
         body: Result<Bytes, BodyError>,
     },
-    /// The peer of an exchange went away before it was answered, or before it had taken the answer. An answer that was
-    /// written to its end is not lost, whatever its connection does then.
+    /// An answer was written to its end: the connection took every byte. It is not lost from here on, whatever the
+    /// connection does. Every answer with [`Response::Payload`] must be reported as written or as lost.
+    AnswerWritten {
+        /// The number of the exchange.
+        exchange: ExchangeId,
+    },
+    /// The peer of an exchange went away before it was answered, or before its answer was written to the end.
     ExchangeLost {
         /// Its number.
         exchange: ExchangeId,
     },
+    /// The connection of a channel took every byte of some of the frames that were pulled. Report it when
+    /// [`Session::wants_written`](crate::Session::wants_written) says so, and at the latest with the next input of the
+    /// channel.
+    ChannelWritten {
+        /// The number of the channel.
+        channel: ChannelId,
+        /// How many messages of the session are written, counted from its beginning: the value of
+        /// [`Stats::messages_sent`](crate::Stats::messages_sent) right after the last of these frames was pulled.
+        messages: u64,
+    },
+    /// A connection of the session that had taken no more bytes takes more again, while an answer or frames are being
+    /// written: the peer reads. This is a sign of life. Handing packets over is none.
+    Unblocked,
     /// A second transport opened for this session: the probe of an upgrade.
     ChannelOpened {
         /// Its number.
@@ -60,15 +80,13 @@ pub enum Input {
     },
 }
 
-/// Why there is no body.
+/// Why a body is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum BodyError {
     /// It is larger than [`Config::max_payload`](crate::server::Config::max_payload).
     #[error("the body is larger than the limit")]
     TooLarge,
-    /// It did not arrive in time.
-    #[error("the body did not arrive in time")]
-    Timeout,
 }
 
 /// Everything that the I/O side must do. A new action does not compile until an adapter handles it.
@@ -108,4 +126,22 @@ pub enum Output {
     },
     /// Tell the application.
     Event(Event),
+}
+
+impl flow::Output for Output {
+    fn channel_ready(channel: ChannelId) -> Self {
+        Self::ChannelReady { channel }
+    }
+
+    fn channel_read(channel: ChannelId, enabled: bool) -> Self {
+        Self::ChannelRead { channel, enabled }
+    }
+
+    fn channel_close(channel: ChannelId) -> Self {
+        Self::ChannelClose { channel }
+    }
+
+    fn event(event: Event) -> Self {
+        Self::Event(event)
+    }
 }

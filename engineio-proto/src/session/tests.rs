@@ -1,6 +1,7 @@
 use super::*;
-use crate::parts::event::ChannelEnd;
+use crate::parts::event::{ChannelEnd, Event};
 use crate::session::event::BodyError;
+use crate::wire::frame::Frame;
 use alloc::vec::Vec;
 
 pub(super) const NOW: Instant = Instant::from_millis(1000);
@@ -29,6 +30,7 @@ pub(super) fn on_channel() -> Session {
 
 pub(super) fn drained(mut session: Session) -> Session {
     while session.next_frame(NOW, CHANNEL).is_some() {}
+    session.handle_input(NOW, Input::AnswerWritten { exchange: ExchangeId(1) });
     while session.poll_output().is_some() {}
     session
 }
@@ -75,7 +77,7 @@ fn calls_without_need_change_nothing() {
         assert_eq!(again.next_frame(NOW, ChannelId(99)), None);
         assert_eq!(again.poll_output(), None);
         again.handle_input(NOW, Input::ExchangeLost { exchange: ExchangeId(99) });
-        again.handle_input(NOW, Input::PostBody { exchange: ExchangeId(99), body: Err(BodyError::Timeout) });
+        again.handle_input(NOW, Input::PostBody { exchange: ExchangeId(99), body: Err(BodyError::TooLarge) });
         again.handle_input(NOW, Input::ChannelFrame { channel: ChannelId(99), frame: Frame::received("1".into()) });
         again.handle_input(NOW, Input::ChannelClosed { channel: ChannelId(99), end: ChannelEnd::Violation });
         assert_eq!(again, session);
@@ -100,11 +102,10 @@ fn a_session_that_was_busy_gives_its_memory_back() {
         frame(&mut session, "4a");
         session.send("b").unwrap();
     }
-    assert!(session.outputs.capacity() > KEEP_OUTPUTS);
+    let grown = session.flow.capacities();
     while session.recv(NOW).is_some() {}
     let session = drained(session);
-    assert_eq!((session.outputs.capacity(), session.inbox, session.outbox), (0, Buffer::default(), Buffer::default()));
-    assert!(session.held.capacity() <= 4);
+    assert_eq!((session.flow.capacities(), grown > [0; 4]), ([0; 4], true));
 }
 
 #[test]
@@ -116,12 +117,8 @@ fn a_probe_leaves_nothing_to_the_next_one() {
         frame(&mut session, "2probe");
     }
     assert!(session.next_frame(NOW, CHANNEL).is_some());
-    assert_eq!((session.owed.pongs, session.base64), (2, true));
     session.handle_input(NOW, Input::ChannelClosed { channel: CHANNEL, end: ChannelEnd::Closed });
-    let mut session = drained(session);
-    // Its clocks do not count while nothing probes; they begin anew with the next one.
-    session.probe = fresh.probe;
-    assert_eq!(session, fresh);
+    assert_eq!(drained(session), fresh);
 }
 
 #[test]
@@ -129,7 +126,7 @@ fn an_idle_session_is_small() {
     let size = size_of::<Session>();
     assert!(size <= 448, "{size} bytes");
     let session = drained(on_channel());
-    assert_eq!((session.held.capacity(), session.inbox.len(), session.outbox.len()), (0, 0, 0));
+    assert_eq!(session.flow.capacities()[..3], [0; 3]);
 }
 
 #[test]
@@ -241,6 +238,7 @@ fn a_session_counts_what_passes() {
     let counts = Stats {
         messages_accepted: 2,
         messages_sent: 2,
+        messages_written: 0,
         messages_received: 2,
         bytes_sent: 5,
         bytes_received: 5,
@@ -268,7 +266,7 @@ fn a_channel_is_known_while_it_is_there() {
 }
 
 #[test]
-fn what_a_channel_takes_at_once_is_no_sign_of_life() {
+fn r118_a_pull_is_no_sign_of_life_and_neither_is_a_write() {
     let seconds = |seconds| NOW + core::time::Duration::from_secs(seconds);
     let mut session = drained(on_channel());
     session.handle_timeout(seconds(25));
@@ -276,13 +274,43 @@ fn what_a_channel_takes_at_once_is_no_sign_of_life() {
     for text in ["a", "b", "c"] {
         session.send(text).unwrap();
     }
-    // It may all have gone into a buffer of the machine.
+    // It may all have gone into a buffer of the kernel.
     session.next_frame(seconds(30), CHANNEL);
-    session.next_frame(seconds(30), CHANNEL);
-    assert_eq!(session.next_timeout(), Some(seconds(45)));
-    // But later there was room again, so somebody reads.
     session.next_frame(seconds(31), CHANNEL);
-    assert_eq!(session.next_timeout(), Some(seconds(51)));
+    session.handle_input(seconds(32), Input::ChannelWritten { channel: CHANNEL, messages: 2 });
+    session.next_frame(seconds(33), CHANNEL);
+    assert_eq!(session.next_timeout(), Some(seconds(45)));
+    // But a buffer that was full and has room again shows that somebody reads.
+    session.handle_input(seconds(34), Input::Unblocked);
+    assert_eq!(session.next_timeout(), Some(seconds(54)));
+}
+
+#[test]
+fn no_messages_are_sent_to_a_full_buffer_and_nobody_waits_for_room() {
+    let mut session = drained(on_channel());
+    while session.send("b").is_ok() {}
+    session.next_frame(NOW, CHANNEL);
+    let before = session.clone();
+    assert_eq!(session.send_all(Vec::new()), Ok(()));
+    assert_eq!(session, before);
+    let mut session = drained(on_channel());
+    while session.poll_ready() {
+        session.send("b").unwrap();
+    }
+    assert_eq!(session.send_all(Vec::new()), Ok(()));
+}
+
+#[test]
+fn nobody_waits_to_hear_of_a_session_that_is_over() {
+    let mut session = drained(on_channel());
+    session.send("b").unwrap();
+    session.next_frame(NOW, CHANNEL);
+    assert!(!session.poll_written(1));
+    session.abort(NOW);
+    let mut session = drained(session);
+    assert!(!session.poll_written(1));
+    session.handle_input(NOW, Input::ChannelWritten { channel: CHANNEL, messages: 1 });
+    assert_eq!((session.poll_written(1), session.poll_output()), (true, None));
 }
 
 #[test]
@@ -364,6 +392,7 @@ fn a_broken_packet_does_not_end_a_session_that_is_closing() {
     let mut session = closing_behind("x");
     assert_eq!(session.phase(), Phase::Closing, "what was sent before is still handed over");
     session.handle_input(NOW, Input::Poll { exchange: ExchangeId(3) });
+    session.handle_input(NOW, Input::AnswerWritten { exchange: ExchangeId(3) });
     session.handle_input(NOW, Input::Poll { exchange: ExchangeId(4) });
     assert_eq!((session.close_reason(), session.stats().messages_sent), (Some(CloseReason::ForcedClose), 1));
 }

@@ -1,11 +1,7 @@
 //! One message of a message channel.
 
-use alloc::vec::Vec;
-
 use bytes::Bytes;
 
-use crate::wire::base64;
-use crate::wire::packet::{Packet, PacketError, PacketKind};
 use crate::wire::text::Text;
 
 /// One whole message of a message channel, as a WebSocket carries it.
@@ -29,37 +25,6 @@ impl Frame {
     /// A text frame as it was received.
     pub const fn received(data: Text) -> Self {
         Self::Text { head: "", data }
-    }
-
-    /// The frame that carries a packet. With `base64`, bytes travel as text, for a peer that cannot take binary.
-    pub fn encode(packet: Packet, base64: bool) -> Self {
-        match packet {
-            Packet::Text { kind, data } => Self::Text { head: kind.as_str(), data },
-            Packet::Binary(bytes) if base64 => {
-                let mut out = Vec::with_capacity(base64::encoded_len(bytes.len()));
-                base64::encode(&bytes, &mut out);
-                Self::Text { head: "b", data: Text::from_utf8_lossy(out.into()) }
-            }
-            Packet::Binary(bytes) => Self::Binary(bytes),
-        }
-    }
-
-    /// The packet that the frame carries.
-    ///
-    /// # Errors
-    /// As [`Packet::decode`]; a binary frame is always a message.
-    pub fn decode(self) -> Result<Packet, PacketError> {
-        match self {
-            Self::Binary(bytes) => Ok(Packet::Binary(bytes)),
-            Self::Text { head: "", data } => Packet::decode(data),
-            Self::Text { head: "b", data } => base64::decode(data.as_bytes()).map(Packet::Binary),
-            Self::Text { head, data } => match head.as_bytes() {
-                [byte] => {
-                    PacketKind::from_byte(*byte).map(|kind| Packet::Text { kind, data }).ok_or(PacketError::UnknownKind)
-                }
-                _ => Packet::decode(Text::from([head, &data].concat())),
-            },
-        }
     }
 
     /// The length of the frame's payload in bytes.

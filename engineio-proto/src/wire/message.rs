@@ -5,8 +5,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::wire::base64::encoded_len;
-use crate::wire::payload::SEPARATOR;
 use crate::wire::text::Text;
 
 /// Data of the application.
@@ -40,19 +38,6 @@ impl Message {
     /// Whether there is no data. An empty message is a message all the same.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Whether it is text with the character that separates packets on polling.
-    pub(crate) fn has_separator(&self) -> bool {
-        matches!(self, Self::Text(text) if memchr::memchr(SEPARATOR, text.as_bytes()).is_some())
-    }
-
-    /// The exact length of the message as a packet of a payload, in bytes.
-    pub(crate) fn payload_len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len().saturating_add(1),
-            Self::Binary(bytes) => encoded_len(bytes.len()).saturating_add(1),
-        }
     }
 
     /// What the message counts for in a bounded queue: its data and [`Message::OVERHEAD`].

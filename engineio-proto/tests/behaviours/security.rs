@@ -1,5 +1,7 @@
 //! Attacks that the core must bear: SEC-13 to SEC-79, where no other test covers them.
 
+use std::time::Duration;
+
 use engineio_proto::http::{Method, Rejection};
 use engineio_proto::server::BodyError;
 use engineio_proto::{CloseReason, Event, Message, TransportError, TransportKind};
@@ -106,19 +108,24 @@ fn sec70_a_flood_of_handshakes_is_bounded() {
 /// Covers: SEC-71
 #[test]
 fn sec71_a_body_that_does_not_arrive_ends_the_session() {
-    let mut world = World::polling();
+    let mut world = World::polling_with(|config| config.body_timeout = Duration::from_secs(10));
     let get = world.get();
     let post = world.post_head();
-    world.post_end(post, Err(BodyError::Timeout));
+    world.advance(9_999);
+    assert_eq!((world.answer_of(post), world.closed()), (None, None));
+    world.advance(1);
     assert_eq!(world.answer_of(post), Some("408"));
     assert_eq!(world.answer_of(get), Some("200 1"));
     assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PostTimeout)));
 
     // Before that, the end of the session ends the request.
     let mut world = World::polling();
+    world.advance(20_000);
     let post = world.post_head();
-    world.advance(45_000);
-    assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+    world.close();
+    world.advance(29_999);
+    world.abort();
+    assert_eq!(world.closed(), Some(CloseReason::ForcedClose));
     assert_eq!(world.answer_of(post), Some("aborted"));
 }
 

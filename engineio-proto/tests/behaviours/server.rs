@@ -444,15 +444,17 @@ fn s088_messages_with_pauses_arrive_in_order_by_polling() {
 
 /// Covers: S-089, M-020
 #[test]
-fn s089_a_body_above_the_limit_is_refused_and_the_session_goes_on() {
+fn s089_a_body_above_the_limit_is_refused_and_the_session_ends() {
     let mut world = World::polling();
+    let get = world.get();
     let post = world.post_head();
     world.post_end(post, Err(BodyError::TooLarge));
     assert_eq!(world.answer_of(post), Some("413"));
-    assert_eq!(world.closed(), None);
-    let post = world.post("4small");
-    assert_eq!(world.answer_of(post), Some("200 ok"));
-    assert_eq!(world.recv_all(), ["small"]);
+    assert_eq!(world.answer_of(get), Some("200 1"));
+    let reason = CloseReason::TransportError(TransportError::PayloadTooLarge);
+    assert_eq!(world.closed(), Some(reason));
+    assert_eq!(reason.to_string(), "transport error: payload too large");
+    world.assert_empty();
 }
 
 /// Covers: S-090

@@ -142,6 +142,6 @@ fn y039_to_end_what_is_over_is_harmless() {
     let mut world = World::polling();
     world.send("a");
     world.abort();
-    assert_eq!((world.closed(), world.unsent().len()), (Some(CloseReason::ForcedClose), 0));
+    assert_eq!((world.closed(), world.unsent().len()), (Some(CloseReason::ForcedClose), 0), "it is in the POST");
     world.assert_over();
 }

@@ -190,6 +190,8 @@ impl Pair {
     fn respond(&mut self, exchange: ExchangeId, response: Response) {
         if let Some(to_get) = self.requests.remove(&exchange.0) {
             self.put(Lane::Answer { to_get, exchange: exchange.0 }, Parcel::Answer(response.into_reply()));
+            // Here whatever is on its way arrives.
+            self.input(Input::AnswerWritten { exchange });
         }
     }
 
@@ -201,8 +203,27 @@ impl Pair {
             Way::ToClient => self.with_session(|session| session.next_frame(now, channel)).flatten(),
         };
         match frame {
-            Some(frame) => self.put(Lane::Channel(way, number), Parcel::Frame(received(frame))),
+            Some(frame) => {
+                self.put(Lane::Channel(way, number), Parcel::Frame(received(frame)));
+                self.frame_written(way, channel);
+            }
             None => _ = self.ready.remove(&(way, number)),
+        }
+    }
+
+    fn frame_written(&mut self, way: Way, channel: ChannelId) {
+        let now = self.now;
+        match way {
+            Way::ToServer => {
+                let messages = self.client.stats().messages_sent;
+                self.client.handle_input(now, client::Input::ChannelWritten { channel, messages });
+            }
+            Way::ToClient => {
+                _ = self.with_session(|session| {
+                    let messages = session.stats().messages_sent;
+                    session.handle_input(now, Input::ChannelWritten { channel, messages });
+                })
+            }
         }
     }
 

@@ -86,16 +86,16 @@ fn a_client_counts_what_passes() {
 }
 
 #[test]
-fn what_is_in_a_post_has_left_when_it_was_answered() {
+fn the_messages_of_a_post_are_written_when_it_was_answered() {
     let mut world = World::polling();
     for text in ["a", "b", "c"] {
         world.send(text);
     }
-    assert_eq!((world.post(), world.client.messages_posted()), (Some("4a"), 0));
+    assert_eq!((world.post(), world.client.stats().messages_written), (Some("4a"), 0));
     world.answer_post();
-    assert_eq!((world.post(), world.client.messages_posted()), (Some("4b\x1e4c"), 1));
+    assert_eq!((world.post(), world.client.stats().messages_written), (Some("4b\x1e4c"), 1));
     world.answer_post();
-    assert_eq!(world.client.messages_posted(), 3);
+    assert_eq!(world.client.stats().messages_written, 3);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engineio_proto::client::{self, Details};
-use engineio_proto::wire::{Frame, PayloadDecoder};
+use engineio_proto::wire::{Codec, Frame};
 use engineio_proto::{
     ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Message, RequestError, SendError,
     TransportError, TransportKind, UpgradeError,
@@ -51,6 +51,10 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     /// What the server says that it takes at once.
     pub(crate) max_payload: usize,
+    /// Whether frames are written as soon as they are pulled. When not, [`World::write`] writes them.
+    pub(crate) writing: bool,
+    /// Messages that were pulled from a channel, and are not written.
+    pulled: Option<(ChannelId, u64)>,
     requests: BTreeMap<ExchangeId, Asked>,
     channels: BTreeMap<ChannelId, Channel>,
     targets: BTreeSet<String>,
@@ -91,6 +95,8 @@ impl World {
             client: Client::new(now, Arc::new(config), 7).unwrap(),
             now,
             max_payload: 1_000_000,
+            writing: true,
+            pulled: None,
             requests: BTreeMap::new(),
             channels: BTreeMap::new(),
             targets: BTreeSet::new(),
@@ -329,6 +335,7 @@ impl World {
             return None;
         }
         let frame = self.client.next_frame(self.now, channel);
+        self.pulled = Some((channel, self.client.stats().messages_sent));
         if frame.is_none() {
             self.channels.get_mut(&channel).unwrap().ready = false;
         }
@@ -463,8 +470,18 @@ impl World {
         self.settle();
     }
 
+    /// Everything that was pulled is written.
+    pub(crate) fn write(&mut self) {
+        if let Some((channel, messages)) = self.pulled.take() {
+            self.client.handle_input(self.now, client::Input::ChannelWritten { channel, messages });
+        }
+    }
+
     /// Pulls all outputs.
     fn settle(&mut self) {
+        if self.writing {
+            self.write();
+        }
         while let Some(output) = self.client.poll_output() {
             assert!(!self.over, "the end is told last, but {output:?} follows");
             self.over = matches!(output, client::Output::Event(Event::Closed(_)));
@@ -520,7 +537,7 @@ impl World {
         let body = body.map(|payload| {
             let (len, bytes) = (payload.encoded_len(), payload.into_bytes());
             assert_eq!(len, bytes.len());
-            let packets: Result<Vec<_>, _> = PayloadDecoder::new(bytes.clone()).collect();
+            let packets: Result<Vec<_>, _> = Codec::V4.decode_payload(bytes.clone()).collect();
             assert!(len <= self.max_payload || packets.unwrap().len() == 1, "{len} bytes are too many");
             String::from_utf8(bytes.to_vec()).unwrap()
         });

@@ -41,6 +41,12 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     /// Whether outputs are pulled after every word. When not, [`World::drain`] pulls them.
     pub(crate) draining: bool,
+    /// Whether answers and frames are written as soon as they are there. When not, [`World::write`] writes them.
+    pub(crate) writing: bool,
+    /// Answers that were given and are not written.
+    unwritten: Vec<(SessionKey, ExchangeId)>,
+    /// Messages that were pulled from a channel, and are not written.
+    pulled: Option<(SessionKey, ChannelId, u64)>,
     /// The session that the words are about: the one opened last, or the one that was focused.
     key: Option<SessionKey>,
     sid: Option<Sid>,
@@ -70,6 +76,9 @@ impl World {
             server: Server::new(config).unwrap(),
             now: Instant::from_millis(1_000_000),
             draining: true,
+            writing: true,
+            unwritten: Vec::new(),
+            pulled: None,
             key: None,
             sid: None,
             channel: ChannelId(0),
@@ -326,7 +335,11 @@ impl World {
             return None;
         }
         let now = self.now;
-        let frame = self.session_mut().and_then(|mut session| session.next_frame(now, channel));
+        let (frame, messages) = self.session_mut().map_or((None, 0), |mut session| {
+            let frame = session.next_frame(now, channel);
+            (frame, session.stats().messages_sent)
+        });
+        self.pulled = Some((self.key(), channel, messages));
         if frame.is_none() {
             self.channels.get_mut(&channel).unwrap().ready = false;
         }
@@ -513,7 +526,36 @@ impl World {
         if self.draining {
             self.drain();
         }
+        if self.writing {
+            self.write();
+        }
         self.server.check().unwrap();
+    }
+
+    /// Everything that was given or pulled is written.
+    pub(crate) fn write(&mut self) {
+        for (key, exchange) in std::mem::take(&mut self.unwritten) {
+            self.tell(key, Input::AnswerWritten { exchange });
+        }
+        if let Some((key, channel, messages)) = self.pulled.take() {
+            self.tell(key, Input::ChannelWritten { channel, messages });
+        }
+        if self.draining {
+            self.drain();
+        }
+    }
+
+    /// One answer is written.
+    pub(crate) fn write_answer(&mut self, exchange: ExchangeId) {
+        self.unwritten.retain(|(_, other)| *other != exchange);
+        self.tell(self.key(), Input::AnswerWritten { exchange });
+        self.settle();
+    }
+
+    /// A connection takes more again.
+    pub(crate) fn unblocked(&mut self) {
+        self.tell(self.key(), Input::Unblocked);
+        self.settle();
     }
 
     fn tell(&mut self, key: SessionKey, input: Input) {
@@ -524,7 +566,12 @@ impl World {
 
     fn note(&mut self, key: SessionKey, output: Output) {
         match output {
-            Output::Respond { exchange, response } => self.note_answer(exchange, response),
+            Output::Respond { exchange, response } => {
+                if matches!(response, Response::Payload(_)) {
+                    self.unwritten.push((key, exchange));
+                }
+                self.note_answer(exchange, response);
+            }
             Output::Abort { exchange } => self.note_text(exchange, "aborted".into()),
             Output::ChannelReady { channel } => self.open_channel(channel).ready = true,
             Output::ChannelRead { channel, enabled } => {

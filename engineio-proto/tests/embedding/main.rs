@@ -46,8 +46,8 @@ enum Answer {
 /// A WebSocket. Yours: its connection, and its codec.
 struct Channel {
     key: SessionKey,
-    /// To be written.
-    outgoing: VecDeque<Frame>,
+    /// To be written, each with the number of messages that are handed over with it.
+    outgoing: VecDeque<(Frame, u64)>,
     /// Whether to read.
     reading: bool,
     /// Whether to close, behind what is to be written.
@@ -206,9 +206,11 @@ impl Hands {
         }
     }
 
-    /// Its answer was written, or it was dropped because the session asked for that.
-    fn written(&mut self, exchange: ExchangeId) {
-        self.exchanges.remove(&exchange);
+    /// Its answer was written to the end, or it was dropped because the session asked for that.
+    fn written(&mut self, now: Instant, exchange: ExchangeId) {
+        if let Some(Exchange { key, .. }) = self.exchanges.remove(&exchange) {
+            self.tell(now, key, Input::AnswerWritten { exchange });
+        }
     }
 }
 
@@ -219,20 +221,22 @@ impl Hands {
     fn pull(&mut self, now: Instant, channel: ChannelId) {
         let Some(own) = self.channels.get_mut(&channel) else { return };
         let Some(mut session) = self.server.session_mut(own.key) else { return };
-        let mut waiting: usize = own.outgoing.iter().map(Frame::len).sum();
+        let mut waiting: usize = own.outgoing.iter().map(|(frame, _)| frame.len()).sum();
         while waiting < WRITE_AHEAD {
             let Some(frame) = session.next_frame(now, channel) else { break };
             waiting += frame.len();
-            own.outgoing.push_back(frame);
+            own.outgoing.push_back((frame, session.stats().messages_sent));
         }
     }
 
-    /// The next frame to write, whenever the socket takes one.
+    /// The next frame, which the socket takes now.
     fn write(&mut self, now: Instant, channel: ChannelId) -> Option<Frame> {
-        let frame = self.channels.get_mut(&channel)?.outgoing.pop_front();
+        let own = self.channels.get_mut(&channel)?;
+        let (key, (frame, messages)) = (own.key, own.outgoing.pop_front()?);
+        self.tell(now, key, Input::ChannelWritten { channel, messages });
         self.pull(now, channel);
         self.obey(now);
-        frame
+        Some(frame)
     }
 }
 
@@ -315,19 +319,19 @@ fn a_session() -> Result<(), ConfigError> {
     let open = hands.reply(get).map(|reply| reply.body.clone()).unwrap_or_default();
     let open = String::from_utf8_lossy(&open);
     let sid = open.split('"').nth(3).unwrap_or_default();
-    hands.written(get);
+    hands.written(now, get);
 
     let query = format!("EIO=4&transport=polling&sid={sid}");
     request = Request { method: Method::Post, query: &query, ..request };
     let Ok(Begun::Post(post)) = serve(&mut hands, now, &request) else { panic!("a POST") };
     hands.posted(now, post, Ok("4hello".into()));
     assert_eq!(hands.reply(post).map(|reply| &reply.body[..]), Some(&b"ok"[..]));
-    hands.written(post);
+    hands.written(now, post);
 
     request.method = Method::Get;
     let Ok(Begun::Get(get)) = serve(&mut hands, now, &request) else { panic!("a GET") };
     assert_eq!(hands.reply(get).map(|reply| &reply.body[..]), Some(&b"4hello"[..]));
-    hands.written(get);
+    hands.written(now, get);
 
     // A GET that finds nothing is held. Then the client leaves.
     let Ok(Begun::Get(get)) = serve(&mut hands, now, &request) else { panic!("a GET") };
@@ -349,7 +353,7 @@ struct ClientHands {
     requests: Vec<(ExchangeId, client::Request)>,
     /// To be opened and told of: `ChannelOpened`, or `ChannelClosed` with `ChannelEnd::Unopened`.
     opening: Option<(ChannelId, String)>,
-    outgoing: VecDeque<Frame>,
+    outgoing: VecDeque<(Frame, u64)>,
     reading: bool,
     closing: bool,
     messages: Vec<Message>,
@@ -376,7 +380,9 @@ impl ClientHands {
                 }
                 // As a server does: while there is room.
                 client::Output::ChannelReady { channel } => {
-                    self.outgoing.extend(std::iter::from_fn(|| self.client.next_frame(now, channel)));
+                    while let Some(frame) = self.client.next_frame(now, channel) {
+                        self.outgoing.push_back((frame, self.client.stats().messages_sent));
+                    }
                 }
                 client::Output::ChannelRead { enabled, .. } => self.reading = enabled,
                 // Behind what is to be written. If it is being opened: forget it.

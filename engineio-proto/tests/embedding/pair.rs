@@ -166,7 +166,7 @@ impl Pair {
         let Some((&exchange, &number)) = self.sent.iter().find(|(_, number)| has_answer(number)) else { return false };
         self.sent.remove(&exchange);
         let reply = self.server.reply(number).cloned();
-        self.server.written(number);
+        self.server.written(self.now, number);
         match reply {
             Some(reply) => self.answered(exchange, reply.status, reply.body),
             None => {
@@ -207,7 +207,8 @@ impl Pair {
         let Some((channel, number)) = self.channel else { return false };
         let mut carried = false;
         if self.server.channels[&number].reading {
-            if let Some(frame) = self.client.outgoing.pop_front() {
+            if let Some((frame, messages)) = self.client.outgoing.pop_front() {
+                self.client.tell(self.now, client::Input::ChannelWritten { channel, messages });
                 self.server.read(self.now, number, received(frame));
                 carried = true;
             }

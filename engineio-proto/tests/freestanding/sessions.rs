@@ -131,9 +131,12 @@ fn tell(server: &mut Server, key: SessionKey, now: Instant, input: Input) -> Ask
 
 fn obey(server: &mut Server) -> Asked {
     let mut asked = Asked::default();
-    while let Some((_, output)) = server.poll_output() {
+    while let Some((key, output)) = server.poll_output() {
         match output {
             Output::Respond { exchange, response } => {
+                if let Some(mut session) = server.session_mut(key) {
+                    session.handle_input(Instant::ZERO, Input::AnswerWritten { exchange });
+                }
                 let body = response.into_reply().body;
                 asked.answers.push((exchange.0, String::from_utf8_lossy(&body).into()));
             }
@@ -154,7 +157,10 @@ fn frame_up(text: &str) -> Input {
 
 fn pull(server: &mut Server, key: SessionKey, now: Instant) -> Vec<String> {
     let mut session = server.session_mut(key).unwrap();
-    core::iter::from_fn(|| session.next_frame(now, CHANNEL)).map(text).collect()
+    let frames = core::iter::from_fn(|| session.next_frame(now, CHANNEL)).map(text).collect();
+    let messages = session.stats().messages_sent;
+    session.handle_input(now, Input::ChannelWritten { channel: CHANNEL, messages });
+    frames
 }
 
 fn text(frame: Frame) -> String {

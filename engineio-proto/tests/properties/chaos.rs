@@ -90,14 +90,16 @@ fn frame() -> impl Strategy<Value = Frame> {
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let failed = prop_oneof![Just(BodyError::TooLarge), Just(BodyError::Timeout)];
     let end = prop_oneof![Just(ChannelEnd::Closed), Just(ChannelEnd::Violation), Just(ChannelEnd::TooLarge)];
     prop_oneof![
         6 => exchange().prop_map(|exchange| Input::Poll { exchange }),
         5 => (exchange(), prop::bool::weighted(0.02))
             .prop_map(|(exchange, octet_stream)| Input::PostHead { exchange, octet_stream }),
         8 => (exchange(), body()).prop_map(|(exchange, body)| Input::PostBody { exchange, body: Ok(body) }),
-        1 => (exchange(), failed).prop_map(|(exchange, error)| Input::PostBody { exchange, body: Err(error) }),
+        1 => exchange().prop_map(|exchange| Input::PostBody { exchange, body: Err(BodyError::TooLarge) }),
+        6 => exchange().prop_map(|exchange| Input::AnswerWritten { exchange }),
+        3 => (channel(), 0..9_u64).prop_map(|(channel, messages)| Input::ChannelWritten { channel, messages }),
+        1 => Just(Input::Unblocked),
         1 => exchange().prop_map(|exchange| Input::ExchangeLost { exchange }),
         3 => (channel(), any::<bool>()).prop_map(|(channel, base64)| Input::ChannelOpened { channel, base64 }),
         8 => (channel(), frame()).prop_map(|(channel, frame)| Input::ChannelFrame { channel, frame }),
@@ -121,7 +123,7 @@ pub fn ops() -> impl Strategy<Value = Op> {
         2 => Just(Op::Ready),
         20 => Just(Op::Recv),
         16 => channel().prop_map(Op::Pull),
-        12 => (0_u64..60_000, any::<bool>()).prop_map(|(micros, wake)| Op::Time(micros, wake)),
+        24 => (0_u64..60_000, any::<bool>()).prop_map(|(micros, wake)| Op::Time(micros, wake)),
         1 => Just(Op::Close),
         1 => Just(Op::Abort),
         1 => Just(Op::Discard),
@@ -135,6 +137,7 @@ fn config() -> Config {
     config.ping_timeout = Duration::from_millis(80);
     config.upgrade_timeout = Duration::from_millis(150);
     config.close_timeout = Duration::from_millis(120);
+    config.body_timeout = Duration::from_millis(150);
     config.max_payload = 24;
     config.send_limit = 160;
     config.send_low = 60;
@@ -193,6 +196,7 @@ impl Lone {
     /// The body that a poll is answered with, unless it is held.
     pub fn get(&mut self) -> Option<Bytes> {
         self.session.handle_input(self.now, Input::Poll { exchange: ExchangeId(1) });
+        self.session.handle_input(self.now, Input::AnswerWritten { exchange: ExchangeId(1) });
         self.drain().into_iter().find_map(|output| match output {
             Output::Respond { response, .. } => Some(response.into_reply().body),
             _ => None,

@@ -32,7 +32,19 @@ fn r40_a_close_that_waits_for_a_vanished_client_ends() {
     world.advance(9);
     assert_eq!(world.closed(), None);
     world.advance(1);
-    assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+    assert_eq!(world.closed(), Some(CloseReason::ForcedClose), "what was sent is written");
+    world.assert_empty();
+
+    // If it is not written, the messages are lost.
+    let mut world = World::polling();
+    world.writing = false;
+    world.get();
+    world.send("a");
+    world.close();
+    world.advance(29_999);
+    assert_eq!(world.closed(), None);
+    world.advance(1);
+    assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::CloseTimeout)));
     world.assert_empty();
 }
 
@@ -150,6 +162,7 @@ fn r45_packets_of_a_lost_poll_are_not_silently_lost() {
 
     // Behind: the session does not go on with a hole.
     let mut world = World::polling();
+    world.writing = false;
     let get = world.get();
     world.send("a");
     assert_eq!(world.answer_of(get), Some("200 4a"));
@@ -306,7 +319,7 @@ fn r57_a_close_does_not_wait_for_the_peer() {
         world.advance(29_999);
         assert_eq!(world.closed(), None);
         world.advance(1);
-        assert_eq!(world.closed(), Some(CloseReason::ForcedClose));
+        assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::CloseTimeout)));
         world.assert_empty();
         world.assert_no_connections();
     }

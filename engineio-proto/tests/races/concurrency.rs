@@ -152,6 +152,7 @@ fn r78_everything_that_arrived_is_handled_at_once() {
 #[test]
 fn r79_an_answer_that_was_not_written_ends_the_session() {
     let mut world = World::polling();
+    world.writing = false;
     world.send("a");
     let get = world.get();
     assert_eq!(world.answer_of(get), Some("200 4a"));
@@ -160,6 +161,7 @@ fn r79_an_answer_that_was_not_written_ends_the_session() {
 
     // Even behind an upgrade: what was in it is missing.
     let mut world = World::polling();
+    world.writing = false;
     world.send("a");
     world.probe();
     let get = world.get();
@@ -169,15 +171,66 @@ fn r79_an_answer_that_was_not_written_ends_the_session() {
     assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PollLost)));
     assert!(!world.is_open(channel));
 
-    // A later poll proves that the answer arrived.
+    // A second answer is given while the first one is being written: it says nothing of the first.
     let mut world = World::polling();
+    world.writing = false;
     world.send("a");
     let first = world.get();
     world.send("b");
     let second = world.get();
     assert_eq!(world.answer_of(second), Some("200 4b"));
+    world.write_answer(second);
+    assert_eq!(world.session().stats().messages_written, 0);
     world.lost(first);
-    assert_eq!(world.closed(), None);
+    assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PollLost)));
+}
+
+// Several answers are under way at once; the last one carries only a ping.
+#[test]
+fn r116_every_answer_under_way_is_written_or_lost() {
+    for lost in 0..3 {
+        let mut world = World::polling();
+        world.writing = false;
+        world.send("a");
+        let first = world.get();
+        world.send("b");
+        let second = world.get();
+        let third = world.get();
+        world.advance(25_000);
+        assert_eq!(world.answer_of(third), Some("200 2"));
+        let mut answers = vec![first, second, third];
+        let gone = answers.remove(lost);
+        for answer in answers {
+            world.write_answer(answer);
+            assert_eq!(world.closed(), None);
+        }
+        let expected = [0, 1, 2][lost];
+        assert_eq!(world.session().stats().messages_written, expected, "what was written before the hole");
+        world.lost(gone);
+        assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PollLost)), "{lost}");
+    }
+}
+
+// Answers that are never reported do not grow a queue.
+#[test]
+fn r116_a_poll_waits_while_too_many_answers_are_under_way() {
+    let mut world = World::polling();
+    world.writing = false;
+    let mut answers = Vec::new();
+    for n in 0..20 {
+        world.send(format!("{n}"));
+        let get = world.get();
+        if world.answer_of(get).is_none() {
+            assert_eq!(answers.len(), 8);
+            world.write_answer(answers[1]);
+            assert_eq!(world.answer_of(get), None, "the one before it is under way");
+            world.write_answer(answers[0]);
+            assert_eq!(world.answer_of(get), Some("200 48"));
+            return;
+        }
+        answers.push(get);
+    }
+    panic!("every poll was answered");
 }
 
 // The client's next request is faster than the answer to its handshake.

@@ -329,7 +329,7 @@ fn r20_a_post_under_way_comes_before_what_follows_the_switch() {
     let post = world.post_head();
     world.frame("5");
     world.frame("4c");
-    world.post_end(post, Err(BodyError::Timeout));
+    world.advance(30_000);
     assert_eq!(world.answer_of(post), Some("408"));
     assert_eq!(world.recv(), None);
     assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PostTimeout)));
@@ -344,7 +344,7 @@ fn r20_a_post_under_way_comes_before_what_follows_the_switch() {
     assert_eq!(world.frames(), ["2"]);
     world.advance(20_000);
     assert_eq!(world.recv(), None);
-    assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+    assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PostTimeout)));
     world.assert_no_connections();
 }
 

@@ -167,7 +167,7 @@ fn every_law_can_fail() {
     type Break = fn(&mut Server, SessionKey);
     // The second of three sessions, none of which has anything to say.
     let cases: &[(&str, Break)] = &[
-        ("byte counts are exact", |s, key| s.sessions.value_mut(key).break_a_law()),
+        ("byte counts are exact, cursors in order", |s, key| s.sessions.value_mut(key).break_a_law()),
         ("a session is found by its id until it is closed", |s, key| s.sessions.forget(key)),
         ("a session is woken in time", |s, key| assert_eq!(s.sessions.schedule(key, None), None)),
         ("a session is woken in time", |s, key| {

@@ -1,0 +1,141 @@
+//! Frames: what arrives on a channel, and what leaves on it.
+
+use alloc::boxed::Box;
+
+use super::post::PONG;
+use super::{Client, Stage};
+use crate::client::event::Details;
+use crate::client::state::State;
+use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, Event, TransportError, UpgradeError};
+use crate::wire::frame::Frame;
+use crate::wire::packet::{Packet, PacketKind};
+
+const PROBE: Packet = Packet::text(PacketKind::Ping, "probe");
+const UPGRADE: Packet = Packet::text(PacketKind::Upgrade, "");
+
+/// The channel that the client is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    channel: ChannelId,
+    /// The server was not told of the change.
+    owes_upgrade: bool,
+    /// How many packets of the last announced flush are still to be pulled.
+    batch: usize,
+}
+
+impl Line {
+    /// A channel on which the session began.
+    pub(super) const fn new(channel: ChannelId) -> Self {
+        Self { channel, owes_upgrade: false, batch: 0 }
+    }
+
+    /// A channel that the client changed to.
+    pub(super) const fn upgraded(channel: ChannelId) -> Self {
+        Self { channel, owes_upgrade: true, batch: 0 }
+    }
+
+    pub(super) const fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    pub(super) const fn owes_upgrade(&self) -> bool {
+        self.owes_upgrade
+    }
+}
+
+impl Client {
+    /// A message arrived on a channel.
+    pub(super) fn channel_frame(&mut self, channel: ChannelId, frame: Frame) {
+        if self.current_channel() != Some(channel) {
+            return;
+        }
+        if self.state().is_upgrading() {
+            self.probe_frame(frame);
+        } else if self.flow.inbox.must_wait(self.config.receive_limit) {
+            self.flow.inbox.push_frame(frame);
+        } else {
+            self.handle_packet(self.codec.decode_frame(frame));
+        }
+    }
+
+    /// Messages to the server were written.
+    pub(super) fn note_written(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.written();
+        }
+    }
+
+    /// A connection takes more again.
+    pub(super) fn unblocked(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.progress(self.now);
+            listener.written();
+        }
+    }
+
+    /// A channel is gone, or could not be opened.
+    pub(super) fn channel_closed(&mut self, channel: ChannelId, end: ChannelEnd, details: Option<Details>) {
+        if self.current_channel() != Some(channel) {
+            return;
+        }
+        if self.state().is_upgrading() {
+            return self.fail_probe_on(UpgradeError::TransportClosed, None);
+        }
+        self.details = details.map(Box::new);
+        let reason = match end {
+            ChannelEnd::Closed => CloseReason::TransportClose,
+            ChannelEnd::Lost => CloseReason::TransportLost,
+            ChannelEnd::Unopened => CloseReason::TransportError(TransportError::Unopened),
+            ChannelEnd::Violation => CloseReason::TransportError(TransportError::Violation),
+            ChannelEnd::TooLarge => CloseReason::TransportError(TransportError::MessageTooLarge),
+        };
+        if self.state() == State::Opening {
+            return self.fail_opening_on(reason, None);
+        }
+        self.tell_server();
+        self.finish_with(reason, None);
+    }
+
+    pub(super) fn pull(&mut self) -> Option<Frame> {
+        self.pull_packet().map(|packet| self.codec.encode_frame(packet))
+    }
+
+    fn pull_packet(&mut self) -> Option<Packet> {
+        let line = match &mut self.stage {
+            Stage::Probing(probe) | Stage::Pausing(probe) => return probe.take_ping().then_some(PROBE),
+            Stage::Channel(line) => line,
+            Stage::Opening(_) | Stage::Polling | Stage::Closed => return None,
+        };
+        if core::mem::take(&mut line.owes_upgrade) {
+            return Some(UPGRADE);
+        }
+        if line.batch == 0 {
+            line.batch = self.flow.outbox.len().saturating_add(usize::from(self.owes_pong));
+            if line.batch > 0 {
+                self.flow.emit(Event::Flush { packets: line.batch });
+            }
+        } else if self.owes_pong {
+            line.batch = line.batch.saturating_add(1);
+        }
+        let packet = if core::mem::take(&mut self.owes_pong) {
+            self.flow.count_heartbeat_sent();
+            PONG
+        } else {
+            self.flow.hand_over()?.into()
+        };
+        line.batch = line.batch.saturating_sub(1);
+        if line.batch == 0 {
+            self.flow.emit(Event::Drain);
+        }
+        Some(packet)
+    }
+
+    /// Whether there is anything to pull.
+    pub(super) fn has_frames(&self) -> bool {
+        match &self.stage {
+            Stage::Probing(probe) | Stage::Pausing(probe) => probe.owes_ping(),
+            Stage::Channel(line) => line.owes_upgrade || self.owes_pong || !self.flow.outbox.is_empty(),
+            Stage::Opening(_) | Stage::Polling | Stage::Closed => false,
+        }
+    }
+}

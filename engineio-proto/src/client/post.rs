@@ -1,0 +1,85 @@
+//! What a POST carries, by the limits of the server.
+
+use super::Client;
+use super::closing::CLOSE;
+use crate::client::state::State;
+use crate::parts::event::{CloseReason, Event, ExchangeId};
+use crate::wire::packet::{Packet, PacketKind};
+use crate::wire::payload::Payload;
+
+pub(super) const PONG: Packet = Packet::text(PacketKind::Pong, "");
+
+/// The POST that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Post {
+    pub(super) exchange: ExchangeId,
+    /// The number of the last message in it, or before it.
+    pub(super) message: u64,
+    /// It carries more than the close packet: [`Event::Flush`] was announced.
+    pub(super) is_flushed: bool,
+    /// It carries the close packet; after it there is nothing.
+    pub(super) is_last: bool,
+}
+
+impl Client {
+    /// Posts what there is, if no other POST is under way.
+    pub(super) fn post(&mut self) {
+        let posts = matches!(self.state(), State::Polling | State::Probing);
+        let leaving = self.closing.is_some();
+        let some = !self.flow.outbox.is_empty() || self.owes_pong || leaving;
+        if !posts || !some || self.post.is_some() {
+            return;
+        }
+        let mut payload = self.next_payload();
+        let is_flushed = !payload.packets().is_empty();
+        // Within the limit if it can be; the close packet is worth a POST of its own.
+        let close = self.codec.text_len(&CLOSE).saturating_add(1);
+        let fits = !is_flushed
+            || (payload.encoded_len().saturating_add(close) <= self.max_message()
+                && payload.packets().len() < self.config.max_packets);
+        let is_last = leaving && self.flow.outbox.is_empty() && fits;
+        if is_flushed {
+            self.flow.emit(Event::Flush { packets: payload.packets().len() });
+        }
+        if is_last {
+            payload.push(CLOSE);
+        }
+        let exchange = self.request(Some(payload));
+        self.post = Some(Post { exchange, message: self.flow.outbox.handed_over(), is_flushed, is_last });
+    }
+
+    /// The pong that is owed, then as many messages as the server takes at once. One that it would never take goes
+    /// alone: it was accepted before the limit was known.
+    fn next_payload(&mut self) -> Payload {
+        let mut payload = Payload::new(self.codec);
+        let mut len = 0_usize;
+        if core::mem::take(&mut self.owes_pong) {
+            self.flow.count_heartbeat_sent();
+            len = self.codec.text_len(&PONG);
+            payload.push(PONG);
+        }
+        let limit = self.max_message();
+        while let Some(message) = self.flow.outbox.front() {
+            let separator = usize::from(len > 0);
+            let more = len.saturating_add(separator).saturating_add(self.codec.message_len(message));
+            if len > 0 && (more > limit || payload.packets().len() >= self.config.max_packets) {
+                break;
+            }
+            len = more;
+            payload.extend(self.flow.hand_over().map(Packet::from));
+        }
+        payload
+    }
+
+    /// The server took a POST: its messages are written.
+    pub(super) fn posted(&mut self, post: Post) {
+        self.flow.outbox.set_written(post.message);
+        self.note_written();
+        if post.is_flushed {
+            self.flow.emit(Event::Drain);
+        }
+        if post.is_last {
+            self.finish(CloseReason::ForcedClose);
+        }
+    }
+}

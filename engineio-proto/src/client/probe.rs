@@ -1,0 +1,124 @@
+//! The upgrade: the probe, the pause of polling, and the switch.
+
+use super::frames::Line;
+use super::{Client, Stage};
+use crate::client::event::Output;
+use crate::client::state::{State, Trigger};
+use crate::parts::event::{ChannelId, Event, UpgradeError};
+use crate::parts::flow::Output as _;
+use crate::parts::time::Instant;
+use crate::parts::transport::TransportKind;
+use crate::parts::wait::at_least;
+use crate::wire::frame::Frame;
+use crate::wire::packet::{Packet, PacketKind};
+
+/// A channel to change to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Probe {
+    channel: ChannelId,
+    /// When the upgrade must be done.
+    deadline: Instant,
+    /// The channel is open, and `2probe` has not been pulled.
+    owes_ping: bool,
+}
+
+impl Probe {
+    pub(super) const fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    pub(super) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) const fn owes_ping(&self) -> bool {
+        self.owes_ping
+    }
+
+    pub(super) fn take_ping(&mut self) -> bool {
+        core::mem::take(&mut self.owes_ping)
+    }
+}
+
+impl Client {
+    /// Asks for a WebSocket to change to.
+    pub(super) fn start_probe(&mut self) {
+        self.websocket_worked = false;
+        let deadline = self.now + at_least(self.config.upgrade_timeout);
+        let channel = self.ask_for_channel(TransportKind::WebSocket);
+        self.shift(Trigger::ProbeStarted, |_| Stage::Probing(Probe { channel, deadline, owes_ping: false }));
+    }
+
+    /// A channel that was asked for is open. On one that is to be changed to, the server is asked whether it is there;
+    /// on one that the session begins on, it speaks first.
+    pub(super) fn channel_opened(&mut self, channel: ChannelId) {
+        if let Stage::Probing(probe) = &mut self.stage {
+            probe.owes_ping |= probe.channel == channel;
+        }
+    }
+
+    /// A message arrived on the channel that is to be changed to.
+    pub(super) fn probe_frame(&mut self, frame: Frame) {
+        let asked = matches!(&self.stage, Stage::Probing(probe) | Stage::Pausing(probe) if !probe.owes_ping);
+        match self.codec.decode_frame(frame) {
+            // Some servers let a noop that was meant for a poll slip in here.
+            Ok(packet) if packet.kind() == PacketKind::Noop => (),
+            Ok(Packet::Text { kind: PacketKind::Pong, data }) if data == "probe" && asked => self.probe_answered(),
+            _ => self.fail_probe(UpgradeError::UnexpectedPacket),
+        }
+    }
+
+    fn probe_answered(&mut self) {
+        let answered = self.shift(Trigger::ProbeAnswered, |stage| match stage {
+            Stage::Probing(probe) => Stage::Pausing(probe),
+            stage => stage,
+        });
+        if answered {
+            self.websocket_worked = true;
+            self.flow.emit(Event::Upgrading(TransportKind::WebSocket));
+        } else {
+            // Once was enough.
+            self.fail_probe(UpgradeError::UnexpectedPacket);
+        }
+    }
+
+    /// Ends the upgrade; the session goes on by polling as if there had been none. It is not tried again.
+    pub(super) fn fail_probe(&mut self, error: UpgradeError) {
+        let channel = self.current_channel();
+        self.fail_probe_on(error, channel);
+    }
+
+    /// The same, with the channel that is to be closed.
+    pub(super) fn fail_probe_on(&mut self, error: UpgradeError, channel: Option<ChannelId>) {
+        if self.shift(Trigger::ProbeFailed, |_| Stage::Polling) {
+            self.websocket_worked = false;
+            self.drop_probe(error, channel);
+        }
+    }
+
+    pub(super) fn drop_probe(&mut self, error: UpgradeError, channel: Option<ChannelId>) {
+        self.flow.frames_pulled();
+        if let Some(channel) = channel {
+            self.flow.output(Output::channel_close(channel));
+        }
+        self.flow.emit(Event::UpgradeFailed(error));
+    }
+
+    /// Changes to the channel, as soon as nothing is under way by polling: the last answer was handled to its end, and
+    /// the last POST was taken. What was not posted follows on the channel, in order.
+    pub(super) fn try_switch(&mut self) {
+        let idle = self.get.is_none() && !self.flow.inbox.has_body() && self.post.is_none();
+        if !idle || self.state() != State::Pausing {
+            return;
+        }
+        let switched = self.shift(Trigger::Paused, |stage| match stage {
+            Stage::Pausing(probe) => Stage::Channel(Line::upgraded(probe.channel)),
+            stage => stage,
+        });
+        if switched {
+            self.transport = TransportKind::WebSocket;
+            self.upgraded = true;
+            self.flow.emit(Event::Upgraded(TransportKind::WebSocket));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The side that pings: the server in revision 4.
+//!
+//! The rules, with what differs from the reference:
+//!
+//! * The first ping is due one interval after the session began, the next one interval after any pong.
+//! * A pong must come within the timeout, counted from the moment the ping was *handed over*: a ping that has not left
+//!   cannot be answered. The reference counts from the moment it was queued. A ping that cannot be handed over within the
+//!   timeout ends the session too.
+//! * Any other packet extends the wait once per ping, as in the reference.
+//! * The wait is extended while the session itself does not read because its application is slow: then a pong that came
+//!   would not be seen. It is not extended for a peer that meanwhile takes nothing of the messages that wait for it.
+//! * The wait is extended while the body of a POST is being received: the pong may stand behind it. The body has a
+//!   deadline of its own.
+//! * The wait is extended when a connection that took no more takes more again, because then the peer reads, and when a
+//!   client polls a session that is closing, which sends no pings. Handing packets over is no sign of life: the kernel
+//!   takes them too.
+//! * A change of the transport changes nothing. The reference forgets the deadline there.
+
+use core::time::Duration;
+
+use crate::parts::time::Instant;
+use crate::parts::wait::{Situation, Verdict, Wait, at_least};
+
+/// Sends pings, and waits for pongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pinger {
+    /// The next ping is due then.
+    Waiting { ping_at: Instant },
+    /// A ping is outstanding.
+    Pinged {
+        wait: Wait,
+        /// It was handed to a transport.
+        sent: bool,
+        /// The extension by another packet was used.
+        extended: bool,
+    },
+    /// The session is over.
+    Off,
+}
+
+/// The times of a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// From a pong to the next ping.
+    pub(crate) interval: Duration,
+    /// From a ping to its pong.
+    pub(crate) timeout: Duration,
+}
+
+/// What a heartbeat that is due asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    Ping,
+    /// The peer is gone: it does not answer. When `slow`, it does not take what is sent to it.
+    Dead {
+        slow: bool,
+    },
+}
+
+impl Pinger {
+    pub(crate) fn new(now: Instant, times: Times) -> Self {
+        Self::Waiting { ping_at: now + at_least(times.interval) }
+    }
+
+    pub(crate) const fn timeout(&self) -> Option<Instant> {
+        match *self {
+            Self::Waiting { ping_at } => Some(ping_at),
+            Self::Pinged { wait, .. } => Some(wait.deadline()),
+            Self::Off => None,
+        }
+    }
+
+    /// Looks at the clock.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, times: Times, situation: Situation) -> Due {
+        match self {
+            Self::Waiting { ping_at } if *ping_at <= now => {
+                let wait = Wait::new(now, times.timeout, situation.paused);
+                *self = Self::Pinged { wait, sent: false, extended: false };
+                Due::Ping
+            }
+            Self::Pinged { wait, sent: false, .. } if wait.deadline() <= now && !situation.receiving => {
+                Due::Dead { slow: true }
+            }
+            Self::Pinged { wait, .. } => match wait.judge(now, times.timeout, situation) {
+                Verdict::Alive => Due::Nothing,
+                Verdict::Dead { slow } => Due::Dead { slow },
+            },
+            _ => Due::Nothing,
+        }
+    }
+
+    /// Whether a ping waits to be handed over.
+    pub(crate) const fn owes_ping(&self) -> bool {
+        matches!(self, Self::Pinged { sent: false, .. })
+    }
+
+    /// Whether a pong is awaited.
+    pub(crate) const fn is_pinged(&self) -> bool {
+        matches!(self, Self::Pinged { .. })
+    }
+
+    /// Hands the ping over, if one waits.
+    pub(crate) fn take_ping(&mut self, now: Instant, times: Times) -> bool {
+        let Self::Pinged { wait, sent: sent @ false, .. } = self else { return false };
+        *sent = true;
+        wait.extend(now, times.timeout);
+        true
+    }
+
+    /// A pong arrived. One that nobody asked for postpones the next ping, but does not answer it.
+    pub(crate) fn pong(&mut self, now: Instant, times: Times) {
+        match self {
+            Self::Pinged { sent: false, wait, .. } => wait.extend(now, times.timeout),
+            Self::Pinged { .. } | Self::Waiting { .. } => *self = Self::new(now, times),
+            Self::Off => (),
+        }
+    }
+
+    /// Another packet arrived.
+    pub(crate) fn packet(&mut self, now: Instant, times: Times) {
+        if let Self::Pinged { wait, extended: extended @ false, .. } = self {
+            *extended = true;
+            wait.extend(now, times.timeout);
+        }
+    }
+
+    /// The peer is known to read.
+    pub(crate) fn progress(&mut self, now: Instant, times: Times) {
+        if let Self::Pinged { wait, .. } = self {
+            wait.extend(now, times.timeout);
+        }
+    }
+
+    /// A message to the peer was written.
+    pub(crate) fn written(&mut self) {
+        if let Self::Pinged { wait, .. } = self {
+            wait.written();
+        }
+    }
+
+    /// The session stopped to read.
+    pub(crate) fn pause(&mut self) {
+        if let Self::Pinged { wait, .. } = self {
+            wait.pause();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(25);
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    const TIMES: Times = Times { interval: INTERVAL, timeout: TIMEOUT };
+    const START: Instant = Instant::from_millis(1000);
+
+    fn situation(paused: bool, waiting: bool) -> Situation {
+        Situation { paused, waiting, receiving: false }
+    }
+
+    fn due(heartbeat: &mut Pinger, now: Instant) -> Due {
+        heartbeat.handle_timeout(now, TIMES, situation(false, false))
+    }
+
+    fn pinged() -> (Pinger, Instant) {
+        let mut heartbeat = Pinger::new(START, TIMES);
+        let now = START + INTERVAL;
+        assert_eq!(due(&mut heartbeat, now), Due::Ping);
+        assert!(heartbeat.take_ping(now, TIMES));
+        (heartbeat, now)
+    }
+
+    #[test]
+    fn a_silent_client_is_dead_after_interval_and_timeout() {
+        let (mut heartbeat, now) = pinged();
+        assert_eq!(due(&mut heartbeat, now + (TIMEOUT - Duration::from_micros(1))), Due::Nothing);
+        assert_eq!(due(&mut heartbeat, now + TIMEOUT), Due::Dead { slow: false });
+    }
+
+    #[test]
+    fn other_packets_extend_once_per_ping() {
+        let (mut heartbeat, now) = pinged();
+        heartbeat.packet(now + Duration::from_secs(5), TIMES);
+        heartbeat.packet(now + Duration::from_secs(9), TIMES);
+        assert_eq!(heartbeat.timeout(), Some(now + Duration::from_secs(25)));
+    }
+
+    #[test]
+    fn r94_an_unsolicited_pong_does_not_answer_a_later_ping() {
+        let mut heartbeat = Pinger::new(START, TIMES);
+        heartbeat.pong(START + Duration::from_secs(10), TIMES);
+        assert_eq!(heartbeat.timeout(), Some(START + Duration::from_secs(35)));
+        // A pong while the ping waits to be handed over answers nothing either.
+        assert_eq!(due(&mut heartbeat, START + Duration::from_secs(35)), Due::Ping);
+        heartbeat.pong(START + Duration::from_secs(36), TIMES);
+        assert!(heartbeat.owes_ping());
+    }
+
+    #[test]
+    fn a_slow_application_is_not_a_dead_client() {
+        let (mut heartbeat, now) = pinged();
+        heartbeat.pause();
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT, TIMES, situation(true, false)), Due::Nothing);
+        // Reading again: one more timeout, and then it counts.
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 2, TIMES, situation(false, false)), Due::Nothing);
+        assert_eq!(
+            heartbeat.handle_timeout(now + TIMEOUT * 3, TIMES, situation(false, false)),
+            Due::Dead { slow: false }
+        );
+    }
+
+    #[test]
+    fn a_slow_application_does_not_excuse_a_client_that_takes_nothing() {
+        let (mut heartbeat, now) = pinged();
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT, TIMES, situation(true, true)), Due::Nothing);
+        heartbeat.written();
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 2, TIMES, situation(true, true)), Due::Nothing);
+        assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 3, TIMES, situation(true, true)), Due::Dead { slow: true });
+
+        let mut heartbeat = Pinger::new(START, TIMES);
+        assert_eq!(due(&mut heartbeat, START + INTERVAL), Due::Ping);
+        let now = START + INTERVAL + TIMEOUT;
+        assert_eq!(
+            heartbeat.handle_timeout(now, TIMES, situation(true, true)),
+            Due::Dead { slow: true },
+            "not even the ping"
+        );
+    }
+
+    #[test]
+    fn r119_a_body_that_is_being_received_excuses() {
+        let receiving = Situation { paused: false, waiting: true, receiving: true };
+        let (mut pinger, mut now) = pinged();
+        for _ in 0..5 {
+            now += TIMEOUT;
+            assert_eq!(pinger.handle_timeout(now, TIMES, receiving), Due::Nothing);
+        }
+        // When it is there, the pong has one more timeout.
+        assert_eq!(due(&mut pinger, now + (TIMEOUT - Duration::from_micros(1))), Due::Nothing);
+        assert_eq!(due(&mut pinger, now + TIMEOUT), Due::Dead { slow: false });
+
+        let mut pinger = Pinger::new(START, TIMES);
+        assert_eq!(due(&mut pinger, START + INTERVAL), Due::Ping);
+        let now = START + INTERVAL + TIMEOUT;
+        assert_eq!(pinger.handle_timeout(now, TIMES, receiving), Due::Nothing, "the ping has not left");
+    }
+
+    #[test]
+    fn a_client_that_takes_more_is_not_dead() {
+        // Nor before its ping left: a session that is closing sends none.
+        let mut heartbeat = Pinger::new(START, TIMES);
+        let now = START + INTERVAL;
+        assert_eq!(due(&mut heartbeat, now), Due::Ping);
+        heartbeat.progress(now + Duration::from_secs(15), TIMES);
+        assert_eq!(heartbeat.timeout(), Some(now + Duration::from_secs(15) + TIMEOUT));
+    }
+}

@@ -1,0 +1,322 @@
+//! Messages on their way to the peer.
+//!
+//! Messages are numbered from 1 in the order in which they were accepted. Two cursors divide them: *handed over* to a
+//! transport, and *written* by it. Written never exceeds handed over, and handed over never exceeds accepted.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
+use crate::parts::buffer::{Buffer, Room};
+use crate::parts::event::ExchangeId;
+use crate::wire::message::Message;
+
+/// So many answers may be under way at once. A poll that arrives beyond waits until one of them is written.
+const MAX_ANSWERS: usize = 8;
+
+/// Messages that were accepted and not handed over, and how far the others got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outbox {
+    queue: Buffer,
+    accepted: u64,
+    written: u64,
+    /// HTTP answers that were given to the embedder and not reported as written: the first one, and the rest in order.
+    answer: Option<Answer>,
+    #[allow(clippy::box_collection)] // Hardly ever there, and small where it is not.
+    more_answers: Option<Box<VecDeque<Answer>>>,
+    /// Messages that a channel has written. They count when no answer is under way any more.
+    written_on_channel: u64,
+    /// The application waits for room.
+    is_full: bool,
+    /// The application waits until so many messages are written; [`NOTHING`] if it does not wait.
+    awaited: u64,
+}
+
+/// No number of messages.
+const NOTHING: u64 = u64::MAX;
+
+/// An HTTP answer on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Answer {
+    exchange: ExchangeId,
+    /// The number of the last message in it, or before it.
+    last: u64,
+    is_written: bool,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            queue: Buffer::default(),
+            accepted: 0,
+            written: 0,
+            answer: None,
+            more_answers: None,
+            written_on_channel: 0,
+            is_full: false,
+            awaited: NOTHING,
+        }
+    }
+}
+
+impl Outbox {
+    /// Whether these messages may be accepted now.
+    pub(crate) fn room_for(&self, messages: &[Message], limit: usize) -> Room {
+        self.queue.room_for(messages, limit)
+    }
+
+    /// Appends a message. The caller has asked for room.
+    pub(crate) fn accept(&mut self, message: Message) {
+        self.accepted += 1;
+        self.queue.push(message);
+    }
+
+    /// The message to hand over next.
+    pub(crate) fn front(&self) -> Option<&Message> {
+        self.queue.front()
+    }
+
+    /// Hands the next message over.
+    pub(crate) fn hand_over(&mut self) -> Option<Message> {
+        self.queue.pop()
+    }
+
+    /// Whether every accepted message was handed over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Messages that were not handed over.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Bytes that the messages which were not handed over count for.
+    pub(crate) const fn cost(&self) -> usize {
+        self.queue.cost()
+    }
+
+    /// The messages that were not handed over.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Message> {
+        self.queue.iter()
+    }
+
+    /// Messages accepted so far.
+    pub(crate) const fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Messages handed over so far.
+    pub(crate) fn handed_over(&self) -> u64 {
+        self.accepted - self.queue.len() as u64
+    }
+
+    /// Messages written so far.
+    pub(crate) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether every accepted message is written.
+    pub(crate) const fn is_written(&self) -> bool {
+        self.written == self.accepted
+    }
+
+    /// Everything up to this message is written. What was not handed over cannot be, and nothing is unwritten again.
+    /// Returns whether that is news.
+    pub(crate) fn set_written(&mut self, messages: u64) -> bool {
+        let written = messages.min(self.handed_over()).max(self.written);
+        let news = written > self.written;
+        self.written = written;
+        news
+    }
+
+    /// A channel has written everything up to this message. Returns whether that is news.
+    pub(crate) fn set_written_on_channel(&mut self, messages: u64) -> bool {
+        self.written_on_channel = self.written_on_channel.max(messages.min(self.handed_over()));
+        self.answer.is_none() && self.set_written(self.written_on_channel)
+    }
+
+    /// An answer with everything that was handed over up to now is given to the embedder.
+    pub(crate) fn answer_given(&mut self, exchange: ExchangeId) {
+        let answer = Answer { exchange, last: self.handed_over(), is_written: false };
+        match &self.answer {
+            None => self.answer = Some(answer),
+            Some(_) => self.more_answers.get_or_insert_default().push_back(answer),
+        }
+    }
+
+    /// Whether another answer may be given.
+    pub(crate) fn may_answer(&self) -> bool {
+        self.more_answers.as_ref().is_none_or(|more| more.len() < MAX_ANSWERS - 1)
+    }
+
+    /// An answer is written. Its messages count when the answers before it are written too. Returns whether
+    /// that is news.
+    pub(crate) fn answer_written(&mut self, exchange: ExchangeId) -> bool {
+        let more = self.more_answers.iter_mut().flat_map(|more| more.iter_mut());
+        let mut answers = self.answer.iter_mut().chain(more);
+        let Some(answer) = answers.find(|answer| answer.exchange == exchange) else { return false };
+        answer.is_written = true;
+        let mut news = false;
+        while let Some(first) = self.answer.take_if(|first| first.is_written) {
+            news |= self.set_written(first.last);
+            self.answer = self.more_answers.as_mut().and_then(|more| more.pop_front());
+        }
+        self.more_answers.take_if(|more| more.is_empty());
+        if self.answer.is_none() {
+            news |= self.set_written(self.written_on_channel);
+        }
+        news
+    }
+
+    /// Whether an answer is under way: it was given, and is not reported as written.
+    pub(crate) fn is_under_way(&self, exchange: ExchangeId) -> bool {
+        let more = self.more_answers.iter().flat_map(|more| more.iter());
+        self.answer.iter().chain(more).any(|answer| answer.exchange == exchange && !answer.is_written)
+    }
+
+    /// The application waits for room.
+    pub(crate) fn wait_for_room(&mut self) {
+        self.is_full = true;
+    }
+
+    /// Whether the application waits for room.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Whether the application waits for room and there is some: at most `low` bytes are queued. Said once.
+    pub(crate) fn take_writable(&mut self, low: usize) -> bool {
+        let writable = self.is_full && self.queue.cost() <= low;
+        self.is_full &= !writable;
+        writable
+    }
+
+    /// Whether so many messages are written. If not, the application waits for that.
+    pub(crate) fn poll_written(&mut self, messages: u64) -> bool {
+        let written = self.written >= messages;
+        if !written {
+            self.awaited = self.awaited.min(messages);
+        }
+        written
+    }
+
+    /// Whether the application waits until something is written.
+    pub(crate) const fn is_awaited(&self) -> bool {
+        self.awaited != NOTHING
+    }
+
+    /// Whether what the application waits for is written. Said once.
+    pub(crate) fn take_awaited(&mut self) -> bool {
+        let news = self.awaited <= self.written;
+        if news {
+            self.awaited = NOTHING;
+        }
+        news
+    }
+
+    /// The end: nobody waits any more.
+    pub(crate) fn stop_waiting(&mut self) {
+        self.is_full = false;
+        self.awaited = NOTHING;
+    }
+
+    /// Whether the limit is kept, apart from the last message.
+    pub(crate) fn is_within(&self, limit: usize) -> bool {
+        self.queue.is_within(limit)
+    }
+
+    /// Whether the byte count is exact and the cursors are in order.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.queue.is_exact() && self.written.saturating_add(self.queue.len() as u64) <= self.accepted
+    }
+
+    /// The capacity of the queue, for the tests of memory.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// Counts one byte too many, for the tests of the laws.
+    #[cfg(test)]
+    pub(crate) fn miscount(&mut self) {
+        self.queue.miscount();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handed_over(messages: u64) -> Outbox {
+        let mut outbox = Outbox::default();
+        for _ in 0..messages {
+            outbox.accept("a".into());
+            outbox.hand_over();
+        }
+        outbox
+    }
+
+    #[test]
+    fn written_is_a_prefix_of_handed_over() {
+        let mut outbox = handed_over(2);
+        outbox.accept("a".into());
+        assert!(outbox.set_written(7));
+        assert_eq!((outbox.written(), outbox.is_written()), (2, false));
+        assert!(!outbox.set_written(1), "nothing is unwritten again");
+        assert_eq!(outbox.written(), 2);
+        assert!(outbox.is_exact());
+    }
+
+    #[test]
+    fn r116_a_later_answer_that_is_written_says_nothing_of_an_earlier_one() {
+        let mut outbox = handed_over(1);
+        outbox.answer_given(ExchangeId(1));
+        outbox.accept("b".into());
+        outbox.hand_over();
+        outbox.answer_given(ExchangeId(2));
+        assert!(!outbox.answer_written(ExchangeId(2)));
+        assert_eq!((outbox.written(), outbox.is_under_way(ExchangeId(1))), (0, true));
+        assert!(!outbox.is_under_way(ExchangeId(2)), "it was reported");
+        assert!(outbox.answer_written(ExchangeId(1)));
+        assert_eq!(outbox.written(), 2);
+        assert!(!outbox.answer_written(ExchangeId(1)), "a second report says nothing");
+    }
+
+    #[test]
+    fn a_channel_that_has_written_more_waits_for_the_answers_before_it() {
+        let mut outbox = handed_over(1);
+        outbox.answer_given(ExchangeId(1));
+        outbox.accept("b".into());
+        outbox.hand_over();
+        assert!(!outbox.set_written_on_channel(2));
+        assert_eq!(outbox.written(), 0);
+        assert!(outbox.answer_written(ExchangeId(1)));
+        assert_eq!(outbox.written(), 2);
+    }
+
+    #[test]
+    fn answers_under_way_are_bounded() {
+        let mut outbox = handed_over(1);
+        for number in 0..MAX_ANSWERS as u64 {
+            assert!(outbox.may_answer());
+            outbox.answer_given(ExchangeId(number));
+        }
+        assert!(!outbox.may_answer());
+        outbox.answer_written(ExchangeId(3));
+        assert!(!outbox.may_answer(), "the ones before it are still under way");
+        outbox.answer_written(ExchangeId(0));
+        assert!(outbox.may_answer());
+    }
+
+    #[test]
+    fn the_nearest_of_several_waiters_is_told() {
+        let mut outbox = handed_over(3);
+        assert!(!outbox.poll_written(3));
+        assert!(!outbox.poll_written(2));
+        outbox.set_written(1);
+        assert!(!outbox.take_awaited());
+        outbox.set_written(2);
+        assert!(outbox.take_awaited() && !outbox.take_awaited());
+        assert!(outbox.poll_written(2) && !outbox.is_awaited());
+    }
+}

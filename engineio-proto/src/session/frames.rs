@@ -1,0 +1,135 @@
+//! Frames: what arrives on a channel, and what leaves on it.
+
+use super::poll::PING;
+use super::post::Post;
+use super::{Session, Stage};
+use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, Event, TransportError};
+use crate::parts::transport::TransportKind;
+use crate::wire::codec::Codec;
+use crate::wire::frame::Frame;
+use crate::wire::handshake::open_packet;
+use crate::wire::packet::{Packet, PacketKind};
+
+const PROBE_ANSWER: Packet = Packet::text(PacketKind::Pong, "probe");
+
+/// A channel of the session: the one that it is on, or one that probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    channel: ChannelId,
+    codec: Codec,
+    /// How many probes were not answered yet.
+    pongs: u32,
+    /// How many packets of the last announced flush are still to be pulled.
+    batch: u32,
+}
+
+impl Line {
+    pub(super) const fn new(channel: ChannelId, codec: Codec) -> Self {
+        Self { channel, codec, pongs: 0, batch: 0 }
+    }
+
+    pub(super) const fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    pub(super) fn owe_pong(&mut self) {
+        self.pongs = self.pongs.saturating_add(1);
+    }
+}
+
+impl Session {
+    /// A message arrived on a channel.
+    pub(super) fn channel_frame(&mut self, channel: ChannelId, frame: Frame) {
+        if self.current_channel() != Some(channel) {
+            return;
+        }
+        let receiving = matches!(self.post, Post::Receiving { .. });
+        if self.probe().is_some() {
+            self.probe_frame(frame);
+        } else if receiving || self.flow.inbox.must_wait(self.config.receive_limit) {
+            self.flow.inbox.push_frame(frame);
+        } else {
+            self.handle_packet(self.codec.decode_frame(frame));
+        }
+    }
+
+    /// Messages to the client were written.
+    pub(super) fn note_written(&mut self) {
+        self.pinger.written();
+    }
+
+    /// A connection takes more again.
+    pub(super) fn unblocked(&mut self) {
+        self.pinger.progress(self.now, self.config.times());
+        self.pinger.written();
+    }
+
+    /// A channel is gone.
+    pub(super) fn channel_closed(&mut self, channel: ChannelId, end: ChannelEnd) {
+        if self.current_channel() != Some(channel) {
+            return;
+        }
+        if self.probe().is_some() {
+            return self.fail_probe(false);
+        }
+        self.finish_without_channel(match end {
+            ChannelEnd::Closed | ChannelEnd::Lost | ChannelEnd::Unopened => CloseReason::TransportClose,
+            ChannelEnd::Violation => CloseReason::TransportError(TransportError::Violation),
+            ChannelEnd::TooLarge => CloseReason::TransportError(TransportError::MessageTooLarge),
+        });
+    }
+
+    pub(super) fn pull(&mut self) -> Option<Frame> {
+        let line = match &mut self.stage {
+            Stage::Probing(probe) | Stage::Probed(probe) => probe.line_mut(),
+            Stage::Channel(line) => line,
+            Stage::Polling | Stage::Closed => return None,
+        };
+        let codec = line.codec;
+        if let Some(pongs) = line.pongs.checked_sub(1) {
+            line.pongs = pongs;
+            return Some(codec.encode_frame(PROBE_ANSWER));
+        }
+        let Stage::Channel(line) = &mut self.stage else { return None };
+        if core::mem::take(&mut self.greeting.open) {
+            return Some(codec.encode_frame(open_packet(&self.sid, TransportKind::WebSocket, &self.config)));
+        }
+        if core::mem::take(&mut self.greeting.initial) {
+            return self.config.initial_message.clone().map(|message| codec.encode_frame(message.into()));
+        }
+        let ping = self.pinger.owes_ping() && self.closing.is_none();
+        if line.batch == 0 {
+            let packets = self.flow.outbox.len().saturating_add(usize::from(ping));
+            line.batch = u32::try_from(packets).unwrap_or(u32::MAX);
+            if packets > 0 {
+                self.flow.emit(Event::Flush { packets });
+            }
+        } else if ping {
+            line.batch = line.batch.saturating_add(1);
+        }
+        let packet = if ping && self.pinger.take_ping(self.now, self.config.times()) {
+            self.flow.count_heartbeat_sent();
+            PING
+        } else {
+            self.flow.hand_over()?.into()
+        };
+        line.batch = line.batch.saturating_sub(1);
+        if line.batch == 0 {
+            self.flow.emit(Event::Drain);
+        }
+        Some(codec.encode_frame(packet))
+    }
+
+    /// Whether there is anything to pull.
+    pub(super) fn has_frames(&self) -> bool {
+        match &self.stage {
+            Stage::Probing(probe) | Stage::Probed(probe) => probe.line().pongs > 0,
+            Stage::Channel(line) => {
+                let ping = self.pinger.owes_ping() && self.closing.is_none();
+                let greeting = self.greeting.open || self.greeting.initial;
+                line.pongs > 0 || greeting || ping || !self.flow.outbox.is_empty()
+            }
+            Stage::Polling | Stage::Closed => false,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! GET: what a poll is answered with.
+//!
+//! At most one GET is held. A second one breaks the protocol: it is refused, and the session ends.
+
+use super::{Session, Stage};
+use crate::http::rejection::Rejection;
+use crate::http::response::Response;
+use crate::parts::event::{CloseReason, Event, ExchangeId, TransportError};
+use crate::parts::transport::TransportKind;
+use crate::session::event::Output;
+use crate::session::state::State;
+use crate::wire::handshake::open_packet;
+use crate::wire::packet::{Packet, PacketKind};
+use crate::wire::payload::Payload;
+
+pub(super) const CLOSE: Packet = Packet::text(PacketKind::Close, "");
+pub(super) const NOOP: Packet = Packet::text(PacketKind::Noop, "");
+pub(super) const PING: Packet = Packet::text(PacketKind::Ping, "");
+
+impl Session {
+    /// A GET arrived.
+    pub(super) fn poll(&mut self, exchange: ExchangeId) {
+        if let Some(rejection) = self.not_on_polling() {
+            return self.respond(exchange, Response::Rejected(rejection));
+        }
+        if self.get.is_some() {
+            self.respond(exchange, Response::Refused);
+            return self.finish(CloseReason::TransportError(TransportError::PollOverlap));
+        }
+        self.get = Some(exchange);
+        if self.closing.is_some() {
+            // A closing session sends no pings. This shows that the client is there.
+            self.pinger.progress(self.now, self.config.times());
+            if !self.greeting.open && self.flow.outbox.is_written() {
+                self.respond_to_poll([NOOP, CLOSE]);
+                self.finish(CloseReason::ForcedClose);
+            }
+        }
+    }
+
+    /// Answers the held GET if there is anything to say.
+    pub(super) fn answer_poll(&mut self) {
+        let Some(exchange) = self.get else { return };
+        let closing = self.closing.is_some();
+        if self.greeting.open {
+            let payload = self.handshake_payload();
+            self.respond_with_packets(exchange, payload);
+        } else if !self.flow.outbox.is_empty() || (self.pinger.owes_ping() && !closing) {
+            // Too many answers are under way: this poll waits until one of them is written.
+            if self.flow.outbox.may_answer() {
+                let payload = self.next_payload();
+                self.flow.emit(Event::Flush { packets: payload.packets().len() });
+                self.respond_with_packets(exchange, payload);
+                self.flow.emit(Event::Drain);
+            }
+        } else if closing && self.flow.outbox.is_written() {
+            self.finish(CloseReason::ForcedClose);
+        } else if let Stage::Probed(probe) = &mut self.stage {
+            if probe.may_release(self.now) {
+                self.respond_to_poll([NOOP]);
+            }
+        }
+    }
+
+    fn handshake_payload(&mut self) -> Payload {
+        let mut payload = Payload::with_capacity(self.codec, 2);
+        payload.push(open_packet(&self.sid, TransportKind::Polling, &self.config));
+        payload.extend(self.config.initial_message.clone().map(Packet::from));
+        self.greeting.open = false;
+        self.greeting.initial = false;
+        payload
+    }
+
+    /// The ping that is due, then as many messages as fit. A single packet above the limit goes alone.
+    fn next_payload(&mut self) -> Payload {
+        let mut payload = Payload::with_capacity(self.codec, self.flow.outbox.len().saturating_add(1).min(64));
+        let mut len = 0_usize;
+        if self.pinger.take_ping(self.now, self.config.times()) {
+            self.flow.count_heartbeat_sent();
+            len = self.codec.text_len(&PING);
+            payload.push(PING);
+        }
+        while let Some(message) = self.flow.outbox.front() {
+            let separator = usize::from(len > 0);
+            let more = len.saturating_add(separator).saturating_add(self.codec.message_len(message));
+            if len > 0 && more > self.config.max_payload {
+                break;
+            }
+            len = more;
+            payload.extend(self.flow.hand_over().map(Packet::from));
+        }
+        payload
+    }
+
+    /// Answers the held GET with what must not be lost. The embedder says whether it was written.
+    fn respond_with_packets(&mut self, exchange: ExchangeId, payload: Payload) {
+        self.get = None;
+        self.flow.outbox.answer_given(exchange);
+        self.respond(exchange, Response::Payload(payload));
+    }
+
+    /// Answers the held GET, if there is one, with packets of which nothing depends.
+    pub(super) fn respond_to_poll(&mut self, packets: impl IntoIterator<Item = Packet>) {
+        if let Some(exchange) = self.get.take() {
+            self.respond(exchange, Response::Payload(Payload::from_packets(self.codec, packets)));
+        }
+    }
+
+    /// An answer was written to its end.
+    pub(super) fn answer_written(&mut self, exchange: ExchangeId) {
+        if self.flow.outbox.answer_written(exchange) {
+            self.note_written();
+        }
+    }
+
+    /// The peer of an exchange went away.
+    pub(super) fn exchange_lost(&mut self, exchange: ExchangeId) {
+        let error = if self.get == Some(exchange) {
+            self.get = None;
+            TransportError::PollLost
+        } else if self.flow.outbox.is_under_way(exchange) {
+            // The packets in the answer are lost with it. The session must not go on with a hole.
+            TransportError::PollLost
+        } else if self.lose_post(exchange) {
+            TransportError::PostLost
+        } else {
+            return;
+        };
+        self.finish(CloseReason::TransportError(error));
+    }
+
+    pub(super) fn not_on_polling(&self) -> Option<Rejection> {
+        match self.state() {
+            State::Closed => Some(Rejection::UnknownSid),
+            State::Channel => Some(Rejection::TransportMismatch {
+                requested: TransportKind::Polling,
+                current: TransportKind::WebSocket,
+            }),
+            State::Polling | State::Probing | State::Probed => None,
+        }
+    }
+
+    pub(super) fn respond(&mut self, exchange: ExchangeId, response: Response) {
+        self.flow.output(Output::Respond { exchange, response });
+    }
+}

@@ -1,0 +1,158 @@
+//! The wire form of protocol revision 4.
+//!
+//! Source: protocol revision 4, "Packet encoding" and "Payload encoding". A text packet is its type digit followed by its
+//! data. Binary data exists for messages only: as itself where the transport carries bytes, else as `b` followed by
+//! base64. An HTTP body is text packets joined by the record separator 0x1E.
+
+use alloc::vec::Vec;
+
+use bytes::{Buf, Bytes};
+
+use crate::wire::base64;
+use crate::wire::frame::Frame;
+use crate::wire::message::Message;
+use crate::wire::packet::{Packet, PacketError, PacketKind};
+use crate::wire::text::Text;
+
+/// The byte between two packets of a body. Text that contains it cannot travel by polling.
+pub const SEPARATOR: u8 = 0x1e;
+
+/// Reads a text packet.
+pub(crate) fn decode_text(text: Text) -> Result<Packet, PacketError> {
+    match text.as_bytes().split_first() {
+        None => Err(PacketError::Empty),
+        Some((b'b', digits)) => base64::decode(digits).map(Packet::Binary),
+        Some((&byte, _)) => PacketKind::from_byte(byte)
+            .map(|kind| Packet::Text { kind, data: text.behind_first() })
+            .ok_or(PacketError::UnknownKind),
+    }
+}
+
+/// Reads a packet from bytes of an HTTP body. Broken UTF-8 is replaced, not refused, as in the reference.
+fn decode_bytes(bytes: Bytes) -> Result<Packet, PacketError> {
+    match bytes.split_first() {
+        Some((b'b', digits)) => base64::decode(digits).map(Packet::Binary),
+        _ => decode_text(Text::from_utf8_lossy(bytes)),
+    }
+}
+
+/// The exact length of a packet as text, in bytes.
+pub(crate) fn text_len(packet: &Packet) -> usize {
+    match packet {
+        Packet::Text { data, .. } => 1 + data.len(),
+        Packet::Binary(bytes) => 1 + base64::encoded_len(bytes.len()),
+    }
+}
+
+/// The exact length of a message as a packet of a body, in bytes.
+pub(crate) fn message_len(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len().saturating_add(1),
+        Message::Binary(bytes) => base64::encoded_len(bytes.len()).saturating_add(1),
+    }
+}
+
+/// Appends a packet as text.
+pub(crate) fn encode_text(packet: &Packet, out: &mut Vec<u8>) {
+    match packet {
+        Packet::Text { kind, data } => {
+            out.extend_from_slice(kind.as_str().as_bytes());
+            out.extend_from_slice(data.as_bytes());
+        }
+        Packet::Binary(bytes) => {
+            out.push(b'b');
+            base64::encode(bytes, out);
+        }
+    }
+}
+
+/// The frame that carries a packet. With `base64`, bytes travel as text.
+pub(crate) fn encode_frame(packet: Packet, base64: bool) -> Frame {
+    match packet {
+        Packet::Text { kind, data } => Frame::Text { head: kind.as_str(), data },
+        Packet::Binary(bytes) if base64 => {
+            let mut out = Vec::with_capacity(base64::encoded_len(bytes.len()));
+            base64::encode(&bytes, &mut out);
+            Frame::Text { head: "b", data: Text::from_utf8_lossy(out.into()) }
+        }
+        Packet::Binary(bytes) => Frame::Binary(bytes),
+    }
+}
+
+/// The packet that a frame carries. A binary frame is always a message.
+pub(crate) fn decode_frame(frame: Frame) -> Result<Packet, PacketError> {
+    match frame {
+        Frame::Binary(bytes) => Ok(Packet::Binary(bytes)),
+        Frame::Text { head: "", data } => decode_text(data),
+        Frame::Text { head: "b", data } => base64::decode(data.as_bytes()).map(Packet::Binary),
+        Frame::Text { head, data } => match head.as_bytes() {
+            [byte] => {
+                PacketKind::from_byte(*byte).map(|kind| Packet::Text { kind, data }).ok_or(PacketError::UnknownKind)
+            }
+            _ => decode_text(Text::from([head, &data].concat())),
+        },
+    }
+}
+
+/// The exact length of a body, in bytes.
+pub(crate) fn payload_len(packets: &[Packet]) -> usize {
+    let data: usize = packets.iter().map(text_len).sum();
+    data + packets.len().saturating_sub(1)
+}
+
+/// Appends a body.
+pub(crate) fn encode_payload(packets: &[Packet], out: &mut Vec<u8>) {
+    for (index, packet) in packets.iter().enumerate() {
+        if index > 0 {
+            out.push(SEPARATOR);
+        }
+        encode_text(packet, out);
+    }
+}
+
+/// Reads the packets of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decoder {
+    rest: Option<Bytes>,
+    /// The length of the whole body.
+    total: u32,
+}
+
+/// A packet that is smaller than this part of its body is copied out of it. Otherwise a message of a few bytes, which
+/// counts for little in a queue, could hold on to a body of many millions.
+const SHARE: usize = 8;
+/// A body as small as this may be held by any of its packets.
+const SMALL_BODY: u32 = 512;
+
+impl Decoder {
+    pub(crate) const fn new(body: Bytes) -> Self {
+        let total = if body.len() > u32::MAX as usize { u32::MAX } else { body.len() as u32 };
+        Self { rest: Some(body), total }
+    }
+}
+
+impl Iterator for Decoder {
+    type Item = Result<Packet, PacketError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut rest = self.rest.take()?;
+        let piece = match memchr::memchr(SEPARATOR, &rest) {
+            Some(end) => {
+                let piece = rest.split_to(end);
+                rest.advance(1);
+                self.rest = Some(rest);
+                piece
+            }
+            None => rest,
+        };
+        let is_small = self.total > SMALL_BODY && piece.len().saturating_mul(SHARE) < self.total as usize;
+        let packet = decode_bytes(if is_small { Bytes::copy_from_slice(&piece) } else { piece });
+        if packet.is_err() {
+            self.rest = None;
+        }
+        Some(packet)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+use alloc::string::{String, ToString};
+use alloc::vec;
+
+use super::*;
+use crate::wire::codec::Codec;
+use crate::wire::payload::Payload;
+
+const V4: Codec = Codec::V4;
+
+fn encoded(packet: &Packet) -> String {
+    let mut out = Vec::new();
+    V4.encode_text(packet, &mut out);
+    assert_eq!(out.len(), V4.text_len(packet));
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn text_message_round_trips() {
+    let packet = Packet::from(Message::from("test"));
+    assert_eq!(encoded(&packet), "4test");
+    assert_eq!(V4.decode_text("4test".into()), Ok(packet));
+}
+
+#[test]
+fn empty_and_unknown_packets_are_errors() {
+    assert_eq!(V4.decode_text(Text::new()), Err(PacketError::Empty));
+    for text in ["a123", "7", "{", "{}", "é", "\u{0}"] {
+        assert_eq!(V4.decode_text(text.into()), Err(PacketError::UnknownKind), "{text}");
+    }
+}
+
+#[test]
+fn no_kind_restricts_its_data() {
+    for text in ["0{}", "1x", "2probe", "3probe", "4", "5x", "6x"] {
+        let packet = V4.decode_text(text.into()).unwrap();
+        assert_eq!(encoded(&packet), text);
+    }
+}
+
+#[test]
+fn binary_travels_as_base64() {
+    let packet = Packet::Binary(Bytes::from_static(&[1, 2, 3, 4]));
+    assert_eq!(encoded(&packet), "bAQIDBA==");
+    assert_eq!(V4.decode_text("bAQIDBA==".into()), Ok(packet.clone()));
+    assert_eq!(V4.encode_frame(packet.clone()), Frame::Binary(Bytes::from_static(&[1, 2, 3, 4])));
+    let text = V4.with_base64(true).encode_frame(packet.clone());
+    assert_eq!(text, Frame::Text { head: "b", data: "AQIDBA==".into() });
+    assert_eq!(V4.decode_frame(text), Ok(packet));
+}
+
+#[test]
+fn empty_messages_are_messages() {
+    assert_eq!(V4.decode_text("4".into()), Ok(Message::from("").into()));
+    assert_eq!(V4.decode_text("b".into()), Ok(Message::from(Bytes::new()).into()));
+    assert_eq!(V4.decode_frame(Frame::Binary(Bytes::new())), Ok(Packet::Binary(Bytes::new())));
+    assert_eq!(encoded(&Packet::Binary(Bytes::new())), "b");
+}
+
+#[test]
+fn base64_is_lenient_about_padding_and_alphabet_only() {
+    let four = Ok(Packet::Binary(Bytes::from_static(&[0xfb, 0xff, 0xfe, 0x04])));
+    for text in ["b+//+BA==", "b+//+BA", "b-__-BA==", "b-__-BA", "b+//+BA="] {
+        assert_eq!(V4.decode_text(text.into()), four, "{text}");
+    }
+    for text in ["bA", "bAQ!=", "bAQ==AgM=", "b=AQI", "b====", "bAQ I", "b+_==", "bA===", "b\u{e9}"] {
+        assert_eq!(V4.decode_text(text.into()), Err(PacketError::Base64), "{text}");
+    }
+    // A digit that looks like a packet type is base64 in revision 4.
+    assert_eq!(V4.decode_text("b4AAA".into()), Ok(Packet::Binary(Bytes::from_static(&[0xe0, 0, 0]))));
+}
+
+#[test]
+fn frames_keep_the_type_apart_from_the_data() {
+    let data = Text::from("hello");
+    let Frame::Text { head, data: sent } = V4.encode_frame(Message::Text(data.clone()).into()) else {
+        panic!("a text message is a text frame");
+    };
+    assert_eq!((head, sent.as_bytes().as_ptr()), ("4", data.as_bytes().as_ptr()));
+    assert_eq!(V4.decode_frame(Frame::received("2probe".into())), Ok(Packet::text(PacketKind::Ping, "probe")));
+    assert_eq!(
+        V4.decode_frame(Frame::Text { head: "2pro", data: "be".into() }),
+        Ok(Packet::text(PacketKind::Ping, "probe")),
+    );
+    assert_eq!(V4.decode_frame(Frame::received(Text::new())), Err(PacketError::Empty));
+    assert_eq!(V4.decode_frame(Frame::Text { head: "9", data: Text::new() }), Err(PacketError::UnknownKind));
+}
+
+#[test]
+fn errors_speak() {
+    assert_eq!(PacketError::Empty.to_string(), "the packet is empty");
+}
+
+#[test]
+fn what_was_encoded_is_decoded_without_a_copy() {
+    let data = Text::from("hello");
+    let Ok(Packet::Text { data: back, .. }) = V4.decode_frame(V4.encode_frame(Message::Text(data.clone()).into()))
+    else {
+        panic!("a text message is a text frame");
+    };
+    assert_eq!(back.as_bytes().as_ptr(), data.as_bytes().as_ptr());
+}
+
+#[test]
+fn lengths_are_those_of_the_data() {
+    for (message, len) in [(Message::from(""), 0), ("a".into(), 1), (Bytes::new().into(), 0), (vec![0; 7].into(), 7)] {
+        assert_eq!((message.len(), message.is_empty()), (len, len == 0));
+        let is_text = matches!(message, Message::Text(_));
+        let frame = V4.encode_frame(message.into());
+        // Text has its type before it.
+        let len = len + usize::from(is_text);
+        assert_eq!((frame.len(), frame.is_empty()), (len, len == 0));
+    }
+    assert_eq!(Frame::Text { head: "2pro", data: "be".into() }.len(), 6);
+}
+
+// Bodies.
+
+fn decode(body: &'static str) -> Result<Vec<Packet>, PacketError> {
+    V4.decode_payload(Bytes::from_static(body.as_bytes())).collect()
+}
+
+#[test]
+fn all_kinds_in_one_payload() {
+    let body = "0\x1e1\x1e2probe\x1e3probe\x1e4test";
+    let packets = decode(body).unwrap();
+    let kinds: Vec<_> = packets.iter().map(Packet::kind).collect();
+    use PacketKind::{Close, Message, Open, Ping, Pong};
+    assert_eq!(kinds, [Open, Close, Ping, Pong, Message]);
+    assert_eq!(V4.encode_payload(&packets), body);
+}
+
+#[test]
+fn text_and_binary_mix() {
+    for (bytes, body) in [(&[1u8, 2, 3, 4][..], "4test\x1ebAQIDBA=="), (&[], "4test\x1eb")] {
+        let packets = [Message::from("test").into(), Packet::Binary(Bytes::from_static(bytes))];
+        assert_eq!(decode(body).unwrap(), packets);
+        let payload = Payload::from_packets(V4, packets);
+        assert_eq!(payload.encoded_len(), body.len());
+        assert_eq!(payload.into_bytes(), body);
+    }
+}
+
+#[test]
+fn an_empty_piece_anywhere_is_an_error() {
+    for body in ["", "\x1e", "4a\x1e", "\x1e4a", "4a\x1e\x1e4b"] {
+        assert_eq!(decode(body), Err(PacketError::Empty), "{body:?}");
+    }
+}
+
+#[test]
+fn junk_is_one_error() {
+    for body in ["{", "{}", r#"["a123", "a456"]"#] {
+        let all: Vec<_> = V4.decode_payload(body.into()).collect();
+        assert_eq!(all, [Err(PacketError::UnknownKind)], "{body}");
+    }
+}
+
+#[test]
+fn broken_utf8_in_a_body_is_replaced() {
+    let mut packets = V4.decode_payload(Bytes::from_static(b"4\xe2\x82\x1e4b"));
+    let first = Packet::Text { kind: PacketKind::Message, data: Text::from("\u{fffd}") };
+    assert_eq!(packets.next(), Some(Ok(first)));
+    assert_eq!(packets.next(), Some(Ok(Message::from("b").into())));
+}
+
+#[test]
+fn text_is_sliced_not_copied() {
+    let body = Bytes::from_static(b"4first\x1e4second");
+    let packets: Vec<_> = V4.decode_payload(body.clone()).map(Result::unwrap).collect();
+    let Packet::Text { data, .. } = &packets[1] else { panic!("text") };
+    assert_eq!(data.as_bytes().as_ptr(), body[8..].as_ptr());
+}
+
+#[test]
+fn a_small_message_does_not_hold_on_to_a_large_body() {
+    let noops = [&b"6\x1e"[..]; 1000].concat();
+    for body in [[&b"4small\x1e"[..], &noops, b"6"].concat(), [&noops[..], b"4small"].concat()] {
+        let body = Bytes::from(body);
+        let mut packets = V4.decode_payload(body.clone()).map(Result::unwrap);
+        let small = packets.find(|packet| packet.kind() == PacketKind::Message);
+        drop(packets);
+        assert_eq!(small, Some(Message::from("small").into()));
+        assert!(body.is_unique(), "nobody else holds it");
+    }
+}
+
+#[test]
+fn what_is_a_large_part_of_its_body_is_not_copied() {
+    // Whether the first packet of a body shares its bytes.
+    let shares = |packet: usize, body: usize| {
+        let bytes: Bytes =
+            [&alloc::vec![b'4'; packet][..], b"\x1e", &alloc::vec![b'4'; body - packet - 1]].concat().into();
+        let Some(Ok(Packet::Text { data, .. })) = V4.decode_payload(bytes.clone()).next() else { panic!("text") };
+        data.as_bytes().as_ptr() == bytes[1..].as_ptr()
+    };
+    assert!(shares(2, 512), "of a small body anything is");
+    assert!(!shares(2, 513));
+    assert!(shares(128, 1024));
+    assert!(!shares(127, 1024));
+}

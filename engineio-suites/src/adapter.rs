@@ -1,0 +1,137 @@
+//! The runtime crate that is tested. It is the same for all cases of a process, which call the functions here as they would
+//! call those of the crate.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use engineio_driver::rustls::ClientConfig;
+pub(crate) use engineio_driver::*;
+use futures_util::future::BoxFuture;
+
+use crate::counting::Counting;
+use crate::runtime::{EndingRuntime, Listening, TcpListener};
+
+/// A runtime crate, and what the suites need of its runtime.
+pub trait Adapter: Sync {
+    /// The folder with the sources of the crate.
+    fn sources(&self) -> &'static Path;
+
+    /// `builder` of the crate.
+    fn builder(&self) -> Builder;
+
+    /// `client` of the crate.
+    ///
+    /// # Errors
+    /// Those of `client`.
+    fn client(&self, url: &str) -> Result<ClientBuilder, UrlError>;
+
+    /// `bind` of the crate.
+    fn bind<'a>(&self, server: &'a Server, addr: &'a str) -> BoxFuture<'a, io::Result<SocketAddr>>;
+
+    /// The `TcpConnector` of the crate.
+    fn tcp_connector(&self) -> Box<dyn Connector>;
+
+    /// A `UnixConnector` of the crate.
+    #[cfg(unix)]
+    fn unix_connector(&self, path: PathBuf) -> Box<dyn Connector>;
+
+    /// A `TlsEncryptor` of the crate; `None` without its feature `tls`.
+    fn tls_encryptor(&self, config: Arc<ClientConfig>) -> Option<Box<dyn Encryptor>>;
+
+    /// Runs a task in the background, where the crate runs its own.
+    fn spawn(&self, task: Task);
+
+    /// The timer of the crate, with this executor.
+    fn runtime(&self, executor: Counting) -> Runtime;
+
+    /// Listens on an address, by what `serve` of the crate takes.
+    fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listening>>>;
+
+    /// Connects by TCP.
+    fn connect(&self, addr: SocketAddr) -> Connecting;
+
+    /// Starts a runtime that can end before the test does.
+    fn ending_runtime(&self) -> Box<dyn EndingRuntime>;
+}
+
+static ADAPTER: OnceLock<&'static dyn Adapter> = OnceLock::new();
+
+/// The adapter of this process.
+pub(crate) fn adapter() -> &'static dyn Adapter {
+    *ADAPTER.get().expect("cases are run by `suites!`")
+}
+
+/// Runs a case on a runtime of its own, with one thread.
+pub fn run<F: Future<Output = ()>>(adapter: &'static dyn Adapter, case: impl FnOnce() -> F) {
+    run_blocking(adapter, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("there are resources").block_on(case());
+    });
+}
+
+/// Runs a case that is not async.
+pub fn run_blocking(adapter: &'static dyn Adapter, case: impl FnOnce()) {
+    let tested = ADAPTER.get_or_init(|| adapter).sources();
+    assert_eq!(tested, adapter.sources(), "a process tests one runtime crate");
+    case();
+}
+
+pub(crate) fn builder() -> Builder {
+    adapter().builder()
+}
+
+pub(crate) fn client(url: &str) -> Result<ClientBuilder, UrlError> {
+    adapter().client(url)
+}
+
+pub(crate) async fn bind(server: &Server, addr: &str) -> io::Result<SocketAddr> {
+    adapter().bind(server, addr).await
+}
+
+pub(crate) async fn serve(server: Server, listener: TcpListener) {
+    listener.serve(server).await;
+}
+
+pub(crate) struct TcpConnector;
+
+impl Connector for TcpConnector {
+    fn connect(&self, host: &str, port: u16) -> Connecting {
+        adapter().tcp_connector().connect(host, port)
+    }
+}
+
+#[cfg(unix)]
+pub(crate) struct UnixConnector(Box<dyn Connector>);
+
+#[cfg(unix)]
+impl UnixConnector {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self(adapter().unix_connector(path.into()))
+    }
+}
+
+#[cfg(unix)]
+impl Connector for UnixConnector {
+    fn connect(&self, host: &str, port: u16) -> Connecting {
+        self.0.connect(host, port)
+    }
+}
+
+pub(crate) struct TlsEncryptor(Box<dyn Encryptor>);
+
+impl TlsEncryptor {
+    pub(crate) fn new(config: Arc<ClientConfig>) -> Self {
+        Self(adapter().tls_encryptor(config).expect("the crate has the feature `tls`"))
+    }
+}
+
+impl Encryptor for TlsEncryptor {
+    fn encrypt(&self, io: BoxIo, host: &str) -> Connecting {
+        self.0.encrypt(io, host)
+    }
+}

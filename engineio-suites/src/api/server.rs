@@ -1,0 +1,242 @@
+//! All sessions together, and the end of everything.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::adapter::{Broadcast, Builder, CloseReason, Handle, Handler, Message, Server};
+use crate::counting::Counting;
+use crate::host::{HOUR, Host, builder, reason};
+use crate::raw::{CLOSE, Connection, Frame, POLLING, Polling, WebSocket, get, request, within};
+
+/// Covers: S-166
+pub async fn s165_a_server_with_the_defaults() {
+    let seconds = Duration::from_secs;
+    let server = crate::adapter::builder().build().unwrap();
+    let config = server.config();
+    assert_eq!(
+        (config.ping_interval, config.ping_timeout, config.upgrade_timeout),
+        (seconds(25), seconds(20), seconds(10))
+    );
+    assert_eq!((config.max_payload, config.allow_upgrades, server.header_timeout()), (1_000_000, true, seconds(30)));
+
+    let other = crate::adapter::builder().ping_interval(seconds(7)).max_payload(8).header_timeout(seconds(9));
+    let other = other.build().unwrap();
+    assert_eq!((other.config().ping_interval, other.config().max_payload), (seconds(7), 8));
+    assert_eq!(other.header_timeout(), seconds(9));
+    assert!(crate::adapter::builder().ping_timeout(Duration::ZERO).build().is_err());
+}
+
+pub async fn sessions_are_found_by_id() {
+    let host = Host::start(builder()).await;
+    let server = &host.server;
+    assert!(server.is_empty() && server.sessions().is_empty());
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(Polling::open(host.addr).await);
+    }
+    assert_eq!((server.len(), server.sessions().len()), (20, 20));
+    for client in &clients {
+        assert_eq!(server.get(&client.sid).unwrap().id().as_str(), client.sid);
+    }
+    for unknown in ["", "nope", "constructor"] {
+        assert!(server.get(unknown).is_none());
+    }
+    // What is closing is still there, what is closed is not.
+    let handle = server.get(&clients[0].sid).unwrap();
+    handle.close();
+    assert!(server.get(&clients[0].sid).is_some());
+    handle.abort();
+    assert!(server.get(&clients[0].sid).is_none());
+    assert_eq!((server.len(), server.sessions().len()), (19, 19));
+}
+
+pub async fn a_broadcast_goes_to_all_that_have_room() {
+    let host = Host::start(builder().send_buffer(2 * Message::OVERHEAD, 0)).await;
+    let polling = Polling::open(host.addr).await;
+    let full = Polling::open(host.addr).await;
+    let closing = Polling::open(host.addr).await;
+    let (mut websocket, _) = WebSocket::open(host.addr).await;
+    let sockets = [host.accept().await, host.accept().await, host.accept().await, host.accept().await];
+    sockets[1].try_send("").unwrap();
+    sockets[1].try_send("").unwrap();
+    sockets[2].close();
+    assert_eq!(host.server.broadcast(""), Broadcast { sent: 2, full: 1 });
+    assert_eq!(polling.get().await.brief(), (200, "4"));
+    assert_eq!(websocket.next().await, Frame::text("4"));
+    assert_eq!(full.get().await.brief(), (200, "4\x1e4"));
+    assert_eq!(closing.get().await.brief(), (200, "6\x1e1"));
+    assert_eq!(host.server.broadcast(vec![1, 2, 3, 4]), Broadcast { sent: 3, full: 0 });
+    assert_eq!(websocket.next().await, Frame::Binary(vec![1, 2, 3, 4]));
+    assert_eq!(full.get().await.brief(), (200, "bAQIDBA=="));
+}
+
+/// Covers, S-082
+pub async fn sec15_all_sessions_can_be_closed_at_once() {
+    let host = Host::start(builder()).await;
+    // One in each state: with something to send, closing, probing, held, on a WebSocket, with a POST on its way.
+    let buffered = Polling::open(host.addr).await;
+    let closing = Polling::open(host.addr).await;
+    let probing = Polling::open(host.addr).await;
+    let holding = Polling::open(host.addr).await;
+    let posting = Polling::open(host.addr).await;
+    let (mut websocket, _) = WebSocket::open(host.addr).await;
+    let mut sockets = Vec::new();
+    for _ in 0..6 {
+        sockets.push(host.accept().await);
+    }
+    sockets[0].try_send("never read").unwrap();
+    sockets[1].try_send("never read").unwrap();
+    sockets[1].close();
+    let mut probe = WebSocket::probe(&probing).await;
+    let mut held = holding.start_get().await;
+    host.holds(1).await;
+    let mut post = posting.start_post("content-length: 10\r\n").await;
+
+    host.server.close_all();
+    assert!(host.server.is_empty());
+    for socket in &sockets {
+        assert_eq!(reason(socket).await, CloseReason::ForcedClose);
+    }
+    probe.closed().await;
+    assert_eq!(held.response().await.brief(), (200, "1"));
+    websocket.closed().await;
+    post.ended().await;
+    host.holds(0).await;
+    assert_eq!(buffered.get().await.status, 400);
+    assert_eq!(closing.get().await.status, 400);
+    // New sessions are served as before.
+    Polling::open(host.addr).await;
+    assert_eq!(host.server.len(), 1);
+}
+
+/// A server of the crate's own, and its listener.
+async fn bound() -> (Server, std::net::SocketAddr) {
+    let server = builder().close_timeout(HOUR).build().unwrap();
+    let addr = crate::adapter::bind(&server, "127.0.0.1:0").await.unwrap();
+    (server, addr)
+}
+
+/// Covers: S-083, S-085, S-086
+pub async fn s084_a_shutdown_waits_for_everyone() {
+    let (server, addr) = bound().await;
+    let idle = Connection::open(addr).await;
+    let polling = Polling::open(addr).await;
+    let holding = Polling::open(addr).await;
+    let upgrading = Polling::open(addr).await;
+    let mut probe = WebSocket::probe(&upgrading).await;
+    let (mut websocket, _) = WebSocket::open(addr).await;
+    let mut sockets = Vec::new();
+    for _ in 0..4 {
+        sockets.push(within(server.accept()).await);
+    }
+    let mut held = holding.start_get().await;
+    sockets[0].try_send("last").unwrap();
+    sockets[3].try_send("words").unwrap();
+
+    let shutdown = tokio::spawn({
+        let server = server.clone();
+        async move { server.shutdown().await }
+    });
+    // The goodbye of the WebSocket comes first; whoever polls gets the rest by polling.
+    assert_eq!(websocket.next().await, Frame::text("4words"));
+    assert_eq!(websocket.next().await, Frame::close(None));
+    assert_eq!(get(addr, POLLING).await.status, 503);
+    assert_eq!(polling.get().await.brief(), (200, "4last"));
+    assert_eq!(polling.get().await.brief(), (200, "6\x1e1"));
+    let farewell = held.response().await;
+    assert!(["1", "6\x1e1"].contains(&farewell.text()), "{farewell:?}");
+    assert_eq!(upgrading.get().await.brief(), (200, "6\x1e1"));
+    probe.closed().await;
+    assert!(!shutdown.is_finished());
+    websocket.frame(CLOSE, "").await;
+    within(shutdown).await.unwrap();
+    websocket.connection.ended().await;
+    assert!(server.is_empty());
+    // Nobody waits for connections that ask for nothing.
+    drop(idle);
+    for socket in &sockets {
+        assert_eq!(socket.close_reason(), Some(CloseReason::ForcedClose));
+    }
+}
+
+pub async fn a_shutdown_of_nothing_is_over_at_once() {
+    let (server, addr) = bound().await;
+    within(server.shutdown()).await;
+    let mut connection = Connection::open(addr).await;
+    let _ = connection.try_write(request("GET", POLLING, "", b"")).await;
+    assert!(connection.try_response().await.is_none_or(|response| response.status == 503));
+    within(server.shutdown()).await;
+}
+
+/// Says when its last callback begins, and ends it when it may.
+struct Slow(mpsc::UnboundedSender<&'static str>);
+
+impl Handler for Slow {
+    async fn close(&mut self, _: &Handle, _: CloseReason) {
+        self.0.send("closing").unwrap();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        self.0.send("closed").unwrap();
+    }
+}
+
+pub async fn a_shutdown_waits_for_handlers() {
+    let (server, addr) = bound().await;
+    let (note, mut notes) = mpsc::unbounded_channel();
+    let running = tokio::spawn({
+        let server = server.clone();
+        let note = note.clone();
+        async move { server.run(|_| Slow(note.clone())).await }
+    });
+    let (mut client, sid) = WebSocket::open(addr).await;
+    let handle = server.get(&sid).unwrap();
+    let shutdown = async {
+        server.shutdown().await;
+        note.send("shut down").unwrap();
+    };
+    let ((), ()) = tokio::join!(within(shutdown), client.closed());
+    for expected in ["closing", "closed", "shut down"] {
+        assert_eq!(within(notes.recv()).await, Some(expected));
+    }
+    assert_eq!(handle.close_reason(), Some(CloseReason::ForcedClose));
+    running.abort();
+}
+
+/// When the server, its sessions and its clients are gone, nothing of it goes on.
+/// Covers: S-084, R-22
+pub async fn sec21_no_task_stays_behind() {
+    let counting = Counting::new();
+    let server = Builder::new(counting.runtime()).close_timeout(Duration::from_millis(50)).build().unwrap();
+    let (listener, addr) = crate::runtime::bind().await;
+    let listening = tokio::spawn(crate::adapter::serve(server.clone(), listener));
+    let mut sockets = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        // One of each kind, in the middle of something, accepted and not.
+        let polling = Polling::open(addr).await;
+        let held = polling.start_get().await;
+        let post = polling.start_post("content-length: 10\r\n").await;
+        let upgrading = Polling::open(addr).await;
+        let probe = WebSocket::probe(&upgrading).await;
+        let upgraded = WebSocket::upgrade(&Polling::open(addr).await).await;
+        let (websocket, _) = WebSocket::open(addr).await;
+        clients.push((held, post, probe, upgraded, websocket));
+        for _ in 0..3 {
+            sockets.push(within(server.accept()).await);
+        }
+    }
+    assert!(counting.tasks() > 0);
+    let handles: Vec<Handle> = sockets.iter().map(|socket| socket.handle()).collect();
+    listening.abort();
+    drop((server, sockets, clients));
+    within(async {
+        for handle in &handles {
+            handle.closed().await;
+        }
+    })
+    .await;
+    drop(handles);
+    counting.all_over().await;
+}

@@ -1,0 +1,14 @@
+//! The client over real sockets: against a server that does what the test says (`script`), and against our own.
+
+pub mod connections;
+pub mod exchange;
+pub mod flow;
+pub mod leaks;
+pub mod life;
+pub mod opening;
+pub mod ours;
+pub mod reconnecting;
+pub mod regressions;
+mod script;
+pub mod target;
+pub mod upgrade;

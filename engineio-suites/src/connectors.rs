@@ -1,0 +1,62 @@
+//! The crate's own ways to connect.
+
+use std::io::ErrorKind;
+
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::adapter::{BoxIo, Connector, TcpConnector};
+
+/// Sends and receives over a connection whose other end is the second.
+async fn exchange(io: BoxIo, mut other: impl AsyncReadExt + AsyncWriteExt + Unpin) {
+    let mut io = TokioIo::new(io);
+    let mut bytes = [0; 5];
+    io.write_all(b"hello").await.unwrap();
+    other.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"hello");
+    other.write_all(b"there").await.unwrap();
+    io.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"there");
+    io.shutdown().await.unwrap();
+    assert_eq!(other.read(&mut bytes).await.unwrap(), 0);
+}
+
+pub async fn tcp_by_address_and_by_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // The name may stand for ::1 too, where nobody listens.
+    for host in ["127.0.0.1", "localhost"] {
+        let io = TcpConnector.connect(host, port).await.unwrap();
+        exchange(io, listener.accept().await.unwrap().0).await;
+    }
+}
+
+pub async fn tcp_by_an_ipv6_address_without_brackets() {
+    // Not every machine has IPv6.
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+    let io = TcpConnector.connect("::1", listener.local_addr().unwrap().port()).await.unwrap();
+    exchange(io, listener.accept().await.unwrap().0).await;
+}
+
+pub async fn tcp_where_nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let error = TcpConnector.connect("127.0.0.1", port).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[cfg(unix)]
+pub async fn a_unix_socket_whatever_the_host() {
+    let path = std::env::temp_dir().join(format!("engineio-connect-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let connector = crate::adapter::UnixConnector::new(&path);
+    let error = connector.connect("localhost", 80).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let io = connector.connect("no such host", 0).await.unwrap();
+    exchange(io, listener.accept().await.unwrap().0).await;
+    std::fs::remove_file(&path).unwrap();
+}

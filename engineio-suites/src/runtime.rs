@@ -1,0 +1,83 @@
+//! What the suites need of the runtime.
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use engineio_driver::{BoxIo, Runtime, Server};
+use futures_util::future::BoxFuture;
+
+use crate::adapter::adapter;
+
+/// A TCP listener of the runtime.
+pub trait Listening: Send + Sync {
+    /// The address that it listens on.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// The next connection, and where it comes from.
+    fn accept(&self) -> BoxFuture<'_, io::Result<(BoxIo, SocketAddr)>>;
+
+    /// `serve` of the runtime crate.
+    fn serve(self: Box<Self>, server: Server) -> BoxFuture<'static, ()>;
+}
+
+/// A runtime that can end before the test does.
+pub trait EndingRuntime {
+    /// Its executor and timer.
+    fn runtime(&self) -> Runtime;
+
+    /// Ends, and with it all its tasks.
+    fn end(self: Box<Self>);
+}
+
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    adapter().spawn(Box::pin(task));
+}
+
+/// Listens on a port of its own.
+pub(crate) async fn bind() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a port");
+    let addr = listener.0.local_addr().expect("a listener has an address");
+    (listener, addr)
+}
+
+pub(crate) async fn connect(addr: SocketAddr) -> io::Result<BoxIo> {
+    adapter().connect(addr).await
+}
+
+pub(crate) struct TcpListener(Box<dyn Listening>);
+
+impl TcpListener {
+    pub(crate) async fn bind(addr: impl Into<SocketAddr>) -> io::Result<Self> {
+        adapter().listen(addr.into()).await.map(Self)
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<(BoxIo, SocketAddr)> {
+        self.0.accept().await
+    }
+
+    pub(crate) async fn serve(self, server: Server) {
+        self.0.serve(server).await;
+    }
+}
+
+/// A runtime that can end before the test does.
+pub(crate) struct Mortal(Box<dyn EndingRuntime>);
+
+impl Mortal {
+    pub(crate) fn new() -> Self {
+        Self(adapter().ending_runtime())
+    }
+
+    pub(crate) fn runtime(&self) -> Runtime {
+        self.0.runtime()
+    }
+
+    /// Ends, and with it all its tasks.
+    pub(crate) fn end(self) {
+        self.0.end();
+    }
+}

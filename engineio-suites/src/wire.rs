@@ -1,0 +1,12 @@
+//! The rules of the protocol, one by one, on the wire: a server on one side, and on the other plain sockets with an HTTP
+//! and WebSocket client of their own (`raw`).
+
+pub mod closing;
+pub mod handshake;
+pub mod heartbeat;
+pub mod http;
+pub mod limits;
+pub mod listen;
+pub mod polling;
+pub mod upgrade;
+pub mod websocket;

@@ -1,0 +1,220 @@
+//! How much, and how long.
+
+use std::time::Duration;
+
+use crate::adapter::{CloseReason, Socket, TransportError};
+use crate::host::{Host, builder, reason};
+use crate::raw::{BINARY, Connection, Frame, POLLING, Polling, TEXT, WebSocket, frame, request, within};
+
+const TOO_LARGE: &str = "413\ncontent-length: 0\n\n";
+
+async fn session(limit: usize) -> (Host, Polling, Socket) {
+    let host = Host::start(builder().max_payload(limit)).await;
+    let client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    (host, client, socket)
+}
+
+const PAYLOAD_TOO_LARGE: CloseReason = CloseReason::TransportError(TransportError::PayloadTooLarge);
+
+/// The session has ended for it, and has received nothing: behind what was refused there would be a hole.
+async fn is_over(socket: &Socket) {
+    assert_eq!(reason(socket).await, PAYLOAD_TOO_LARGE);
+    assert_eq!(socket.stats().messages_received, 0);
+}
+
+/// Covers: M-020, S-089
+pub async fn sec1_the_default_limit_is_a_million_bytes() {
+    let host = Host::start(builder()).await;
+    let client = Polling::open(host.addr).await;
+    let mut socket = host.accept().await;
+    let mut body = vec![b'x'; 1_000_001];
+    body[0] = b'4';
+    body.pop();
+    assert_eq!(client.post(&body).await.brief(), (200, "ok"));
+    assert_eq!(within(socket.recv()).await.map(|message| message.len()), Some(999_999));
+    body.push(b'x');
+    assert_eq!(client.post(&body).await.transcript(), TOO_LARGE);
+    assert_eq!(reason(&socket).await, PAYLOAD_TOO_LARGE);
+}
+
+/// Covers: M-020
+pub async fn sec1_a_chunked_body_without_end() {
+    let (_host, client, socket) = session(10_000).await;
+    let mut connection = Connection::open(client.addr).await;
+    let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n", client.target);
+    connection.write(head).await;
+    let chunk = format!("3e8\r\n{}\r\n", "4".repeat(1000));
+    for _ in 0..11 {
+        connection.write(&chunk).await;
+    }
+    assert_eq!(connection.response().await.transcript(), TOO_LARGE);
+    is_over(&socket).await;
+}
+
+/// A client that goes on sending reads the answer all the same, and its connection can be used again.
+/// Covers: M-020
+pub async fn sec1_the_rest_of_a_large_body_is_dropped() {
+    let (host, client, socket) = session(10_000).await;
+    let mut connection = Connection::open(client.addr).await;
+    let body = vec![b'4'; 500_000];
+    connection.write(request("POST", &client.target, "", &body)).await;
+    assert_eq!(connection.response().await.transcript(), TOO_LARGE);
+    is_over(&socket).await;
+    let other = Polling::open(host.addr).await;
+    let mut socket = host.accept().await;
+    connection.write(request("POST", &other.target, "", b"4again")).await;
+    assert_eq!(connection.response().await.brief(), (200, "ok"));
+    assert_eq!(within(socket.recv()).await, Some("again".into()));
+}
+
+/// The length that is announced is what is read; what stands behind it is another request, and a bad one.
+pub async fn sec1_a_lying_length() {
+    let (_host, client, mut socket) = session(100).await;
+    let mut connection = Connection::open(client.addr).await;
+    let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\n", client.target);
+    connection.write([head.as_bytes(), b"4ab", &[0; 1000]].concat()).await;
+    assert_eq!(connection.response().await.brief(), (200, "ok"));
+    assert_eq!(connection.response().await.status, 400);
+    connection.ended().await;
+    assert_eq!(within(socket.recv()).await, Some("ab".into()));
+    assert_eq!(socket.close_reason(), None);
+}
+
+/// Covers: M-020
+pub async fn sec78_a_huge_length_is_refused_before_the_body() {
+    for len in [101_u64, 1 << 32, (1 << 63) - 1] {
+        for headers in ["", "expect: 100-continue\r\n"] {
+            let (_host, client, socket) = session(100).await;
+            let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\n{headers}", client.target);
+            let mut connection = Connection::open(client.addr).await;
+            connection.write(format!("{head}content-length: {len}\r\n\r\n")).await;
+            assert_eq!(connection.response().await.transcript(), TOO_LARGE, "{len} {headers}");
+            is_over(&socket).await;
+        }
+    }
+}
+
+/// Bytes count, with types and separators.
+/// Covers: S-091
+pub async fn m021_the_limit_counts_bytes() {
+    for body in ["4123456789a", "4€€€x", "41234\x1e45678", "bAQIDBAUGBw"] {
+        let (_host, client, socket) = session(10).await;
+        assert_eq!(body.len(), 11);
+        assert_eq!(client.post(body).await.transcript(), TOO_LARGE, "{body}");
+        is_over(&socket).await;
+    }
+    let (_host, client, _socket) = session(10).await;
+    for body in ["4123456789", "4€€€", "41234\x1e4567"] {
+        assert_eq!(body.len(), 10);
+        assert_eq!(client.post(body).await.brief(), (200, "ok"), "{body}");
+    }
+}
+
+/// Covers: S-090
+pub async fn m021_the_limit_counts_bytes_on_a_websocket() {
+    let host = Host::start(builder().max_payload(10)).await;
+    for (first, fits, too_large) in [
+        (TEXT, &b"4123456789"[..], &b"4123456789a"[..]),
+        (TEXT, "4€€€".as_bytes(), "4€€€x".as_bytes()),
+        (BINARY, &[0; 10], &[0; 11]),
+    ] {
+        let (mut client, _) = WebSocket::open(host.addr).await;
+        let mut socket = host.accept().await;
+        client.frame(first, fits).await;
+        assert!(within(socket.recv()).await.is_some());
+        client.frame(first, too_large).await;
+        client.closed_with(Frame::close(1009)).await;
+        assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::MessageTooLarge));
+    }
+}
+
+/// Server to client there is no such limit.
+pub async fn e007_a_large_message_goes_out() {
+    let (_host, client, socket) = session(10).await;
+    let text = "x".repeat(300_000);
+    socket.try_send(text.as_str()).unwrap();
+    let response = client.get().await;
+    assert_eq!((response.status, response.body.len(), response.text() == format!("4{text}")), (200, 300_001, true));
+}
+
+/// Whether there is such a session is asked before its body is read.
+pub async fn sec52_a_body_for_nobody_is_not_awaited() {
+    let host = Host::start(builder()).await;
+    let mut connection = Connection::open(host.addr).await;
+    let target = format!("{POLLING}&sid=nope");
+    connection.write(format!("POST {target} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500000\r\n\r\n4")).await;
+    assert_eq!(connection.response().await.brief(), (400, r#"{"code":1,"message":"Session ID unknown"}"#));
+}
+
+pub async fn sec71_a_slow_body() {
+    let host = Host::start(builder().body_timeout(Duration::from_millis(50))).await;
+    let client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    let mut held = client.start_get().await;
+    host.holds(1).await;
+    let mut post = Connection::open(host.addr).await;
+    let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n", client.target);
+    post.write(format!("{head}4partial")).await;
+    assert_eq!(post.response().await.transcript(), "408\ncontent-length: 0\n\n");
+    assert_eq!(held.response().await.brief(), (200, "1"));
+    assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::PostTimeout));
+    // The connection is not kept for the rest.
+    post.ended().await;
+    host.holds(0).await;
+}
+
+pub async fn sec71_slow_headers() {
+    let host = Host::start(builder().header_timeout(Duration::from_millis(300))).await;
+    for head in ["", "GET /engine.io/?EIO=4&tran", "GET / HTTP/1.1\r\nhost: localhost\r\nx: "] {
+        let mut connection = Connection::open(host.addr).await;
+        connection.write(head).await;
+        let answer = connection.rest().await;
+        assert!(!answer.starts_with(b"HTTP/1.1 2"), "{}", String::from_utf8_lossy(&answer));
+    }
+    // A GET that is held has sent its headers.
+    let client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    let mut held = client.start_get().await;
+    host.holds(1).await;
+    let mut idle = Connection::open(host.addr).await;
+    idle.ended().await;
+    socket.try_send("late").unwrap();
+    assert_eq!(held.response().await.brief(), (200, "4late"));
+}
+
+/// What the application does not take stays with the client, on either transport, and arrives in the end.
+pub async fn sec72_a_slow_application_slows_the_client_down() {
+    let host = Host::start(builder().receive_buffer(1000)).await;
+    let client = Polling::open(host.addr).await;
+    let mut socket = host.accept().await;
+    let body: Vec<String> = (0..100).map(|number| format!("4{number}")).collect();
+    let mut post = Connection::open(host.addr).await;
+    post.write(request("POST", &client.target, "", body.join("\x1e").as_bytes())).await;
+    host.holds(1).await;
+    assert!(socket.stats().messages_received < 100);
+    for number in 0..100 {
+        assert_eq!(within(socket.recv()).await, Some(number.to_string().into()));
+    }
+    assert_eq!(post.response().await.brief(), (200, "ok"));
+
+    let (mut client, _) = WebSocket::open(host.addr).await;
+    let mut socket = host.accept().await;
+    let bytes: Vec<u8> = (0..1000).flat_map(|number| frame(TEXT, format!("4{number}"))).collect();
+    client.connection.write(bytes).await;
+    for number in 0..1000 {
+        assert_eq!(within(socket.recv()).await, Some(number.to_string().into()));
+    }
+}
+
+pub async fn sec44_very_many_tiny_packets() {
+    let host = Host::start(builder().receive_buffer(10_000)).await;
+    let client = Polling::open(host.addr).await;
+    let mut socket = host.accept().await;
+    let mut post = Connection::open(host.addr).await;
+    post.write(request("POST", &client.target, "", ("4\x1e".repeat(99_999) + "4").as_bytes())).await;
+    for _ in 0..100_000 {
+        assert_eq!(within(socket.recv()).await, Some("".into()));
+    }
+    assert_eq!(post.response().await.brief(), (200, "ok"));
+}
