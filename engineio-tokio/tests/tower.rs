@@ -6,7 +6,10 @@
 #[path = "../../engineio-driver/suites/raw.rs"]
 mod raw;
 
+use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::Body;
@@ -22,7 +25,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use raw::{Connection, Frame, POLLING, Polling, TEXT, UPGRADE, WEBSOCKET, WebSocket, ask, frame, request, within};
@@ -320,11 +323,51 @@ async fn r79_an_answer_that_is_lost_on_its_way_ends_the_session() {
     }
 }
 
-/// A client that speaks HTTP/2, and what breaks its connection.
-async fn connect_http2(addr: SocketAddr, window: u32) -> (http2::SendRequest<Empty<Bytes>>, std::net::TcpStream) {
+/// A connection that reads so many bytes, and then no more.
+struct Sated {
+    stream: TcpStream,
+    left: usize,
+}
+
+impl AsyncRead for Sated {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.left == 0 {
+            return Poll::Pending;
+        }
+        let len = this.left.min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(len));
+        ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
+        let len = part.filled().len();
+        buf.advance(len);
+        this.left -= len;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Sated {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A client that speaks HTTP/2 with this window and reads so many bytes, and what breaks its connection.
+async fn connect_http2(
+    addr: SocketAddr,
+    window: u32,
+    left: usize,
+) -> (http2::SendRequest<Empty<Bytes>>, std::net::TcpStream) {
     let stream = narrow_connect(addr).await.into_std().unwrap();
     let breaker = stream.try_clone().unwrap();
-    let io = TokioIo::new(TcpStream::from_std(stream).unwrap());
+    let io = TokioIo::new(Sated { stream: TcpStream::from_std(stream).unwrap(), left });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(window).initial_connection_window_size(window);
     let (client, connection) = within(builder.handshake(io)).await.unwrap();
@@ -336,7 +379,8 @@ fn get_http2(addr: SocketAddr, target: &str) -> http::Request<Empty<Bytes>> {
     http::Request::get(format!("http://{addr}{target}")).body(Empty::new()).unwrap()
 }
 
-/// The client gives up the request, or the connection breaks; the window is small, or only the sockets are.
+/// The client reads one frame, and then gives up the request, or its connection breaks. The answer waits for the window, or
+/// for the socket.
 #[tokio::test]
 async fn r79_an_answer_that_is_lost_on_its_way_over_http2_ends_the_session() {
     for layers in Layers::ALL {
@@ -345,8 +389,10 @@ async fn r79_an_answer_that_is_lost_on_its_way_over_http2_ends_the_session() {
                 let (addr, server) = narrow_listen(layers).await;
                 let client = Polling::open(addr).await;
                 let socket = accept(&server).await;
-                socket.try_send("x".repeat(LARGE)).unwrap();
-                let (mut get, breaker) = connect_http2(addr, window).await;
+                // hyper buffers up to 400 KiB of a stream. What is less is known only if data is dropped when it is written.
+                let known = window > 65_535 && matches!(layers, Layers::None | Layers::Boxed);
+                socket.try_send("x".repeat(if known { 300_000 } else { LARGE })).unwrap();
+                let (mut get, breaker) = connect_http2(addr, window, 20_000).await;
                 let mut response = within(get.send_request(get_http2(addr, &client.target))).await.unwrap();
                 assert_eq!(response.status(), 200);
                 let some = within(response.frame()).await.unwrap().unwrap().into_data().unwrap();
@@ -371,7 +417,7 @@ async fn a_large_answer_arrives_whole() {
         let (addr, server) = narrow_listen(layers).await;
         let client = Polling::open(addr).await;
         let socket = accept(&server).await;
-        let (mut get, _breaker) = connect_http2(addr, 65_535).await;
+        let (mut get, _breaker) = connect_http2(addr, 65_535, usize::MAX).await;
         for len in [0, 16_383, 16_384, 20_000, 32_767, 32_768, 65_536, LARGE] {
             let text = &text[..len];
             let length = (len + 1).to_string();
