@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use engineio_proto::ExchangeId;
@@ -127,25 +128,67 @@ pub(crate) async fn discard<B: Body>(body: Pin<Box<B>>, limit: usize, deadline: 
     .await;
 }
 
-/// The body of an answer: all of it in one piece.
-#[derive(Debug, Default)]
+/// The longest answer that is one piece, and the longest piece of another, in bytes.
+const PIECE: usize = 16 * 1024;
+
+/// The last piece of an answer of several, in bytes. It is longer than two TCP segments of an Ethernet: without `TCP_NODELAY`,
+/// a shorter one would wait for a delayed acknowledgement.
+const LAST: usize = 4 * 1024;
+
+/// The body of an answer.
+///
+/// An answer of at most 16 KiB is one piece of data. A longer one is pieces of at most 16 KiB, the last of 4 KiB. The length
+/// is exact from the beginning.
+///
+/// The answer counts as written once all bytes of its last piece were taken from their [`Buf`]. If the body, or its last
+/// piece, is dropped before that, the answer is lost, and the session ends. See
+/// [when an answer counts as written](crate::Server#when-an-answer-counts-as-written).
+///
+/// The last of several pieces is ready when those before it were dropped: hyper drops data when it is written. A layer that
+/// keeps all pieces until it has the last would wait forever. So the last piece waits only for a layer that reads the body as
+/// hyper does: it asks for the length ([`Body::size_hint`]) before it takes the first piece, and for the end
+/// ([`Body::is_end_stream`]) before it takes any piece. Any other layer gets the last piece at once.
+#[derive(Default)]
 pub struct ReplyBody {
-    data: Option<ReplyData>,
+    /// What comes before the last piece; empty in an answer of one piece.
+    front: Bytes,
+    last: Option<ReplyData>,
+    /// Only in an answer of several pieces.
+    release: Option<Release>,
+    /// Only in an answer of several pieces.
+    answered: Option<Arc<dyn Answered>>,
 }
 
 impl ReplyBody {
     pub(crate) fn with_delivery(mut self, delivery: Option<Delivery>) -> Self {
-        if let Some(data) = &mut self.data {
-            data.delivery = delivery;
+        if !self.front.is_empty() {
+            self.answered = delivery.as_ref().map(|delivery| Arc::clone(&delivery.session));
+        }
+        if let Some(last) = &mut self.last {
+            last.delivery = delivery;
         }
         self
     }
 }
 
+impl fmt::Debug for ReplyBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplyBody").field("front", &self.front.len()).finish_non_exhaustive()
+    }
+}
+
 impl From<Bytes> for ReplyBody {
-    fn from(bytes: Bytes) -> Self {
-        let data = ReplyData { bytes, delivery: None, blocked: false };
-        Self { data: Some(data).filter(ReplyData::has_remaining) }
+    fn from(mut bytes: Bytes) -> Self {
+        let mut body = Self::default();
+        if bytes.len() > PIECE {
+            let last = bytes.split_off(bytes.len() - LAST);
+            let release = Release::default();
+            body.front = Bytes::from_owner(Front { bytes, state: Arc::clone(&release.state) });
+            body.release = Some(release);
+            bytes = last;
+        }
+        body.last = Some(ReplyData::new(bytes)).filter(ReplyData::has_remaining);
+        body
     }
 }
 
@@ -153,33 +196,150 @@ impl Body for ReplyBody {
     type Data = ReplyData;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<ReplyData>, Infallible>>> {
-        Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<ReplyData>, Infallible>>> {
+        let this = &mut *self;
+        let piece = if this.front.is_empty() {
+            if let Some(release) = &mut this.release {
+                ready!(release.poll(cx));
+            }
+            this.release = None;
+            this.last.take()
+        } else {
+            if let Some(release) = &mut this.release {
+                release.note_piece();
+            }
+            let bytes = if this.front.len() > PIECE {
+                this.front.split_to(PIECE)
+            } else {
+                // Nothing of it stays here, or it would never be dropped.
+                std::mem::take(&mut this.front)
+            };
+            Some(ReplyData { answered: this.answered.clone(), ..ReplyData::new(bytes) })
+        };
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.data.is_none()
+        if let Some(release) = &self.release {
+            release.end_asked.store(true, Ordering::Relaxed);
+        }
+        self.last.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.remaining() as u64))
+        if let Some(release) = &self.release {
+            release.length_asked.store(true, Ordering::Relaxed);
+        }
+        let last = self.last.as_ref().map_or(0, ReplyData::remaining);
+        SizeHint::with_exact((self.front.len() + last) as u64)
     }
 }
 
+/// The front of an answer, until the last piece of it is dropped.
+struct Front {
+    bytes: Bytes,
+    state: Arc<Mutex<FrontState>>,
+}
+
+#[derive(Debug, Default)]
+struct FrontState {
+    dropped: bool,
+    waker: Option<Waker>,
+}
+
+impl AsRef<[u8]> for Front {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let waker = {
+            let mut state = lock(&self.state);
+            state.dropped = true;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Decides when the last piece of an answer follows the front.
+#[derive(Debug, Default)]
+struct Release {
+    state: Arc<Mutex<FrontState>>,
+    length_asked: AtomicBool,
+    /// The end was asked for since the last piece was taken.
+    end_asked: AtomicBool,
+    /// A piece was taken without asking. The layer that took it may keep all of them.
+    unasked: bool,
+    /// An earlier poll has seen that the front was dropped.
+    seen: bool,
+}
+
+impl Release {
+    fn note_piece(&mut self) {
+        self.unasked |= !*self.length_asked.get_mut() | !std::mem::take(self.end_asked.get_mut());
+    }
+
+    /// Ready when the last piece may follow.
+    ///
+    /// The front is dropped when it was written, and also when its connection broke. So the last piece is ready one poll after
+    /// the front was seen to be dropped: if the connection broke, the body is dropped before that. A layer that copied the
+    /// front gets the chance to write it in between.
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.unasked || !*self.end_asked.get_mut() || self.seen {
+            return Poll::Ready(());
+        }
+        let waker = Some(cx.waker().clone());
+        let (dropped, _replaced) = {
+            // A waker that is replaced is dropped outside of the lock: its task may go with it, and the front with that.
+            let mut state = lock(&self.state);
+            (state.dropped, std::mem::replace(&mut state.waker, waker))
+        };
+        if dropped {
+            self.seen = true;
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+fn lock(state: &Mutex<FrontState>) -> MutexGuard<'_, FrontState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The data of an answer. hyper keeps it until it is written, and so it knows whether it was.
-#[derive(Debug)]
 pub struct ReplyData {
     bytes: Bytes,
-    /// Learns whether the last byte was taken.
+    /// Learns whether the last byte of the answer was taken. Only the last piece has it.
     delivery: Option<Delivery>,
+    /// The session, of a piece before the last.
+    answered: Option<Arc<dyn Answered>>,
     /// The connection has taken a part, and no more at that moment.
     blocked: bool,
 }
 
+impl fmt::Debug for ReplyData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplyData").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
 impl ReplyData {
+    const fn new(bytes: Bytes) -> Self {
+        Self { bytes, delivery: None, answered: None, blocked: false }
+    }
+
     fn note_taken(&mut self) {
-        if let Some(delivery) = self.delivery.as_ref().filter(|_| self.blocked && !self.bytes.is_empty()) {
-            delivery.session.unblocked();
+        let last = self.delivery.as_ref().filter(|_| !self.bytes.is_empty()).map(|delivery| &delivery.session);
+        if let Some(session) = self.answered.as_ref().or(last).filter(|_| self.blocked) {
+            session.unblocked();
         }
         self.blocked = true;
         if let Some(delivery) = self.delivery.take_if(|_| self.bytes.is_empty()) {
@@ -213,7 +373,10 @@ impl Buf for ReplyData {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::{Full, StreamBody};
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+    use std::time::Duration;
 
     fn chunks(chunks: &[&'static str]) -> impl Body<Data = Bytes, Error = Infallible> {
         let frames: Vec<_> = chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes())))).collect();
@@ -245,6 +408,145 @@ mod tests {
             [read(Full::new(Bytes::from_static(b"4hello!")), 6).await, read(chunks(&["4he", "llo!"]), 6).await]
         {
             assert!(matches!(result, Err(ReadError::Body(BodyError::TooLarge))));
+        }
+    }
+
+    fn reply(len: usize) -> (ReplyBody, Bytes) {
+        let bytes: Bytes = (0..len).map(|index| index as u8).collect();
+        (ReplyBody::from(bytes.clone()), bytes)
+    }
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Polls a body as hyper does, and notes how often it was woken.
+    struct Hyper {
+        body: ReplyBody,
+        wakes: Arc<Wakes>,
+    }
+
+    impl Hyper {
+        fn new(len: usize) -> Self {
+            let (body, _) = reply(len);
+            assert!(!body.is_end_stream());
+            assert_eq!(body.size_hint().exact(), Some(len as u64));
+            Self { body, wakes: Arc::default() }
+        }
+
+        /// The next piece, and whether it is the last.
+        fn poll(&mut self) -> Poll<Option<(ReplyData, bool)>> {
+            let waker = Arc::clone(&self.wakes).into();
+            let frame = Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(&waker));
+            frame.map(|frame| frame.map(|Ok(frame)| (frame.into_data().unwrap(), self.body.is_end_stream())))
+        }
+
+        fn ready(&mut self) -> (ReplyData, bool) {
+            match self.poll() {
+                Poll::Ready(Some(piece)) => piece,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn woken(&self) -> usize {
+            self.wakes.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn a_small_answer_is_one_piece() {
+        for len in [1, PIECE] {
+            let (mut body, bytes) = reply(len);
+            assert_eq!(body.size_hint().exact(), Some(len as u64));
+            let mut cx = Context::from_waker(Waker::noop());
+            let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else { panic!("{body:?}") };
+            let data = frame.into_data().unwrap();
+            assert_eq!((data.chunk(), data.chunk().as_ptr()), (&bytes[..], bytes.as_ptr()));
+            assert!(body.is_end_stream());
+            assert!(matches!(Pin::new(&mut body).poll_frame(&mut cx), Poll::Ready(None)));
+        }
+        assert!(reply(0).0.is_end_stream());
+    }
+
+    #[test]
+    fn a_large_answer_is_pieces() {
+        let front = |len: usize| [vec![PIECE; len / PIECE], vec![len % PIECE; usize::from(len % PIECE > 0)]].concat();
+        for len in [PIECE + 1, PIECE + LAST, PIECE + LAST + 1, 2 * PIECE, 900_000] {
+            let (mut body, bytes) = reply(len);
+            let mut pieces = Vec::new();
+            let mut at = 0;
+            while !body.is_end_stream() {
+                assert_eq!(body.size_hint().exact(), Some((len - at) as u64));
+                let mut cx = Context::from_waker(Waker::noop());
+                match Pin::new(&mut body).poll_frame(&mut cx) {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        let data = frame.into_data().unwrap();
+                        // Nothing was copied.
+                        assert_eq!(data.chunk().as_ptr(), bytes[at..].as_ptr());
+                        at += data.remaining();
+                        pieces.push(data.remaining());
+                    }
+                    other => assert!(other.is_pending()),
+                }
+            }
+            assert_eq!(pieces, [front(len - LAST), vec![LAST]].concat());
+        }
+    }
+
+    #[test]
+    fn the_last_piece_waits_for_those_before_it() {
+        let mut hyper = Hyper::new(2 * PIECE + LAST);
+        let pieces = [hyper.ready(), hyper.ready()].map(|(piece, last)| (piece.remaining(), last, piece));
+        assert!(pieces.iter().all(|(len, last, _)| (*len, *last) == (PIECE, false)));
+        let [(.., first), (.., mut second)] = pieces;
+        assert!(hyper.poll().is_pending());
+        drop(first);
+        assert!(hyper.poll().is_pending());
+        // What is written is not gone before it is dropped, nor is what was taken from it.
+        second.advance(1000);
+        let rest = second.copy_to_bytes(second.remaining());
+        drop(second);
+        assert!(hyper.poll().is_pending());
+        assert_eq!(hyper.woken(), 0);
+        drop(rest);
+        assert_eq!(hyper.woken(), 1);
+        // A layer whose connection broke does not poll again.
+        assert!(hyper.poll().is_pending());
+        assert_eq!(hyper.woken(), 2);
+        let (last, is_last) = hyper.ready();
+        assert_eq!((last.remaining(), is_last), (LAST, true));
+        assert!(matches!(hyper.poll(), Poll::Ready(None)));
+    }
+
+    /// A layer that keeps everything would wait for itself.
+    #[tokio::test(start_paused = true)]
+    async fn the_last_piece_waits_only_for_those_who_ask_as_hyper_does() {
+        let (body, bytes) = reply(900_000);
+        let collected = tokio::time::timeout(Duration::from_secs(1), body.collect()).await;
+        assert_eq!(collected.unwrap().unwrap().to_bytes(), bytes);
+        // Between hyper and another layer, or alone.
+        for (length, end, each) in [(true, false, true), (false, true, true), (true, true, false)] {
+            let (mut body, bytes) = reply(900_000);
+            if length {
+                body.size_hint();
+            }
+            if end {
+                body.is_end_stream();
+            }
+            let mut taken = Vec::new();
+            while let Some(frame) = tokio::time::timeout(Duration::from_secs(1), body.frame()).await.unwrap() {
+                taken.push(frame.unwrap().into_data().unwrap());
+                if each {
+                    body.is_end_stream();
+                }
+            }
+            assert_eq!(taken.iter().map(Buf::chunk).collect::<Vec<_>>().concat(), bytes);
         }
     }
 }

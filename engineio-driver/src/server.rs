@@ -38,6 +38,22 @@ pub use state::{Aborted, ConnectionError, Refusal, RemoteAddr};
 ///
 /// It is made by a [`Builder`](crate::Builder), fed with HTTP requests ([`Server::handle`], or the services of the
 /// runtime crates), and gives sessions ([`Server::accept`]). Cloning gives another handle to the same server.
+///
+/// # When an answer counts as written
+///
+/// An answer to a poll takes messages out of its session. If it is lost before it was written, the session ends with
+/// [`TransportError::PollLost`](proto::TransportError::PollLost), because it must not continue with a gap. What is known about
+/// an answer depends on how the server is mounted:
+///
+/// | mounted by | an answer counts as written when |
+/// |---|---|
+/// | [`Server::serve`], or hyper with [`HyperService`](crate::HyperService) and [`Server::http1`] | its connection took the last byte |
+/// | the tower service or layer, or a hyper server of another kind: HTTP/1 on connections that gather writes (TCP, Unix sockets, TLS), HTTP/2 | its connection took all but the last 4 KiB, and hyper took those. An answer of at most 16 KiB: hyper took it |
+/// | the same, on connections that do not gather writes, or behind a layer that copies data or hides the end of a body, as compression does | hyper or the layer took the last byte. hyper buffers at most about 400 KiB |
+/// | the same, behind a layer that collects answers before it passes them on | the layer took the last byte |
+///
+/// What a connection took can still be lost: the kernel buffers up to some megabytes, and a proxy as much as it likes. A
+/// server cannot know of that; only the client can, because its poll fails. The official clients end their session then.
 #[derive(Clone)]
 pub struct Server {
     inner: Arc<Inner>,
@@ -65,8 +81,9 @@ impl Server {
 
     /// Answers a request. For a WebSocket, the connection is taken over once the answer is written.
     ///
-    /// The path is not looked at; see [`Server::matches`]. If the client goes away, drop the future. The data of the answer
-    /// is taken for delivered once all of it was taken from its [`Buf`](bytes::Buf); see [`Server::http1`].
+    /// The path is not looked at; see [`Server::matches`]. If the client goes away, drop the future. If the answer cannot be
+    /// written to its end, drop its body: the session learns from this that its messages are lost. See
+    /// [when an answer counts as written](Server#when-an-answer-counts-as-written).
     ///
     /// # Errors
     /// When the request is to be ended without an answer, by dropping its connection.

@@ -3,6 +3,7 @@
 
 use axum::Router;
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use engineio_tokio::{EngineLayer, Handle, Handler, Message};
 
 /// Sends everything back.
@@ -25,6 +26,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!("listening on http://{}", listener.local_addr()?);
+    // Messages are small and wanted now.
+    let listener = listener.tap_io(|connection| {
+        let _ = connection.set_nodelay(true);
+    });
     tokio::spawn(async move { server.run(|_socket| Echo).await });
     axum::serve(listener, app).await?;
     Ok(())

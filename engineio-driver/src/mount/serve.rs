@@ -49,9 +49,11 @@ impl Server {
         self.runtime().spawn(async move { server.serve(listener).await });
     }
 
-    /// How hyper should serve a connection, for those who mount the server in a service of their own: the time for the
-    /// head of a request is limited, and an answer counts as taken only when it was written. With
-    /// [`writev`](http1::Builder::writev) off, hyper would copy it away first, and one that is then lost would leave a gap.
+    /// How hyper should serve a connection, for those who mount the server in a service of their own. The time for the head
+    /// of a request is limited. An answer counts as written when the connection took its last byte, whatever the connection
+    /// is made of: [`writev`](http1::Builder::writev) is on. With it off, hyper copies answers into a buffer of its own, and
+    /// what is lost with that buffer is not noticed; see
+    /// [when an answer counts as written](Server#when-an-answer-counts-as-written).
     pub fn http1(&self) -> http1::Builder {
         let mut builder = http1::Builder::new();
         builder.timer(self.runtime().clone()).header_read_timeout(self.header_timeout()).writev(true);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::parts::event::{ChannelEnd, Event};
+use crate::parts::stats::Stats;
 use crate::session::event::BodyError;
 use crate::wire::frame::Frame;
 use alloc::vec::Vec;

@@ -147,11 +147,14 @@ impl Core {
     fn body_arrives(&mut self, index: usize) -> Outcome {
         let exchange = &mut self.exchanges[index];
         let Some((number, seat)) = exchange.at_server else { return Ok(()) };
-        exchange.stage = Stage::Held;
+        if exchange.spoilt != Some(Spoilt::Slow) {
+            exchange.stage = Stage::Held;
+        }
         let (client, server) = (exchange.client, exchange.server);
         let limit = self.settings.max_payload;
         let body = match (exchange.spoilt, exchange.body.clone().unwrap_or_default()) {
-            (Some(Spoilt::Slow), _) => Err(BodyError::Timeout),
+            // The rest of it never comes; the session does not wait for ever.
+            (Some(Spoilt::Slow), _) => return Ok(()),
             (Some(Spoilt::Large), _) => Err(BodyError::TooLarge),
             (None, body) if body.len() > limit => Err(BodyError::TooLarge),
             (None, body) => Ok(body),
@@ -171,10 +174,25 @@ impl Core {
         Ok(())
     }
 
+    /// A server hears that an answer was written.
+    pub(crate) fn report(&mut self, index: usize) -> Outcome {
+        let exchange = &mut self.exchanges[index];
+        exchange.report = None;
+        exchange.server_learns = None;
+        // What was written is not lost from here on.
+        exchange.carries = false;
+        let Some((number, seat)) = exchange.at_server else { return Ok(()) };
+        self.call_session(seat, Kind::Written, |session, now| {
+            session.handle_input(now, Input::AnswerWritten { exchange: number });
+        })?;
+        Ok(())
+    }
+
     /// A server learns that the peer of an exchange is gone.
     pub(crate) fn server_learns(&mut self, index: usize) -> Outcome {
         let exchange = &mut self.exchanges[index];
         exchange.server_learns = None;
+        exchange.report = None;
         let was_open = matches!(exchange.stage, Stage::Held | Stage::Body);
         let carried = exchange.carries;
         if was_open {
