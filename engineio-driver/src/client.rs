@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use engineio_proto as proto;
 use engineio_proto::client::{Details, ReconnectConfig};
@@ -46,6 +47,8 @@ struct Shared {
     config: Arc<proto::client::Config>,
     dialer: Arc<Dialer>,
     http: HttpOptions,
+    /// How long requests may take that are under way when a session ends.
+    farewell_timeout: Duration,
     /// Whether what worked is remembered.
     remember_upgrade: bool,
     /// A WebSocket worked in the last session.
@@ -139,7 +142,7 @@ impl Client {
         let memory = Arc::clone(&shared.websocket_worked);
         let session = session::begin(&shared.runtime, config, head, memory, observe).map_err(ConnectError::options)?;
         let mut attempt = Attempt { session: Arc::clone(&session), over: false };
-        shared.runtime.spawn(SessionTask::new(session, Arc::clone(&http)));
+        shared.runtime.spawn(SessionTask::new(session, Arc::clone(&http), shared.farewell_timeout));
         let opened = poll_fn(|cx| attempt.poll_opened(cx)).await;
         opened.map_err(|(reason, details)| ConnectError { reason, details, source: http.take_error().map(Arc::new) })
     }

@@ -27,7 +27,10 @@ use crate::tasks::Guard;
 /// without one, until they end.
 ///
 /// ```
-/// use engineio_driver::{Application, Builder, Host, HyperService, Message, Peer, Runtime, Sockets};
+/// use engineio_driver::app::{Application, Host, Peer, Sockets};
+/// use engineio_driver::mount::HyperService;
+/// use engineio_driver::rt::Runtime;
+/// use engineio_driver::{Builder, Message};
 /// use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
 ///

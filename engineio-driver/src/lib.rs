@@ -4,10 +4,12 @@
 //! ([`hyper::rt`]): it reads bodies with limits, holds and sends polls, serves and opens WebSockets, keeps the timers,
 //! and gives the application [`Socket`]s. There is one code path and no runtime in it. Applications use it through
 //! `engineio-tokio` or `engineio-smol`; a runtime crate of one's own needs an executor, a timer, a listener for a [`Server`] and a
-//! [`Connector`] for a [`Client`]:
+//! [`Connector`](net::Connector) for a [`Client`]:
 //!
 //! ```
-//! use engineio_driver::{Builder, HyperService, Runtime};
+//! use engineio_driver::Builder;
+//! use engineio_driver::mount::HyperService;
+//! use engineio_driver::rt::Runtime;
 //! use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -51,8 +53,8 @@ mod client;
 pub mod fuzz;
 mod handler;
 mod host;
-mod mount;
-mod net;
+pub mod mount;
+pub mod net;
 mod runtime;
 mod server;
 mod session;
@@ -60,34 +62,29 @@ mod socket;
 mod tasks;
 mod websocket;
 
-pub use body::{ReplyBody, ReplyData};
 pub use builder::Builder;
 pub use client::{BuildError, Client, ClientBuilder, ConnectError, ReconnectEvent, Reconnecting};
-pub use handler::Handler;
-pub use host::Host;
-pub use mount::hyper::{HyperService, not_found};
-pub use mount::serve::Listener;
-#[cfg(feature = "tower")]
-pub use mount::tower::{EngineBody, EngineLayer, EngineService, NotFound};
-pub use net::connect::{BoxIo, Connecting, Connector, Encryptor, Io};
-pub use net::proxy::{Proxy, ProxyError};
-#[cfg(feature = "tls")]
-pub use net::tls::{TlsConfig, TlsEncryptor, TlsError, TlsHandshake};
-pub use net::url::{Endpoint, UrlError};
-pub use runtime::{Runtime, Task};
-pub use server::{Aborted, Broadcast, ConnectionError, Incoming, Refusal, RemoteAddr, Server};
-pub use session::{Event, Offer};
-pub use socket::{Events, Handle, SinkError, Socket};
-pub use tasks::Guard;
-
-#[cfg(feature = "tls")]
-pub use rustls;
-
-pub use engineio_proto::app::{Application, Peer, Sockets};
 pub use engineio_proto::client::{Details, ReconnectConfig, Stamps};
 pub use engineio_proto::http::{ErrorCode, Mount, Rejection};
 pub use engineio_proto::server::{Config, Overflow};
 pub use engineio_proto::{
-    CloseReason, ConfigError, Instant, Message, PROTOCOL, RequestError, SendError, Sid, SidError, Stats, Text,
-    TransportError, TransportKind, Transports, UpgradeError,
+    CloseReason, ConfigError, Message, Phase, RequestError, SendError, Sid, SidError, Stats, Text, TransportError,
+    TransportKind, Transports, UpgradeError,
 };
+pub use handler::Handler;
+pub use net::url::UrlError;
+pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
+pub use session::{Event, Offer};
+pub use socket::{Events, Handle, SinkError, Socket};
+
+/// Applications that run on real sockets and in simulated worlds alike.
+pub mod app {
+    pub use crate::host::Host;
+    pub use engineio_proto::Instant;
+    pub use engineio_proto::app::{Application, Peer, Sockets};
+}
+
+/// What is needed of a runtime: an executor and a timer.
+pub mod rt {
+    pub use crate::runtime::{Runtime, Task};
+}

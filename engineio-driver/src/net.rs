@@ -1,4 +1,4 @@
-//! From the address of a server to a connection.
+//! How a client reaches its server: addresses, connections, proxies, encryption.
 
 pub(crate) mod connect;
 pub(crate) mod dial;
@@ -6,3 +6,12 @@ pub(crate) mod proxy;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod url;
+
+#[cfg(feature = "tls")]
+pub use rustls;
+
+pub use self::connect::{BoxIo, Connecting, Connector, Encryptor, Io};
+pub use self::proxy::{Proxy, ProxyError};
+#[cfg(feature = "tls")]
+pub use self::tls::{TlsConfig, TlsEncryptor, TlsError, TlsHandshake};
+pub use self::url::Endpoint;

@@ -10,6 +10,7 @@ mod sessions;
 mod state;
 mod timer;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -26,7 +27,7 @@ use crate::body::ReplyBody;
 use crate::handler::{self, Handler};
 use crate::runtime::Runtime;
 use crate::session::AnySession;
-use crate::socket::{Handle, Socket};
+use crate::socket::{Events, Handle, Socket};
 use crate::tasks::Guard;
 use sessions::Entry;
 use state::Inner;
@@ -47,7 +48,7 @@ pub use state::{Aborted, ConnectionError, Refusal, RemoteAddr};
 ///
 /// | mounted by | an answer counts as written when |
 /// |---|---|
-/// | [`Server::serve`], or hyper with [`HyperService`](crate::HyperService) and [`Server::http1`] | its connection took the last byte |
+/// | [`Server::serve`], or hyper with [`HyperService`](crate::mount::HyperService) and [`Server::http1`] | its connection took the last byte |
 /// | the tower service or layer, or a hyper server of another kind: HTTP/1 on connections that gather writes (TCP, Unix sockets, TLS), HTTP/2 | its connection took all but the last 4 KiB, and hyper took those. An answer of at most 16 KiB: hyper took it |
 /// | the same, on connections that do not gather writes, or behind a layer that copies data or hides the end of a body, as compression does | hyper or the layer took the last byte. hyper buffers at most about 400 KiB |
 /// | the same, behind a layer that collects answers before it passes them on | the layer took the last byte |
@@ -108,6 +109,17 @@ impl Server {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
+    /// The next new session, with everything that happens to it.
+    ///
+    /// From the first call on, sessions are observed from their first moment, so that no event is missed. Of a session that
+    /// opened before, the events begin when it is accepted; see [`Socket::events`].
+    ///
+    /// Cancel safe.
+    pub async fn accept_observed(&self) -> Events {
+        self.inner.observe();
+        self.accept().await.events()
+    }
+
     fn poll_accept(&self, cx: &Context<'_>) -> Poll<Socket> {
         self.inner.backlog.poll_accept(cx).map(|entry| Socket::new(self.handle_of(entry)))
     }
@@ -154,10 +166,24 @@ impl Server {
 
     /// Sends a message to every open session that has room for it. The data is shared, not copied.
     pub fn broadcast(&self, message: impl Into<Message>) -> Broadcast {
+        self.broadcast_to(self.sessions(), message)
+    }
+
+    /// As [`Server::broadcast`], but not to the sessions for which `except` says so, such as the sender's.
+    pub fn broadcast_except(&self, except: impl Fn(&Handle) -> bool, message: impl Into<Message>) -> Broadcast {
+        self.broadcast_to(self.sessions().into_iter().filter(|handle| !except(handle)), message)
+    }
+
+    /// As [`Server::broadcast`], to these sessions only.
+    pub fn broadcast_to(
+        &self,
+        sessions: impl IntoIterator<Item = impl Borrow<Handle>>,
+        message: impl Into<Message>,
+    ) -> Broadcast {
         let message = message.into();
         let mut outcome = Broadcast::default();
-        for handle in self.sessions() {
-            match handle.try_send(message.clone()) {
+        for handle in sessions {
+            match handle.borrow().try_send(message.clone()) {
                 Ok(()) => outcome.sent += 1,
                 Err(SendError::Full(_)) => outcome.full += 1,
                 Err(_) => (),
@@ -166,8 +192,9 @@ impl Server {
         outcome
     }
 
-    /// Closes every session at once; what is buffered is dropped. New sessions are served as before.
-    pub fn close_all(&self) {
+    /// Aborts every session: it is closed at once, and what is buffered is dropped; see [`Handle::abort`]. New sessions are
+    /// served as before. For an orderly end, see [`Server::shutdown`].
+    pub fn abort_all(&self) {
         self.sessions().iter().for_each(Handle::abort);
     }
 

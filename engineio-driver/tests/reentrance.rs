@@ -13,9 +13,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use engineio_driver::mount::HyperService;
+use engineio_driver::net::{BoxIo, Endpoint};
+use engineio_driver::rt::Runtime;
 use engineio_driver::{
-    BoxIo, Builder, ClientBuilder, CloseReason, Endpoint, Handle, HyperService, Message, Overflow, Runtime, SendError,
-    Server, Socket, TransportError,
+    Builder, ClientBuilder, CloseReason, Handle, Message, Overflow, SendError, Server, Socket, TransportError,
 };
 use http::Request;
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -101,7 +103,7 @@ fn builder() -> Builder {
     Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new()))
 }
 
-type Answer = http::Response<engineio_driver::ReplyBody>;
+type Answer = http::Response<engineio_driver::mount::ReplyBody>;
 
 fn get(server: &Server, target: &str) -> impl Future<Output = Answer> + Send + 'static {
     let request = Request::builder().uri(target).body(Empty::<Bytes>::new()).unwrap();
@@ -139,7 +141,7 @@ fn an_abort_of_all_sessions() {
         let server = builder().build().unwrap();
         let socket = open(&server).await;
         socket.try_send(ends.message(&socket)).unwrap();
-        server.close_all();
+        server.abort_all();
         ends.assert(1);
     });
 }
@@ -405,7 +407,7 @@ fn the_head_of_the_first_request() {
         drop(socket);
         drop(handle);
         assert_eq!(drops.load(Ordering::SeqCst), 0, "the session is still there");
-        server.close_all();
+        server.abort_all();
         assert_eq!(drops.load(Ordering::SeqCst), 1);
         // One that is refused.
         let extension = Extension(Arc::clone(&place), Arc::clone(&drops));
@@ -481,7 +483,7 @@ fn a_client_whose_server_is_gone() {
         let mut waiting = Box::pin(socket.closed());
         assert!(poll_once(waiting.as_mut(), &ends.waker(&socket)).is_pending());
         socket.try_send(ends.message(&socket)).unwrap();
-        server.close_all();
+        server.abort_all();
         waiting.await;
         while ends.0.load(Ordering::SeqCst) < 2 {
             tokio::task::yield_now().await;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use engineio_driver::Task;
+use engineio_driver::rt::Task;
 use smol::Executor;
 
 /// Starts tasks on an executor of one's own, for as long as that lives. With it they end.

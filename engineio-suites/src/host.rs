@@ -10,7 +10,8 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use tokio::sync::watch;
 
-use crate::adapter::{Builder, CloseReason, HyperService, Server, Socket};
+use crate::adapter::mount::HyperService;
+use crate::adapter::{Builder, CloseReason, Server, Socket};
 use crate::raw::within;
 use crate::runtime;
 

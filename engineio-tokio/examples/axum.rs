@@ -4,7 +4,8 @@
 use axum::Router;
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use engineio_tokio::{EngineLayer, Handle, Handler, Message};
+use engineio_tokio::mount::EngineLayer;
+use engineio_tokio::{Handle, Handler, Message};
 
 /// Sends everything back.
 struct Echo;

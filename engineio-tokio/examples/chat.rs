@@ -8,7 +8,7 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 use clap::Parser;
 use engineio_suites::programs::visitors::{PAGE, Visitor};
-use engineio_tokio::EngineLayer;
+use engineio_tokio::mount::EngineLayer;
 use tokio::net::TcpListener;
 
 #[derive(Debug, Parser)]

@@ -29,13 +29,11 @@ pub(super) struct SessionTask {
     channel: Option<(ChannelId, Channel)>,
     sleep: Option<Pin<Box<dyn Sleep>>>,
     armed: Option<Instant>,
-    /// How long the server may take to hear of the end.
+    /// How long requests that are still under way at the end may take. Their answers matter to nobody, but the server may
+    /// learn from them that the session is over.
+    farewell_timeout: Duration,
     farewell: Option<Pin<Box<dyn Sleep>>>,
 }
-
-/// What is still under way when a session is over does not matter to anybody here. The server may learn from it that
-/// the session is over.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 enum Channel {
     Opening(Opening),
@@ -43,8 +41,9 @@ enum Channel {
 }
 
 impl SessionTask {
-    pub(super) fn new(session: Arc<Cell<Opened>>, http: Arc<Http>) -> Self {
-        Self { session, http, exchanges: Vec::new(), channel: None, sleep: None, armed: None, farewell: None }
+    pub(super) fn new(session: Arc<Cell<Opened>>, http: Arc<Http>, farewell_timeout: Duration) -> Self {
+        let exchanges = Vec::new();
+        Self { session, http, exchanges, channel: None, sleep: None, armed: None, farewell_timeout, farewell: None }
     }
 
     fn act(&mut self, actions: VecDeque<Output>) {
@@ -126,7 +125,8 @@ impl SessionTask {
     /// Whether a session that is over leaves nothing behind that should be waited for.
     fn poll_farewell(&mut self, cx: &mut Context<'_>, transport: TransportKind) -> bool {
         if !self.exchanges.is_empty() {
-            let farewell = self.farewell.get_or_insert_with(|| self.session.environment().runtime().sleep(FAREWELL));
+            let runtime = self.session.environment().runtime();
+            let farewell = self.farewell.get_or_insert_with(|| runtime.sleep(self.farewell_timeout));
             if farewell.as_mut().poll(cx).is_ready() {
                 self.exchanges.clear();
             }

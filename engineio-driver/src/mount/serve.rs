@@ -96,7 +96,8 @@ mod tests {
     use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-    use crate::{Builder, Runtime};
+    use crate::Builder;
+    use crate::rt::Runtime;
 
     /// Brings connections that are there already.
     struct These(Vec<DuplexStream>);

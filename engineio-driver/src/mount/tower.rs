@@ -22,7 +22,8 @@ use crate::server::Server;
 /// ```
 /// use axum::Router;
 /// use axum::routing::get;
-/// use engineio_driver::{EngineLayer, Server};
+/// use engineio_driver::Server;
+/// use engineio_driver::mount::EngineLayer;
 ///
 /// # fn main() {}
 /// # fn app(server: Server) -> Router {
@@ -75,7 +76,7 @@ impl<S> Layer<S> for EngineLayer {
 
 /// A server, and what answers the requests that are not for it.
 ///
-/// Put an extension [`RemoteAddr`](crate::RemoteAddr) into requests if sessions shall know where they come from.
+/// Put an extension [`RemoteAddr`](crate::mount::RemoteAddr) into requests if sessions shall know where they come from.
 ///
 /// What [`EngineLayer`] says of lost answers and of `TCP_NODELAY` is true of the service as well.
 #[derive(Clone, Debug)]
@@ -217,7 +218,8 @@ mod tests {
     use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use crate::{Builder, Runtime, Socket};
+    use crate::rt::Runtime;
+    use crate::{Builder, Socket};
 
     const TARGET: &str = "/engine.io/?EIO=4&transport=polling";
 

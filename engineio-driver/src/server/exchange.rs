@@ -123,9 +123,10 @@ mod tests {
     use http_body_util::{BodyExt as _, Empty};
     use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-    use crate::{Builder, Runtime, Server};
+    use crate::rt::Runtime;
+    use crate::{Builder, Server};
 
-    async fn get(server: &Server, target: String) -> http::Response<crate::ReplyBody> {
+    async fn get(server: &Server, target: String) -> http::Response<crate::mount::ReplyBody> {
         let request = Request::builder().uri(target).body(Empty::<Bytes>::new()).unwrap();
         server.handle(request).await.unwrap()
     }

@@ -64,8 +64,8 @@ impl Attached {
             proto::Event::Flush { packets } => Observed::Event(Event::Flush { packets }),
             proto::Event::Drain => Observed::Event(Event::Drain),
             proto::Event::Upgrading(transport) => Observed::Event(Event::Upgrading(transport)),
-            proto::Event::Upgraded(transport) => Observed::Event(Event::Upgrade(transport)),
-            proto::Event::UpgradeFailed(error) => Observed::Event(Event::UpgradeError(error)),
+            proto::Event::Upgraded(transport) => Observed::Event(Event::Upgraded(transport)),
+            proto::Event::UpgradeFailed(error) => Observed::Event(Event::UpgradeFailed(error)),
             proto::Event::Heartbeat => Observed::Event(Event::Heartbeat),
             // What a later core may say and this driver does not know is for observers that it does not have.
             _ => return,

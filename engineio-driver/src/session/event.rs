@@ -23,9 +23,9 @@ pub enum Event {
     /// A probe was answered: the client is about to change to this transport.
     Upgrading(TransportKind),
     /// The session changed to this transport.
-    Upgrade(TransportKind),
+    Upgraded(TransportKind),
     /// At a client: the session stays on polling.
-    UpgradeError(UpgradeError),
+    UpgradeFailed(UpgradeError),
     /// A pong arrived; at a client, a ping.
     Heartbeat,
     /// So many [`Flush`](Event::Flush), [`Drain`](Event::Drain), [`Upgrading`](Event::Upgrading) and

@@ -35,7 +35,7 @@ pub async fn s104_everything_in_order() {
 
     let mut upgraded = WebSocket::upgrade(&client).await;
     assert_eq!(next(&mut events).await, Some(Event::Upgrading(TransportKind::WebSocket)));
-    assert_eq!(next(&mut events).await, Some(Event::Upgrade(TransportKind::WebSocket)));
+    assert_eq!(next(&mut events).await, Some(Event::Upgraded(TransportKind::WebSocket)));
     assert_eq!(events.handle().transport(), TransportKind::WebSocket);
 
     events.handle().try_send("c").unwrap();
@@ -92,7 +92,7 @@ pub async fn events_that_nobody_takes_are_bounded() {
     // Of each round 100 probes, and its pongs, which are told once.
     assert_eq!(told + lost, 20 * 101);
     assert!(told <= 1024, "{told}");
-    assert_eq!(rest, [Event::Upgrade(TransportKind::WebSocket), Event::Close(CloseReason::TransportClose)]);
+    assert_eq!(rest, [Event::Upgraded(TransportKind::WebSocket), Event::Close(CloseReason::TransportClose)]);
 }
 
 /// Writes down what it is called for.
@@ -114,7 +114,7 @@ impl Handler for Scribe {
         self.note(format!("upgrading {transport}"));
     }
 
-    async fn upgrade(&mut self, socket: &Handle, transport: TransportKind) {
+    async fn upgraded(&mut self, socket: &Handle, transport: TransportKind) {
         assert_eq!(socket.transport(), transport);
         self.note(format!("upgrade {transport}"));
     }

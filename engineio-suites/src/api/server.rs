@@ -93,7 +93,7 @@ pub async fn sec15_all_sessions_can_be_closed_at_once() {
     host.holds(1).await;
     let mut post = posting.start_post("content-length: 10\r\n").await;
 
-    host.server.close_all();
+    host.server.abort_all();
     assert!(host.server.is_empty());
     for socket in &sockets {
         assert_eq!(reason(socket).await, CloseReason::ForcedClose);

@@ -3,9 +3,10 @@
 use futures_util::FutureExt;
 
 use super::script::{Request, Script, WebSocket, open, open_with};
+use crate::adapter::net::Endpoint;
 use crate::adapter::{
-    Client, ClientBuilder, CloseReason, Details, Endpoint, Event, RequestError, SendError, Socket, TcpConnector,
-    TransportError, TransportKind,
+    Client, ClientBuilder, CloseReason, Details, Event, RequestError, SendError, Socket, TcpConnector, TransportError,
+    TransportKind,
 };
 use crate::raw::{CLOSE, Frame, PING, within};
 use crate::runtime::Mortal;

@@ -7,7 +7,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::adapter::{CloseReason, HyperService, Message, Sid, Socket, TransportError};
+use crate::adapter::mount::HyperService;
+use crate::adapter::{CloseReason, Message, Sid, Socket, TransportError};
 use crate::host::{Host, builder, reason};
 use crate::raw::{
     BINARY, CLOSE, CONTINUATION, Connection, Frame, MORE, PING, PONG, TEXT, UPGRADE, WEBSOCKET, WebSocket, frame,
