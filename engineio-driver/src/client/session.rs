@@ -133,6 +133,9 @@ impl Cell<Opened> {
             }
             visit.side.done = true;
             visit.attached.wake_all(visit.deferred);
+            visit.settle();
+            // What nobody will carry out any more holds messages of the application.
+            visit.deferred.drop_value(std::mem::take(&mut visit.side.actions));
         });
     }
 }

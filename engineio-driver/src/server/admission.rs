@@ -38,7 +38,8 @@ where
     let replies = Replies::new(&parts, request.is_upgrade(&server.config));
     let admission = Admission::begin(&request, &server.config).map_err(NotAdmitted::from);
     let answered = match admission {
-        Ok(admission) => admit(&server, &mut parts, body, admission, replies).await,
+        // The body is lent, since every future that it was moved into would have room for it.
+        Ok(admission) => admit(&server, &mut parts, &mut Some(body), admission, replies).await,
         Err(refused) => Err(refused),
     };
     answered.unwrap_or_else(|refused| {
@@ -53,7 +54,7 @@ where
 async fn admit<B>(
     server: &Arc<Inner>,
     parts: &mut request::Parts,
-    body: B,
+    body: &mut Option<B>,
     mut admission: Admission,
     replies: Replies,
 ) -> std::result::Result<Result, NotAdmitted>
@@ -70,18 +71,26 @@ where
             },
             Admission::Head(ask) => ask.check(&accept::head(parts))?,
             Admission::Name(ask) => ask.give(server.generate_sid(parts).await)?,
-            Admission::Open(opening) => return open(server, parts, opening, replies).await,
+            Admission::Open(opening) => {
+                return Ok(match open(server, parts, opening)? {
+                    Opened::Polling(waiting) => requests::deliver(waiting, replies).await,
+                    Opened::Channel => Ok(replies.switch(parts)),
+                });
+            }
         }
     }
 }
 
+/// A session that was opened.
+enum Opened {
+    /// The open packet is the answer to the GET.
+    Polling(Waiting),
+    /// The task of the WebSocket waits for the 101.
+    Channel,
+}
+
 /// Opens a session, if there is room: among the sessions, and among those to be accepted.
-async fn open(
-    server: &Arc<Inner>,
-    parts: &mut request::Parts,
-    opening: Opening,
-    replies: Replies,
-) -> std::result::Result<Result, NotAdmitted> {
+fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> std::result::Result<Opened, NotAdmitted> {
     let sid = opening.sid().clone();
     server.sessions.check(&sid)?;
     let room = server.backlog.reserve().ok_or(Rejection::Full)?;
@@ -110,16 +119,15 @@ async fn open(
     if is_channel {
         // Its deadline is queued from now on.
         cell.visit(|_| ());
-        let response = replies.switch(parts);
         serve_channel(server, cell, Served::FIRST_CHANNEL, parts);
         room.fill(entry);
-        return Ok(Ok(response));
+        return Ok(Opened::Channel);
     }
     // The session is known to its server before its client knows its id, and to the application after the open packet is
     // on its way.
     let waiting = Waiting::first(server, cell);
     room.fill(entry);
-    Ok(requests::deliver(waiting, replies).await)
+    Ok(Opened::Polling(waiting))
 }
 
 /// Starts the task of a WebSocket that a client opened.

@@ -25,7 +25,7 @@ use crate::websocket::accept;
 pub(crate) async fn serve<B>(
     server: &Arc<Inner>,
     parts: &mut request::Parts,
-    body: B,
+    body: &mut Option<B>,
     request: &SessionRequest,
     replies: Replies,
 ) -> std::result::Result<Result, NotAdmitted>
@@ -39,6 +39,7 @@ where
         Operation::Post => {
             let octet_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|value| is_octet_stream(value.as_bytes()));
             let waiting = Waiting::enter(server, cell, request, octet_stream)?;
+            let Some(body) = body.take().map(Box::pin) else { return Ok(Err(Aborted)) };
             Ok(post(server, waiting, body, replies).await)
         }
         Operation::Poll | Operation::Unsupported => {
@@ -78,13 +79,12 @@ pub(crate) async fn deliver(mut waiting: Waiting, replies: Replies) -> Result {
     Ok(replies.answer(response, delivery))
 }
 
-async fn post<B>(server: &Arc<Inner>, mut waiting: Waiting, body: B, replies: Replies) -> Result
+async fn post<B>(server: &Arc<Inner>, mut waiting: Waiting, mut body: Pin<Box<B>>, replies: Replies) -> Result
 where
     B: Body + Send + 'static,
     B::Data: Send,
 {
     let (limit, runtime) = (server.config.max_payload, server.environment.runtime());
-    let mut body = Box::pin(body);
     let read = {
         let mut read = pin!(body::read(body.as_mut(), limit));
         // The answer may come before the body: an overlap, a body that takes too long, or the end of the session.

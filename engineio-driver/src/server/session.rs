@@ -63,6 +63,8 @@ impl Served {
 
     /// An exchange waits for its answer from now on.
     pub(crate) fn open_exchange(&mut self, id: ExchangeId) {
+        // There is hardly ever a second one.
+        self.exchanges.reserve_exact(1);
         self.exchanges.push(Exchange { id, answer: None, waker: None });
     }
 
