@@ -137,8 +137,8 @@ const LAST: usize = 4 * 1024;
 
 /// The body of an answer.
 ///
-/// An answer of at most 16 KiB is one piece of data. A longer one is pieces of at most 16 KiB, the last of 4 KiB. The length
-/// is exact from the beginning.
+/// An answer of at most 16 KiB is one piece of data. A longer one is pieces of at most 16 KiB, the last of 4 KiB, unless
+/// [`Server::serve`](crate::Server::serve) writes it. The length is exact from the beginning.
 ///
 /// The answer counts as written once all bytes of its last piece were taken from their [`Buf`]. If the body, or its last
 /// piece, is dropped before that, the answer is lost, and the session ends. See
@@ -150,45 +150,54 @@ const LAST: usize = 4 * 1024;
 /// ([`Body::is_end_stream`]) before it takes any piece. Any other layer gets the last piece at once.
 #[derive(Default)]
 pub struct ReplyBody {
-    /// What comes before the last piece; empty in an answer of one piece.
-    front: Bytes,
-    last: Option<ReplyData>,
-    /// Only in an answer of several pieces.
-    release: Option<Release>,
-    /// Only in an answer of several pieces.
-    answered: Option<Arc<dyn Answered>>,
+    /// What was not taken; where there is a front, the last piece.
+    rest: Bytes,
+    delivery: Option<Delivery>,
+    /// What comes before the last piece, from the first poll on.
+    front: Option<Box<Front>>,
+    /// It is one piece, whatever its length.
+    whole: bool,
+    length_asked: AtomicBool,
+    /// The end was asked for since a piece was taken.
+    end_asked: AtomicBool,
 }
 
 impl ReplyBody {
     pub(crate) fn with_delivery(mut self, delivery: Option<Delivery>) -> Self {
-        if !self.front.is_empty() {
-            self.answered = delivery.as_ref().map(|delivery| Arc::clone(&delivery.session));
-        }
-        if let Some(last) = &mut self.last {
-            last.delivery = delivery;
-        }
+        self.delivery = delivery;
+        self
+    }
+
+    /// The next piece of the front; none when the last piece may follow.
+    fn poll_front(&mut self, cx: &Context<'_>) -> Poll<Option<ReplyData>> {
+        let Self { rest, front, .. } = self;
+        let front = front.get_or_insert_with(|| {
+            let last = rest.split_off(rest.len() - LAST);
+            Box::new(Front::new(std::mem::replace(rest, last)))
+        });
+        let piece = ready!(front.poll(*self.length_asked.get_mut() & *self.end_asked.get_mut(), cx));
+        *self.end_asked.get_mut() = false;
+        let answered = self.delivery.as_ref().map(|delivery| Arc::clone(&delivery.session));
+        Poll::Ready(piece.map(|bytes| ReplyData { answered, ..ReplyData::new(bytes) }))
+    }
+
+    /// For a connection that keeps data until it is written. Then the last byte of the answer tells that, and there is nothing
+    /// to hold back.
+    pub(crate) fn in_one_piece(mut self) -> Self {
+        self.whole = true;
         self
     }
 }
 
 impl fmt::Debug for ReplyBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplyBody").field("front", &self.front.len()).finish_non_exhaustive()
+        f.debug_struct("ReplyBody").field("rest", &self.rest.len()).finish_non_exhaustive()
     }
 }
 
 impl From<Bytes> for ReplyBody {
-    fn from(mut bytes: Bytes) -> Self {
-        let mut body = Self::default();
-        if bytes.len() > PIECE {
-            let last = bytes.split_off(bytes.len() - LAST);
-            let release = Release::default();
-            body.front = Bytes::from_owner(Front { bytes, state: Arc::clone(&release.state) });
-            body.release = Some(release);
-            bytes = last;
-        }
-        body.last = Some(ReplyData::new(bytes)).filter(ReplyData::has_remaining);
-        body
+    fn from(bytes: Bytes) -> Self {
+        Self { rest: bytes, ..Self::default() }
     }
 }
 
@@ -201,47 +210,41 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<ReplyData>, Infallible>>> {
         let this = &mut *self;
-        let piece = if this.front.is_empty() {
-            if let Some(release) = &mut this.release {
-                ready!(release.poll(cx));
+        if this.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        if this.front.is_some() || (this.rest.len() > PIECE && !this.whole) {
+            if let Some(piece) = ready!(this.poll_front(cx)) {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
-            this.release = None;
-            this.last.take()
-        } else {
-            if let Some(release) = &mut this.release {
-                release.note_piece();
-            }
-            let bytes = if this.front.len() > PIECE {
-                this.front.split_to(PIECE)
-            } else {
-                // Nothing of it stays here, or it would never be dropped.
-                std::mem::take(&mut this.front)
-            };
-            Some(ReplyData { answered: this.answered.clone(), ..ReplyData::new(bytes) })
-        };
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+        }
+        let bytes = std::mem::take(&mut this.rest);
+        let last = ReplyData { delivery: this.delivery.take(), ..ReplyData::new(bytes) };
+        Poll::Ready(Some(Ok(Frame::data(last))))
     }
 
     fn is_end_stream(&self) -> bool {
-        if let Some(release) = &self.release {
-            release.end_asked.store(true, Ordering::Relaxed);
-        }
-        self.last.is_none()
+        self.end_asked.store(true, Ordering::Relaxed);
+        self.rest.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if let Some(release) = &self.release {
-            release.length_asked.store(true, Ordering::Relaxed);
-        }
-        let last = self.last.as_ref().map_or(0, ReplyData::remaining);
-        SizeHint::with_exact((self.front.len() + last) as u64)
+        self.length_asked.store(true, Ordering::Relaxed);
+        let front = self.front.as_ref().map_or(0, |front| front.rest.len());
+        SizeHint::with_exact((front + self.rest.len()) as u64)
     }
 }
 
-/// The front of an answer, until the last piece of it is dropped.
+/// What comes before the last piece of an answer, and decides when the last piece may follow.
+#[derive(Debug)]
 struct Front {
-    bytes: Bytes,
+    /// What was not taken.
+    rest: Bytes,
     state: Arc<Mutex<FrontState>>,
+    /// A piece was taken without asking. The layer that took it may keep all of them.
+    unasked: bool,
+    /// An earlier poll has seen that all was dropped.
+    seen: bool,
 }
 
 #[derive(Debug, Default)]
@@ -250,51 +253,29 @@ struct FrontState {
     waker: Option<Waker>,
 }
 
-impl AsRef<[u8]> for Front {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        let waker = {
-            let mut state = lock(&self.state);
-            state.dropped = true;
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-/// Decides when the last piece of an answer follows the front.
-#[derive(Debug, Default)]
-struct Release {
-    state: Arc<Mutex<FrontState>>,
-    length_asked: AtomicBool,
-    /// The end was asked for since the last piece was taken.
-    end_asked: AtomicBool,
-    /// A piece was taken without asking. The layer that took it may keep all of them.
-    unasked: bool,
-    /// An earlier poll has seen that the front was dropped.
-    seen: bool,
-}
-
-impl Release {
-    fn note_piece(&mut self) {
-        self.unasked |= !*self.length_asked.get_mut() | !std::mem::take(self.end_asked.get_mut());
+impl Front {
+    fn new(bytes: Bytes) -> Self {
+        let state = Arc::<Mutex<FrontState>>::default();
+        let rest = Bytes::from_owner(Taken { bytes, state: Arc::clone(&state) });
+        Self { rest, state, unasked: false, seen: false }
     }
 
-    /// Ready when the last piece may follow.
+    /// The next piece; none when the last piece of the answer may follow. `asked`: for the length, and since the last piece for
+    /// the end.
     ///
-    /// The front is dropped when it was written, and also when its connection broke. So the last piece is ready one poll after
-    /// the front was seen to be dropped: if the connection broke, the body is dropped before that. A layer that copied the
-    /// front gets the chance to write it in between.
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.unasked || !*self.end_asked.get_mut() || self.seen {
-            return Poll::Ready(());
+    /// The front is dropped when it was written, and also when its connection broke. So the last piece may follow one poll
+    /// after the front was seen to be dropped: if the connection broke, the body is dropped before that. A layer that copied
+    /// the front gets the chance to write it in between.
+    fn poll(&mut self, asked: bool, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+        self.unasked |= !asked;
+        if !self.rest.is_empty() {
+            // Nothing of it stays here, or it would never be dropped.
+            let len = self.rest.len();
+            let piece = if len > PIECE { self.rest.split_to(PIECE) } else { std::mem::take(&mut self.rest) };
+            return Poll::Ready(Some(piece));
+        }
+        if self.unasked || self.seen {
+            return Poll::Ready(None);
         }
         let waker = Some(cx.waker().clone());
         let (dropped, _replaced) = {
@@ -307,6 +288,31 @@ impl Release {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+}
+
+/// The bytes of the front, until the last piece of it is dropped.
+struct Taken {
+    bytes: Bytes,
+    state: Arc<Mutex<FrontState>>,
+}
+
+impl AsRef<[u8]> for Taken {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let waker = {
+            let mut state = lock(&self.state);
+            state.dropped = true;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
@@ -472,6 +478,15 @@ mod tests {
             assert!(matches!(Pin::new(&mut body).poll_frame(&mut cx), Poll::Ready(None)));
         }
         assert!(reply(0).0.is_end_stream());
+    }
+
+    #[test]
+    fn an_answer_that_knows_when_it_is_written_is_one_piece() {
+        let mut body = reply(900_000).0.in_one_piece();
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else { panic!("{body:?}") };
+        assert_eq!(frame.into_data().unwrap().remaining(), 900_000);
+        assert!(body.is_end_stream());
     }
 
     #[test]

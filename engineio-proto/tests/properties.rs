@@ -219,7 +219,7 @@ proptest! {
             let rest = expected.split_off(packets.len());
             prop_assert_eq!(&packets, &expected.iter().map(heard).collect::<Vec<_>>());
             prop_assert!(body.len() <= limit || packets.len() == 1, "{} of {}", body.len(), limit);
-            prop_assert!(rest.first().is_none_or(|next| body.len() + 1 + Codec::V4.text_len(&next) > limit));
+            prop_assert!(rest.first().is_none_or(|next| body.len() + 1 + Codec::V4.text_len(next) > limit));
             expected = rest;
         }
     }

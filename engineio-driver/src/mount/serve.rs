@@ -64,7 +64,7 @@ impl Server {
 /// Serves one connection to its end, or until a WebSocket took it over.
 async fn serve_connection(server: Server, io: impl Io + 'static, addr: Option<SocketAddr>) {
     let under_way = server.guard();
-    let connection = server.http1().serve_connection(io, HyperService::new(server.clone(), addr)).with_upgrades();
+    let connection = server.http1().serve_connection(io, HyperService::exact(server.clone(), addr)).with_upgrades();
     drop(server);
     let mut connection = pin!(connection);
     let mut ending = pin!(under_way.ending());

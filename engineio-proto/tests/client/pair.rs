@@ -222,7 +222,7 @@ impl Pair {
                 _ = self.with_session(|session| {
                     let messages = session.stats().messages_sent;
                     session.handle_input(now, Input::ChannelWritten { channel, messages });
-                })
+                });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Races of the upgrade.
 
-use engineio_proto::server::{BodyError, State};
+use engineio_proto::server::State;
 use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, CloseReason, Event, Instant, TransportError, TransportKind};
 
