@@ -240,6 +240,17 @@ fn every_layer_has_files_and_every_file_is_read() {
     assert!(imports > 150, "only {imports} imports were found");
 }
 
+#[test]
+fn every_file_is_in_the_map() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let architecture = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let map = architecture.split("\n## The driver\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    for source in sources() {
+        let file = format!("`{}.rs`", source.module.join("/"));
+        assert!(map.contains(&file), "{file} is not in the map of ARCHITECTURE.md");
+    }
+}
+
 #[track_caller]
 fn is_refused(module: &str, text: &str, fault: &str) {
     let faults = Source::new(module, text).faults();

@@ -148,7 +148,7 @@ impl Handle {
     async fn send_when_ready<T>(
         &self,
         what: T,
-        send: fn(&mut Visit<'_, dyn Side>, T) -> Result<(), SendError<T>>,
+        send: impl Fn(&mut Visit<'_, dyn Side>, T) -> Result<(), SendError<T>>,
     ) -> Result<(), SendError<T>> {
         let mut unsent = Some(what);
         let mut waiting = Waiting::new(&self.session, |attached| &mut attached.senders);

@@ -58,8 +58,7 @@ fn a_handshake_is_checked_in_the_order_of_the_table() {
     let Ok(Admission::Name(name)) = ask(POLLING, false).allow() else { panic!("no id is asked for") };
     assert_eq!(name.give(None), Err(Rejection::NoSid));
 
-    let mut config = Config::default();
-    config.max_sessions = 1;
+    let config = Config { max_sessions: 1, ..Config::default() };
     let mut server = Server::new(config).unwrap();
     server.open(NOW, opening(POLLING, false, "a"), GET).unwrap();
     assert_eq!(server.open(NOW, opening(POLLING, false, "a"), GET), Err(Rejection::NoSid));
