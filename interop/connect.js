@@ -47,7 +47,8 @@ export const MODES = {
 /** Starts the client. Its standard input stays open until `end`. */
 export const startConnect = (t, url, ...args) => startProgram(t, CONNECT_BIN, url, ...args);
 
-function startProgram(t, program, url, ...args) {
+/** The same with another program. */
+export function startProgram(t, program, url, ...args) {
   const { child, ended, lines } = start(t, program, [url, ...args], "pipe");
   const { all, find, event } = readEvents({ lines, ended });
   // it may be gone by the time it is told something

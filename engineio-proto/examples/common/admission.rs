@@ -1,0 +1,64 @@
+//! From the head of a request to its session.
+
+use engineio_proto::http::{Mount, Operation, Rejection, Reply, Request, Response, Route, is_octet_stream};
+use engineio_proto::server::{Input, SessionKey};
+use engineio_proto::{ChannelId, ExchangeId, Instant, Server, Sid};
+use tungstenite::handshake::server::create_response;
+use tungstenite::http;
+use tungstenite::http::header::{CONTENT_TYPE, ORIGIN};
+
+use crate::http::{Head, refusal};
+
+/// A request that its session knows of.
+pub(crate) enum Admitted {
+    /// The session answers it, at once or later.
+    Exchange { key: SessionKey, exchange: ExchangeId },
+    /// It becomes a WebSocket: `accept`, a 101, is to be written first.
+    Channel { key: SessionKey, channel: ChannelId, accept: http::Response<()> },
+}
+
+/// Opens the session of a handshake, or finds the session of another request, and gives it the first input. `number` must be
+/// new: it becomes the number of the exchange or of the channel.
+///
+/// # Errors
+/// The answer to a request that no session knows of.
+pub(crate) fn admit(server: &mut Server, now: Instant, head: &Head, number: u64) -> Result<Admitted, Reply> {
+    if !Mount::default().matches(head.path()) {
+        return Err(refusal(404));
+    }
+    let request =
+        Request { method: head.method(), query: head.query(), origin: head.value(ORIGIN), upgrade: head.is_upgrade() };
+    let is_upgrade = request.is_upgrade(server.config());
+    let reject = |rejection: Rejection| rejection.into_reply(is_upgrade);
+    let route = Route::parse(&request, server.config()).map_err(reject)?;
+    // The library checks the version and the key, and makes the answer to the key.
+    let accept = is_upgrade.then(|| create_response(head.request())).transpose().map_err(|_| refusal(400))?;
+    let (exchange, channel) = (ExchangeId(number), ChannelId(number));
+    let (key, input) = match route {
+        Route::Handshake(handshake) => {
+            let mut entropy = [0; 15];
+            getrandom::fill(&mut entropy).map_err(|_| refusal(500))?;
+            let sid = Sid::from_entropy(entropy);
+            let key = server.open(now, sid, &handshake, is_upgrade.then_some(channel)).map_err(reject)?;
+            (key, (!is_upgrade).then_some(Input::Poll { exchange }))
+        }
+        Route::Session(request) => {
+            let key = server.admit(&request).map_err(reject)?;
+            let octet_stream = head.value(CONTENT_TYPE).is_some_and(is_octet_stream);
+            let input = match request.operation {
+                Operation::Poll => Input::Poll { exchange },
+                Operation::Post => Input::PostHead { exchange, octet_stream },
+                Operation::Upgrade => Input::ChannelOpened { channel, base64: request.base64 },
+                Operation::Unsupported => return Err(Response::Unsupported.into_reply()),
+            };
+            (key, Some(input))
+        }
+    };
+    if let (Some(input), Some(mut session)) = (input, server.session_mut(key)) {
+        session.handle_input(now, input);
+    }
+    Ok(match accept {
+        Some(accept) => Admitted::Channel { key, channel, accept },
+        None => Admitted::Exchange { key, exchange },
+    })
+}
