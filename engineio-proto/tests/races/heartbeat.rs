@@ -1,4 +1,6 @@
-//! Races of the heartbeat.
+//! Races of the heartbeat.
+
+use std::time::Duration;
 
 use engineio_proto::{CloseReason, Event};
 
@@ -120,4 +122,40 @@ fn r97_a_flood_of_pongs_leaves_nothing_behind() {
     let (first, second) = (world.get(), world.get());
     assert_eq!(world.answer_of(first), Some("200 2"));
     assert_eq!(world.answer_of(second), None);
+}
+
+// The client's only POST was under way when the ping came, and its body takes long; the pong follows in the next one.
+#[test]
+fn r119_the_pong_behind_a_slow_body_has_the_time_that_the_body_took() {
+    let timeout = 5_000;
+    // The body is there just before the wait for the pong is over: as it was, and as it was put off for the body.
+    for takes in [timeout - 250, 2 * timeout - 250] {
+        for answers in [true, false] {
+            let mut world = World::polling_with(|config| config.ping_timeout = Duration::from_millis(timeout));
+            world.get();
+            world.advance(25_000);
+            world.advance(100);
+            world.post("4a"); // another packet: the wait is put off once for it
+            world.advance(100);
+            let post = world.post_head();
+            world.advance(takes);
+            world.post_body(post, "4b");
+            world.recv_all();
+            world.advance(200);
+            assert_eq!(world.closed(), None, "{takes}");
+            if answers {
+                world.post("3");
+                assert_eq!(world.session().stats().heartbeats_received, 1);
+                world.advance(24_999);
+                assert_eq!(world.closed(), None);
+            } else {
+                world.advance(timeout);
+                assert_eq!(
+                    world.closed(),
+                    Some(CloseReason::PingTimeout),
+                    "{takes}: what it sent does not excuse for ever"
+                );
+            }
+        }
+    }
 }
