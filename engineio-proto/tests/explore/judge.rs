@@ -165,7 +165,8 @@ impl Model {
             assert!(self.on_polling(), "a poll is held by a session that is not on polling");
             let something = !self.queue.is_empty() || self.owes_ping();
             let may_answer = self.ledger.exchanges() < MAX_ANSWERS;
-            assert!(!self.opening && !(something && may_answer), "a poll is held although there is something to say");
+            let may_speak = self.opening || (something && may_answer);
+            assert!(!may_speak, "a poll is held although there is something to say");
             assert!(self.closing.is_none() || !self.is_written(), "a poll is held although the session is to end");
         }
         match self.post {
