@@ -67,12 +67,12 @@ impl Embedder {
         while let Some((key, output)) = self.server.poll_output() {
             match output {
                 Output::Respond { exchange, response } => {
-                    self.answer(exchange, Answer::Reply(response.into_reply()))
+                    self.answer(exchange, Answer::Reply(response.into_reply()));
                 }
                 Output::Abort { exchange } => self.answer(exchange, Answer::Abort),
                 Output::ChannelReady { channel } => self.pull(now, channel),
                 Output::ChannelRead { channel, enabled } => {
-                    self.set_reading(channel, enabled)
+                    self.set_reading(channel, enabled);
                 }
                 Output::ChannelClose { channel } => self.close(channel),
                 Output::Event(event) => self.event(now, key, event),
@@ -370,10 +370,10 @@ impl ClientEmbedder {
             match output {
                 // A POST if it has a body, else a GET. Its headers: `request.headers()`.
                 client::Output::Request { exchange, request } => {
-                    self.requests.push((exchange, request))
+                    self.requests.push((exchange, request));
                 }
                 client::Output::Cancel { exchange } => {
-                    self.requests.retain(|(other, _)| *other != exchange)
+                    self.requests.retain(|(other, _)| *other != exchange);
                 }
                 // One at a time. The channel before it, if any, was closed.
                 client::Output::ChannelOpen { channel, target } => {
@@ -385,7 +385,7 @@ impl ClientEmbedder {
                 client::Output::ChannelRead { enabled, .. } => self.reading = enabled,
                 // Behind what is unwritten. One that is being opened is dropped.
                 client::Output::ChannelClose { .. } => {
-                    (self.closing, self.opening) = (true, None)
+                    (self.closing, self.opening) = (true, None);
                 }
                 client::Output::Event(event) => self.event(now, event),
             }

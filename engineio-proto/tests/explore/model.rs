@@ -119,6 +119,8 @@ pub struct Model {
     pub excused: bool,
     /// When it was, messages were not written, and none was since.
     pub stalled: bool,
+    /// The client got more time because a body was being received.
+    pub put_off: bool,
 
     /// What the embedder was told: to read, that there are frames, that there are messages.
     pub reading: bool,
@@ -165,6 +167,7 @@ impl Model {
             extended: None,
             excused: false,
             stalled: false,
+            put_off: false,
             reading: true,
             ready: false,
             readable: false,
@@ -284,6 +287,7 @@ impl Model {
     /// The body of the POST that is under way.
     pub fn body(&mut self, id: u64, items: impl Iterator<Item = Item>) {
         self.post = Post::Held(id);
+        self.forgive_body();
         self.waiting.extend(items);
         self.waiting.push_back(Item::PostEnd);
         self.waiting.append(&mut self.behind);

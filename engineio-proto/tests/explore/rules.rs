@@ -9,7 +9,7 @@ use crate::alphabet::Word;
 use crate::explore_common::said::Said;
 use crate::explore_common::wire::Heard;
 use crate::model::{Answer, Item, Model, Ping, Post};
-use crate::setting::{INTERVAL, MAX_ANSWERS, MAX_PAYLOAD, TIMEOUT};
+use crate::setting::{BODY_TIMEOUT, INTERVAL, MAX_ANSWERS, MAX_PAYLOAD, TIMEOUT};
 
 impl Model {
     /// Time passed and the session was woken.
@@ -28,6 +28,7 @@ impl Model {
                 self.extended = None;
                 self.excused = false;
                 self.stalled = false;
+                self.put_off = false;
             }
             Ping::Owed(_) | Ping::Sent(_) if self.patience() <= Some(self.now) => self.lose_patience(),
             _ => (),
@@ -50,7 +51,10 @@ impl Model {
         let unwritten = !self.is_written();
         match &mut self.ping {
             // The pong may stand behind the body, which has a deadline of its own.
-            Ping::Owed(since) | Ping::Sent(since) if receiving => *since = self.now,
+            Ping::Owed(since) | Ping::Sent(since) if receiving => {
+                *since = self.now;
+                self.put_off = true;
+            }
             Ping::Sent(since) if self.excused && !(self.stalled && unwritten) => {
                 *since = self.now;
                 self.excused = false;
@@ -68,6 +72,18 @@ impl Model {
                     false,
                 );
             }
+        }
+    }
+
+    /// A body arrived. The time that it took does not count against a pong behind it; a client whose time was over meanwhile
+    /// gets all of it again.
+    pub fn forgive_body(&mut self) {
+        let Some(patience) = self.patience() else { return };
+        let took = BODY_TIMEOUT.saturating_sub(self.body_by - self.now);
+        let again = self.now + TIMEOUT;
+        let later = if std::mem::take(&mut self.put_off) { again } else { again.min(patience + took) };
+        if let (true, Ping::Owed(since) | Ping::Sent(since)) = (later > patience, &mut self.ping) {
+            *since = Instant::ZERO + ((later - Instant::ZERO) - TIMEOUT);
         }
     }
 
