@@ -78,9 +78,7 @@ impl World {
     /// Lets time pass, and does nothing but look at the timer.
     fn pass(&mut self, millis: u64) {
         let end = self.now + std::time::Duration::from_millis(millis);
-        while let Some(wait) =
-            self.embedder.tick(self.now).filter(|&wait| self.now + wait <= end)
-        {
+        while let Some(wait) = self.embedder.tick(self.now).filter(|&wait| self.now + wait <= end) {
             self.now += wait;
         }
         self.now = end;
@@ -97,9 +95,7 @@ fn without_the_get_of_the_handshake_there_is_no_open_packet() {
         upgrade: false,
     };
     let route = engineio_proto::http::Route::parse(&request, server.config()).unwrap();
-    let engineio_proto::http::Route::Handshake(handshake) = route else {
-        panic!("a handshake")
-    };
+    let engineio_proto::http::Route::Handshake(handshake) = route else { panic!("a handshake") };
     let key = server.open(NOW, Sid::from_entropy([7; 15]), &handshake, None).unwrap();
     assert_eq!(server.poll_output(), None);
     server.handle_timeout(Instant::from_millis(25_000));
@@ -218,8 +214,7 @@ fn without_pulling_there_is_silence_under_load() {
     while world.send(&"x".repeat(10_000)).is_ok() {
         sent += 1;
     }
-    while world.embedder.channels.get_mut(&channel).unwrap().unwritten.pop_front().is_some()
-    {
+    while world.embedder.channels.get_mut(&channel).unwrap().unwritten.pop_front().is_some() {
         taken += 1;
     }
     world.embedder.obey(NOW);
@@ -242,14 +237,7 @@ fn without_reports_of_written_frames_flush_and_close_never_finish() {
             assert!(world.embedder.frame_written(NOW, channel).is_some());
         } else {
             assert!(
-                world
-                    .embedder
-                    .channels
-                    .get_mut(&channel)
-                    .unwrap()
-                    .unwritten
-                    .pop_front()
-                    .is_some()
+                world.embedder.channels.get_mut(&channel).unwrap().unwritten.pop_front().is_some()
             );
         }
         let session = world.embedder.server.session(world.key).unwrap();
@@ -318,8 +306,7 @@ fn frames_that_come_although_reading_is_disabled_fill_the_memory() {
         base64: false,
     };
     let channel = ChannelId(1);
-    let key =
-        server.open(NOW, Sid::from_entropy([7; 15]), &handshake, Some(channel)).unwrap();
+    let key = server.open(NOW, Sid::from_entropy([7; 15]), &handshake, Some(channel)).unwrap();
     let mut session = server.session_mut(key).unwrap();
     for number in 0..1000 {
         let frame = Frame::received(format!("4{number}").into());
@@ -347,20 +334,14 @@ fn without_a_timer_there_are_no_pings() {
 fn without_taking_messages_closed_never_comes() {
     let (mut world, channel) = World::websocket();
     let mut session = world.embedder.server.session_mut(world.key).unwrap();
-    session.handle_input(
-        NOW,
-        Input::ChannelFrame { channel, frame: Frame::received("4a".into()) },
-    );
+    session.handle_input(NOW, Input::ChannelFrame { channel, frame: Frame::received("4a".into()) });
     session.handle_input(NOW, Input::ChannelClosed { channel, end: ChannelEnd::Closed });
     let mut events = std::iter::from_fn(|| session.poll_output());
     let ended = Event::Ended(CloseReason::TransportClose);
     assert!(events.any(|output| output == engineio_proto::server::Output::Event(ended)));
     drop(session);
     assert_eq!(world.embedder.server.next_timeout(), None, "nothing else will end it");
-    assert!(
-        world.embedder.server.session(world.key).is_some()
-            && world.embedder.ends.is_empty()
-    );
+    assert!(world.embedder.server.session(world.key).is_some() && world.embedder.ends.is_empty());
     world.embedder.server.session_mut(world.key).unwrap().discard_incoming();
     world.embedder.obey(NOW);
     assert_eq!(world.embedder.ends, [CloseReason::TransportClose]);
