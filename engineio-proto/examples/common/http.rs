@@ -103,14 +103,18 @@ pub(crate) fn refusal(status: u16) -> Reply {
 
 /// Whether an answer asks for the end of the connection.
 pub(crate) fn ends_connection(reply: &Reply) -> bool {
-    reply.headers.iter().any(|(name, value)| *name == "connection" && *value == "close")
+    reply.headers.iter().any(|(name, value)| is_connection(name) && value.eq_ignore_ascii_case("close"))
+}
+
+fn is_connection(name: &str) -> bool {
+    name.eq_ignore_ascii_case("connection")
 }
 
 /// An answer as it is written. If not `keep_alive`, it says that the connection ends behind it.
 pub(crate) fn encode(reply: &Reply, keep_alive: bool) -> Vec<u8> {
     // The text behind the status code may be empty.
     let mut head = format!("HTTP/1.1 {} \r\ncontent-length: {}\r\n", reply.status, reply.body.len());
-    for (name, value) in reply.headers.iter().filter(|(name, _)| *name != "connection") {
+    for (name, value) in reply.headers.iter().filter(|(name, _)| !is_connection(name)) {
         let _ = write!(head, "{name}: {value}\r\n"); // Writing to a String does not fail.
     }
     if !keep_alive {

@@ -24,7 +24,7 @@ struct World {
 impl World {
     /// A session on polling, whose open packet was delivered.
     fn polling() -> Self {
-        let mut world = Self::with_query("EIO=4&transport=polling", false);
+        let mut world = Self::new(Config::default(), "EIO=4&transport=polling", false);
         let (&handshake, _) = world.embedder.exchanges.first_key_value().unwrap();
         world.embedder.written(NOW, handshake);
         let session = world.embedder.server.session(world.key).unwrap();
@@ -34,14 +34,18 @@ impl World {
 
     /// A session on a WebSocket, whose open packet was delivered.
     fn websocket() -> (Self, ChannelId) {
-        let mut world = Self::with_query("EIO=4&transport=websocket", true);
+        Self::websocket_with(Config::default())
+    }
+
+    fn websocket_with(config: Config) -> (Self, ChannelId) {
+        let mut world = Self::new(config, "EIO=4&transport=websocket", true);
         let (&channel, _) = world.embedder.channels.first_key_value().unwrap();
         assert!(world.embedder.frame_written(NOW, channel).is_some());
         (world, channel)
     }
 
-    fn with_query(query: &str, upgrade: bool) -> Self {
-        let mut embedder = embedder(Config::default());
+    fn new(config: Config, query: &str, upgrade: bool) -> Self {
+        let mut embedder = embedder(config);
         let request = Request { method: Method::Get, query, origin: None, upgrade };
         assert!(embedder.admit(NOW, PATH, &request, false, [7; 15]).is_ok());
         let key = embedder.server.keys().next().unwrap();
@@ -299,15 +303,8 @@ fn unblocked_for_every_write_keeps_a_dead_client() {
 fn frames_that_come_although_reading_is_disabled_fill_the_memory() {
     let mut config = Config::default();
     config.receive_limit = 1000;
-    let mut server = Server::new(config).unwrap();
-    let handshake = engineio_proto::http::Handshake {
-        transport: engineio_proto::TransportKind::WebSocket,
-        protocol: 4,
-        base64: false,
-    };
-    let channel = ChannelId(1);
-    let key = server.open(NOW, Sid::from_entropy([7; 15]), &handshake, Some(channel)).unwrap();
-    let mut session = server.session_mut(key).unwrap();
+    let (mut world, channel) = World::websocket_with(config);
+    let mut session = world.embedder.server.session_mut(world.key).unwrap();
     for number in 0..1000 {
         let frame = Frame::received(format!("4{number}").into());
         session.handle_input(NOW, Input::ChannelFrame { channel, frame });
