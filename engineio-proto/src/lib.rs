@@ -40,7 +40,9 @@
 //! fn obey(server: &mut Server, connections: &mut impl Connections, now: Instant) {
 //!     while let Some((key, output)) = server.poll_output() {
 //!         match output {
-//!             Output::Respond { exchange, response } => connections.answer(exchange, response.into_reply()),
+//!             Output::Respond { exchange, response } => {
+//!                 connections.answer(exchange, response.into_reply());
+//!             }
 //!             Output::Abort { exchange } => connections.drop_request(exchange),
 //!             Output::ChannelReady { channel } => {
 //!                 let Some(mut session) = server.session_mut(key) else { continue };
@@ -49,7 +51,9 @@
 //!                     connections.write(channel, frame, session.stats().messages_sent);
 //!                 }
 //!             }
-//!             Output::ChannelRead { channel, enabled } => connections.set_reading(channel, enabled),
+//!             Output::ChannelRead { channel, enabled } => {
+//!                 connections.set_reading(channel, enabled);
+//!             }
 //!             Output::ChannelClose { channel } => connections.close(channel),
 //!             Output::Event(Event::Readable | Event::Writable | Event::Ended(_)) => {
 //!                 let Some(mut session) = server.session_mut(key) else { continue };
@@ -93,14 +97,16 @@
 //! let key = server.admit(now, admission, entry, Some(sid))?;
 //!
 //! // The answer is the open packet. Its connection takes every byte.
-//! let Some((_, Output::Respond { exchange, response })) = server.poll_output() else { unreachable!() };
+//! let Some((_, output)) = server.poll_output() else { unreachable!() };
+//! let Output::Respond { exchange, response } = output else { unreachable!() };
 //! assert!(response.into_reply().body.starts_with(b"0{\"sid\":"));
 //! let mut session = server.session_mut(key).unwrap();
 //! session.handle_input(now, Input::AnswerWritten { exchange });
 //!
 //! // POST /engine.io/?EIO=4&transport=polling&sid=…   4hello
-//! session.handle_input(now, Input::PostHead { exchange: ExchangeId(2), octet_stream: false });
-//! session.handle_input(now, Input::PostBody { exchange: ExchangeId(2), body: Ok("4hello".into()) });
+//! let exchange = ExchangeId(2);
+//! session.handle_input(now, Input::PostHead { exchange, octet_stream: false });
+//! session.handle_input(now, Input::PostBody { exchange, body: Ok("4hello".into()) });
 //! assert_eq!(session.recv(now), Some(Message::from("hello")));
 //! session.send(Message::from("world"))?; // The next GET takes it.
 //! drop(session);

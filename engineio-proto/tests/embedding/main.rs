@@ -14,8 +14,8 @@ use engineio_proto::http::{Headers, Method, Mount, Reply, Request};
 use engineio_proto::server::{Admission, BodyError, Entry, Input, Output, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Machine,
-    Message, Server, Sid,
+    ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Machine, Message,
+    Server, Sid,
 };
 
 /// An embedder of a server.
@@ -67,13 +67,12 @@ impl Embedder {
         while let Some((key, output)) = self.server.poll_output() {
             match output {
                 Output::Respond { exchange, response } => {
-                    self.answer(exchange, Answer::Reply(response.into_reply()));
+                    let reply = response.into_reply(); // This encodes: do it outside of locks.
+                    self.answer(exchange, Answer::Reply(reply));
                 }
                 Output::Abort { exchange } => self.answer(exchange, Answer::Abort),
                 Output::ChannelReady { channel } => self.pull(now, channel),
-                Output::ChannelRead { channel, enabled } => {
-                    self.set_reading(channel, enabled);
-                }
+                Output::ChannelRead { channel, enabled } => self.set_reading(channel, enabled),
                 Output::ChannelClose { channel } => self.close(channel),
                 Output::Event(event) => self.event(now, key, event),
             }
@@ -103,11 +102,7 @@ impl Embedder {
         entropy: [u8; 15],
     ) -> Result<Admitted, Reply> {
         if !Mount::default().matches(path) {
-            return Err(Reply {
-                status: 404,
-                headers: Headers::default(),
-                body: Bytes::new(),
-            });
+            return Err(Reply { status: 404, headers: Headers::default(), body: Bytes::new() });
         }
         let is_upgrade = request.is_upgrade(self.server.config());
         // An application that does not want this client says so at `Admission::Ask`.
@@ -136,12 +131,8 @@ impl Embedder {
                 self.exchanges.insert(exchange, Exchange { key, answer: None });
             }
             Admitted::Channel(_) => {
-                let own = Channel {
-                    key,
-                    unwritten: VecDeque::new(),
-                    reading: true,
-                    closing: false,
-                };
+                let own =
+                    Channel { key, unwritten: VecDeque::new(), reading: true, closing: false };
                 self.channels.insert(channel, own);
             }
         }
@@ -326,10 +317,7 @@ fn a_session(embedder: &mut Embedder, now: Instant) -> Result<(), Reply> {
     };
     embedder.lost(now, get);
     assert_eq!(embedder.ends.len(), 1);
-    assert_eq!(
-        embedder.ends[0].to_string(),
-        "transport error: poll connection closed prematurely"
-    );
+    assert_eq!(embedder.ends[0].to_string(), "transport error: poll connection closed prematurely");
     assert!(embedder.server.is_empty());
     Ok(())
 }
@@ -457,18 +445,13 @@ fn the_session_of_the_guide() {
 #[test]
 fn the_guide_shows_this_program() {
     let guide = include_str!("../../src/guide.md");
-    let blocks = guide
-        .split("\n```rust\n")
-        .skip(1)
-        .map(|rest| rest.split_once("```\n").expect("its end").0);
+    let blocks =
+        guide.split("\n```rust\n").skip(1).map(|rest| rest.split_once("```\n").expect("its end").0);
     let shown = blocks.collect::<Vec<_>>().join("\n");
-    let program = include_str!("main.rs")
-        .split("\n// The guide begins.\n\n")
-        .nth(1)
-        .expect("its beginning");
+    let program =
+        include_str!("main.rs").split("\n// The guide begins.\n\n").nth(1).expect("its beginning");
     let (program, _) = program.split_once("\n// The guide ends.\n").expect("its end");
-    let differ =
-        shown.lines().zip(program.lines()).find(|(shown, program)| shown != program);
+    let differ = shown.lines().zip(program.lines()).find(|(shown, program)| shown != program);
     assert_eq!(differ, None, "src/guide.md, and tests/embedding/main.rs");
     assert_eq!(shown, program);
 }

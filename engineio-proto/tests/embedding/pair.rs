@@ -17,10 +17,9 @@ use crate::{Admitted, Answer, ClientEmbedder, Embedder, embedder};
 
 #[test]
 fn they_talk_to_each_other() {
-    for transports in [
-        &[TransportKind::Polling, TransportKind::WebSocket][..],
-        &[TransportKind::WebSocket],
-    ] {
+    for transports in
+        [&[TransportKind::Polling, TransportKind::WebSocket][..], &[TransportKind::WebSocket]]
+    {
         let mut config = client::Config::default();
         config.transports = transports.to_vec();
         let mut pair = Pair::new(config);
@@ -141,8 +140,7 @@ impl Pair {
         loop {
             self.run();
             let server = self.server.tick(self.now).map(|wait| self.now + wait);
-            let next =
-                [self.client.client.next_timeout(), server].into_iter().flatten().min();
+            let next = [self.client.client.next_timeout(), server].into_iter().flatten().min();
             let Some(next) = next.filter(|&next| next <= end) else { break };
             self.now = next;
             self.client.client.handle_timeout(next);
@@ -158,20 +156,11 @@ impl Pair {
                 && self.server.exchanges.is_empty()
                 && self.server.channels.is_empty()
         );
-        assert!(
-            self.client.requests.is_empty()
-                && self.sent.is_empty()
-                && self.channel.is_none()
-        );
+        assert!(self.client.requests.is_empty() && self.sent.is_empty() && self.channel.is_none());
         assert!(self.client.client.is_finished());
     }
 
-    fn admit(
-        &mut self,
-        method: Method,
-        target: &str,
-        upgrade: bool,
-    ) -> Result<Admitted, Reply> {
+    fn admit(&mut self, method: Method, target: &str, upgrade: bool) -> Result<Admitted, Reply> {
         let (path, query) = target.split_once('?').unwrap();
         let request = Request { method, query, origin: None, upgrade };
         self.server.admit(self.now, path, &request, false, [7; 15])
@@ -179,11 +168,8 @@ impl Pair {
 
     /// A request reaches the server.
     fn request(&mut self) -> bool {
-        let new = self
-            .client
-            .requests
-            .iter()
-            .find(|(exchange, _)| !self.sent.contains_key(exchange));
+        let new =
+            self.client.requests.iter().find(|(exchange, _)| !self.sent.contains_key(exchange));
         let Some((exchange, request)) = new.cloned() else { return false };
         let method = if request.body.is_some() { Method::Post } else { Method::Get };
         match self.admit(method, &request.target, false) {
@@ -209,8 +195,7 @@ impl Pair {
     /// An answer reaches the client.
     fn answer(&mut self) -> bool {
         let has_answer = |number| self.server.exchanges[number].answer.is_some();
-        let Some((&exchange, &number)) =
-            self.sent.iter().find(|(_, number)| has_answer(number))
+        let Some((&exchange, &number)) = self.sent.iter().find(|(_, number)| has_answer(number))
         else {
             return false;
         };
@@ -224,10 +209,8 @@ impl Pair {
             Some(reply) => self.answered(exchange, reply.status, reply.body),
             None => {
                 self.client.requests.retain(|(other, _)| *other != exchange);
-                self.client.input(
-                    self.now,
-                    client::Input::Failed { exchange, error: RequestError::Lost },
-                );
+                self.client
+                    .input(self.now, client::Input::Failed { exchange, error: RequestError::Lost });
             }
         }
         true
@@ -235,9 +218,8 @@ impl Pair {
 
     /// The client drops a request that it has cancelled.
     fn cancel(&mut self) -> bool {
-        let is_wanted = |exchange: &ExchangeId| {
-            self.client.requests.iter().any(|(other, _)| other == exchange)
-        };
+        let is_wanted =
+            |exchange: &ExchangeId| self.client.requests.iter().any(|(other, _)| other == exchange);
         let Some((&exchange, &number)) =
             self.sent.iter().find(|(exchange, _)| !is_wanted(exchange))
         else {
@@ -258,10 +240,8 @@ impl Pair {
             }
             Err(_) => {
                 let end = ChannelEnd::Unopened;
-                self.client.input(
-                    self.now,
-                    client::Input::ChannelClosed { channel, end, details: None },
-                );
+                self.client
+                    .input(self.now, client::Input::ChannelClosed { channel, end, details: None });
             }
             Ok(_) => panic!("not a WebSocket"),
         }
@@ -300,10 +280,8 @@ impl Pair {
             self.channel = None;
             let end = ChannelEnd::Closed;
             self.server.channel_ended(self.now, number, end);
-            self.client.input(
-                self.now,
-                client::Input::ChannelClosed { channel, end, details: None },
-            );
+            self.client
+                .input(self.now, client::Input::ChannelClosed { channel, end, details: None });
         }
         by_client || by_server
     }

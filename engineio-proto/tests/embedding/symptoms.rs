@@ -1,7 +1,7 @@
 //! The symptoms that the guide names: each is produced by leaving out the duty, and is gone when the duty is done.
 
 use engineio_proto::http::{Method, Request};
-use engineio_proto::server::{Admission, Config, Entry, Input, SessionKey};
+use engineio_proto::server::{Config, Input, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{
     ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Instant, SendError, Server, Sid,
@@ -24,7 +24,7 @@ struct World {
 impl World {
     /// A session on polling, whose open packet was delivered.
     fn polling() -> Self {
-        let mut world = Self::with_query("EIO=4&transport=polling", false);
+        let mut world = Self::new(Config::default(), "EIO=4&transport=polling", false);
         let (&handshake, _) = world.embedder.exchanges.first_key_value().unwrap();
         world.embedder.written(NOW, handshake);
         let session = world.embedder.server.session(world.key).unwrap();
@@ -34,14 +34,18 @@ impl World {
 
     /// A session on a WebSocket, whose open packet was delivered.
     fn websocket() -> (Self, ChannelId) {
-        let mut world = Self::with_query("EIO=4&transport=websocket", true);
+        Self::websocket_with(Config::default())
+    }
+
+    fn websocket_with(config: Config) -> (Self, ChannelId) {
+        let mut world = Self::new(config, "EIO=4&transport=websocket", true);
         let (&channel, _) = world.embedder.channels.first_key_value().unwrap();
         assert!(world.embedder.frame_written(NOW, channel).is_some());
         (world, channel)
     }
 
-    fn with_query(query: &str, upgrade: bool) -> Self {
-        let mut embedder = embedder(Config::default());
+    fn new(config: Config, query: &str, upgrade: bool) -> Self {
+        let mut embedder = embedder(config);
         let request = Request { method: Method::Get, query, origin: None, upgrade };
         assert!(embedder.admit(NOW, PATH, &request, false, [7; 15]).is_ok());
         let key = embedder.server.keys().next().unwrap();
@@ -78,9 +82,7 @@ impl World {
     /// Lets time pass, and does nothing but look at the timer.
     fn pass(&mut self, millis: u64) {
         let end = self.now + std::time::Duration::from_millis(millis);
-        while let Some(wait) =
-            self.embedder.tick(self.now).filter(|&wait| self.now + wait <= end)
-        {
+        while let Some(wait) = self.embedder.tick(self.now).filter(|&wait| self.now + wait <= end) {
             self.now += wait;
         }
         self.now = end;
@@ -197,8 +199,7 @@ fn without_pulling_there_is_silence_under_load() {
     while world.send(&"x".repeat(10_000)).is_ok() {
         sent += 1;
     }
-    while world.embedder.channels.get_mut(&channel).unwrap().unwritten.pop_front().is_some()
-    {
+    while world.embedder.channels.get_mut(&channel).unwrap().unwritten.pop_front().is_some() {
         taken += 1;
     }
     world.embedder.obey(NOW);
@@ -221,14 +222,7 @@ fn without_reports_of_written_frames_flush_and_close_never_finish() {
             assert!(world.embedder.frame_written(NOW, channel).is_some());
         } else {
             assert!(
-                world
-                    .embedder
-                    .channels
-                    .get_mut(&channel)
-                    .unwrap()
-                    .unwritten
-                    .pop_front()
-                    .is_some()
+                world.embedder.channels.get_mut(&channel).unwrap().unwritten.pop_front().is_some()
             );
         }
         let session = world.embedder.server.session(world.key).unwrap();
@@ -290,15 +284,8 @@ fn unblocked_for_every_write_keeps_a_dead_client() {
 fn frames_that_come_although_reading_is_disabled_fill_the_memory() {
     let mut config = Config::default();
     config.receive_limit = 1000;
-    let mut server = Server::new(config).unwrap();
-    let query = "EIO=4&transport=websocket";
-    let request = Request { method: Method::Get, query, origin: None, upgrade: true };
-    let admission = Admission::begin(&request, server.config()).unwrap();
-    let channel = ChannelId(1);
-    let entry = Entry::Channel { channel, head: None };
-    let key =
-        server.admit(NOW, admission, entry, Some(Sid::from_entropy([7; 15]))).unwrap();
-    let mut session = server.session_mut(key).unwrap();
+    let (mut world, channel) = World::websocket_with(config);
+    let mut session = world.embedder.server.session_mut(world.key).unwrap();
     for number in 0..1000 {
         let frame = Frame::received(format!("4{number}").into());
         session.handle_input(NOW, Input::ChannelFrame { channel, frame });
@@ -325,20 +312,14 @@ fn without_a_timer_there_are_no_pings() {
 fn without_taking_messages_closed_never_comes() {
     let (mut world, channel) = World::websocket();
     let mut session = world.embedder.server.session_mut(world.key).unwrap();
-    session.handle_input(
-        NOW,
-        Input::ChannelFrame { channel, frame: Frame::received("4a".into()) },
-    );
+    session.handle_input(NOW, Input::ChannelFrame { channel, frame: Frame::received("4a".into()) });
     session.handle_input(NOW, Input::ChannelClosed { channel, end: ChannelEnd::Closed });
     let mut events = std::iter::from_fn(|| session.poll_output());
     let ended = Event::Ended(CloseReason::TransportClose);
     assert!(events.any(|output| output == engineio_proto::server::Output::Event(ended)));
     drop(session);
     assert_eq!(world.embedder.server.next_timeout(), None, "nothing else will end it");
-    assert!(
-        world.embedder.server.session(world.key).is_some()
-            && world.embedder.ends.is_empty()
-    );
+    assert!(world.embedder.server.session(world.key).is_some() && world.embedder.ends.is_empty());
     world.embedder.server.session_mut(world.key).unwrap().discard_incoming();
     world.embedder.obey(NOW);
     assert_eq!(world.embedder.ends, [CloseReason::TransportClose]);
