@@ -4,8 +4,7 @@ use engineio_proto::http::{Method, Request};
 use engineio_proto::server::{Config, Input, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{
-    ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Instant, SendError, Server, Sid,
-    TransportError,
+    ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Instant, SendError, TransportError,
 };
 
 use crate::{Admitted, Embedder, embedder};
