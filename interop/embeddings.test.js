@@ -679,7 +679,8 @@ for (const name of EMBEDDINGS) {
       const server = await start(t);
       const { socket, messages, message } = await session(t, server);
       socket._socket.pause();
-      const sent = Array.from({ length: 300 }, (_, i) => `4${i}`.padEnd(100_000, "x"));
+      // more than the buffers of the system take in both directions, which may be 32 MiB each
+      const sent = Array.from({ length: 800 }, (_, i) => `4${i}`.padEnd(100_000, "x"));
       for (const data of sent) socket.send(data);
       // time enough to take them all
       await sleep(500);

@@ -43,7 +43,7 @@ pub use state::{Aborted, ConnectionError, Refusal, RemoteAddr};
 /// # When an answer counts as written
 ///
 /// An answer to a poll takes messages out of its session. If it is lost before it was written, the session ends with
-/// [`TransportError::PollLost`](proto::TransportError::PollLost), because it must not continue with a gap. What is known about
+/// [`TransportError::PollLost`](crate::TransportError::PollLost), because it must not continue with a gap. What is known about
 /// an answer depends on how the server is mounted:
 ///
 /// | mounted by | an answer counts as written when |

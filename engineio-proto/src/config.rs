@@ -1,4 +1,4 @@
-//! What a server can be told.
+//! The options of a server.
 
 use core::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::parts::transport::{TransportKind, Transports};
 use crate::wire::codec::Codec;
 use crate::wire::message::Message;
 
-/// The options of a server and of its sessions. The defaults are those of the reference where it has the option.
+/// The options of a server and of its sessions. Where the reference implementation has an option, the default is the same.
 ///
 /// ```
 /// use core::time::Duration;
@@ -24,48 +24,53 @@ use crate::wire::message::Message;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// From the handshake, or from a pong, to the next ping. Default: 25 s.
+    /// The time from the handshake, or from a pong, to the next ping. At least 1 ms. Default: 25 s.
     pub ping_interval: Duration,
-    /// How long a ping may stay without its pong. Default: 20 s.
+    /// The time that a client has to answer a ping. At least 1 ms. Default: 20 s.
     pub ping_timeout: Duration,
-    /// How long an upgrade may take, from the opening of the second transport to the upgrade packet. Default: 10 s.
+    /// The time that an upgrade may take, from the opening of the second transport to the upgrade packet. Then the session
+    /// stays on polling. At least 1 ms. Default: 10 s.
     pub upgrade_timeout: Duration,
-    /// How long a session that the application closed may need to hand over what is buffered. Default: 30 s.
+    /// The time that an orderly close may take to write what is buffered. Then the session ends with
+    /// [`TransportError::CloseTimeout`](crate::TransportError::CloseTimeout). At least 1 ms. Default: 30 s.
     pub close_timeout: Duration,
-    /// How long the body of a POST may take to arrive. Default: 30 s.
+    /// The time that the body of a POST may take to arrive. Then the POST is answered 408, and the session ends with
+    /// [`TransportError::PostTimeout`](crate::TransportError::PostTimeout). At least 1 ms. Default: 30 s.
     pub body_timeout: Duration,
-    /// Bytes of one request body or one WebSocket message from a client, and of one payload to it. Default: 1,000,000.
+    /// The largest request body and the largest WebSocket message that a client may send, and the largest payload that it is
+    /// sent, in bytes. At least 1. Default: 1,000,000.
     pub max_payload: usize,
-    /// The enabled transports. Default: all.
+    /// The enabled transports. At least one. Default: all.
     pub transports: Transports,
-    /// Whether a session may change its transport. When not, upgrades are neither offered nor accepted. Default: yes.
+    /// Whether a session may change its transport. If not, upgrades are neither offered nor accepted. Default: yes.
     pub allow_upgrades: bool,
-    /// A message that every client receives right behind the open packet. Default: none.
+    /// A message that every client receives right after the open packet. It must not be text with the character 0x1E, which
+    /// polling cannot carry. Default: none.
     pub initial_message: Option<Message>,
-    /// Above how many bytes (see [`Message::cost`]) a session takes no more messages to send. Default: 1 MiB.
-    ///
-    /// The message that reaches the limit may exceed it: so much is buffered at most, and one message.
+    /// The limit of the send buffer in bytes, counted by [`Message::cost`]. A session whose buffer has reached it accepts no
+    /// messages. The last message that was accepted may exceed the limit. At least 1. Default: 1 MiB.
     pub send_limit: usize,
-    /// Down to how many bytes a full send buffer must empty before it reports that it is writable. Default: 256 KiB.
+    /// The level in bytes to which a full send buffer must sink before [`Event::Writable`](crate::Event::Writable). At most
+    /// `send_limit`. Default: 256 KiB.
     pub send_low: usize,
-    /// What happens when the send buffer is full. Default: [`Overflow::Refuse`].
+    /// What happens when a message is sent and the send buffer is full. Default: [`Overflow::Refuse`].
     pub overflow: Overflow,
-    /// Above how many received bytes (see [`Message::cost`]) that the application has not taken yet a session stops
-    /// to read from its client. Default: 1 MiB.
+    /// The limit of the receive buffer in bytes, counted by [`Message::cost`]. While the messages that the application has not
+    /// taken reach it, the session does not read from its client. At least 1. Default: 1 MiB.
     pub receive_limit: usize,
-    /// How many sessions a server holds at most; a handshake above it is answered 503. Default: 1,000,000.
+    /// The largest number of sessions of a server. Further handshakes are answered 503. At least 1. Default: 1,000,000.
     pub max_sessions: usize,
 }
 
-/// What happens to a session whose send buffer is full.
+/// What happens when a message is sent and the send buffer of the session is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The message is given back to the sender, who may wait for room. A client that takes nothing at all is closed
-    /// when a ping cannot be handed over within [`Config::ping_timeout`].
+    /// The message is given back to the sender, who can wait for room. A session whose client takes nothing ends when a ping
+    /// cannot be handed over within [`Config::ping_timeout`].
     #[default]
     Refuse,
-    /// The session is closed at once, as one whose client reads too slowly.
+    /// The session ends at once, with [`TransportError::SlowConsumer`](crate::TransportError::SlowConsumer).
     Close,
 }
 
@@ -91,10 +96,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks that the options make sense together. [`Server::new`](crate::Server::new) does it too.
+    /// Checks the options. [`Server::new`](crate::Server::new) does it, too.
     ///
     /// # Errors
-    /// The first option that does not.
+    /// The first option that is out of its bounds.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let durations = [
             ("ping_interval", self.ping_interval),
@@ -103,7 +108,7 @@ impl Config {
             ("close_timeout", self.close_timeout),
             ("body_timeout", self.body_timeout),
         ];
-        // The clock of the core counts microseconds, and the client is told milliseconds.
+        // The open packet states times in milliseconds.
         refuse_zero(durations, |duration| duration.as_millis() == 0)?;
         let sizes = [
             ("max_payload", self.max_payload),
@@ -132,7 +137,7 @@ impl Config {
         Times { interval: self.ping_interval, timeout: self.ping_timeout }
     }
 
-    /// The transports that a session which started on `from` may change to.
+    /// The transports to which a session that began on `from` may change.
     pub fn upgrades(&self, from: TransportKind) -> Transports {
         match from {
             TransportKind::Polling if self.allow_upgrades => self.transports.without(TransportKind::Polling),

@@ -42,7 +42,7 @@
 //! * [`bind`] and [`serve`] listen; `EngineService` and `EngineLayer` mount the server in any tower stack, and
 //!   [`HyperService`](mount::HyperService) in a hyper server.
 //! * [`Server::accept`] gives a [`Socket`] for each session: a `Stream` and a `Sink` of [`Message`]s. [`Server::run`]
-//!   serves sessions with the callbacks of a [`Handler`] instead; [`host`] runs an [`Application`](app::Application), which `engineio-sim`
+//!   serves sessions with the callbacks of a [`Handler`] instead; [`host`] runs an [`Application`], which `engineio-sim`
 //!   can simulate.
 //! * [`client`] sets every option of a [`Client`]. [`Client::connect`] opens a session and gives the same [`Socket`];
 //!   [`Client::reconnecting`] opens another one when it is lost. Connections are made by TCP, or in whatever way a
@@ -123,7 +123,7 @@ pub mod net {
     pub use crate::tls::{Rustls, TlsEncryptor};
     #[doc(inline)]
     pub use engineio_driver::net::*;
-    /// Makes what smol reads and writes an [`Io`], for a [`Connector`](net::Connector) of one's own.
+    /// Makes what smol reads and writes an [`Io`], for a [`Connector`] of one's own.
     pub use smol_hyper::rt::FuturesIo;
 }
 

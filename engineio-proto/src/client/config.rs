@@ -1,4 +1,4 @@
-//! What a client can be told.
+//! The options of a client.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +10,7 @@ use crate::parts::config::refuse_zero;
 use crate::parts::flow::Limits;
 use crate::parts::transport::{TransportKind, Transports};
 
-/// The options of a client. The defaults are those of the reference where it has the option.
+/// The options of a client. Where the reference implementation has an option, the default is the same.
 ///
 /// ```
 /// use engineio_proto::client::Config;
@@ -24,63 +24,63 @@ use crate::parts::transport::{TransportKind, Transports};
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The transports that may be used, the one to begin with first. Default: polling, then WebSocket.
+    /// The transports that may be used. The first one opens the session. At least one. Default: polling, then WebSocket.
     pub transports: Vec<TransportKind>,
-    /// Whether to change to a better transport that the server offers. Default: yes.
+    /// Whether to change from polling to a WebSocket if the server offers it. Default: yes.
     pub upgrade: bool,
-    /// Whether to begin anew on the next transport when one fails before the session is open. Default: no, the first
-    /// failure is final.
+    /// Whether to try the next transport if one fails before the session is open. Default: no.
     pub try_all_transports: bool,
-    /// Whether a WebSocket worked before, as [`Client::websocket_worked`](crate::Client::websocket_worked) of an earlier
-    /// client said: then this one begins there, if it may use it at all. Default: no.
+    /// Whether a WebSocket worked for an earlier client, see
+    /// [`Client::websocket_worked`](crate::Client::websocket_worked). If so, and if it is among `transports`, the session
+    /// opens on a WebSocket. Default: no.
     pub websocket_worked: bool,
-    /// The path of all requests. Default: `/engine.io/`.
+    /// The path of all requests, encoded as in a URL. It begins with a slash. Default: `/engine.io/`.
     pub path: String,
-    /// What is to be in the query of every request, encoded already: `a=1&b=2`. Default: nothing. Parameters that are the
-    /// protocol's own (`EIO`, `transport`, `b64`, the stamp, and `sid` once there is one) are left out.
+    /// Parameters for the query of all requests, encoded as in a URL: `a=1&b=2`. The parameters of the protocol (`EIO`,
+    /// `transport`, `b64`, the stamp, and `sid` once the session is open) are left out. Default: none.
     pub query: String,
-    /// Never to send or to be sent binary frames, but base64. Default: no.
+    /// Whether to send binary messages as base64 on a WebSocket, and to ask the server to do the same. Default: no.
     pub base64: bool,
-    /// Which requests carry a stamp that makes each unlike any other, against caches. Default: those of polling.
+    /// Which requests carry a stamp: a value that no other request has, so that caches do not answer. Default: those of
+    /// polling.
     pub stamps: Stamps,
-    /// The name of the stamp in the query. Default: `t`.
+    /// The name of the stamp in the query: letters, digits, and `-_.~`. Not empty. Default: `t`.
     pub stamp_name: String,
-    /// How long a transport may take to open the session. Default: 20 s. (The reference waits for ever; its upper layer
-    /// waits as long as this.)
+    /// The time that a transport may take to open the session. At least 1 ms. Default: 20 s. (The reference implementation
+    /// has no limit; the one of Socket.IO is the same.)
     pub open_timeout: Duration,
-    /// How long an upgrade may take, from its beginning to the upgrade packet. Default: 10 s. (The reference leaves this
-    /// to the server.)
+    /// The time that an upgrade may take, from its beginning to the upgrade packet. Then the session stays on polling. At
+    /// least 1 ms. Default: 10 s. (The reference implementation leaves this limit to the server.)
     pub upgrade_timeout: Duration,
-    /// How long a session that the application closed may need to hand over what is buffered and to tell the server.
-    /// Default: 30 s.
+    /// The time that an orderly close may take to write what is buffered and to send the close packet. Then the session ends
+    /// with [`TransportError::CloseTimeout`](crate::TransportError::CloseTimeout). At least 1 ms. Default: 30 s.
     pub close_timeout: Duration,
-    /// Bytes of one answer to a poll, or of one WebSocket message from the server. Default: 64 MiB. (The reference has
-    /// a limit for WebSockets only, of 100 MiB.)
+    /// The largest answer to a poll and the largest WebSocket message that the server may send, in bytes. At least 1.
+    /// Default: 64 MiB. (The reference implementation limits WebSocket messages only, to 100 MiB.)
     pub max_payload: usize,
-    /// Packets of one POST at most. Default: 16. (The reference has no limit. But python-engineio, unless it is told
-    /// otherwise, answers a POST of more than 16 packets as if it had taken it, and throws it away.)
+    /// The largest number of packets in a POST. At least 1. Default: 16. (The reference implementation has no limit. But
+    /// python-engineio, with its default options, accepts a POST of more than 16 packets and drops it.)
     pub max_packets: usize,
-    /// Above how many bytes (see [`Message::cost`](crate::Message::cost)) no more messages to send are taken. Default:
-    /// 1 MiB.
-    ///
-    /// The message that reaches the limit may exceed it: so much is buffered at most, and one message.
+    /// The limit of the send buffer in bytes, counted by [`Message::cost`](crate::Message::cost). A client whose buffer has
+    /// reached it accepts no messages. The last message that was accepted may exceed the limit. At least 1. Default: 1 MiB.
     pub send_limit: usize,
-    /// Down to how many bytes a full send buffer must empty before it reports that it is writable. Default: 256 KiB.
+    /// The level in bytes to which a full send buffer must sink before [`Event::Writable`](crate::Event::Writable). At most
+    /// `send_limit`. Default: 256 KiB.
     pub send_low: usize,
-    /// Above how many received bytes (see [`Message::cost`](crate::Message::cost)) that the application has not taken
-    /// yet nothing more is read from the server. Default: 1 MiB.
+    /// The limit of the receive buffer in bytes, counted by [`Message::cost`](crate::Message::cost). While the messages that
+    /// the application has not taken reach it, the client does not read from the server. At least 1. Default: 1 MiB.
     pub receive_limit: usize,
 }
 
-/// Which requests carry a stamp.
+/// Which requests of a client carry a stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Stamps {
-    /// None.
+    /// No requests.
     Never,
-    /// Those of polling.
+    /// GETs and POSTs of polling.
     #[default]
     Polling,
-    /// All.
+    /// All requests, also those that open a WebSocket.
     Always,
 }
 
@@ -113,10 +113,10 @@ impl Config {
         Limits { send: self.send_limit, send_low: self.send_low, receive: self.receive_limit }
     }
 
-    /// Checks that the options make sense together. [`Client::new`](crate::Client::new) does it too.
+    /// Checks the options. [`Client::new`](crate::Client::new) does it, too.
     ///
     /// # Errors
-    /// The first option that does not.
+    /// The first option that is out of its bounds.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let durations = [
             ("open_timeout", self.open_timeout),
@@ -147,7 +147,7 @@ impl Config {
         Ok(())
     }
 
-    /// What stands in the URL of a request behind the host.
+    /// The target of a request: the path and the query of its URL.
     pub(crate) fn target(&self, transport: TransportKind, sid: Option<&str>, stamp: &str) -> String {
         let mut target = self.path.clone();
         let mut append = |name: &str, value: &str| {
@@ -158,7 +158,7 @@ impl Config {
             }
             target.push_str(value);
         };
-        // What is ours to say, as in a URL that was copied from a request, would be said twice otherwise.
+        // A query that was copied from the URL of a request has the parameters of the protocol already.
         let reserved = |pair: &str| {
             let name = pair.split('=').next().unwrap_or_default();
             ["EIO", "transport", "b64", &self.stamp_name].contains(&name) || (name == "sid" && sid.is_some())
@@ -185,7 +185,7 @@ impl Config {
         target
     }
 
-    /// The transport to begin with, of those that are left.
+    /// The transport that opens the session, of those that are left.
     pub(crate) fn first_transport(&self, left: Transports, websocket_worked: bool) -> Option<TransportKind> {
         if websocket_worked && left.contains(TransportKind::WebSocket) {
             return Some(TransportKind::WebSocket);
@@ -194,7 +194,7 @@ impl Config {
     }
 }
 
-/// Begins with a slash, and has no character that ends a path or has no place in a URL.
+/// Whether a path begins with a slash, and has no character that ends a path or must be encoded.
 fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|byte| is_url(byte) && byte != b'?')
 }
@@ -203,12 +203,12 @@ fn is_query(query: &str) -> bool {
     query.bytes().all(is_url)
 }
 
-/// Whether a URL may have this behind its host, as it is.
+/// Whether this character may stand in the path or query of a URL without being encoded.
 fn is_url(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'\\' | b'^' | b'|')
 }
 
-/// A query may carry a secret, which should not end up in logs.
+/// Leaves out the query, which may contain a secret.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")

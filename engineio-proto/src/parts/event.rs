@@ -1,193 +1,195 @@
-//! What an application is told, and why sessions end.
+//! Events for the application, and the reasons of ends.
 
 use core::fmt;
 
 use crate::parts::transport::TransportKind;
 
-/// An HTTP request that waits for its answer, by number: a server's embedder gives them, a client gives them itself.
-/// Numbers are not used twice.
+/// The number of an exchange: an HTTP request and its answer. The embedder of a server numbers the requests that arrive; a
+/// [`Client`](crate::Client) numbers its own. No number is used twice in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(pub u64);
 
-/// A message channel (a WebSocket), by number: a server's embedder gives them, a client gives them itself. Numbers are
-/// not used twice.
+/// The number of a message channel: a WebSocket. The embedder of a server numbers those that are opened; a
+/// [`Client`](crate::Client) numbers its own. No number is used twice in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub u64);
 
 /// How a channel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChannelEnd {
-    /// The peer closed it, in whatever way.
+    /// The peer closed it with a close frame, whatever its status code.
     Closed,
-    /// The connection was lost, without a word of the peer.
+    /// The connection ended without a close frame.
     Lost,
-    /// It could not be opened. Only a client hears this.
+    /// The channel could not be opened. Only for clients.
     Unopened,
-    /// The peer broke the rules of the channel.
+    /// The peer violated the protocol of the channel.
     Violation,
-    /// The peer sent a message above the limit.
+    /// The peer sent a message larger than `max_payload`.
     TooLarge,
 }
 
-/// What the application is told, of a server's session or of a client.
+/// An event for the application, of a server's session or of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Of a client: the server has opened the session.
+    /// The server has opened the session. Only for clients.
     Opened,
-    /// There are messages; take them with [`Session::recv`](crate::Session::recv), or
-    /// [`Client::recv`](crate::Client::recv), until there are none.
+    /// Messages have arrived. Take them with [`Session::recv`](crate::Session::recv) or
+    /// [`Client::recv`](crate::Client::recv) until it returns `None`. The event is not repeated before that.
     Readable,
-    /// After a message was refused as too much: there is room again.
+    /// There is room for messages again, after one was refused or `poll_ready` returned `false`.
     Writable,
-    /// The messages that were waited for are written: see [`Session::poll_written`](crate::Session::poll_written).
+    /// The awaited messages are written, see [`Session::poll_written`](crate::Session::poll_written).
     Written,
     /// Packets are handed to the transport.
     Flush {
-        /// How many.
+        /// Their number.
         packets: usize,
     },
-    /// The transport took the packets of the last [`Event::Flush`].
+    /// The transport has been handed all packets of the last [`Event::Flush`]; by polling, a client's POST was answered.
     Drain,
-    /// A probe was answered: the client is about to change to this transport.
+    /// A probe was answered. The session is about to change to this transport.
     Upgrading(TransportKind),
-    /// The session changed to this transport.
+    /// The session has changed to this transport.
     Upgraded(TransportKind),
-    /// Of a client: the session stays on polling.
+    /// The session stays on polling. Only for clients.
     UpgradeFailed(UpgradeError),
-    /// A pong arrived; at a client, a ping. Many that arrive together are told once.
+    /// A heartbeat arrived: a pong at a server, a ping at a client. Heartbeats that are handled together are one event.
     Heartbeat,
-    /// The session is over, but messages that arrived before are still there to be taken; [`Event::Closed`] follows when
-    /// they were. Whoever waits to send need not wait any longer.
+    /// The session has ended, and messages that arrived before are still to be taken. [`Event::Closed`] follows when they
+    /// were taken. [`Event::Writable`] and [`Event::Written`] do not follow.
     Ended(CloseReason),
-    /// The session is over. The last event, exactly once, after all messages were taken.
+    /// The session has ended, and all messages were taken. This is the last event. It comes exactly once.
     Closed(CloseReason),
 }
 
-/// Why a client did not change its transport. The session goes on by polling.
+/// Why a client did not change its transport. Unless it was closed, the session goes on by polling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpgradeError {
-    /// The other transport could not be opened, or closed before the change.
+    /// The WebSocket could not be opened, or it closed before the change.
     #[error("probe error: the transport closed")]
     TransportClosed,
-    /// The first packet on it was not the answer to the probe.
+    /// A packet arrived on the WebSocket that is not the answer to the probe.
     #[error("probe error: unexpected packet")]
     UnexpectedPacket,
-    /// It took longer than [`client::Config::upgrade_timeout`](crate::client::Config::upgrade_timeout).
+    /// The upgrade took longer than [`client::Config::upgrade_timeout`](crate::client::Config::upgrade_timeout).
     #[error("probe error: timeout")]
     Timeout,
-    /// The session was closed meanwhile.
+    /// The session was closed during the upgrade.
     #[error("probe error: socket closed")]
     SessionClosed,
 }
 
-/// Why a session ended, as its own side sees it.
+/// Why a session ended, as seen from this side.
 ///
-/// The reference knows five reasons ([`CloseReason::as_str`]); the variants say what lies behind.
+/// The reference implementation has five reasons, see [`CloseReason::as_str`]. The variants distinguish more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The other side closed the session. `transport close`
-    ///
-    /// At a server this is also said of a client whose channel went away without a word.
+    /// The peer closed the session. At a server, also: the channel ended without a close frame. `transport close`
     TransportClose,
-    /// At a client: the channel went away, and nobody had closed it. On both sides: the transport went away while the
-    /// session was closing in order, and messages were not written. `transport close`
+    /// The transport was lost while the session was closing in order, and messages were not written. At a client, also: the
+    /// channel ended without a close frame. `transport close`
     TransportLost,
-    /// Something went wrong with the transport. `transport error`
+    /// The transport failed. `transport error`
     TransportError(TransportError),
-    /// The client sent something that is not a packet. `parse error`
+    /// The client sent data that is not a packet. Only at a server. `parse error`
     ParseError,
-    /// The client did not answer a ping; at a client, the server did not send one in time. `ping timeout`
+    /// At a server, the client did not answer a ping in time. At a client, the server did not send a ping in time.
+    /// `ping timeout`
     PingTimeout,
-    /// The application closed the session. `forced close`
+    /// The application closed the session, and everything that it had sent is written; or it aborted the session.
+    /// `forced close`
     ForcedClose,
 }
 
-/// Why a request of a client has no answer that helps.
+/// Why a request of a client failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// It was answered with this status.
-    #[error("the answer has status {0}")]
+    /// The server answered with this status, which is not 2xx.
+    #[error("the answer has status {0}, expected 2xx")]
     Status(u16),
-    /// There is no connection to the server. The request did not leave.
+    /// The server could not be connected to. No byte of the request was sent.
     #[error("the server cannot be reached")]
     Unreachable,
-    /// The connection was lost. The request may have arrived.
-    #[error("the connection was lost")]
+    /// The connection was lost before the answer was complete. The request may have arrived.
+    #[error("the connection was lost before the answer was complete")]
     Lost,
     /// The answer did not arrive in time.
     #[error("the answer did not arrive in time")]
     Timeout,
     /// The answer is larger than [`client::Config::max_payload`](crate::client::Config::max_payload).
-    #[error("the answer is larger than the limit")]
+    #[error("the answer is larger than max_payload")]
     TooLarge,
 }
 
-/// What went wrong with a transport.
+/// How a transport failed. The messages of failures that the reference implementation has, too, are those of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// The client left while its GET was held.
+    /// A GET lost its connection before its answer was written to the end.
     #[error("poll connection closed prematurely")]
     PollLost,
-    /// The client left before its POST was complete, or answered.
+    /// A POST lost its connection before its body was complete, or before its answer was given.
     #[error("data request connection closed prematurely")]
     PostLost,
-    /// The client sent a GET while one was held.
+    /// The client sent a GET while another one was held.
     #[error("overlap from client")]
     PollOverlap,
-    /// The client sent a POST while one was under way.
+    /// The client sent a POST while another one was under way.
     #[error("data request overlap from client")]
     PostOverlap,
-    /// The client posted binary, which revision 4 does not have.
+    /// The client sent a POST with binary content, which revision 4 does not have.
     #[error("invalid content")]
     InvalidContent,
-    /// The body of a POST was above the limit. Its messages are lost.
+    /// The body of a POST is larger than [`server::Config::max_payload`](crate::server::Config::max_payload). Its messages
+    /// are lost.
     #[error("payload too large")]
     PayloadTooLarge,
-    /// The body of a POST did not arrive in time.
+    /// The body of a POST took longer than [`server::Config::body_timeout`](crate::server::Config::body_timeout).
     #[error("data request timed out")]
     PostTimeout,
-    /// The client sent a ping, which is for the server to send.
+    /// The client sent a ping. In revision 4, only the server sends pings.
     #[error("invalid heartbeat direction")]
     HeartbeatDirection,
-    /// The other side broke the rules of the WebSocket protocol.
+    /// The peer violated the WebSocket protocol.
     #[error("websocket protocol violation")]
     Violation,
-    /// A WebSocket message above the limit was sent to us.
+    /// The peer sent a WebSocket message larger than `max_payload`.
     #[error("message too large")]
     MessageTooLarge,
-    /// The client takes what is sent to it too slowly, or not at all.
+    /// The client does not read what is sent to it, or reads too slowly.
     #[error("client reads too slowly")]
     SlowConsumer,
-    /// At a client: a poll failed.
+    /// A poll failed. Only at a client.
     #[error("poll error: {0}")]
     Poll(RequestError),
-    /// At a client: a POST failed. Whether its messages arrived is not known.
+    /// A POST failed. Its messages may have arrived. Only at a client.
     #[error("post error: {0}")]
     Post(RequestError),
-    /// At a client: the WebSocket could not be opened.
+    /// The WebSocket could not be opened. Only at a client.
     #[error("websocket error")]
     Unopened,
-    /// At a client: the session did not open within [`client::Config::open_timeout`](crate::client::Config::open_timeout).
+    /// The session did not open within [`client::Config::open_timeout`](crate::client::Config::open_timeout). Only at a
+    /// client.
     #[error("the session did not open in time")]
     OpenTimeout,
-    /// Closing the session in order took longer than its `close_timeout`, and messages were not written.
+    /// The orderly close took longer than `close_timeout`, and messages were not written.
     #[error("the session did not close in time")]
     CloseTimeout,
-    /// At a client: the server did not begin with a valid open packet.
+    /// The first packet of the server is not a valid open packet. Only at a client.
     #[error("server error: invalid handshake")]
     InvalidHandshake,
-    /// At a client: the server sent something that is not a packet.
+    /// The server sent data that is not a packet. Only at a client.
     #[error("server error: invalid packet")]
     InvalidPacket,
 }
 
 impl CloseReason {
-    /// The reference's name of the reason.
+    /// The name of the reason in the reference implementation.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TransportClose | Self::TransportLost => "transport close",
@@ -201,7 +203,7 @@ impl CloseReason {
 
 impl core::error::Error for CloseReason {}
 
-/// The reference's name, and the details where there are any.
+/// The name of the reference implementation, followed by the details, if there are any.
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,30 +1,30 @@
-//! Why a message was not taken.
+//! Errors of `send`.
 
 use crate::wire::message::Message;
 
-/// Why a message, or several (`T`), was not taken. It comes back.
+/// Why a message was refused, or several messages (`T`). The error gives them back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError<T = Message> {
-    /// The send buffer is full; [`Event::Writable`](crate::Event::Writable) tells when there is room.
+    /// The send buffer is full. [`Event::Writable`](crate::Event::Writable) follows when there is room.
     #[error("the send buffer is full")]
     Full(T),
     /// The session is closing or closed.
-    #[error("the session is closed")]
+    #[error("the session is closing or closed")]
     Closed(T),
-    /// Text with the character 0x1E has no form on polling, where that character separates packets.
-    #[error("text with a record separator (0x1E) cannot be sent by polling")]
+    /// The text contains the character 0x1E, which separates packets on polling. Such text can be sent on a WebSocket only.
+    #[error("the text contains a record separator (0x1E), which polling cannot carry")]
     Separator(T),
-    /// Several messages that must stay together count for more than the limit of the send buffer: they never fit.
-    #[error("the messages do not fit into the send buffer together")]
+    /// Several messages that must stay together exceed the limit of the send buffer, so they never fit.
+    #[error("the messages together exceed the limit of the send buffer")]
     TooLarge(T),
-    /// The server of this client takes no message of this size on the current transport.
-    #[error("the message is larger than what the server takes")]
+    /// The message is larger than the `maxPayload` that the server announced. Only at a client.
+    #[error("the message exceeds the maxPayload of the server")]
     Oversized(T),
 }
 
 impl<T> SendError<T> {
-    /// What was not taken.
+    /// The message, or the messages, that were refused.
     pub fn into_inner(self) -> T {
         match self {
             Self::Full(back)

@@ -1,24 +1,25 @@
-//! What a session counts.
+//! The counters of a session.
 
-/// Totals of one session since it began.
+/// Totals of one session since its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Messages received and put up for the application.
+    /// Messages that were received and decoded, whether or not the application has taken them.
     pub messages_received: u64,
-    /// Bytes of data in them.
+    /// Bytes of data in the messages received.
     pub bytes_received: u64,
-    /// Messages taken from the application.
+    /// Messages that `send` accepted.
     pub messages_accepted: u64,
-    /// Messages handed to a transport.
+    /// Messages that were handed over to a transport: put into an answer or a request, or pulled as a frame. Never more than
+    /// `messages_accepted`.
     pub messages_sent: u64,
-    /// Messages that the embedder reported as written: by a server's session to the connection, by a client also those
-    /// in POSTs that were answered.
+    /// Messages that are written. The embedder reports this of answers and frames; at a client, the answer to a POST shows it
+    /// of the messages in the POST. Never more than `messages_sent`.
     pub messages_written: u64,
-    /// Bytes of data in them.
+    /// Bytes of data in the messages handed over.
     pub bytes_sent: u64,
-    /// Heartbeats handed to a transport: of a server pings, of a client pongs.
+    /// Heartbeats handed over to a transport: pings at a server, pongs at a client.
     pub heartbeats_sent: u32,
-    /// Heartbeats received: by a server pongs, by a client pings.
+    /// Heartbeats received: pongs at a server, pings at a client.
     pub heartbeats_received: u32,
 }

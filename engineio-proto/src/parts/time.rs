@@ -1,4 +1,4 @@
-//! The time that a machine is told.
+//! Points in time.
 
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub};
@@ -6,8 +6,8 @@ use core::time::Duration;
 
 /// A point in time, in microseconds since an epoch that the embedder chooses.
 ///
-/// The core never asks what time it is: every call that depends on time takes a `now`. A driver derives it from a
-/// monotonic clock, a simulation counts it up. Arithmetic saturates; nothing here panics.
+/// The core reads no clock: every call that depends on time takes a `now`. An embedder derives it from a monotonic clock; a
+/// simulation counts it up. Arithmetic saturates. Nothing here panics.
 ///
 /// ```
 /// use core::time::Duration;
@@ -24,12 +24,12 @@ impl Instant {
     /// The epoch itself.
     pub const ZERO: Self = Self(0);
 
-    /// The point `micros` microseconds after the epoch.
+    /// The instant `micros` microseconds after the epoch.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// The point `millis` milliseconds after the epoch.
+    /// The instant `millis` milliseconds after the epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1000))
     }
@@ -39,7 +39,7 @@ impl Instant {
         self.0
     }
 
-    /// The time from `earlier` to `self`, zero if `earlier` is later.
+    /// The time from `earlier` to `self`; zero if `earlier` is later than `self`.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

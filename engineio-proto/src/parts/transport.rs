@@ -1,8 +1,8 @@
-//! The transports by name.
+//! The transports of the protocol.
 
 use core::fmt;
 
-/// A way to carry packets.
+/// A transport: a way to carry packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum TransportKind {
@@ -15,7 +15,7 @@ pub enum TransportKind {
 impl TransportKind {
     const ALL: [Self; 2] = [Self::Polling, Self::WebSocket];
 
-    /// The name in queries and in the open packet.
+    /// The name of the transport in queries and in the open packet.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Polling => "polling",
@@ -23,7 +23,7 @@ impl TransportKind {
         }
     }
 
-    /// The transport with this name.
+    /// The transport with this name. Names are case-sensitive.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
@@ -51,34 +51,34 @@ impl fmt::Display for TransportKind {
 pub struct Transports(u8);
 
 impl Transports {
-    /// All that there are.
+    /// All transports.
     pub const ALL: Self = Self::NONE.with(TransportKind::Polling).with(TransportKind::WebSocket);
-    /// None.
+    /// The empty set.
     pub const NONE: Self = Self(0);
 
-    /// Whether a transport is among them.
+    /// Whether a transport is in the set.
     pub const fn contains(self, kind: TransportKind) -> bool {
         self.0 & kind.bit() != 0
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// These and one more.
+    /// The set with one more transport.
     #[must_use]
     pub const fn with(self, kind: TransportKind) -> Self {
         Self(self.0 | kind.bit())
     }
 
-    /// These but one.
+    /// The set without a transport.
     #[must_use]
     pub const fn without(self, kind: TransportKind) -> Self {
         Self(self.0 & !kind.bit())
     }
 
-    /// The transports, in the order in which they are offered.
+    /// The transports of the set, in the order in which they are offered: polling first.
     pub fn iter(self) -> impl Iterator<Item = TransportKind> {
         TransportKind::ALL.into_iter().filter(move |&kind| self.contains(kind))
     }

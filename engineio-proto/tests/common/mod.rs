@@ -373,6 +373,12 @@ impl World {
         result
     }
 
+    pub(crate) fn try_send_all(&mut self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
+        let result = self.session_mut().unwrap().send_all(messages);
+        self.settle();
+        result
+    }
+
     pub(crate) fn recv(&mut self) -> Option<String> {
         let now = self.now;
         let message = self.session_mut().and_then(|mut session| session.recv(now));

@@ -1,61 +1,62 @@
-//! The code of `docs/embedding.md`, in its order and as it stands there; and what makes sure of that.
+//! The program of the guide (`src/guide.md`), as it stands there, and the tests of what the guide says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// These are hands: they may know what time it is.
+// This is an embedder: it may know what time it is.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
-// The page begins.
+// The guide begins.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use engineio_proto::client;
-use engineio_proto::http::{Method, Mount, Operation, Reply, Request, SessionRequest, WebSocketHead};
-use engineio_proto::server::{Admission, BodyError, Config, Entry, Input, NotAdmitted, Output, SessionKey};
+use engineio_proto::http::{Headers, Method, Mount, Reply, Request};
+use engineio_proto::server::{Admission, BodyError, Entry, Input, Output, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, CloseReason, ConfigError, Event, ExchangeId, Instant, Message, Server, Sid,
-    TransportError, TransportKind,
+    ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Machine, Message,
+    Server, Sid,
 };
 
-/// The hands of a server.
-struct Hands {
+/// An embedder of a server.
+struct Embedder {
     server: Server,
-    /// The last number that was given to an exchange or a channel.
-    number: u64,
+    /// The last number of an exchange or a channel.
+    last: u64,
     exchanges: BTreeMap<ExchangeId, Exchange>,
     channels: BTreeMap<ChannelId, Channel>,
     /// How sessions ended.
     ends: Vec<CloseReason>,
 }
 
-/// An HTTP request. Yours: its connection.
+/// An HTTP request that the session knows of. In a real embedder: with its connection.
 struct Exchange {
     key: SessionKey,
-    answer: Answer,
+    answer: Option<Answer>,
 }
 
 enum Answer {
-    /// The session has not answered yet. A GET may be held for a long time.
-    Awaited,
     /// To be written.
     Reply(Reply),
-    /// There is none: the connection is to be dropped.
-    Dropped,
+    /// There is none. The connection is to be dropped.
+    Abort,
 }
 
-/// A WebSocket. Yours: its connection, and its codec.
+/// A WebSocket. In a real embedder: with its connection and its codec.
 struct Channel {
     key: SessionKey,
-    /// To be written, each with the number of messages that are handed over with it.
-    outgoing: VecDeque<(Frame, u64)>,
+    /// Frames that were pulled and are not written. The number says how many messages of the
+    /// session had been handed over when the frame was pulled.
+    unwritten: VecDeque<(Frame, u64)>,
     /// Whether to read.
     reading: bool,
-    /// Whether to close, behind what is to be written.
+    /// Whether to close the WebSocket behind what is unwritten.
     closing: bool,
 }
 
-impl Hands {
-    fn tell(&mut self, now: Instant, key: SessionKey, input: Input) {
+impl Embedder {
+    fn input(&mut self, now: Instant, key: SessionKey, input: Input) {
+        // A session that has ended needs no inputs.
         if let Some(mut session) = self.server.session_mut(key) {
             session.handle_input(now, input);
         }
@@ -65,218 +66,187 @@ impl Hands {
     fn obey(&mut self, now: Instant) {
         while let Some((key, output)) = self.server.poll_output() {
             match output {
-                Output::Respond { exchange, response } => self.answer(exchange, Answer::Reply(response.into_reply())),
-                Output::Abort { exchange } => self.answer(exchange, Answer::Dropped),
+                Output::Respond { exchange, response } => {
+                    let reply = response.into_reply(); // This encodes: do it outside of locks.
+                    self.answer(exchange, Answer::Reply(reply));
+                }
+                Output::Abort { exchange } => self.answer(exchange, Answer::Abort),
                 Output::ChannelReady { channel } => self.pull(now, channel),
-                Output::ChannelRead { channel, enabled } => {
-                    if let Some(channel) = self.channels.get_mut(&channel) {
-                        channel.reading = enabled;
-                    }
-                }
-                Output::ChannelClose { channel } => {
-                    if let Some(channel) = self.channels.get_mut(&channel) {
-                        channel.closing = true;
-                    }
-                }
-                Output::Event(event) => self.hear(now, key, event),
+                Output::ChannelRead { channel, enabled } => self.set_reading(channel, enabled),
+                Output::ChannelClose { channel } => self.close(channel),
+                Output::Event(event) => self.event(now, key, event),
             }
         }
     }
-
-    fn number(&mut self) -> u64 {
-        self.number += 1;
-        self.number
-    }
 }
 
-impl Hands {
-    fn begin(&self, path: &str, request: &Request<'_>) -> Result<Admission, Reply> {
-        if !Mount::default().matches(path) {
-            return Err(Reply::empty(404));
-        }
-        Admission::begin(request, self.server.config()).map_err(|rejection| self.refuse(rejection.into(), request))
-    }
-
-    fn refuse(&self, refused: NotAdmitted, request: &Request<'_>) -> Reply {
-        refused.into_reply(request.is_upgrade(self.server.config()))
-    }
-}
-
-/// What became of a request.
-enum Begun {
-    /// Its answer will be found with this number.
-    Get(ExchangeId),
-    /// Its answer too, but its body is to be read.
+/// A request that its session knows of.
+enum Admitted {
+    /// A GET. The session answers it when it has something to send.
+    Poll(ExchangeId),
+    /// A POST, whose body is to be read. The session may answer it earlier.
     Post(ExchangeId),
-    /// It is a WebSocket from now on: write the 101.
+    /// The request becomes a WebSocket: the 101 is to be written.
     Channel(ChannelId),
 }
 
-impl Hands {
-    fn open(&mut self, now: Instant, admission: Admission, head: WebSocketHead<'_>) -> Result<Begun, NotAdmitted> {
-        let mut admission = admission;
-        let opening = loop {
-            admission = match admission {
-                // Yours: whether the client is welcome. If not: `ask.refuse`.
-                Admission::Ask(ask) => ask.allow()?,
-                Admission::Head(ask) => ask.check(&head)?,
-                // Yours: random bytes. These are no secret.
-                Admission::Name(ask) => ask.give(Some(Sid::from_entropy([self.number() as u8; 15])))?,
-                Admission::Open(opening) => break opening,
-                Admission::Session(request) => return self.find(now, &request, head, false),
-            }
-        };
-        let number = self.number();
-        if opening.handshake().transport == TransportKind::WebSocket {
-            let channel = ChannelId(number);
-            let key = self.server.open(now, opening, Entry::Channel { channel, head: Some(head) })?;
-            self.add_channel(channel, key);
-            self.obey(now);
-            Ok(Begun::Channel(channel))
-        } else {
-            let exchange = ExchangeId(number);
-            let key = self.server.open(now, opening, Entry::Exchange { exchange, octet_stream: false })?;
-            self.add_exchange(exchange, key);
-            self.obey(now);
-            Ok(Begun::Get(exchange))
-        }
-    }
-}
-
-impl Hands {
-    /// `octet_stream`: of a POST, what `is_octet_stream` says of its `Content-Type`.
-    fn find(
+impl Embedder {
+    /// `octet_stream`: what `is_octet_stream` says of the `Content-Type`.
+    /// `entropy`: random bytes of the system.
+    fn admit(
         &mut self,
         now: Instant,
-        request: &SessionRequest,
-        head: WebSocketHead<'_>,
+        path: &str,
+        request: &Request<'_>,
         octet_stream: bool,
-    ) -> Result<Begun, NotAdmitted> {
-        let (exchange, channel) = (ExchangeId(self.number()), ChannelId(self.number));
-        let is_upgrade = request.operation == Operation::Upgrade;
-        let entry = match is_upgrade {
-            true => Entry::Channel { channel, head: Some(head) },
-            false => Entry::Exchange { exchange, octet_stream },
+        entropy: [u8; 15],
+    ) -> Result<Admitted, Reply> {
+        if !Mount::default().matches(path) {
+            return Err(Reply { status: 404, headers: Headers::default(), body: Bytes::new() });
+        }
+        let is_upgrade = request.is_upgrade(self.server.config());
+        // An application that does not want this client says so at `Admission::Ask`.
+        let admission = Admission::begin(request, self.server.config())
+            .map_err(|rejection| rejection.into_reply(is_upgrade))?;
+        self.last += 1;
+        let (exchange, channel) = (ExchangeId(self.last), ChannelId(self.last));
+        let entry = if is_upgrade {
+            // The WebSocket library has checked the head of the handshake.
+            Entry::Channel { channel, head: None }
+        } else {
+            Entry::Exchange { exchange, octet_stream }
         };
-        let key = self.server.enter(now, request, entry)?;
-        match is_upgrade {
-            true => self.add_channel(channel, key),
-            false => self.add_exchange(exchange, key),
+        let sid = Sid::from_entropy(entropy);
+        let key = self
+            .server
+            .admit(now, admission, entry, Some(sid))
+            .map_err(|refused| refused.into_reply(is_upgrade))?;
+        let admitted = match request.method {
+            _ if is_upgrade => Admitted::Channel(channel),
+            Method::Post => Admitted::Post(exchange),
+            Method::Get | Method::Other => Admitted::Poll(exchange),
+        };
+        match admitted {
+            Admitted::Poll(_) | Admitted::Post(_) => {
+                self.exchanges.insert(exchange, Exchange { key, answer: None });
+            }
+            Admitted::Channel(_) => {
+                let own =
+                    Channel { key, unwritten: VecDeque::new(), reading: true, closing: false };
+                self.channels.insert(channel, own);
+            }
         }
         self.obey(now);
-        Ok(match request.operation {
-            Operation::Upgrade => Begun::Channel(channel),
-            Operation::Post => Begun::Post(exchange),
-            Operation::Poll | Operation::Unsupported => Begun::Get(exchange),
-        })
+        Ok(admitted)
     }
 }
 
-impl Hands {
-    fn posted(&mut self, now: Instant, exchange: ExchangeId, body: Result<Bytes, BodyError>) {
+impl Embedder {
+    /// The whole body of a POST, or why it is refused.
+    fn body(&mut self, now: Instant, exchange: ExchangeId, body: Result<Bytes, BodyError>) {
         if let Some(&Exchange { key, .. }) = self.exchanges.get(&exchange) {
-            self.tell(now, key, Input::PostBody { exchange, body });
+            self.input(now, key, Input::PostBody { exchange, body });
         }
-    }
-
-    fn add_exchange(&mut self, exchange: ExchangeId, key: SessionKey) {
-        self.exchanges.insert(exchange, Exchange { key, answer: Answer::Awaited });
     }
 
     fn answer(&mut self, exchange: ExchangeId, answer: Answer) {
-        // It is gone if it was lost before the session knew.
+        // It may have been lost meanwhile.
         if let Some(exchange) = self.exchanges.get_mut(&exchange) {
-            exchange.answer = answer;
-        }
-    }
-}
-
-impl Hands {
-    fn lost(&mut self, now: Instant, exchange: ExchangeId) {
-        if let Some(Exchange { key, .. }) = self.exchanges.remove(&exchange) {
-            self.tell(now, key, Input::ExchangeLost { exchange });
+            exchange.answer = Some(answer);
         }
     }
 
-    /// What to write, once it is there. Then say `written`, or `lost` if it could not be written to its end.
-    fn reply(&self, exchange: ExchangeId) -> Option<&Reply> {
-        match &self.exchanges.get(&exchange)?.answer {
-            Answer::Reply(reply) => Some(reply),
-            Answer::Awaited | Answer::Dropped => None,
-        }
-    }
-
-    /// Its answer was written to the end, or it was dropped because the session asked for that.
+    /// The connection took every byte of the answer, or was dropped as the session asked.
     fn written(&mut self, now: Instant, exchange: ExchangeId) {
         if let Some(Exchange { key, .. }) = self.exchanges.remove(&exchange) {
-            self.tell(now, key, Input::AnswerWritten { exchange });
+            self.input(now, key, Input::AnswerWritten { exchange });
+        }
+    }
+
+    /// The connection ended before that.
+    fn lost(&mut self, now: Instant, exchange: ExchangeId) {
+        if let Some(Exchange { key, .. }) = self.exchanges.remove(&exchange) {
+            self.input(now, key, Input::ExchangeLost { exchange });
         }
     }
 }
 
-/// So many bytes wait to be written at most, and one frame.
+/// So many bytes wait to be written while frames are pulled, and one frame more.
 const WRITE_AHEAD: usize = 32 * 1024;
 
-impl Hands {
+impl Embedder {
     fn pull(&mut self, now: Instant, channel: ChannelId) {
         let Some(own) = self.channels.get_mut(&channel) else { return };
         let Some(mut session) = self.server.session_mut(own.key) else { return };
-        let mut waiting: usize = own.outgoing.iter().map(|(frame, _)| frame.len()).sum();
+        let mut waiting: usize = own.unwritten.iter().map(|(frame, _)| frame.len()).sum();
         while waiting < WRITE_AHEAD {
             let Some(frame) = session.next_frame(now, channel) else { break };
             waiting += frame.len();
-            own.outgoing.push_back((frame, session.stats().messages_sent));
+            own.unwritten.push_back((frame, session.stats().messages_sent));
         }
     }
 
-    /// The next frame, which the socket takes now.
-    fn write(&mut self, now: Instant, channel: ChannelId) -> Option<Frame> {
+    /// The connection took every byte of the next frame.
+    fn frame_written(&mut self, now: Instant, channel: ChannelId) -> Option<Frame> {
         let own = self.channels.get_mut(&channel)?;
-        let (key, (frame, messages)) = (own.key, own.outgoing.pop_front()?);
-        self.tell(now, key, Input::ChannelWritten { channel, messages });
-        self.pull(now, channel);
+        let (key, (frame, messages)) = (own.key, own.unwritten.pop_front()?);
+        self.input(now, key, Input::ChannelWritten { channel, messages });
+        self.pull(now, channel); // There is room again.
         self.obey(now);
         Some(frame)
     }
+
+    /// A connection of the session had taken no more bytes, and takes more again.
+    fn unblocked(&mut self, now: Instant, key: SessionKey) {
+        self.input(now, key, Input::Unblocked);
+    }
 }
 
-impl Hands {
-    fn add_channel(&mut self, channel: ChannelId, key: SessionKey) {
-        let own = Channel { key, outgoing: VecDeque::new(), reading: true, closing: false };
-        self.channels.insert(channel, own);
-    }
-
+impl Embedder {
     /// A message arrived: `Frame::received(text)`, or `Frame::Binary(bytes)`.
-    fn read(&mut self, now: Instant, channel: ChannelId, frame: Frame) {
+    fn frame(&mut self, now: Instant, channel: ChannelId, frame: Frame) {
         if let Some(&Channel { key, .. }) = self.channels.get(&channel) {
-            self.tell(now, key, Input::ChannelFrame { channel, frame });
+            self.input(now, key, Input::ChannelFrame { channel, frame });
         }
     }
 
-    fn gone(&mut self, now: Instant, channel: ChannelId, end: ChannelEnd) {
+    fn set_reading(&mut self, channel: ChannelId, enabled: bool) {
+        if let Some(own) = self.channels.get_mut(&channel) {
+            own.reading = enabled;
+        }
+    }
+
+    fn close(&mut self, channel: ChannelId) {
+        if let Some(own) = self.channels.get_mut(&channel) {
+            own.closing = true;
+        }
+    }
+
+    /// The WebSocket is gone.
+    fn channel_ended(&mut self, now: Instant, channel: ChannelId, end: ChannelEnd) {
         if let Some(Channel { key, .. }) = self.channels.remove(&channel) {
-            self.tell(now, key, Input::ChannelClosed { channel, end });
+            self.input(now, key, Input::ChannelClosed { channel, end });
         }
     }
 }
 
 fn time(start: std::time::Instant) -> Instant {
-    Instant::from_micros(start.elapsed().as_micros().try_into().unwrap_or(u64::MAX))
+    Instant::ZERO + start.elapsed()
 }
 
-impl Hands {
-    /// Does what is due, and says when to come back.
-    fn tick(&mut self, now: Instant) -> Option<Instant> {
+impl Embedder {
+    /// Does what is due, and says how long to wait.
+    fn tick(&mut self, now: Instant) -> Option<Duration> {
         self.server.handle_timeout(now);
         self.obey(now);
-        self.server.next_timeout()
+        self.server.next_timeout().map(|at| at - now)
     }
 }
 
-impl Hands {
-    fn hear(&mut self, now: Instant, key: SessionKey, event: Event) {
+impl Embedder {
+    fn event(&mut self, now: Instant, key: SessionKey, event: Event) {
         match event {
-            Event::Readable | Event::Writable => self.echo(now, key),
+            Event::Readable | Event::Writable | Event::Ended(_) => self.echo(now, key),
             Event::Closed(reason) => self.ends.push(reason),
             _ => (),
         }
@@ -284,84 +254,101 @@ impl Hands {
 
     fn echo(&mut self, now: Instant, key: SessionKey) {
         let Some(mut session) = self.server.session_mut(key) else { return };
-        // When this is false, `Writable` follows.
+        // If this is false, `Writable` follows.
         while session.poll_ready() {
             let Some(message) = session.recv(now) else { break };
-            // It comes back if the client is gone already, or if it is text that polling cannot carry (it has a 0x1E).
+            // It comes back if the session has ended, or if it is text with 0x1E, which polling
+            // cannot carry.
             session.send(message).ok();
+        }
+    }
+
+    /// Whether everything that was sent up to now is written. If not, `Event::Written`
+    /// follows.
+    fn flush(&mut self, now: Instant, key: SessionKey) -> bool {
+        let Some(mut session) = self.server.session_mut(key) else { return true };
+        let messages = session.stats().messages_accepted;
+        let is_written = session.poll_written(messages);
+        drop(session);
+        self.obey(now);
+        is_written
+    }
+}
+
+fn a_session(embedder: &mut Embedder, now: Instant) -> Result<(), Reply> {
+    use engineio_proto::http::Method;
+
+    let entropy = [7; 15]; // In a real embedder: random bytes.
+    let path = "/engine.io/";
+    let mut request = Request {
+        method: Method::Get,
+        query: "EIO=4&transport=polling",
+        origin: None,
+        upgrade: false,
+    };
+
+    // The answer to the handshake has the id.
+    let Admitted::Poll(get) = embedder.admit(now, path, &request, false, entropy)? else {
+        unreachable!()
+    };
+    let open = String::from_utf8_lossy(&embedder.reply(get)).into_owned();
+    let sid = open.split('"').nth(3).unwrap_or_default();
+    embedder.written(now, get);
+
+    let query = format!("EIO=4&transport=polling&sid={sid}");
+    request = Request { method: Method::Post, query: &query, ..request };
+    let Admitted::Post(post) = embedder.admit(now, path, &request, false, entropy)? else {
+        unreachable!()
+    };
+    embedder.body(now, post, Ok("4hello".into()));
+    assert_eq!(embedder.reply(post), "ok");
+    embedder.written(now, post);
+
+    request.method = Method::Get;
+    let Admitted::Poll(get) = embedder.admit(now, path, &request, false, entropy)? else {
+        unreachable!()
+    };
+    assert_eq!(embedder.reply(get), "4hello");
+    embedder.written(now, get);
+
+    // This GET finds nothing and is held. Then the client leaves.
+    let Admitted::Poll(get) = embedder.admit(now, path, &request, false, entropy)? else {
+        unreachable!()
+    };
+    embedder.lost(now, get);
+    assert_eq!(embedder.ends.len(), 1);
+    assert_eq!(embedder.ends[0].to_string(), "transport error: poll connection closed prematurely");
+    assert!(embedder.server.is_empty());
+    Ok(())
+}
+
+impl Embedder {
+    /// The body of the answer to an exchange; empty while there is no answer.
+    fn reply(&self, exchange: ExchangeId) -> Bytes {
+        match self.exchanges.get(&exchange).and_then(|exchange| exchange.answer.as_ref()) {
+            Some(Answer::Reply(reply)) => reply.body.clone(),
+            Some(Answer::Abort) | None => Bytes::new(),
         }
     }
 }
 
-/// One request, up to the point where it waits.
-fn serve(hands: &mut Hands, now: Instant, request: &Request<'_>) -> Result<Begun, Reply> {
-    // Yours: the headers of a WebSocket's handshake, if it is one.
-    let (key, version) = (Some(&b"dGhlIHNhbXBsZSBub25jZQ=="[..]), Some(&b"13"[..]));
-    let head = WebSocketHead { method: request.method, key, version, protocols: None };
-    let admission = hands.begin("/engine.io/", request)?;
-    hands.open(now, admission, head).map_err(|refused| hands.refuse(refused, request))
-}
-
-#[test]
-fn a_session() -> Result<(), ConfigError> {
-    let config = Config::default();
-    let mut hands = Hands {
-        server: Server::new(config)?,
-        number: 0,
-        exchanges: BTreeMap::new(),
-        channels: BTreeMap::new(),
-        ends: Vec::new(),
-    };
-    let mut now = time(std::time::Instant::now());
-    let mut request = Request { method: Method::Get, query: "EIO=4&transport=polling", origin: None, upgrade: false };
-
-    let Ok(Begun::Get(get)) = serve(&mut hands, now, &request) else { panic!("a handshake") };
-    let open = hands.reply(get).map(|reply| reply.body.clone()).unwrap_or_default();
-    let open = String::from_utf8_lossy(&open);
-    let sid = open.split('"').nth(3).unwrap_or_default();
-    hands.written(now, get);
-
-    let query = format!("EIO=4&transport=polling&sid={sid}");
-    request = Request { method: Method::Post, query: &query, ..request };
-    let Ok(Begun::Post(post)) = serve(&mut hands, now, &request) else { panic!("a POST") };
-    hands.posted(now, post, Ok("4hello".into()));
-    assert_eq!(hands.reply(post).map(|reply| &reply.body[..]), Some(&b"ok"[..]));
-    hands.written(now, post);
-
-    request.method = Method::Get;
-    let Ok(Begun::Get(get)) = serve(&mut hands, now, &request) else { panic!("a GET") };
-    assert_eq!(hands.reply(get).map(|reply| &reply.body[..]), Some(&b"4hello"[..]));
-    hands.written(now, get);
-
-    // A GET that finds nothing is held. Then the client leaves.
-    let Ok(Begun::Get(get)) = serve(&mut hands, now, &request) else { panic!("a GET") };
-    assert_eq!(hands.reply(get), None);
-    hands.lost(now, get);
-    assert_eq!(hands.ends, [CloseReason::TransportError(TransportError::PollLost)]);
-
-    while let Some(next) = hands.tick(now) {
-        now = next;
-    }
-    assert!(hands.server.is_empty());
-    Ok(())
-}
-
-/// The hands of a client.
-struct ClientHands {
+/// An embedder of a client.
+struct ClientEmbedder {
     client: Client,
-    /// To be sent and told of: `Answered`, or `Failed`. Yours: an HTTP client.
+    /// Requests to be sent. Each is reported: with `Answered`, or with `Failed`.
     requests: Vec<(ExchangeId, client::Request)>,
-    /// To be opened and told of: `ChannelOpened`, or `ChannelClosed` with `ChannelEnd::Unopened`.
+    /// A WebSocket to be opened. It is reported: with `ChannelOpened`, or with `ChannelClosed`
+    /// and `ChannelEnd::Unopened`.
     opening: Option<(ChannelId, String)>,
-    outgoing: VecDeque<(Frame, u64)>,
+    unwritten: VecDeque<(Frame, u64)>,
     reading: bool,
     closing: bool,
     messages: Vec<Message>,
     end: Option<CloseReason>,
 }
 
-impl ClientHands {
-    fn tell(&mut self, now: Instant, input: client::Input) {
+impl ClientEmbedder {
+    fn input(&mut self, now: Instant, input: client::Input) {
         self.client.handle_input(now, input);
         self.obey(now);
     }
@@ -370,46 +357,101 @@ impl ClientHands {
         while let Some(output) = self.client.poll_output() {
             match output {
                 // A POST if it has a body, else a GET. Its headers: `request.headers()`.
-                client::Output::Request { exchange, request } => self.requests.push((exchange, request)),
-                client::Output::Cancel { exchange } => self.requests.retain(|(other, _)| *other != exchange),
-                // One at a time: the one before was closed, if there was one.
+                client::Output::Request { exchange, request } => {
+                    self.requests.push((exchange, request));
+                }
+                client::Output::Cancel { exchange } => {
+                    self.requests.retain(|(other, _)| *other != exchange);
+                }
+                // One at a time. The channel before it, if any, was closed.
                 client::Output::ChannelOpen { channel, target } => {
                     self.opening = Some((channel, target));
                     (self.reading, self.closing) = (true, false);
-                    self.outgoing.clear();
+                    self.unwritten.clear();
                 }
-                // As a server does: while there is room.
-                client::Output::ChannelReady { channel } => {
-                    while let Some(frame) = self.client.next_frame(now, channel) {
-                        self.outgoing.push_back((frame, self.client.stats().messages_sent));
-                    }
-                }
+                client::Output::ChannelReady { channel } => self.pull(now, channel),
                 client::Output::ChannelRead { enabled, .. } => self.reading = enabled,
-                // Behind what is to be written. If it is being opened: forget it.
-                client::Output::ChannelClose { .. } => (self.closing, self.opening) = (true, None),
-                client::Output::Event(Event::Readable) => {
-                    self.messages.extend(std::iter::from_fn(|| self.client.recv(now)));
+                // Behind what is unwritten. One that is being opened is dropped.
+                client::Output::ChannelClose { .. } => {
+                    (self.closing, self.opening) = (true, None);
                 }
-                client::Output::Event(Event::Closed(reason)) => self.end = Some(reason),
-                client::Output::Event(_) => (),
+                client::Output::Event(event) => self.event(now, event),
             }
+        }
+    }
+
+    fn pull(&mut self, now: Instant, channel: ChannelId) {
+        let mut waiting: usize = self.unwritten.iter().map(|(frame, _)| frame.len()).sum();
+        while waiting < WRITE_AHEAD {
+            let Some(frame) = self.client.next_frame(now, channel) else { break };
+            waiting += frame.len();
+            self.unwritten.push_back((frame, self.client.stats().messages_sent));
+        }
+    }
+
+    /// The connection took every byte of the next frame.
+    fn frame_written(&mut self, now: Instant, channel: ChannelId) -> Option<Frame> {
+        let (frame, messages) = self.unwritten.pop_front()?;
+        self.input(now, client::Input::ChannelWritten { channel, messages });
+        self.pull(now, channel);
+        self.obey(now);
+        Some(frame)
+    }
+
+    fn event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Readable | Event::Ended(_) => {
+                self.messages.extend(std::iter::from_fn(|| self.client.recv(now)));
+            }
+            Event::Closed(reason) => self.end = Some(reason),
+            _ => (),
         }
     }
 }
 
-// The page ends.
+/// What waits to be written on a channel, of either side.
+fn pull(
+    machine: &mut dyn Machine,
+    now: Instant,
+    channel: ChannelId,
+    unwritten: &mut VecDeque<(Frame, u64)>,
+) {
+    while let Some(frame) = machine.next_frame(now, channel) {
+        unwritten.push_back((frame, machine.stats().messages_sent));
+    }
+}
+
+// The guide ends.
 
 mod pair;
+mod symptoms;
+
+fn embedder(config: engineio_proto::server::Config) -> Embedder {
+    Embedder {
+        server: Server::new(config).unwrap(),
+        last: 0,
+        exchanges: BTreeMap::new(),
+        channels: BTreeMap::new(),
+        ends: Vec::new(),
+    }
+}
 
 #[test]
-fn the_page_shows_this_code() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(root.join("../docs/embedding.md")).unwrap();
-    let blocks = page.split("\n```rust\n").skip(1).map(|rest| rest.split_once("```\n").expect("its end").0);
+fn the_session_of_the_guide() {
+    let now = time(std::time::Instant::now());
+    a_session(&mut embedder(engineio_proto::server::Config::default()), now).unwrap();
+}
+
+#[test]
+fn the_guide_shows_this_program() {
+    let guide = include_str!("../../src/guide.md");
+    let blocks =
+        guide.split("\n```rust\n").skip(1).map(|rest| rest.split_once("```\n").expect("its end").0);
     let shown = blocks.collect::<Vec<_>>().join("\n");
-    let code = include_str!("main.rs").split("\n// The page begins.\n\n").nth(1).expect("its beginning");
-    let (code, _) = code.split_once("\n// The page ends.\n").expect("its end");
-    let differ = shown.lines().zip(code.lines()).find(|(shown, code)| shown != code);
-    assert_eq!(differ, None, "the page, and tests/embedding/main.rs");
-    assert_eq!(shown, code);
+    let program =
+        include_str!("main.rs").split("\n// The guide begins.\n\n").nth(1).expect("its beginning");
+    let (program, _) = program.split_once("\n// The guide ends.\n").expect("its end");
+    let differ = shown.lines().zip(program.lines()).find(|(shown, program)| shown != program);
+    assert_eq!(differ, None, "src/guide.md, and tests/embedding/main.rs");
+    assert_eq!(shown, program);
 }

@@ -1,4 +1,4 @@
-//! The page's client and the page's server, and what is between them.
+//! The client of the guide and the server of the guide, and what is between them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,14 +9,17 @@ use engineio_proto::http::{Method, Reply, Request};
 use engineio_proto::server::Config;
 use engineio_proto::wire::Frame;
 use engineio_proto::{
-    ChannelEnd, ChannelId, Client, CloseReason, ExchangeId, Instant, Message, RequestError, Server, TransportKind,
+    ChannelEnd, ChannelId, Client, CloseReason, ExchangeId, Instant, Message, RequestError,
+    TransportKind,
 };
 
-use crate::{Answer, Begun, ClientHands, Hands, serve};
+use crate::{Admitted, Answer, ClientEmbedder, Embedder, embedder};
 
 #[test]
-fn its_client_and_its_server_get_on() {
-    for transports in [&[TransportKind::Polling, TransportKind::WebSocket][..], &[TransportKind::WebSocket]] {
+fn they_talk_to_each_other() {
+    for transports in
+        [&[TransportKind::Polling, TransportKind::WebSocket][..], &[TransportKind::WebSocket]]
+    {
         let mut config = client::Config::default();
         config.transports = transports.to_vec();
         let mut pair = Pair::new(config);
@@ -28,7 +31,10 @@ fn its_client_and_its_server_get_on() {
         pair.client.client.send(pair.now, vec![7; 100_000]).unwrap();
         pair.client.client.send(pair.now, "late").unwrap();
         pair.run();
-        assert_eq!(pair.client.messages, [Message::from("early"), vec![7; 100_000].into(), "late".into()]);
+        assert_eq!(
+            pair.client.messages,
+            [Message::from("early"), vec![7; 100_000].into(), "late".into()]
+        );
 
         pair.pass(120_000);
         assert!(pair.client.client.stats().heartbeats_received >= 4);
@@ -42,7 +48,7 @@ fn its_client_and_its_server_get_on() {
 }
 
 #[test]
-fn by_polling_alone() {
+fn they_talk_by_polling_alone() {
     let mut config = client::Config::default();
     config.upgrade = false;
     let mut pair = Pair::new(config);
@@ -55,17 +61,35 @@ fn by_polling_alone() {
     pair.pass(60_000);
 
     let key = pair.server.server.keys().next().unwrap();
+    assert!(pair.server.flush(pair.now, key), "all answers were reported as written");
     pair.server.server.session_mut(key).unwrap().close(pair.now);
     pair.run();
     assert_eq!(pair.client.end, Some(CloseReason::TransportClose));
     pair.is_over(CloseReason::ForcedClose);
 }
 
-/// The hands of both sides, and what is between them.
+/// What both sides have in common is written once.
+#[test]
+fn one_function_pulls_from_either_side() {
+    let mut pair = Pair::new(client::Config::default());
+    pair.run();
+    let (channel, number) = pair.channel.unwrap();
+    let key = pair.server.server.keys().next().unwrap();
+    pair.client.client.send(pair.now, "a").unwrap();
+    let mut session = pair.server.server.session_mut(key).unwrap();
+    session.send("b").unwrap();
+    let (mut to_server, mut to_client) = (VecDeque::new(), VecDeque::new());
+    crate::pull(&mut pair.client.client, pair.now, channel, &mut to_server);
+    crate::pull(&mut *session, pair.now, number, &mut to_client);
+    assert_eq!(to_server, [(Frame::Text { head: "4", data: "a".into() }, 1)]);
+    assert_eq!(to_client, [(Frame::Text { head: "4", data: "b".into() }, 1)]);
+}
+
+/// Both sides, and what is between them.
 struct Pair {
     now: Instant,
-    client: ClientHands,
-    server: Hands,
+    client: ClientEmbedder,
+    server: Embedder,
     /// The server's number of a request, by the client's.
     sent: BTreeMap<ExchangeId, ExchangeId>,
     /// The client's and the server's number of the WebSocket that is open.
@@ -77,23 +101,17 @@ impl Pair {
         let now = Instant::ZERO;
         Self {
             now,
-            client: ClientHands {
+            client: ClientEmbedder {
                 client: Client::new(now, Arc::new(config), 7).unwrap(),
                 requests: Vec::new(),
                 opening: None,
-                outgoing: VecDeque::new(),
+                unwritten: VecDeque::new(),
                 reading: true,
                 closing: false,
                 messages: Vec::new(),
                 end: None,
             },
-            server: Hands {
-                server: Server::new(Config::default()).unwrap(),
-                number: 0,
-                exchanges: BTreeMap::new(),
-                channels: BTreeMap::new(),
-                ends: Vec::new(),
-            },
+            server: embedder(Config::default()),
             sent: BTreeMap::new(),
             channel: None,
         }
@@ -105,7 +123,12 @@ impl Pair {
             self.client.obey(self.now);
             self.server.obey(self.now);
             self.server.server.check().unwrap();
-            let carried = self.request() | self.answer() | self.cancel() | self.open() | self.frame() | self.close();
+            let carried = self.request()
+                | self.answer()
+                | self.cancel()
+                | self.open()
+                | self.frame()
+                | self.close();
             if !carried && !self.client.client.has_output() {
                 return;
             }
@@ -116,7 +139,8 @@ impl Pair {
         let end = Instant::from_millis(millis);
         loop {
             self.run();
-            let next = [self.client.client.next_timeout(), self.server.tick(self.now)].into_iter().flatten().min();
+            let server = self.server.tick(self.now).map(|wait| self.now + wait);
+            let next = [self.client.client.next_timeout(), server].into_iter().flatten().min();
             let Some(next) = next.filter(|&next| next <= end) else { break };
             self.now = next;
             self.client.client.handle_timeout(next);
@@ -127,59 +151,78 @@ impl Pair {
 
     fn is_over(&self, reason: CloseReason) {
         assert_eq!(self.server.ends, [reason]);
-        assert!(self.server.server.is_empty() && self.server.exchanges.is_empty() && self.server.channels.is_empty());
+        assert!(
+            self.server.server.is_empty()
+                && self.server.exchanges.is_empty()
+                && self.server.channels.is_empty()
+        );
         assert!(self.client.requests.is_empty() && self.sent.is_empty() && self.channel.is_none());
         assert!(self.client.client.is_finished());
     }
 
-    fn serve(&mut self, method: Method, target: &str, upgrade: bool) -> Result<Begun, Reply> {
-        let (_, query) = target.split_once('?').unwrap();
-        serve(&mut self.server, self.now, &Request { method, query, origin: None, upgrade })
+    fn admit(&mut self, method: Method, target: &str, upgrade: bool) -> Result<Admitted, Reply> {
+        let (path, query) = target.split_once('?').unwrap();
+        let request = Request { method, query, origin: None, upgrade };
+        self.server.admit(self.now, path, &request, false, [7; 15])
     }
 
+    /// A request reaches the server.
     fn request(&mut self) -> bool {
-        let new = self.client.requests.iter().find(|(exchange, _)| !self.sent.contains_key(exchange));
+        let new =
+            self.client.requests.iter().find(|(exchange, _)| !self.sent.contains_key(exchange));
         let Some((exchange, request)) = new.cloned() else { return false };
         let method = if request.body.is_some() { Method::Post } else { Method::Get };
-        match self.serve(method, &request.target, false) {
-            Ok(Begun::Get(number)) => {
+        match self.admit(method, &request.target, false) {
+            Ok(Admitted::Poll(number)) => {
                 self.sent.insert(exchange, number);
             }
-            Ok(Begun::Post(number)) => {
+            Ok(Admitted::Post(number)) => {
                 self.sent.insert(exchange, number);
                 let body = request.body.map(|body| body.into_bytes()).unwrap_or_default();
-                self.server.posted(self.now, number, Ok(body));
+                self.server.body(self.now, number, Ok(body));
             }
+            Ok(Admitted::Channel(_)) => panic!("a WebSocket was not asked for"),
             Err(reply) => self.answered(exchange, reply.status, reply.body),
-            Ok(Begun::Channel(_)) => panic!("a WebSocket that nobody asked for"),
         }
         true
     }
 
     fn answered(&mut self, exchange: ExchangeId, status: u16, body: Bytes) {
         self.client.requests.retain(|(other, _)| *other != exchange);
-        self.client.tell(self.now, client::Input::Answered { exchange, status, body });
+        self.client.input(self.now, client::Input::Answered { exchange, status, body });
     }
 
+    /// An answer reaches the client.
     fn answer(&mut self) -> bool {
-        let has_answer = |number| !matches!(self.server.exchanges[number].answer, Answer::Awaited);
-        let Some((&exchange, &number)) = self.sent.iter().find(|(_, number)| has_answer(number)) else { return false };
+        let has_answer = |number| self.server.exchanges[number].answer.is_some();
+        let Some((&exchange, &number)) = self.sent.iter().find(|(_, number)| has_answer(number))
+        else {
+            return false;
+        };
         self.sent.remove(&exchange);
-        let reply = self.server.reply(number).cloned();
+        let reply = match &self.server.exchanges[&number].answer {
+            Some(Answer::Reply(reply)) => Some(reply.clone()),
+            _ => None,
+        };
         self.server.written(self.now, number);
         match reply {
             Some(reply) => self.answered(exchange, reply.status, reply.body),
             None => {
                 self.client.requests.retain(|(other, _)| *other != exchange);
-                self.client.tell(self.now, client::Input::Failed { exchange, error: RequestError::Lost });
+                self.client
+                    .input(self.now, client::Input::Failed { exchange, error: RequestError::Lost });
             }
         }
         true
     }
 
+    /// The client drops a request that it has cancelled.
     fn cancel(&mut self) -> bool {
-        let is_wanted = |exchange: &ExchangeId| self.client.requests.iter().any(|(other, _)| other == exchange);
-        let Some((&exchange, &number)) = self.sent.iter().find(|(exchange, _)| !is_wanted(exchange)) else {
+        let is_wanted =
+            |exchange: &ExchangeId| self.client.requests.iter().any(|(other, _)| other == exchange);
+        let Some((&exchange, &number)) =
+            self.sent.iter().find(|(exchange, _)| !is_wanted(exchange))
+        else {
             return false;
         };
         self.sent.remove(&exchange);
@@ -187,51 +230,58 @@ impl Pair {
         true
     }
 
+    /// A WebSocket opens.
     fn open(&mut self) -> bool {
         let Some((channel, target)) = self.client.opening.take() else { return false };
-        match self.serve(Method::Get, &target, true) {
-            Ok(Begun::Channel(number)) => {
+        match self.admit(Method::Get, &target, true) {
+            Ok(Admitted::Channel(number)) => {
                 self.channel = Some((channel, number));
-                self.client.tell(self.now, client::Input::ChannelOpened { channel });
+                self.client.input(self.now, client::Input::ChannelOpened { channel });
             }
             Err(_) => {
                 let end = ChannelEnd::Unopened;
-                self.client.tell(self.now, client::Input::ChannelClosed { channel, end, details: None });
+                self.client
+                    .input(self.now, client::Input::ChannelClosed { channel, end, details: None });
             }
             Ok(_) => panic!("not a WebSocket"),
         }
         true
     }
 
+    /// A frame in each direction reaches the other side.
     fn frame(&mut self) -> bool {
         let Some((channel, number)) = self.channel else { return false };
         let mut carried = false;
         if self.server.channels[&number].reading {
-            if let Some((frame, messages)) = self.client.outgoing.pop_front() {
-                self.client.tell(self.now, client::Input::ChannelWritten { channel, messages });
-                self.server.read(self.now, number, received(frame));
+            if let Some(frame) = self.client.frame_written(self.now, channel) {
+                self.server.frame(self.now, number, received(frame));
                 carried = true;
             }
         }
         if self.client.reading {
-            if let Some(frame) = self.server.write(self.now, number) {
-                self.client.tell(self.now, client::Input::ChannelFrame { channel, frame: received(frame) });
+            if let Some(frame) = self.server.frame_written(self.now, number) {
+                self.client.input(
+                    self.now,
+                    client::Input::ChannelFrame { channel, frame: received(frame) },
+                );
                 carried = true;
             }
         }
         carried
     }
 
+    /// The WebSocket closes behind what was pulled.
     fn close(&mut self) -> bool {
         let Some((channel, number)) = self.channel else { return false };
         let own = &self.server.channels[&number];
-        let by_client = self.client.closing && self.client.outgoing.is_empty();
-        let by_server = own.closing && own.outgoing.is_empty();
+        let by_client = self.client.closing && self.client.unwritten.is_empty();
+        let by_server = own.closing && own.unwritten.is_empty();
         if by_client || by_server {
             self.channel = None;
-            self.server.gone(self.now, number, ChannelEnd::Closed);
             let end = ChannelEnd::Closed;
-            self.client.tell(self.now, client::Input::ChannelClosed { channel, end, details: None });
+            self.server.channel_ended(self.now, number, end);
+            self.client
+                .input(self.now, client::Input::ChannelClosed { channel, end, details: None });
         }
         by_client || by_server
     }

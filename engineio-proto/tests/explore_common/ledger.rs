@@ -71,6 +71,11 @@ impl Ledger {
         self.exchanges.len()
     }
 
+    /// The highest number of an exchange from the first one that is not written.
+    pub fn highest(&self) -> Option<u64> {
+        self.exchanges.iter().map(|exchange| exchange.id).max()
+    }
+
     /// The exchanges that are not written, oldest first.
     pub fn unwritten(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.exchanges.iter().filter(|exchange| !exchange.written).map(|exchange| exchange.id)
