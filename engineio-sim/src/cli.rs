@@ -230,6 +230,8 @@ fn perform<S: Application + 'static, C: Application + 'static>(
             write!(out, "{}\n{outcome}", outcome.coverage)?;
             let rows = outcome.coverage.missing_rows();
             list(out, "transitions that were not taken", &rows)?;
+            let situations = outcome.coverage.missing_situations();
+            list(out, "situations that did not occur", &situations)?;
             let (explained, open): (Vec<_>, Vec<_>) =
                 outcome.coverage.missing_pairs().into_iter().partition(|pair| why(pair).is_some());
             list(out, "pairs that did not occur, but could", &open)?;
@@ -239,7 +241,7 @@ fn perform<S: Application + 'static, C: Application + 'static>(
             if let Some(failure) = outcome.failure {
                 return fail(out, &shape.apply(simulation), failure, &shape, many.no_shrink);
             }
-            if rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if rows.is_empty() && situations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
     })
 }

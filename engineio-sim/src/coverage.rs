@@ -1,4 +1,5 @@
-//! What of the machines was reached: rows of their tables of transitions, and pairs of a state and an input.
+//! What of the machines was reached: rows of their tables of transitions, pairs of a state and an input, and situations
+//! that are neither.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,8 +32,6 @@ pub enum Kind {
     Probe,
     /// `5`, which only a session should hear.
     Upgrade,
-    /// Something was written to a connection.
-    Written,
     /// Another frame.
     Frame,
     /// The channel ended, or could not be opened.
@@ -51,11 +50,17 @@ pub enum Kind {
     Abort,
     /// It does not want what arrives.
     Discard,
+    /// It waits until something is written.
+    Await,
+    /// An answer, or what was pulled, is reported as written.
+    Written,
+    /// A connection that took no more takes more again.
+    Unblocked,
 }
 
 impl Kind {
     /// What can be done to a session.
-    pub const SESSION: [Self; 18] = {
+    pub const SESSION: [Self; 20] = {
         use Kind::*;
         [
             Poll,
@@ -66,7 +71,6 @@ impl Kind {
             ChannelOpened,
             Probe,
             Upgrade,
-            Written,
             Frame,
             ChannelClosed,
             Timeout,
@@ -76,10 +80,13 @@ impl Kind {
             Close,
             Abort,
             Discard,
+            Await,
+            Written,
+            Unblocked,
         ]
     };
     /// What can be done to a client.
-    pub const CLIENT: [Self; 16] = {
+    pub const CLIENT: [Self; 18] = {
         use Kind::*;
         [
             Answered,
@@ -88,7 +95,6 @@ impl Kind {
             ChannelOpened,
             Probe,
             Upgrade,
-            Written,
             Frame,
             ChannelClosed,
             Timeout,
@@ -98,6 +104,9 @@ impl Kind {
             Close,
             Abort,
             Discard,
+            Await,
+            Written,
+            Unblocked,
         ]
     };
 }
@@ -111,7 +120,63 @@ const CLIENT_STATES: [client::State; 6] = [
     client::State::Channel,
     client::State::Closed,
 ];
-const KINDS: usize = Kind::Discard as usize + 1;
+const KINDS: usize = Kind::Unblocked as usize + 1;
+
+/// What can come about between several of these, and between machines and what they hand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Situation {
+    /// A poll is answered while an earlier answer is under way.
+    SeveralAnswers,
+    /// A poll waits because too many answers are under way.
+    HeldPoll,
+    /// An answer is reported as written before an earlier one is.
+    ReportedOutOfOrder,
+    /// An answer with messages is lost.
+    LostWithMessages,
+    /// An answer without messages is lost.
+    LostWithoutMessages,
+    /// An answer is lost, and a later one was written.
+    LostBehindWritten,
+    /// The network takes some of the frames that were pulled, and not all.
+    WrittenInParts,
+    /// It takes more of an answer after it took no more.
+    AnswerUnblocked,
+    /// Of a body that a client sends.
+    UploadUnblocked,
+    /// Of the frames of a client.
+    UpUnblocked,
+    /// Of those of a server.
+    DownUnblocked,
+    /// A session that was closed in order ends with messages that were not written.
+    ClosedWithLoss,
+    /// A frame waits for the body of a POST.
+    FrameBehindBody,
+    /// The body of a POST does not come in time.
+    BodyTimeout,
+}
+
+impl Situation {
+    /// All of them.
+    pub const ALL: [Self; 14] = {
+        use Situation::*;
+        [
+            SeveralAnswers,
+            HeldPoll,
+            ReportedOutOfOrder,
+            LostWithMessages,
+            LostWithoutMessages,
+            LostBehindWritten,
+            WrittenInParts,
+            AnswerUnblocked,
+            UploadUnblocked,
+            UpUnblocked,
+            DownUnblocked,
+            ClosedWithLoss,
+            FrameBehindBody,
+            BodyTimeout,
+        ]
+    };
+}
 
 /// Pairs of a state and an input that worlds of this crate do not have, and why. Peers that do not keep to the protocol
 /// can bring about most of them; the tests of the core play such peers.
@@ -127,6 +192,8 @@ pub const UNREACHED: &[(&str, &str)] = &[
     ("client Opening × Upgrade", "servers do not send it"),
     ("client Opening × Recv", "nothing is announced before the session is open"),
     ("client Opening × Pull", "nothing is announced before the session is open"),
+    ("client Opening × Written", "nothing is pulled before the session is open"),
+    ("client Opening × Unblocked", "nothing leaves in parts before the session is open"),
     ("client Polling × Upgrade", "servers do not send it"),
     (
         "client Polling × Frame",
@@ -138,6 +205,7 @@ pub const UNREACHED: &[(&str, &str)] = &[
     ("client Pausing × Probe", "a server answers a probe once"),
     ("client Pausing × Upgrade", "servers do not send it"),
     ("client Pausing × Frame", "a server says nothing before it heard of the change"),
+    ("client Pausing × Written", "a report comes before the answer to the probe, and nothing more is pulled"),
     ("client Channel × Answered", "nothing is under way by polling"),
     ("client Channel × Refused", "nothing is under way by polling"),
     ("client Channel × Failed", "nothing is under way by polling"),
@@ -155,6 +223,7 @@ pub struct Coverage {
     client_rows: BTreeMap<client::Row, u64>,
     pairs: [[u64; KINDS]; STATES.len()],
     client_pairs: [[u64; KINDS]; CLIENT_STATES.len()],
+    situations: [u64; Situation::ALL.len()],
 }
 
 impl Default for Coverage {
@@ -164,6 +233,7 @@ impl Default for Coverage {
             client_rows: BTreeMap::new(),
             pairs: [[0; KINDS]; STATES.len()],
             client_pairs: [[0; KINDS]; CLIENT_STATES.len()],
+            situations: [0; Situation::ALL.len()],
         }
     }
 }
@@ -220,6 +290,14 @@ impl Coverage {
             })
     }
 
+    pub(crate) fn situation(&mut self, situation: Situation) {
+        self.situations[situation as usize] += 1;
+    }
+
+    pub(crate) fn situation_if(&mut self, situation: Situation, occurs: bool) {
+        self.situations[situation as usize] += u64::from(occurs);
+    }
+
     /// Adds what another world reached.
     pub fn merge(&mut self, other: &Self) {
         for (&row, count) in &other.rows {
@@ -232,6 +310,15 @@ impl Coverage {
         for (count, more) in pairs.zip(other.pairs.iter().chain(&other.client_pairs).flatten()) {
             *count += more;
         }
+        for (count, more) in self.situations.iter_mut().zip(other.situations) {
+            *count += more;
+        }
+    }
+
+    /// The situations that did not occur.
+    pub fn missing_situations(&self) -> Vec<String> {
+        let missing = Situation::ALL.iter().filter(|&&situation| self.situations[situation as usize] == 0);
+        missing.map(|situation| format!("{situation:?}")).collect()
     }
 
     /// The rows of both tables that were not taken.
@@ -278,6 +365,9 @@ impl fmt::Display for Coverage {
             write!(f, "\n{:<14}", format!("{kind:?}"))?;
             self.client_pairs.iter().try_for_each(|counts| write!(f, "{:>13}", counts[kind as usize]))?;
         }
-        writeln!(f)
+        writeln!(f, "\nsituations")?;
+        Situation::ALL
+            .iter()
+            .try_for_each(|&situation| writeln!(f, "{:>14}  {situation:?}", self.situations[situation as usize]))
     }
 }

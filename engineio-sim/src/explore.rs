@@ -42,7 +42,9 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         let mut chooser = Enumerated::default();
         let mut ways = 0;
         while chooser.begin() {
-            let settings = self.adjusted(Settings { steps: scope.depth, ..Settings::default() });
+            // What is written is reported so late that several polls may have been answered, or when a way says so.
+            let settings = Settings { steps: scope.depth, report_time: REPORT_TIME, ..Settings::default() };
+            let settings = self.adjusted(settings);
             let mut ops = Vec::new();
             let mut is_ours = scope.depth > 0 || part == 0;
             let result = crate::simulation::caught(|| {
@@ -83,6 +85,9 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
     }
 }
 
+/// How long an embedder takes to report what is written, unless a letter says that it does, in microseconds.
+const REPORT_TIME: u64 = 200_000;
+
 /// Of the impulses of applications of one's own, so many are tried.
 const IMPULSES: u32 = 4;
 
@@ -109,6 +114,8 @@ fn letters<S: Application, C: Application>(
         } else if count(&|op| matches!(op, Op::Send { side: other, .. } if *other == side)) < scope.sends {
             letters.push(Op::Send { side, size: 1, binary: false });
         }
+        // Of both sides, the first two of what is written, in either order.
+        letters.extend((0..world.reports(side).min(2)).map(|which| Op::Report(side, which)));
         if count(&|op| matches!(op, Op::Close(_) | Op::Abort(_))) < scope.closes {
             letters.extend([Op::Close(side), Op::Abort(side)]);
         }
@@ -119,8 +126,17 @@ fn letters<S: Application, C: Application>(
         world.candidates(Class::Repeat, &mut faults);
         world.candidates(Class::Refuse, &mut faults);
         world.candidates(Class::SlowBody, &mut faults);
+        world.candidates(Class::LargeBody, &mut faults);
+        world.candidates(Class::Lose, &mut faults);
+        if !own_applications {
+            world.candidates(Class::Overtake, &mut faults);
+        }
         for op in faults {
             letters.push(op);
+            if let Op::Tear { line: line @ Line::Up(_), client, server } = op {
+                // A prefix of what is on its way arrives.
+                letters.push(Op::Reset { line, arrives: 1, client, server });
+            }
             if let Op::Tear { line: line @ (Line::Get(_) | Line::Post(_)), .. } = op {
                 // An answer that is lost without anybody at the server hearing of it.
                 letters.push(Op::Tear { line, client: 0, server: None });

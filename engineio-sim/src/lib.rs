@@ -164,7 +164,7 @@ mod simulation;
 mod world;
 
 pub use choose::{Chooser, Enumerated, FromBytes, Seeded};
-pub use coverage::{Coverage, Kind, UNREACHED};
+pub use coverage::{Coverage, Kind, Situation, UNREACHED};
 pub use diagram::{sequence_diagram, sequence_svg};
 pub use explore::Scope;
 pub use journal::{Entry, Journal, Place};

@@ -51,12 +51,18 @@ pub enum Op {
     Read(Side, bool),
     /// An application does not want what arrives any more.
     Discard(Side),
+    /// An application waits until all but so many of the messages that it sent are written.
+    Await(Side, u64),
     /// An application closes its session in order.
     Close(Side),
     /// An application closes its session at once.
     Abort(Side),
     /// Something of an application's own happens, see [`Application::on_impulse`](crate::Application::on_impulse).
     Impulse(Node, u32),
+
+    /// An embedder reports now something that it has written: of what it did not report, oldest first, the one with this
+    /// number.
+    Report(Side, usize),
 
     /// A connection is torn. What is on its way is lost; the client learns of it after so many microseconds, the
     /// server too, or never.
@@ -68,11 +74,31 @@ pub enum Op {
         /// When the server does.
         server: Option<u64>,
     },
+    /// A connection is reset while something is being written. Of what is on its way on a channel, so many frames of each
+    /// direction arrive; the rest is lost, and so is what was pulled and not written.
+    Reset {
+        /// Which one; of a channel either direction means both.
+        line: Line,
+        /// How many frames arrive.
+        arrives: usize,
+        /// When the client learns of it.
+        client: u64,
+        /// When the server does.
+        server: Option<u64>,
+    },
+    /// A server hears that a connection broke before it saw that an answer to this client was written to its end: of the
+    /// answers that it did not report, oldest first, the one with this number. It may have arrived.
+    Lose(usize, usize),
+    /// From now on something leaves in parts, as over a slow link: the answer to a GET, or the body of a POST, in a few
+    /// parts that are so many microseconds apart; of a channel the frames, so many microseconds apart.
+    Throttle(Line, u64),
+    /// An embedder reports what it has written so many microseconds late.
+    Withhold(Side, u64),
     /// What is on its way takes so many microseconds more, as through a proxy that buffers.
     Delay(Line, u64),
     /// A request is repeated by a proxy that thinks it was lost.
     Repeat(Line),
-    /// The body of a POST does not come in time.
+    /// The end of the body of a POST never comes.
     SlowBody(usize),
     /// The body of a POST is larger than the server takes.
     LargeBody(usize),
@@ -144,6 +170,14 @@ impl Op {
             Self::Take(of) => Self::Take(side(of)),
             Self::Read(of, reads) => Self::Read(side(of), reads),
             Self::Discard(of) => Self::Discard(side(of)),
+            Self::Await(of, behind) => Self::Await(side(of), behind),
+            Self::Report(of, which) => Self::Report(side(of), which),
+            Self::Reset { line: on, arrives, client, server } => {
+                Self::Reset { line: line(on), arrives, client, server }
+            }
+            Self::Lose(index, which) => Self::Lose(client(index), which),
+            Self::Throttle(on, micros) => Self::Throttle(line(on), micros),
+            Self::Withhold(of, micros) => Self::Withhold(side(of), micros),
             Self::Close(of) => Self::Close(side(of)),
             Self::Abort(of) => Self::Abort(side(of)),
             Self::Impulse(of, value) => Self::Impulse(node(of), value),
@@ -240,11 +274,13 @@ pub enum Intrusion {
     ProbeTwice,
     /// Opens a channel and takes the session over, without a probe.
     Hijack,
+    /// Does the same while the body of a POST is on its way, and sends a message behind it.
+    Overtake,
 }
 
 impl Intrusion {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Get,
         Self::Post,
         Self::Junk,
@@ -256,5 +292,6 @@ impl Intrusion {
         Self::Babble,
         Self::ProbeTwice,
         Self::Hijack,
+        Self::Overtake,
     ];
 }

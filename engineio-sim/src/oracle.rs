@@ -7,6 +7,7 @@ mod events;
 mod messages;
 mod reasons;
 mod wire;
+mod written;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ pub(crate) use events::Events;
 pub(crate) use messages::Flow;
 pub(crate) use reasons::{Asked, Incidents, Scene, explains_client, explains_server, explains_upgrade_failure};
 pub(crate) use wire::{check_body, check_frame};
+pub(crate) use written::{MAX_ANSWERS, Written, is_true_end};
 
 /// One of the laws of `ARCHITECTURE.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +46,9 @@ pub enum Law {
     Quiescence,
     /// 13. Nothing panics.
     Panics,
+    /// 14. What is written is a prefix of what was handed over, and that of what was accepted. Nothing counts as written
+    ///     that was not reported.
+    Written,
     /// What a machine says of itself: [`Session::check`](engineio_proto::Session::check) and its likes.
     Check,
     /// A law of the user's own.

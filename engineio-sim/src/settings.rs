@@ -69,14 +69,20 @@ settings! {
     steps: usize = 200,
     /// How long anything takes from one side to the other, unless an operation lets it arrive earlier, in microseconds.
     latency: u64 = 20_000,
-    /// How many frames of a channel are on their way in one direction at most.
+    /// How many frames of a channel the network takes at most before one arrives, in each direction.
     window: usize = 8,
+    /// How many frames an embedder pulls and holds at most until the network takes them.
+    batch: usize = 4,
+    /// How long the network needs to take an answer, in microseconds; no longer than the latency, whatever it says here.
+    write_time: u64 = 0,
     /// Outputs of a machine are carried out when time passes, not at once.
     lazy_outputs: bool = false,
     /// Frames are pulled when time passes.
     lazy_writes: bool = false,
     /// Messages are taken when time passes.
     lazy_reads: bool = false,
+    /// How long an embedder takes to report what is written, in microseconds.
+    report_time: u64 = 0,
     /// Every machine has a twin that is told the same and drained at its end only (law 7).
     twins: bool = false,
     /// [`Config::ping_interval`], in milliseconds.
@@ -87,6 +93,8 @@ settings! {
     upgrade_timeout: u64 = 10_000,
     /// [`Config::close_timeout`] and [`client::Config::close_timeout`], in milliseconds.
     close_timeout: u64 = 30_000,
+    /// [`Config::body_timeout`], in milliseconds.
+    body_timeout: u64 = 30_000,
     /// [`client::Config::open_timeout`], in milliseconds.
     open_timeout: u64 = 20_000,
     /// [`Config::max_payload`], in bytes.
@@ -127,15 +135,19 @@ impl Settings {
         settings.servers = size(or(1, &[1, 1, 1, 2]));
         settings.steps = size(or(200, &[20, 60, 400]));
         settings.latency = or(20_000, &[0, 100, 3_000, 80_000]);
-        settings.window = size(or(8, &[1, 2, 3]));
+        settings.window = size(or(8, &[1, 1, 2, 3, 64]));
+        settings.batch = size(or(4, &[1, 2, 16, 16]));
+        settings.write_time = or(0, &[1_000, 20_000, 80_000]);
         settings.lazy_outputs = or(0, &[0, 1]) == 1;
         settings.lazy_writes = or(0, &[0, 1]) == 1;
         settings.lazy_reads = or(0, &[0, 1]) == 1;
+        settings.report_time = or(0, &[50, 5_000, 100_000, 500_000]);
         settings.twins = or(0, &[0, 0, 1]) == 1;
         settings.ping_interval = or(25_000, &[2_000, 5_000]);
         settings.ping_timeout = or(20_000, &[2_000, 4_000, 30_000]);
         settings.upgrade_timeout = or(10_000, &[1_000, 60_000]);
         settings.close_timeout = or(30_000, &[2_000, 100_000]);
+        settings.body_timeout = or(30_000, &[2_000, 10_000, 100_000]);
         settings.open_timeout = or(20_000, &[2_000]);
         settings.max_payload = size(or(1000, &[40, 100, 300]));
         settings.send_limit = size(or(2000, &[1, 200, 100_000]));
@@ -157,6 +169,7 @@ impl Settings {
         config.ping_timeout = Duration::from_millis(self.ping_timeout);
         config.upgrade_timeout = Duration::from_millis(self.upgrade_timeout);
         config.close_timeout = Duration::from_millis(self.close_timeout);
+        config.body_timeout = Duration::from_millis(self.body_timeout);
         config.max_payload = self.max_payload;
         config.send_limit = self.send_limit;
         config.send_low = self.send_low.min(self.send_limit);
@@ -203,8 +216,19 @@ impl Settings {
             self.upgrade_timeout,
             self.close_timeout,
             self.open_timeout,
+            self.body_timeout,
+            self.write_time / 1000,
+            self.report_time / 1000,
         ];
-        let sizes = [self.max_payload, self.send_limit, self.receive_limit, self.clients, self.servers, self.window];
+        let sizes = [
+            self.max_payload,
+            self.send_limit,
+            self.receive_limit,
+            self.clients,
+            self.servers,
+            self.window,
+            self.batch,
+        ];
         if times.into_iter().any(|time| time > LONGEST) || sizes.into_iter().any(|size| size > MOST) {
             return broken(Law::Settings, "a time is longer than a year, or something larger than 2^30");
         }
@@ -213,9 +237,10 @@ impl Settings {
 
     /// After so long without trouble nothing may be under way that has not come to its end, in microseconds.
     pub(crate) fn patience(&self) -> u64 {
-        let slowest = [self.close_timeout, self.upgrade_timeout, self.open_timeout].into_iter().max().unwrap_or(0);
+        let times = [self.close_timeout, self.upgrade_timeout, self.open_timeout, self.body_timeout];
+        let slowest = times.into_iter().max().unwrap_or(0);
         // Silence is noticed after an interval and a timeout, put off at most twice; then something may close in order.
-        1000 * (3 * (self.ping_interval + self.ping_timeout) + 2 * slowest) + 100 * self.latency
+        1000 * (3 * (self.ping_interval + self.ping_timeout) + 2 * slowest) + 100 * self.latency + 10 * self.report_time
     }
 }
 

@@ -27,6 +27,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         loop {
             let before = (settings.clone(), ops.clone(), ending);
             leave_out(&mut ops, |ops| fails(&settings, ops, ending).is_some());
+            wait_instead(&mut ops, |ops| fails(&settings, ops, ending).is_some());
             for index in 0..ops.len() {
                 for simpler in simpler(ops[index]) {
                     let mut other = ops.clone();
@@ -107,6 +108,24 @@ fn leave_out(ops: &mut Vec<Op>, fails: impl Fn(&[Op]) -> bool) {
     }
 }
 
+/// Several steps of time in a row become one wait.
+fn wait_instead(ops: &mut Vec<Op>, fails: impl Fn(&[Op]) -> bool) {
+    let mut at = 0;
+    while at < ops.len() {
+        let run = ops[at..].iter().take_while(|op| matches!(op, Op::Next | Op::Wait(_))).count();
+        if run > 1 {
+            let waits = [1, 100_000, 1_000_000, 5_000_000, 10_000_000, 30_000_000]
+                .map(Op::Wait)
+                .into_iter()
+                .map(|wait| ops[..at].iter().chain([&wait]).chain(&ops[at + run..]).copied().collect::<Vec<_>>());
+            if let Some(shorter) = waits.into_iter().find(|ops| fails(ops)) {
+                *ops = shorter;
+            }
+        }
+        at += run.max(1);
+    }
+}
+
 /// Operations that do less, the simplest first.
 fn simpler(op: Op) -> Vec<Op> {
     match op {
@@ -141,6 +160,15 @@ fn simpler(op: Op) -> Vec<Op> {
                 .filter(|&other| other != op)
                 .collect()
         }
+        Op::Reset { line, arrives, client, server } => {
+            let tear = Op::Tear { line, client, server };
+            let sooner = Op::Reset { line, arrives, client: 0, server: Some(0) };
+            [tear, sooner].into_iter().filter(|&other| other != op).collect()
+        }
+        Op::Report(side, which) if which > 0 => vec![Op::Report(side, which - 1)],
+        Op::Lose(client, which) if which > 0 => vec![Op::Lose(client, which - 1)],
+        Op::Await(side, behind) if behind > 0 => vec![Op::Await(side, 0)],
+        Op::Withhold(side, micros) if micros > 1000 => vec![Op::Withhold(side, micros / 2)],
         Op::Late(node @ Node::Server(_), micros) if micros > 1000 => vec![Op::Late(node, micros / 2)],
         _ => Vec::new(),
     }

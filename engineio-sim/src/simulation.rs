@@ -301,6 +301,8 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         world.rest()?;
         self.judge(world, false)?;
         self.judge(world, true)?;
+        // What applications of one's own do not say themselves would be strange to them.
+        let ending = if ending == Ending::Bursts && self.own_applications { Ending::Silence } else { ending };
         world.end(ending)?;
         self.judge(world, false)
     }

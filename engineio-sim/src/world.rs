@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `core` | everything but the applications; what happens next, and when |
 //! | `nodes` | who lives there |
-//! | `client`, `server` | the hands of the machines |
+//! | `client`, `server` | the embedders of the machines: what is asked for is done |
+//! | `writing` | the embedders on the writing side: what is handed over is written and reported, or lost |
 //! | `arrivals` | what arrives at a server |
 //! | `net` | what is on its way |
 //! | `apps` | what applications do with their sessions |
@@ -24,6 +25,7 @@ mod net;
 mod nodes;
 mod server;
 mod twin;
+mod writing;
 
 use std::fmt;
 use std::time::Duration;
@@ -36,7 +38,7 @@ use self::net::Spoilt;
 use self::nodes::{Call, What};
 use crate::coverage::Coverage;
 use crate::journal::Journal;
-use crate::op::{Node, Op};
+use crate::op::{Node, Op, Side};
 use crate::oracle::{Asked, Law, Violation, broken};
 use crate::{Chooser, Settings};
 
@@ -45,7 +47,7 @@ pub use menu::Class;
 pub(crate) use menu::Weights;
 
 /// What was done and seen in a world, or in many.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Totals {
     /// Operations.
     pub steps: u64,
@@ -67,6 +69,23 @@ pub struct Totals {
     pub messages_received: u64,
     /// Operations by their kind, in the order of [`Class::ALL`].
     pub classes: [u64; Class::ALL.len()],
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            steps: 0,
+            micros: 0,
+            lives: 0,
+            sessions: 0,
+            opened: 0,
+            upgrades: 0,
+            failed_upgrades: 0,
+            messages_sent: 0,
+            messages_received: 0,
+            classes: [0; Class::ALL.len()],
+        }
+    }
 }
 
 impl Totals {
@@ -212,12 +231,22 @@ impl<S: Application, C: Application> World<S, C> {
                 }
             }
             Op::Discard(side) => end(side).map_or(Ok(()), |end| core.discard(end))?,
+            Op::Await(side, behind) => end(side).map_or(Ok(()), |end| core.wait_for_written(end, behind))?,
+            Op::Report(side, which) => {
+                if let Some(&task) = core.reports(side).get(which) {
+                    core.perform(task)?;
+                }
+            }
             Op::Close(side) => end(side).map_or(Ok(()), |end| core.close(end, Asked::Close))?,
             Op::Abort(side) => end(side).map_or(Ok(()), |end| core.close(end, Asked::Abort))?,
             Op::Impulse(node, impulse) => self.call_application(node, |application, sockets| {
                 application.on_impulse(sockets, impulse);
             })?,
-            Op::Tear { line, client, server } => core.tear(line, client, server)?,
+            Op::Tear { line, client, server } => core.tear(line, 0, client, server),
+            Op::Reset { line, arrives, client, server } => core.tear(line, arrives, client, server),
+            Op::Lose(client, which) => core.lose(client, which),
+            Op::Throttle(line, micros) => core.throttle(line, micros),
+            Op::Withhold(side, micros) => core.withhold(side, micros),
             Op::Delay(line, micros) => core.delay(line, micros),
             Op::Repeat(line) => core.repeat(line),
             Op::SlowBody(client) => core.spoil(client, Spoilt::Slow),
@@ -241,7 +270,8 @@ impl<S: Application, C: Application> World<S, C> {
             }
         }
         self.advance(self.core.now)?;
-        self.core.probes_in_time()
+        self.core.probes_in_time()?;
+        self.core.bodies_in_time()
     }
 
     /// Lets time pass, and tells applications what happens meanwhile.
@@ -328,6 +358,11 @@ impl<S: Application, C: Application> World<S, C> {
         self.core.candidates(class, out);
     }
 
+    /// How much one side has written and not reported.
+    pub(crate) fn reports(&self, side: Side) -> usize {
+        self.core.reports(side).len()
+    }
+
     /// Everything is healed, and must come to rest: both sides of every session are open with empty buffers, or both
     /// are closed.
     ///
@@ -373,8 +408,13 @@ impl<S: Application, C: Application> World<S, C> {
     /// The law that does not hold.
     pub fn end(&mut self, ending: Ending) -> Result<(), Violation> {
         let patience = self.core.begin_ending(ending)?;
-        if ending == Ending::Silence {
+        if ending.is_silent() {
             let until = self.core.later(patience);
+            while ending == Ending::Bursts && self.core.now < until {
+                self.core.burst()?;
+                let pause = self.core.settings.ping_timeout * 1000 / 2;
+                self.advance(self.core.later(pause).min(until))?;
+            }
             self.advance(until)?;
             self.core.audit_ending(ending)?;
             self.core.heal();

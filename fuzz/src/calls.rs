@@ -22,6 +22,10 @@ pub(crate) enum Call {
     Discard,
     Pull(ChannelId),
     Wake,
+    /// Everything that was pulled is reported as written, but for so many messages.
+    Written(ChannelId, u8),
+    /// Whether so many messages are written.
+    Await(u64),
 }
 
 /// What a call answered.
@@ -33,6 +37,7 @@ pub(crate) enum Answer {
     SentAll(Result<(), SendError<Vec<Message>>>),
     Received(Option<Message>),
     Pulled(Option<Frame>),
+    Awaited(bool),
 }
 
 pub(crate) fn apply(session: &mut Session, now: Instant, call: &Call) -> Answer {
@@ -47,13 +52,18 @@ pub(crate) fn apply(session: &mut Session, now: Instant, call: &Call) -> Answer 
         Call::Discard => session.discard_incoming(),
         Call::Pull(channel) => return Answer::Pulled(session.next_frame(now, *channel)),
         Call::Wake => session.handle_timeout(now),
+        &Call::Written(channel, behind) => {
+            let messages = session.stats().messages_sent.saturating_sub(behind.into());
+            session.handle_input(now, Input::ChannelWritten { channel, messages });
+        }
+        &Call::Await(messages) => return Answer::Awaited(session.poll_written(messages)),
     }
     Answer::Nothing
 }
 
 /// Whether a call tells what time it is.
 pub(crate) fn tells_time(call: &Call) -> bool {
-    !matches!(call, Call::Send(_) | Call::SendAll(_) | Call::Ready | Call::Discard)
+    !matches!(call, Call::Send(_) | Call::SendAll(_) | Call::Ready | Call::Discard | Call::Await(_))
 }
 
 /// What happens next.
@@ -70,7 +80,8 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Numbers {
     next: u64,
-    get: ExchangeId,
+    /// All GETs.
+    gets: Vec<ExchangeId>,
     post: ExchangeId,
     channel: ChannelId,
 }
@@ -81,8 +92,13 @@ impl Numbers {
     /// The GET that opens a session in a server.
     pub(crate) const FIRST_EXCHANGE: ExchangeId = ExchangeId(1);
 
-    pub(crate) const fn new() -> Self {
-        Self { next: 2, get: ExchangeId(0), post: ExchangeId(0), channel: Self::FIRST_CHANNEL }
+    pub(crate) fn new() -> Self {
+        Self { next: 2, gets: vec![Self::FIRST_EXCHANGE], post: ExchangeId(0), channel: Self::FIRST_CHANNEL }
+    }
+
+    /// The last GET, or one before it.
+    fn get(&self, before: u8) -> ExchangeId {
+        self.gets.iter().rev().nth(before.into()).copied().unwrap_or(ExchangeId(0))
     }
 
     /// A number that was not given before, as the core is promised.
@@ -96,6 +112,9 @@ impl Numbers {
     /// * `g` a GET; `h` the head of a POST, `H` a binary one; `b` its body (length, bytes), `B` it is too large (0; 1 that
     ///   of the last GET);
     ///   `x` an exchange is lost (0 the last GET, 1 the last POST, else any number)
+    /// * `v` an answer is written, `l` it is lost (0 that to the last GET, 1 that to the one before, ...); `V` what was pulled
+    ///   is written (but for so many messages), `m` so many messages are written, whatever was pulled; `U` a connection takes
+    ///   more again; `e` are so many messages written
     /// * `o` a channel opens, `O` without binary; `q` it ends (0 to 2), `Q` one that never was;
     ///   `f` a text frame (length, bytes), `F` a binary one, `p` a probe, `u` an upgrade, `k` a pong, `z` a stray one
     /// * `s` a text is sent (length, bytes), `S` bytes, `a` several; `r` one is taken, `y` is there room;
@@ -103,14 +122,15 @@ impl Numbers {
     /// * `n` a frame is pulled; `t` and `T` time passes (milliseconds, tens of them), `w` a wakeup at this moment, `W` one
     ///   in time, or late (milliseconds)
     pub(crate) fn step(&mut self, reader: &mut Reader<'_>) -> Step {
-        const LETTERS: &[u8] = b"ghHbBxoOqQfFpukzsSaryncXdtTwW";
+        const LETTERS: &[u8] = b"ghHbBxoOqQfFpukzsSaryncXdtTwWvlVmUe";
         let text = |text: &'static str| Frame::received(Text::from_static(text));
         let channel = self.channel;
         let frame = |frame| Input::ChannelFrame { channel, frame };
         let input = match reader.letter(LETTERS) {
             b'g' => {
-                self.get = ExchangeId(self.fresh());
-                Input::Poll { exchange: self.get }
+                let exchange = ExchangeId(self.fresh());
+                self.gets.push(exchange);
+                Input::Poll { exchange }
             }
             head @ (b'h' | b'H') => {
                 self.post = ExchangeId(self.fresh());
@@ -118,17 +138,23 @@ impl Numbers {
             }
             b'b' => Input::PostBody { exchange: self.post, body: Ok(data(reader)) },
             b'B' => {
-                let exchange = if reader.below(2) == 0 { self.post } else { self.get };
+                let exchange = if reader.below(2) == 0 { self.post } else { self.get(0) };
                 Input::PostBody { exchange, body: Err(BodyError::TooLarge) }
             }
             b'x' => {
                 let exchange = match reader.below(9) {
-                    0 => self.get,
+                    0 => self.get(0),
                     1 => self.post,
                     any => ExchangeId(any.into()),
                 };
                 Input::ExchangeLost { exchange }
             }
+            b'v' => Input::AnswerWritten { exchange: self.get(reader.below(10)) },
+            b'l' => Input::ExchangeLost { exchange: self.get(reader.below(10)) },
+            b'V' => return Step::Call(Call::Written(channel, reader.below(10))),
+            b'm' => Input::ChannelWritten { channel, messages: reader.below(255).into() },
+            b'U' => Input::Unblocked,
+            b'e' => return Step::Call(Call::Await(reader.below(255).into())),
             open @ (b'o' | b'O') => {
                 let channel = ChannelId(self.fresh());
                 // The session takes no second one; it says so, and the first stays.

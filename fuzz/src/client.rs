@@ -15,6 +15,7 @@ use engineio_sim::decoder::{Decoded, decode_frame, decode_payload};
 use crate::calls::{Answer, data, text_message};
 use crate::reader::Reader;
 use crate::wire::{carried, is_message};
+use crate::written::Written;
 
 /// `data` is the number of a configuration, and what happens then:
 ///
@@ -24,6 +25,8 @@ use crate::wire::{carried, is_message};
 ///   few bodies as a frame, `k` the answer to a probe, `z` a stray frame
 /// * `s` a text is sent (length, bytes), `S` bytes, `a` several; `r` one is taken, `y` is there room;
 ///   `c` close, `X` abort, `d` discard
+/// * `V` what was pulled is written (but for so many messages), `m` so many messages are written, whatever was pulled;
+///   `U` a connection takes more again; `l` are so many messages written
 /// * `n` a frame is pulled; `t` and `T` time passes (milliseconds, tens of them), `w` a wakeup at this moment, `W` one in
 ///   time, or late (milliseconds)
 pub fn client(data: &[u8]) {
@@ -84,6 +87,10 @@ enum Call {
     Discard,
     Pull(ChannelId),
     Wake,
+    /// Everything that was pulled is reported as written, but for so many messages.
+    Written(ChannelId, u8),
+    /// Whether so many messages are written.
+    Await(u64),
 }
 
 fn apply(client: &mut Client, now: Instant, call: &Call) -> Answer {
@@ -98,6 +105,11 @@ fn apply(client: &mut Client, now: Instant, call: &Call) -> Answer {
         Call::Discard => client.discard_incoming(),
         Call::Pull(channel) => return Answer::Pulled(client.next_frame(now, *channel)),
         Call::Wake => client.handle_timeout(now),
+        &Call::Written(channel, behind) => {
+            let messages = client.stats().messages_sent.saturating_sub(behind.into());
+            client.handle_input(now, client::Input::ChannelWritten { channel, messages });
+        }
+        &Call::Await(messages) => return Answer::Awaited(client.poll_written(messages)),
     }
     Answer::Nothing
 }
@@ -134,6 +146,7 @@ struct World {
 
     accepted: Vec<Decoded>,
     emitted: usize,
+    written: Written,
     aborted: bool,
     flushing: bool,
     closed: bool,
@@ -164,6 +177,7 @@ impl World {
             deaf: false,
             accepted: Vec::new(),
             emitted: 0,
+            written: Written::default(),
             aborted: false,
             flushing: false,
             closed: false,
@@ -174,7 +188,7 @@ impl World {
     }
 
     fn step(&mut self, reader: &mut Reader<'_>) {
-        const LETTERS: &[u8] = b"gGheEAoqfFjkzsSaryncXdtTwW";
+        const LETTERS: &[u8] = b"gGheEAoqfFjkzsSaryncXdtTwWVmUl";
         let frame = |frame| client::Input::ChannelFrame { channel: self.channel, frame };
         let well_known = |reader: &mut Reader<'_>| BODIES[usize::from(reader.below(BODIES.len() as u8))];
         let input = match reader.letter(LETTERS) {
@@ -212,6 +226,10 @@ impl World {
             b'r' => return self.play(&Call::Recv).ignore(),
             b'y' => return self.play(&Call::Ready).ignore(),
             b'n' => return self.play(&Call::Pull(self.channel)).ignore(),
+            b'V' => return self.play(&Call::Written(self.channel, reader.below(10))).ignore(),
+            b'm' => client::Input::ChannelWritten { channel: self.channel, messages: reader.below(255).into() },
+            b'U' => client::Input::Unblocked,
+            b'l' => return self.play(&Call::Await(reader.below(255).into())).ignore(),
             b'c' => return self.play(&Call::Close).ignore(),
             b'X' => return self.play(&Call::Abort).ignore(),
             b'd' => return self.play(&Call::Discard).ignore(),
@@ -231,7 +249,7 @@ impl World {
         let back = if self.told == self.now { Duration::from_millis(70) } else { Duration::ZERO };
         let past = Instant::from_micros(self.now.as_micros().saturating_sub(back.as_micros() as u64));
         assert_eq!(apply(&mut self.twin, past, call), answer, "law 7: {call:?}");
-        if !matches!(call, Call::Ready | Call::Discard) {
+        if !matches!(call, Call::Ready | Call::Discard | Call::Await(_)) {
             self.told = self.now;
         }
         if let Some((packets, complete)) = packets {
@@ -244,6 +262,7 @@ impl World {
             assert!(next.is_none_or(|next| next > self.now), "law 5: {next:?} at {:?}", self.now);
         }
         self.check();
+        self.written.check(&self.client);
         // Not after every call, for it costs more than the call.
         self.calls = self.calls.wrapping_add(1);
         if self.calls % 4 == 0 {
@@ -264,7 +283,10 @@ impl World {
     fn expect(&mut self, call: &Call) -> Option<(Vec<Decoded>, bool)> {
         match call {
             Call::Input(client::Input::Answered { exchange, status: 200, body }) => {
-                self.posts.remove(exchange);
+                // What a POST carried is written when it was answered.
+                if self.posts.remove(exchange) {
+                    self.written.exchange_written(*exchange);
+                }
                 let fits = body.len() <= self.client.config().max_payload;
                 (self.gets.remove(exchange) && fits).then(|| decode_payload(body))
             }
@@ -284,15 +306,41 @@ impl World {
                 self.channels.remove(channel);
                 None
             }
+            Call::Input(client::Input::ChannelWritten { channel, messages }) => {
+                self.expect_written(*channel, *messages);
+                None
+            }
+            Call::Written(channel, behind) => {
+                let messages = self.client.stats().messages_sent.saturating_sub((*behind).into());
+                self.expect_written(*channel, messages);
+                None
+            }
             Call::Discard => {
                 self.deaf = true;
                 None
             }
+            Call::Close => {
+                self.written.close(true);
+                None
+            }
             Call::Abort => {
                 (self.deaf, self.aborted) = (true, true);
+                self.written.close(false);
                 None
             }
             _ => None,
+        }
+    }
+
+    /// The last frames of a session may be written when it is over.
+    fn expect_written(&mut self, channel: ChannelId, messages: u64) {
+        let is_on = match self.client.state() {
+            client::State::Channel => self.client.current_channel() == Some(channel),
+            client::State::Closed => self.client.transport() == TransportKind::WebSocket,
+            _ => false,
+        };
+        if is_on {
+            self.written.channel_written(messages);
         }
     }
 
@@ -321,11 +369,17 @@ impl World {
     fn heed(&mut self, call: &Call, answer: &Answer) {
         match (call, answer) {
             (Call::Send(message), Answer::Sent(result)) => match result {
-                Ok(()) => self.accepted.push(carried(message)),
+                Ok(()) => {
+                    self.accepted.push(carried(message));
+                    self.written.accept(1);
+                }
                 Err(error) => assert_eq!(error.clone().into_inner(), *message, "it comes back"),
             },
             (Call::SendAll(messages), Answer::SentAll(result)) => match result {
-                Ok(()) => self.accepted.extend(messages.iter().map(carried)),
+                Ok(()) => {
+                    self.accepted.extend(messages.iter().map(carried));
+                    self.written.accept(messages.len());
+                }
                 Err(error) => assert_eq!(error.clone().into_inner(), *messages, "they come back"),
             },
             (_, Answer::Received(Some(message))) => {
@@ -335,8 +389,13 @@ impl World {
             (_, Answer::Pulled(Some(frame))) => {
                 let base64 = self.client.config().base64;
                 assert!(!(base64 && matches!(frame, Frame::Binary(_))), "no binary is wanted");
-                self.emit(&[decode_frame(frame).expect("law 11")]);
+                let packet = decode_frame(frame).expect("law 11");
+                if is_message(&packet) {
+                    self.written.leave_on_channel();
+                }
+                self.emit(&[packet]);
             }
+            (Call::Await(messages), Answer::Awaited(is_written)) => self.written.asked(*messages, *is_written),
             _ => (),
         }
     }
@@ -384,6 +443,10 @@ impl World {
                     let limit = self.client.max_payload().unwrap_or(usize::MAX);
                     assert!(complete && (body.len() <= limit || packets.len() == 1), "law 11: {packets:?}");
                     assert!(packets.len() <= self.client.config().max_packets, "law 11: {packets:?}");
+                    let messages = packets.iter().filter(|packet| is_message(packet)).count();
+                    if messages > 0 {
+                        self.written.leave(*exchange, messages);
+                    }
                     self.emit(&packets);
                 } else {
                     self.get = *exchange;
@@ -408,6 +471,7 @@ impl World {
             client::Output::Event(event) => match event {
                 Event::Flush { .. } => assert!(!std::mem::replace(&mut self.flushing, true), "a drain is missing"),
                 Event::Drain => assert!(std::mem::replace(&mut self.flushing, false), "nothing was flushed"),
+                Event::Written => self.written.told(),
                 Event::Closed(reason) => {
                     self.closed = true;
                     assert_eq!(self.client.close_reason(), Some(*reason));
@@ -473,6 +537,7 @@ impl World {
             client::Input::Answered { exchange, status: 200, body: "4stray".into() },
             client::Input::Failed { exchange, error: RequestError::Lost },
             client::Input::ChannelOpened { channel },
+            client::Input::ChannelWritten { channel, messages: 0 },
             client::Input::ChannelFrame { channel, frame },
             client::Input::ChannelClosed { channel, end: ChannelEnd::Closed, details: None },
         ] {

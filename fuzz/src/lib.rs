@@ -20,6 +20,7 @@ mod session;
 mod websocket;
 mod wire;
 mod world;
+mod written;
 
 pub use client::client;
 pub use packet::packet;

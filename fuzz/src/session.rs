@@ -7,12 +7,13 @@ use std::time::Duration;
 use engineio_proto::http::Response;
 use engineio_proto::server::{Config, Input, Output, Overflow, State};
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelId, Event, ExchangeId, Instant, Message, Phase, Session, Sid, Transports};
+use engineio_proto::{ChannelId, Event, ExchangeId, Instant, Message, Phase, Session, Sid, TransportKind, Transports};
 use engineio_sim::decoder::{Decoded, decode_frame, decode_payload};
 
 use crate::calls::{Answer, Call, Numbers, Step, apply, tells_time};
 use crate::reader::Reader;
 use crate::wire::{carried, is_message};
+use crate::written::Written;
 
 /// `data` is how the session begins (`p` on polling, `c` on a channel, `b` on one without binary), the number of a
 /// configuration, and what happens then, see `calls.rs`.
@@ -92,8 +93,8 @@ pub(crate) struct World {
     posts: BTreeSet<ExchangeId>,
     /// The POST of which the body was not given yet.
     receiving: Option<ExchangeId>,
-    /// The GET that took messages with it, until the next one shows that they arrived.
-    answered: Option<ExchangeId>,
+    /// How far its messages got.
+    written: Written,
 
     /// What the client said by polling, and on the channel, up to the first packet that ends the session.
     posted: Vec<Decoded>,
@@ -133,7 +134,7 @@ impl World {
             gets: BTreeSet::new(),
             posts: BTreeSet::new(),
             receiving: None,
-            answered: None,
+            written: Written::default(),
             posted: Vec::new(),
             posted_all: true,
             framed: Vec::new(),
@@ -161,6 +162,10 @@ impl World {
 
     pub(crate) fn play(&mut self, call: &Call) -> Answer {
         self.expect(call);
+        let is_lost = match call {
+            Call::Input(Input::ExchangeLost { exchange }) => self.written.is_under_way(*exchange),
+            _ => false,
+        };
         let answer = apply(&mut self.session, self.now, call);
         // Law 6: what is told a second time may be told wrong.
         let back = if self.told == self.now { Duration::from_millis(70) } else { Duration::ZERO };
@@ -171,7 +176,7 @@ impl World {
         }
         self.heed(call, &answer);
         self.drain();
-        if matches!(call, Call::Input(Input::ExchangeLost { exchange }) if self.answered == Some(*exchange)) {
+        if is_lost {
             assert_eq!(self.session.phase(), Phase::Closed, "law 2: it goes on with a hole");
         }
         if matches!(call, Call::Wake) {
@@ -180,6 +185,7 @@ impl World {
         }
         self.numbers.settle(self.session.current_channel());
         self.check();
+        self.written.check(&self.session);
         // Not after every call, for it costs more than the call.
         self.calls = self.calls.wrapping_add(1);
         if self.calls % 4 == 0 {
@@ -201,7 +207,12 @@ impl World {
         match call {
             Call::Input(Input::Poll { exchange }) => {
                 self.gets.insert(*exchange);
-                self.answered = None;
+            }
+            Call::Input(Input::AnswerWritten { exchange }) => self.written.exchange_written(*exchange),
+            Call::Input(Input::ChannelWritten { channel, messages }) => self.expect_written(*channel, *messages),
+            Call::Written(channel, behind) => {
+                let messages = self.session.stats().messages_sent.saturating_sub((*behind).into());
+                self.expect_written(*channel, messages);
             }
             Call::Input(Input::PostHead { exchange, .. }) => {
                 self.posts.insert(*exchange);
@@ -229,9 +240,25 @@ impl World {
             Call::Input(Input::ChannelOpened { base64, .. }) if self.session.state() == State::Polling => {
                 self.base64 = *base64;
             }
-            Call::Close | Call::Discard => self.deaf = true,
-            Call::Abort => (self.deaf, self.aborted) = (true, true),
+            Call::Close => {
+                self.deaf = true;
+                self.written.close(true);
+            }
+            Call::Discard => self.deaf = true,
+            Call::Abort => {
+                (self.deaf, self.aborted) = (true, true);
+                self.written.close(false);
+            }
             _ => (),
+        }
+    }
+
+    /// The last frames of a session may be written when it is over.
+    fn expect_written(&mut self, channel: ChannelId, messages: u64) {
+        let session = &self.session;
+        let is_over = session.state() == State::Closed && session.transport() == TransportKind::WebSocket;
+        if self.is_on(channel) || is_over {
+            self.written.channel_written(messages);
         }
     }
 
@@ -247,11 +274,17 @@ impl World {
     fn heed(&mut self, call: &Call, answer: &Answer) {
         match (call, answer) {
             (Call::Send(message), Answer::Sent(result)) => match result {
-                Ok(()) => self.accepted.push(carried(message)),
+                Ok(()) => {
+                    self.accepted.push(carried(message));
+                    self.written.accept(1);
+                }
                 Err(error) => assert_eq!(error.clone().into_inner(), *message, "it comes back"),
             },
             (Call::SendAll(messages), Answer::SentAll(result)) => match result {
-                Ok(()) => self.accepted.extend(messages.iter().map(carried)),
+                Ok(()) => {
+                    self.accepted.extend(messages.iter().map(carried));
+                    self.written.accept(messages.len());
+                }
                 Err(error) => assert_eq!(error.clone().into_inner(), *messages, "they come back"),
             },
             (_, Answer::Received(Some(message))) => {
@@ -262,10 +295,19 @@ impl World {
             (_, Answer::Pulled(Some(frame))) => {
                 assert!(!(self.base64 && matches!(frame, Frame::Binary(_))), "the peer takes no binary");
                 let packet = decode_frame(frame).expect("law 11");
+                if is_message(&packet) && !self.is_initial() {
+                    self.written.leave_on_channel();
+                }
                 self.emit(&[packet]);
             }
+            (Call::Await(messages), Answer::Awaited(is_written)) => self.written.asked(*messages, *is_written),
             _ => (),
         }
+    }
+
+    /// Whether the next message is that of the configuration.
+    fn is_initial(&self) -> bool {
+        self.config.initial_message.is_some() && self.emitted == 0
     }
 
     /// Packets leave.
@@ -311,8 +353,12 @@ impl World {
                     let is_handshake = matches!(packets.first(), Some(Decoded::Text('0', _)));
                     let fits = reply.body.len() <= self.config.max_payload || packets.len() == 1 || is_handshake;
                     assert!(complete && fits, "law 11: {packets:?}");
-                    if packets.iter().any(is_message) {
-                        self.answered = Some(*exchange);
+                    // A noop and a close packet may be lost.
+                    if packets.iter().any(|packet| !matches!(packet, Decoded::Text('1' | '6', _))) {
+                        let initial = usize::from(self.is_initial());
+                        let messages = packets.iter().filter(|packet| is_message(packet)).count();
+                        self.written.leave(*exchange, messages.saturating_sub(initial));
+                        self.written.assert_bounded();
                     }
                     self.emit(&packets);
                 }
@@ -325,6 +371,7 @@ impl World {
                 match event {
                     Event::Flush { .. } => assert!(!std::mem::replace(&mut self.flushing, true), "a drain is missing"),
                     Event::Drain => assert!(std::mem::replace(&mut self.flushing, false), "nothing was flushed"),
+                    Event::Written => self.written.told(),
                     Event::Closed(reason) => {
                         self.closed = true;
                         assert_eq!(self.session.close_reason(), Some(*reason));
@@ -353,7 +400,7 @@ impl World {
         let largest = 3 * 255 + Message::OVERHEAD;
         assert!(session.receive_buffered() < self.config.receive_limit + largest, "law 4");
         if !self.aborted {
-            let initial = usize::from(self.config.initial_message.is_some() && self.emitted == 0);
+            let initial = usize::from(self.is_initial());
             assert_eq!(self.emitted + unsent.len() + initial, self.accepted.len(), "law 2: messages vanished");
         }
     }
@@ -373,7 +420,9 @@ impl World {
         let frame = Frame::received("4stray".into());
         for input in [
             Input::PostBody { exchange, body: Ok("4stray".into()) },
+            Input::AnswerWritten { exchange },
             Input::ExchangeLost { exchange },
+            Input::ChannelWritten { channel, messages: 0 },
             Input::ChannelFrame { channel, frame },
             Input::ChannelClosed { channel, end: engineio_proto::ChannelEnd::Closed },
         ] {

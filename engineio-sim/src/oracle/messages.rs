@@ -37,6 +37,13 @@ impl Flow {
         }
     }
 
+    /// Of the messages that were taken from the sender, only the first `kept` are still to come, and then this one of
+    /// somebody else.
+    pub(crate) fn divert(&mut self, kept: u64, other: Message) {
+        self.under_way.truncate(usize::try_from(kept.saturating_sub(self.received)).unwrap_or(usize::MAX));
+        self.under_way.push_back(other);
+    }
+
     /// How many were taken and not given.
     pub(crate) fn missing(&self) -> usize {
         self.under_way.len()

@@ -33,6 +33,14 @@ impl Incidents {
     pub(crate) const SLOW: Self = Self(1 << 9);
     /// The server had no room for a session.
     pub(crate) const FULL: Self = Self(1 << 10);
+    /// What was written was reported late.
+    pub(crate) const UNREPORTED: Self = Self(1 << 14);
+    /// Answers, or frames to the client, left slowly.
+    pub(crate) const SLOW_DOWN: Self = Self(1 << 15);
+    /// Frames to the server left slowly.
+    pub(crate) const SLOW_UP: Self = Self(1 << 16);
+    /// The body of a POST left slowly.
+    pub(crate) const UPLOAD: Self = Self(1 << 17);
     /// An application filled a buffer whose session ends for that.
     pub(crate) const OVERFLOW: Self = Self(1 << 11);
 
@@ -82,29 +90,34 @@ pub(crate) struct Scene {
 /// Whether a server can have this reason.
 pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
     let Scene { incidents, asked, other_left, .. } = scene;
-    let any = |others| incidents.any(others);
+    let any = |others: &[Incidents]| others.iter().any(|&other| incidents.any(other));
     let doubled = Incidents::REPEATED.and(Incidents::STRANGER);
     match reason {
         CloseReason::ForcedClose => asked.is_some(),
-        CloseReason::TransportClose => other_left || any(Incidents::TORN.and(Incidents::STRANGER)),
-        // An end that was asked for, and did not come before the other side was gone.
-        CloseReason::TransportLost => asked.is_some() && (other_left || any(Incidents::TORN.and(doubled))),
+        CloseReason::TransportClose => other_left || any(&[Incidents::TORN, Incidents::STRANGER]),
+        // An end that was asked for, and the other side was gone before everything was written.
+        CloseReason::TransportLost => asked.is_some() && (other_left || any(&[Incidents::TORN, doubled])),
+        // A slow link to the client is none of these, nor is a slow body: the one shows that the client reads, and the
+        // other that it sends.
         CloseReason::PingTimeout => {
-            other_left || (scene.is_troubled && any(Incidents::SILENT.and(Incidents::TORN).and(Incidents::SLOW)))
+            let unheard =
+                &[Incidents::SILENT, Incidents::TORN, Incidents::SLOW, Incidents::SLOW_UP, Incidents::UNREPORTED];
+            other_left || (scene.is_troubled && any(unheard))
         }
-        CloseReason::ParseError => any(Incidents::JUNK),
+        CloseReason::ParseError => any(&[Incidents::JUNK]),
         CloseReason::TransportError(error) => match error {
             // Whoever asked for the end hears that it was asked for, or that something was lost.
             TransportError::PollLost | TransportError::PostLost => {
-                asked.is_none() && (other_left || any(Incidents::TORN.and(doubled)))
+                asked.is_none() && (other_left || any(&[Incidents::TORN, doubled]))
             }
-            TransportError::PollOverlap | TransportError::PostOverlap => any(doubled.and(Incidents::JUNK)),
-            TransportError::PostTimeout => any(Incidents::SLOW_BODY.and(Incidents::SILENT).and(Incidents::TORN)),
-            TransportError::CloseTimeout => scene.is_over_time || (asked.is_some() && any(Incidents::LATE)),
-            TransportError::MessageTooLarge | TransportError::PayloadTooLarge => any(Incidents::LARGE),
+            TransportError::PollOverlap | TransportError::PostOverlap => any(&[doubled, Incidents::JUNK]),
+            TransportError::PostTimeout => any(&[Incidents::SLOW_BODY, Incidents::SILENT, Incidents::TORN]),
+            TransportError::MessageTooLarge | TransportError::PayloadTooLarge => any(&[Incidents::LARGE]),
             TransportError::SlowConsumer => {
-                any(Incidents::SLOW.and(Incidents::SILENT).and(Incidents::OVERFLOW).and(Incidents::TORN)) || other_left
+                let unread = [Incidents::SLOW, Incidents::SILENT, Incidents::TORN, Incidents::UNREPORTED];
+                other_left || any(&unread) || any(&[Incidents::OVERFLOW])
             }
+            TransportError::CloseTimeout => scene.is_over_time || (asked.is_some() && any(&[Incidents::LATE])),
             _ => false,
         },
         _ => false,
@@ -114,35 +127,44 @@ pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
 /// Whether a client can have this reason.
 pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
     let Scene { incidents, asked, other_left, .. } = scene;
-    let any = |others| incidents.any(others);
+    let any = |others: &[Incidents]| others.iter().any(|&other| incidents.any(other));
     let cut = Incidents::TORN.and(Incidents::CRASH);
+    // What can be so late that one side has given up what the other goes on with.
+    let late = Incidents::SILENT.and(Incidents::SLOW_DOWN).and(Incidents::SLOW_UP).and(Incidents::UPLOAD);
     match reason {
         CloseReason::ForcedClose => asked.is_some(),
         // A server that hears of the change of the transport too late has given it up, and closes the channel.
-        CloseReason::TransportClose => other_left || any(Incidents::SILENT),
-        // A message that is too large ends the connection.
+        CloseReason::TransportClose => other_left || any(&[late]),
+        // A message that is too large ends the connection. An end that was asked for comes too late where the other side
+        // is gone before.
         CloseReason::TransportLost => {
-            any(cut.and(Incidents::LARGE)) || (asked.is_some() && (other_left || any(Incidents::SILENT)))
+            any(&[cut, Incidents::LARGE]) || (asked.is_some() && (other_left || any(&[late])))
         }
         // A pong that nobody asked for puts off the next ping, at the server as in the reference.
         CloseReason::PingTimeout => {
-            let unheard =
-                cut.and(Incidents::SILENT).and(Incidents::SLOW).and(Incidents::STRANGER).and(Incidents::SLOW_BODY);
+            let unheard = &[
+                cut,
+                Incidents::SILENT,
+                Incidents::SLOW,
+                Incidents::STRANGER,
+                Incidents::SLOW_BODY,
+                Incidents::SLOW_DOWN,
+                Incidents::SLOW_UP,
+                Incidents::UNREPORTED,
+            ];
             other_left || (scene.is_troubled && any(unheard))
         }
         CloseReason::TransportError(error) => match error {
-            TransportError::Poll(RequestError::Status(_)) => {
-                other_left || any(Incidents::FULL.and(Incidents::STRANGER))
-            }
+            TransportError::Poll(RequestError::Status(_)) => other_left || any(&[Incidents::FULL, Incidents::STRANGER]),
             // A message that was taken before its limit was known.
             TransportError::Post(RequestError::Status(_)) => {
-                other_left || any(Incidents::LARGE.and(Incidents::STRANGER))
+                other_left || any(&[Incidents::LARGE, Incidents::STRANGER])
             }
-            TransportError::Poll(_) | TransportError::Post(_) => other_left || any(cut),
-            TransportError::Unopened => other_left || any(cut.and(Incidents::REFUSED).and(Incidents::FULL)),
-            TransportError::OpenTimeout => other_left || any(cut.and(Incidents::SILENT).and(Incidents::SLOW)),
-            TransportError::CloseTimeout => scene.is_over_time || (asked.is_some() && any(Incidents::LATE)),
-            TransportError::MessageTooLarge => any(Incidents::LARGE),
+            TransportError::Poll(_) | TransportError::Post(_) => other_left || any(&[cut]),
+            TransportError::Unopened => other_left || any(&[cut, Incidents::REFUSED, Incidents::FULL]),
+            TransportError::OpenTimeout => other_left || any(&[cut, late, Incidents::SLOW]),
+            TransportError::CloseTimeout => scene.is_over_time || (asked.is_some() && any(&[Incidents::LATE])),
+            TransportError::MessageTooLarge => any(&[Incidents::LARGE]),
             _ => false,
         },
         _ => false,
@@ -152,14 +174,19 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
 /// Whether a client can fail to change its transport for this reason.
 pub(crate) fn explains_upgrade_failure(error: UpgradeError, scene: Scene) -> bool {
     let Scene { incidents, asked, other_left, .. } = scene;
-    let cut = Incidents::TORN.and(Incidents::CRASH).and(Incidents::REFUSED);
-    let disturbed = cut.and(Incidents::SILENT).and(Incidents::SLOW_BODY);
+    let disturbed = Incidents::TORN
+        .and(Incidents::CRASH)
+        .and(Incidents::REFUSED)
+        .and(Incidents::SILENT)
+        .and(Incidents::SLOW)
+        .and(Incidents::SLOW_BODY)
+        .and(Incidents::SLOW_DOWN)
+        .and(Incidents::SLOW_UP)
+        .and(Incidents::UPLOAD);
     match error {
         // Where there is another channel already, this one is closed at once; and a server that waits too long closes it.
-        UpgradeError::TransportClosed => {
-            other_left || incidents.any(disturbed.and(Incidents::OTHER_CHANNEL).and(Incidents::SLOW))
-        }
-        UpgradeError::Timeout => other_left || incidents.any(disturbed.and(Incidents::SLOW)),
+        UpgradeError::TransportClosed => other_left || incidents.any(disturbed.and(Incidents::OTHER_CHANNEL)),
+        UpgradeError::Timeout => other_left || incidents.any(disturbed),
         // The session ended meanwhile, which has its own explanation.
         UpgradeError::SessionClosed => other_left || asked.is_some() || !incidents.is_empty(),
         _ => false,

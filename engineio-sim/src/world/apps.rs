@@ -1,8 +1,10 @@
 //! What applications do with their sessions.
 
+use std::fmt::Debug;
+
 use engineio_proto::app::Peer;
 use engineio_proto::client;
-use engineio_proto::{Event, Instant, Message, Phase, SendError, Session};
+use engineio_proto::{Event, Instant, Machine, Message, Phase, SendError};
 
 use super::core::{Core, Outcome};
 use super::nodes::{App, What};
@@ -38,10 +40,54 @@ impl Core {
         }
     }
 
-    fn app(&mut self, end: End) -> &mut App {
+    pub(crate) fn app(&mut self, end: End) -> &mut App {
         match end {
             End::Life(life) => &mut self.lives[life].app,
             End::Seat(seat) => &mut self.sessions[seat].app,
+        }
+    }
+
+    pub(crate) fn app_of(&self, end: End) -> &App {
+        match end {
+            End::Life(life) => &self.lives[life].app,
+            End::Seat(seat) => &self.sessions[seat].app,
+        }
+    }
+
+    /// The machine of an end, while there is one.
+    pub(crate) fn machine(&self, end: End) -> Option<&dyn Machine> {
+        match end {
+            End::Life(life) => Some(&self.lives[life].machine),
+            End::Seat(seat) => self.session(seat).map(|session| session as _),
+        }
+    }
+
+    /// Calls the machine of an end, if there is one.
+    pub(crate) fn call<R: PartialEq + Debug>(
+        &mut self,
+        end: End,
+        kind: Kind,
+        call: impl Fn(&mut dyn Machine, Instant) -> R,
+    ) -> Outcome<Option<R>> {
+        match end {
+            End::Life(life) => self.call_client(life, kind, |machine, now| call(machine, now)).map(Some),
+            End::Seat(seat) => self.call_session(seat, kind, |machine, now| call(machine, now)),
+        }
+    }
+
+    /// Whether a machine asked for something that was not done yet.
+    pub(crate) fn has_output(&self, end: End) -> bool {
+        match end {
+            End::Life(life) => self.lives[life].machine.has_output(),
+            End::Seat(seat) => self.session(seat).is_some_and(|session| session.has_output()),
+        }
+    }
+
+    /// What an end is called where it breaks a law.
+    pub(crate) fn name_of(&self, end: End) -> String {
+        match end {
+            End::Life(life) => format!("client {}", self.lives[life].client),
+            End::Seat(seat) => format!("session {seat}"),
         }
     }
 
@@ -49,10 +95,7 @@ impl Core {
     /// where nothing is taken any more, there is no room.
     pub(crate) fn is_wanted(&self, node: Node, peer: Peer, what: &What) -> bool {
         let Some(end) = self.end_of_peer(node, peer) else { return true };
-        let app = match end {
-            End::Life(life) => &self.lives[life].app,
-            End::Seat(seat) => &self.sessions[seat].app,
-        };
+        let app = self.app_of(end);
         match what {
             What::Open | What::Close(_) => true,
             What::Message(_) => !app.discards,
@@ -71,7 +114,7 @@ impl Core {
         }
     }
 
-    fn life_behind(&self, end: End) -> usize {
+    pub(crate) fn life_behind(&self, end: End) -> usize {
         match end {
             End::Life(life) => life,
             End::Seat(seat) => self.sessions[seat].life,
@@ -92,22 +135,19 @@ impl Core {
             let life = self.life_behind(end);
             self.lives[life].incidents.add(Incidents::LARGE);
         }
-        let sent = match end {
-            End::Life(life) => {
-                let told = self.clients[self.lives[life].client].clock.peek(self.now);
-                let sent =
-                    self.call_client(life, Kind::Send, |machine, now| machine.send_all(now, messages.clone()))?;
-                self.is_in_time(life, told, sent.is_ok())?;
-                sent
-            }
-            End::Seat(seat) => {
-                let sent = self.call_session(seat, Kind::Send, |session, _| session.send_all(messages.clone()))?;
-                sent.unwrap_or(Err(SendError::Closed(messages.clone())))
-            }
+        let told = match end {
+            End::Life(life) => Some((life, self.clients[self.lives[life].client].clock.peek(self.now))),
+            End::Seat(_) => None,
         };
+        let sent = self.call(end, Kind::Send, |machine, now| machine.send_all(now, messages.clone()))?;
+        let sent = sent.unwrap_or_else(|| Err(SendError::Closed(messages.clone())));
+        if let Some((life, told)) = told {
+            self.is_in_time(life, told, sent.is_ok())?;
+        }
         let place = self.place_of(end);
         match &sent {
             Ok(()) => {
+                self.app(end).written.accept(messages.len() as u64);
                 for message in messages {
                     self.journal.note(self.now, place, "sends", 0, bytes(&message));
                     self.totals.messages_sent += 1;
@@ -124,6 +164,7 @@ impl Core {
             Err(_) => (),
         }
         self.weigh(end)?;
+        self.compare(end)?;
         Ok(sent)
     }
 
@@ -140,10 +181,7 @@ impl Core {
 
     /// An end that was asked for comes in time.
     pub(crate) fn has_ended_in_time(&self, end: End) -> Outcome {
-        let (app, life) = match end {
-            End::Life(life) => (&self.lives[life].app, life),
-            End::Seat(seat) => (&self.sessions[seat].app, self.sessions[seat].life),
-        };
+        let (app, life) = (self.app_of(end), self.life_behind(end));
         let (Some(asked), Some(ended)) = (app.asked_at, app.ended_at) else { return Ok(()) };
         let took = ended.saturating_since(asked).as_micros();
         let limit = u128::from(self.settings.close_timeout * 1000 + self.settings.latency + 1000);
@@ -153,14 +191,11 @@ impl Core {
 
     /// Law 4: a buffer holds no more than its limit and one message.
     fn weigh(&self, end: End) -> Outcome {
-        let (buffered, costs): (_, Vec<_>) = match end {
-            End::Life(life) => {
-                let machine = &self.lives[life].machine;
-                (machine.send_buffered(), machine.unsent().map(Message::cost).collect())
-            }
+        let Some(buffered) = self.machine(end).map(Machine::send_buffered) else { return Ok(()) };
+        let costs: Vec<_> = match end {
+            End::Life(life) => self.lives[life].machine.unsent().map(Message::cost).collect(),
             End::Seat(seat) => {
-                let Some(session) = self.session(seat) else { return Ok(()) };
-                (session.send_buffered(), session.unsent().map(Message::cost).collect())
+                self.session(seat).into_iter().flat_map(|session| session.unsent().map(Message::cost)).collect()
             }
         };
         let (exact, largest) = (costs.iter().sum::<usize>(), costs.last().copied().unwrap_or(0));
@@ -189,10 +224,7 @@ impl Core {
     }
 
     fn phase_of(&self, end: End) -> Option<Phase> {
-        match end {
-            End::Life(life) => Some(self.lives[life].machine.phase()),
-            End::Seat(seat) => self.session(seat).map(Session::phase),
-        }
+        self.machine(end).map(Machine::phase)
     }
 
     pub(crate) fn close(&mut self, end: End, how: Asked) -> Outcome {
@@ -209,20 +241,10 @@ impl Core {
             app.asked = Some(if app.asked == Some(Asked::Abort) { Asked::Abort } else { how });
         }
         app.discards |= how == Asked::Abort;
-        match (end, how) {
-            (End::Life(life), Asked::Close) => {
-                self.call_client(life, Kind::Close, |machine, now| machine.close(now))?;
-            }
-            (End::Life(life), Asked::Abort) => {
-                self.call_client(life, Kind::Abort, |machine, now| machine.abort(now))?;
-            }
-            (End::Seat(seat), Asked::Close) => {
-                self.call_session(seat, Kind::Close, |session, now| session.close(now))?;
-            }
-            (End::Seat(seat), Asked::Abort) => {
-                self.call_session(seat, Kind::Abort, |session, now| session.abort(now))?;
-            }
-        }
+        match how {
+            Asked::Close => self.call(end, Kind::Close, |machine, now| machine.close(now))?,
+            Asked::Abort => self.call(end, Kind::Abort, |machine, now| machine.abort(now))?,
+        };
         match self.phase_of(end) {
             None | Some(Phase::Closed) => Ok(()),
             Some(Phase::Closing) if how == Asked::Close => Ok(()),
@@ -232,12 +254,7 @@ impl Core {
 
     pub(crate) fn discard(&mut self, end: End) -> Outcome {
         self.app(end).discards = true;
-        match end {
-            End::Life(life) => self.call_client(life, Kind::Discard, |machine, _| machine.discard_incoming()),
-            End::Seat(seat) => {
-                self.call_session(seat, Kind::Discard, |session, _| session.discard_incoming()).map(drop)
-            }
-        }
+        self.call(end, Kind::Discard, |machine, _| machine.discard_incoming()).map(drop)
     }
 
     pub(crate) fn take(&mut self, end: End) -> Outcome {
@@ -263,6 +280,7 @@ impl Core {
             Event::Opened => "opened",
             Event::Readable => "readable",
             Event::Writable => "writable",
+            Event::Written => "written",
             Event::Flush { .. } => "flush",
             Event::Drain => "drain",
             Event::Upgrading(_) => "upgrading",

@@ -7,30 +7,41 @@ use bytes::Bytes;
 use engineio_proto::app::Peer;
 use engineio_proto::client::Details;
 use engineio_proto::http::{Method, Operation, Rejection, Request, Response};
-use engineio_proto::server::{Admission, BodyError, Entry, Input, NotAdmitted, SessionKey};
+use engineio_proto::server::{Admission, BodyError, Entry, Input, NotAdmitted, SessionKey, State};
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Phase, Session, Sid};
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Message, Phase, Session, Sid, TransportKind};
 
 use super::core::{Core, Outcome};
-use super::net::{Opening, Piece, Spoilt, Stage, bytes_of};
+use super::faults::OVERTAKEN;
+use super::net::{Answer, Exchange, Opening, PARTS, Parts, Piece, Spoilt, Stage, Way, bytes_of};
 use super::nodes::{Call, Seat, What};
-use crate::coverage::Kind;
+use crate::coverage::{Kind, Situation};
 use crate::decoder::{Decoded, decode_payload};
 use crate::journal::Place;
 use crate::op::Node;
-use crate::oracle::{Incidents, Law, broken};
+use crate::oracle::{Incidents, Law, MAX_ANSWERS, broken};
 
 impl Core {
     /// What is next of an exchange happens.
     pub(crate) fn advance_exchange(&mut self, index: usize) -> Outcome {
         match self.exchanges[index].stage.clone() {
             Stage::Travelling => self.request_arrives(index),
-            Stage::Body => self.body_arrives(index),
+            Stage::Body => {
+                // Whatever was left of it has left by now.
+                while self.exchanges[index].upload.is_some() {
+                    self.upload(index)?;
+                }
+                self.body_arrives(index)
+            }
             Stage::Answered { status, body } => {
-                self.exchanges[index].stage = Stage::Done;
-                self.exchanges[index].dropped = true;
-                // It was taken: nothing is left to be lost.
-                self.exchanges[index].server_learns = None;
+                // What arrives was written, whenever the server reports it.
+                while matches!(self.exchanges[index].answer, Answer::Writing(_)) {
+                    self.write_answer(index)?;
+                }
+                let exchange = &mut self.exchanges[index];
+                exchange.stage = Stage::Done;
+                exchange.dropped = true;
+                exchange.server_learns = None;
                 self.answer_arrives(index, status, body)
             }
             Stage::Held | Stage::Done => Ok(()),
@@ -60,10 +71,20 @@ impl Core {
             Ok((seat, Operation::Poll)) => {
                 self.exchanges[index].at_server = Some((number, seat));
                 self.exchanges[index].stage = Stage::Held;
+                let is_held = self.sessions[seat].app.written.exchanges() >= MAX_ANSWERS
+                    && self.session(seat).is_some_and(|session| session.send_buffered() > 0);
+                self.coverage.situation_if(Situation::HeldPoll, is_held);
             }
             Ok((seat, Operation::Post)) => {
-                self.exchanges[index].at_server = Some((number, seat));
-                self.exchanges[index].stage = Stage::Body;
+                let now = self.now;
+                let exchange = &mut self.exchanges[index];
+                exchange.at_server = Some((number, seat));
+                exchange.stage = Stage::Body;
+                exchange.head_at = now;
+                if exchange.pace > 0 {
+                    let at = now + Duration::from_micros(exchange.pace);
+                    exchange.upload = Some(Parts { left: PARTS, at });
+                }
             }
             Err(NotAdmitted::Rejected(rejection)) => {
                 self.exchanges[index].stage = Stage::Held;
@@ -133,6 +154,8 @@ impl Core {
         let mut side = Seat::new(server, key, session, life, (self.now, self.settings.twins));
         if let Some(greeting) = self.greeting() {
             side.app.sends.send(greeting);
+            // By polling it comes with the open packet.
+            side.app.greets = session.transport() == TransportKind::WebSocket;
         }
         let seat = self.sessions.len();
         self.sessions.push(side);
@@ -147,17 +170,18 @@ impl Core {
     fn body_arrives(&mut self, index: usize) -> Outcome {
         let exchange = &mut self.exchanges[index];
         let Some((number, seat)) = exchange.at_server else { return Ok(()) };
-        if exchange.spoilt != Some(Spoilt::Slow) {
-            exchange.stage = Stage::Held;
+        // The rest of it may never come.
+        if !exchange.is_receiving() {
+            return Ok(());
         }
+        exchange.stage = Stage::Held;
+        exchange.upload = None;
         let (client, server) = (exchange.client, exchange.server);
         let limit = self.settings.max_payload;
         let body = match (exchange.spoilt, exchange.body.clone().unwrap_or_default()) {
-            // The rest of it never comes; the session does not wait for ever.
-            (Some(Spoilt::Slow), _) => return Ok(()),
             (Some(Spoilt::Large), _) => Err(BodyError::TooLarge),
-            (None, body) if body.len() > limit => Err(BodyError::TooLarge),
-            (None, body) => Ok(body),
+            (_, body) if body.len() > limit => Err(BodyError::TooLarge),
+            (_, body) => Ok(body),
         };
         let (kind, bytes) = match &body {
             Ok(bytes) => (Kind::PostBody, bytes.clone()),
@@ -171,20 +195,26 @@ impl Core {
         self.call_session(seat, kind, |session, now| {
             session.handle_input(now, Input::PostBody { exchange: number, body: body.clone() });
         })?;
+        let goes_on = self.session(seat).is_some_and(|session| session.phase() != Phase::Closed);
+        if body.is_err() && goes_on {
+            return broken(Law::Messages, format!("session {seat} goes on, although a body was refused"));
+        }
         Ok(())
     }
 
-    /// A server hears that an answer was written.
-    pub(crate) fn report(&mut self, index: usize) -> Outcome {
-        let exchange = &mut self.exchanges[index];
-        exchange.report = None;
-        exchange.server_learns = None;
-        // What was written is not lost from here on.
-        exchange.carries = false;
-        let Some((number, seat)) = exchange.at_server else { return Ok(()) };
-        self.call_session(seat, Kind::Written, |session, now| {
-            session.handle_input(now, Input::AnswerWritten { exchange: number });
-        })?;
+    /// Law 9: a body excuses its client for so long as it may take, and no longer.
+    pub(crate) fn bodies_in_time(&self) -> Outcome {
+        let limit =
+            Duration::from_millis(self.settings.body_timeout) + Duration::from_micros(self.settings.latency + 1000);
+        let is_late = |exchange: &&Exchange| exchange.stage == Stage::Body && exchange.head_at + limit < self.now;
+        for exchange in self.exchanges.iter().filter(is_late) {
+            let Some((_, seat)) = exchange.at_server else { continue };
+            let is_excused = self.lives[self.sessions[seat].life].incidents.any(Incidents::LATE);
+            if !is_excused && self.session(seat).is_some_and(|session| session.phase() != Phase::Closed) {
+                let what = format!("session {seat} waits for a body since {:?}", exchange.head_at);
+                return broken(Law::Heartbeat, what);
+            }
+        }
         Ok(())
     }
 
@@ -192,21 +222,26 @@ impl Core {
     pub(crate) fn server_learns(&mut self, index: usize) -> Outcome {
         let exchange = &mut self.exchanges[index];
         exchange.server_learns = None;
-        exchange.report = None;
         let was_open = matches!(exchange.stage, Stage::Held | Stage::Body);
-        let carried = exchange.carries;
+        exchange.answer = Answer::Idle;
         if was_open {
             exchange.stage = Stage::Done;
         }
         let Some((number, seat)) = exchange.at_server else { return Ok(()) };
+        let written = &self.sessions[seat].app.written;
+        let carried = written.is_under_way(number);
+        let overtaken = carried && written.is_overtaken(number);
+        let without_messages = carried && written.is_without_messages(number);
+        self.coverage.situation_if(Situation::LostBehindWritten, overtaken);
+        self.coverage.situation_if(Situation::LostWithoutMessages, without_messages);
+        self.coverage.situation_if(Situation::LostWithMessages, carried && !without_messages);
         self.journal.note(self.now, Place::Server(exchange.server), "hears of a lost connection", number.0, b"");
         self.call_session(seat, Kind::ExchangeLost, |session, now| {
             session.handle_input(now, Input::ExchangeLost { exchange: number });
         })?;
         let lives_on = self.session(seat).is_some_and(|session| session.phase() != Phase::Closed);
-        let doubled = self.lives[self.sessions[seat].life].incidents.any(Incidents::REPEATED.and(Incidents::STRANGER));
-        if carried && lives_on && !doubled {
-            return broken(Law::Messages, format!("session {seat} goes on, although an answer with messages was lost"));
+        if carried && lives_on {
+            return broken(Law::Messages, format!("session {seat} goes on, although an answer was lost"));
         }
         Ok(())
     }
@@ -278,17 +313,22 @@ impl Core {
 
     /// The next piece of a channel arrives at the server.
     pub(crate) fn frame_up(&mut self, index: usize) -> Outcome {
+        if self.channels[index].server_open {
+            self.report(Way::Down, index)?;
+        }
         let channel = &mut self.channels[index];
-        let Some((_, mut piece)) = channel.up.pieces.pop_front() else { return Ok(()) };
+        let Some(mut piece) = channel.up.next(self.now) else { return Ok(()) };
         let (client, server) = (channel.client, channel.server);
         let Some((number, seat)) = channel.at_server.filter(|_| channel.server_open) else { return Ok(()) };
         let ends = (Place::Client(client), Place::Server(server));
         if matches!(&piece, Piece::Frame(frame) if frame.len() > self.settings.max_payload) {
             piece = Piece::End(ChannelEnd::TooLarge);
-            channel.up.pieces.clear();
+            channel.up.sink(0);
             if channel.client_open {
+                channel.up.cut(0);
                 let at = self.arrival();
-                self.channels[index].down.cut(Some(at));
+                self.channels[index].down.cut(0);
+                self.channels[index].down.end(at, ChannelEnd::Lost);
                 self.channels[index].torn = true;
             }
         }
@@ -303,6 +343,18 @@ impl Core {
                 if frame == Frame::received("3".into()) {
                     self.ponged(seat);
                 }
+                let is_on = self.session(seat).is_some_and(|session| {
+                    session.current_channel() == Some(number) && session.state() == State::Channel
+                });
+                let is_stranger = self.channels[index].opener.is_none();
+                let life = &mut self.lives[self.sessions[seat].life];
+                if is_on && is_stranger && frame == Frame::received(OVERTAKEN.into()) {
+                    // It comes behind what was posted, and nothing of the client's own follows.
+                    life.app.sends.divert(life.app.written.handed_over(), Message::from(&OVERTAKEN[1..]));
+                }
+                let is_behind =
+                    is_on && self.exchanges.iter().any(|other| other.stage == Stage::Body && other.is_open_at(seat));
+                self.coverage.situation_if(Situation::FrameBehindBody, is_behind);
                 self.call_session(seat, kind, |session, now| {
                     session.handle_input(now, Input::ChannelFrame { channel: number, frame: frame.clone() });
                 })?;

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use engineio_proto::app::Peer;
 use engineio_proto::client;
-use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Message, RequestError};
+use engineio_proto::wire::{Frame, Packet, PacketKind};
+use engineio_proto::{
+    ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Message, Phase, RequestError,
+};
 
 use super::apps::End;
 use super::core::{Core, Outcome};
-use super::net::{Channel, Exchange, Opening, Piece, Pipe, Stage, bytes_of, received};
+use super::net::{Channel, Exchange, Opening, Piece, Pipe, Stage, Way, bytes_of};
 use super::nodes::{Call, Life, What};
 use crate::coverage::Kind;
 use crate::journal::Place;
 use crate::op::Node;
-use crate::oracle::{
-    Incidents, Law, Scene, broken, check_body, check_frame, explains_client, explains_upgrade_failure,
-};
+use crate::oracle::{Incidents, Law, Scene, broken, check_body, explains_client, explains_upgrade_failure};
 use crate::settings::{GREETING, Start};
 
 impl Core {
@@ -59,6 +59,7 @@ impl Core {
         let side = &mut self.lives[life];
         let now = self.clients[side.client].clock.tell(self.now);
         let (before, transport) = (side.machine.state(), side.machine.transport());
+        let (phase, pending) = (side.machine.phase(), side.machine.has_output());
         let result = call(&mut side.machine, now);
         if let Some(twin) = &mut side.twin {
             twin.call(&result, |machine| call(machine, now))?;
@@ -82,6 +83,7 @@ impl Core {
         if side.machine.has_output() && side.dirty.is_none() {
             side.dirty = Some(lazy);
         }
+        self.watch(End::Life(life), phase, pending)?;
         Ok(result)
     }
 
@@ -108,6 +110,7 @@ impl Core {
             }
             self.obey_client_output(client, life, output)?;
         }
+        self.compare(End::Life(life))?;
         if self.lives[life].is_over() {
             // Its last word may be on the way, and nothing else.
             let polls = |exchange: &Exchange| {
@@ -137,6 +140,11 @@ impl Core {
                     Some(payload) => {
                         let body = payload.clone().into_bytes();
                         check_body(&payload, &body, limit, false)?;
+                        let is_message = |packet: &&Packet| packet.kind() == PacketKind::Message;
+                        let messages = payload.packets().iter().filter(is_message).count();
+                        if messages > 0 {
+                            self.lives[life].app.written.leave_by_http(exchange, messages as u64);
+                        }
                         Some(body)
                     }
                     None => None,
@@ -151,22 +159,11 @@ impl Core {
                 if self.exchanges.iter().filter(same).count() > 0 {
                     return broken(Law::Exchanges, format!("client {client} has two requests of a kind under way"));
                 }
+                let server = self.lives[life].server;
                 self.exchanges.push(Exchange {
-                    client,
                     sender: Some((life, exchange)),
                     life: Some(life),
-                    target: request.target,
-                    body,
-                    server: self.lives[life].server,
-                    at_server: None,
-                    stage: Stage::Travelling,
-                    due: at,
-                    client_learns: None,
-                    server_learns: None,
-                    dropped: false,
-                    spoilt: None,
-                    carries: false,
-                    report: None,
+                    ..Exchange::new(client, server, request.target, body, at)
                 });
             }
             client::Output::Cancel { exchange } => {
@@ -177,13 +174,10 @@ impl Core {
                 };
                 own.dropped = true;
                 own.client_learns = None;
+                own.server_learns = Some(at);
                 match own.stage {
-                    Stage::Travelling | Stage::Body | Stage::Held => own.server_learns = Some(at),
-                    Stage::Answered { .. } => {
-                        own.stage = Stage::Done;
-                        own.server_learns = Some(at);
-                    }
-                    Stage::Done => (),
+                    Stage::Travelling | Stage::Body | Stage::Held => (),
+                    Stage::Answered { .. } | Stage::Done => own.lose_answer(),
                 }
             }
             client::Output::ChannelOpen { channel, target } => {
@@ -206,7 +200,7 @@ impl Core {
             client::Output::ChannelReady { channel } => {
                 let lazy = if self.settings.lazy_writes { self.lag() } else { self.now };
                 match self.channel_of(life, channel) {
-                    Some(own) => own.up.ready = Some(lazy),
+                    Some(own) => self.channels[own].up.ready = Some(lazy),
                     None => {
                         return self.stale(format!("client {client} has frames for {channel:?}, which is not open"));
                     }
@@ -214,18 +208,17 @@ impl Core {
             }
             client::Output::ChannelRead { channel, enabled } => {
                 if let Some(own) = self.channel_of(life, channel) {
-                    own.down.reads = enabled;
+                    self.channels[own].down.reads = enabled;
                 }
             }
             client::Output::ChannelClose { channel } => {
                 self.journal.note(self.now, place, "closes the channel", channel.0, b"");
-                if let Some(own) = self.channel_of(life, channel) {
+                if let Some(index) = self.channel_of(life, channel) {
+                    let own = &mut self.channels[index];
                     own.client_open = false;
-                    own.up.ready = None;
-                    own.down.pieces.clear();
-                    if !own.torn {
-                        own.up.pieces.push_back((at, Piece::End(ChannelEnd::Closed)));
-                    }
+                    own.down.sink(0);
+                    self.finish_channel(Way::Up, index)?;
+                    let own = &mut self.channels[index];
                     if own.opening != Opening::Open && !matches!(own.opening, Opening::Asked(_)) {
                         own.opening = Opening::Open;
                     }
@@ -237,8 +230,8 @@ impl Core {
     }
 
     /// A channel whose end at the client is open.
-    fn channel_of(&mut self, life: usize, channel: ChannelId) -> Option<&mut Channel> {
-        self.channels.iter_mut().find(|other| other.opener == Some((life, channel)) && other.client_open)
+    fn channel_of(&self, life: usize, channel: ChannelId) -> Option<usize> {
+        self.channels.iter().position(|other| other.opener == Some((life, channel)) && other.client_open)
     }
 
     fn client_hears(&mut self, client: usize, life: usize, event: Event) -> Outcome {
@@ -249,6 +242,7 @@ impl Core {
         app.events.hear(event)?;
         if app.events.is_over() {
             app.ended_at.get_or_insert(now);
+            app.written.stop_waiting();
             self.has_ended_in_time(End::Life(life))?;
         }
         let call = |what| Call::Of { node: Node::Client(client), peer: Peer(life as u64), what };
@@ -269,6 +263,7 @@ impl Core {
                 }
                 self.calls.push_back(call(What::Writable));
             }
+            Event::Written => self.hear_written(End::Life(life))?,
             Event::Upgraded(_) => self.totals.upgrades += 1,
             Event::UpgradeFailed(error) => {
                 self.totals.failed_upgrades += 1;
@@ -348,6 +343,10 @@ impl Core {
         let ends = (Place::Server(server), Place::Client(client));
         self.journal.arrow(self.now, ends, what, id.0, &body);
         let kind = if status == 200 { Kind::Answered } else { Kind::Refused };
+        // What a POST carried is written when it was answered.
+        if status == 200 && self.lives[life].machine.phase() != Phase::Closed {
+            self.lives[life].app.written.exchange_written(id);
+        }
         let pinged = self.awaits_ping(life, &body);
         self.call_client(life, kind, |machine, now| {
             machine.handle_input(now, client::Input::Answered { exchange: id, status, body: body.clone() });
@@ -420,8 +419,11 @@ impl Core {
 
     /// The next piece of a channel arrives at the client.
     pub(crate) fn frame_down(&mut self, index: usize) -> Outcome {
+        if self.channels[index].client_open {
+            self.report(Way::Up, index)?;
+        }
         let channel = &mut self.channels[index];
-        let Some((_, piece)) = channel.down.pieces.pop_front() else { return Ok(()) };
+        let Some(piece) = channel.down.next(self.now) else { return Ok(()) };
         let (client, server) = (channel.client, channel.server);
         let Some((life, id)) = channel.opener.filter(|_| channel.client_open) else {
             // A stranger does not answer; it leaves when it is told to.
@@ -454,32 +456,6 @@ impl Core {
                 self.client_channel_ends(life, id, end, None)
             }
         }
-    }
-
-    /// A client writes the next frame to its channel.
-    pub(crate) fn pull_up(&mut self, index: usize) -> Outcome {
-        let at = self.arrival();
-        let again = if self.settings.lazy_writes { self.lag() } else { self.now };
-        let channel = &mut self.channels[index];
-        let first = !std::mem::replace(&mut channel.up.used, true);
-        channel.up.ready = Some(again);
-        let Some((life, id)) = channel.opener else { return Ok(()) };
-        let frame = self.call_client(life, Kind::Pull, |machine, now| machine.next_frame(now, id))?;
-        let channel = &mut self.channels[index];
-        let Some(frame) = frame else {
-            channel.up.ready = None;
-            return Ok(());
-        };
-        check_frame(&frame, false, first)?;
-        self.call_client(life, Kind::Written, |machine, now| {
-            let messages = machine.stats().messages_sent;
-            machine.handle_input(now, client::Input::ChannelWritten { channel: id, messages });
-        })?;
-        let channel = &mut self.channels[index];
-        if !channel.torn {
-            channel.up.pieces.push_back((at, Piece::Frame(received(frame))));
-        }
-        Ok(())
     }
 
     pub(crate) fn greeting(&self) -> Option<Message> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engineio_proto::{Instant, Message, Phase, Session};
 
-use super::net::{Channel, Exchange, Opening, Spoilt, Stage};
+use super::net::{Answer, Channel, Exchange, Opening, Stage, Way};
 use super::nodes::{Call, ClientNode, Life, Seat, ServerNode};
 use crate::coverage::Coverage;
 use crate::journal::{Journal, Place};
@@ -50,12 +50,17 @@ pub(crate) enum Task {
     Exchange(usize),
     ClientLearns(usize),
     ServerLearns(usize),
-    Report(usize),
+    /// Another part of an answer is written.
+    WriteAnswer(usize),
+    ReportAnswer(usize),
+    /// Another part of a body leaves.
+    Upload(usize),
     Opening(usize),
-    Up(usize),
-    Down(usize),
-    PullUp(usize),
-    PullDown(usize),
+    /// What is next on a channel arrives.
+    Frame(Way, usize),
+    Pull(Way, usize),
+    Write(Way, usize),
+    Report(Way, usize),
     ObeyClient(usize),
     ObeyServer(usize),
     ReadClient(usize),
@@ -152,7 +157,9 @@ impl Core {
         let window = Duration::from_millis(silence + 1000) + Duration::from_micros(20 * self.settings.latency);
         let side = &self.lives[life];
         let reads = side.app.reads && self.sessions.iter().filter(|seat| seat.life == life).all(|seat| seat.app.reads);
-        !reads || self.clients[side.client].silent || self.now <= side.troubled_until + window
+        let is_slow = |channel: &Channel| channel.is_of(life) && (channel.up.pace > 0 || channel.down.pace > 0);
+        let lasts = !reads || self.clients[side.client].silent || self.channels.iter().any(is_slow);
+        lasts || self.now <= side.troubled_until + window
     }
 
     /// The machine of a session at a server, while there is one.
@@ -216,17 +223,30 @@ impl Core {
         for (index, exchange) in self.exchanges.iter().enumerate() {
             let cut_off = exchange.sender.is_some() && self.is_cut_off(exchange.client);
             match exchange.stage {
-                Stage::Body if exchange.spoilt == Some(Spoilt::Slow) => (),
-                Stage::Travelling | Stage::Body if !cut_off => offer(exchange.due, Task::Exchange(index)),
-                Stage::Answered { .. } if !cut_off => {
+                Stage::Travelling if !cut_off => offer(exchange.due, Task::Exchange(index)),
+                Stage::Body if exchange.is_receiving() && !cut_off => match exchange.upload {
+                    None => offer(exchange.due, Task::Exchange(index)),
+                    Some(parts) => offer(self.awake(exchange.client, parts.at), Task::Upload(index)),
+                },
+                Stage::Answered { .. } if !cut_off && !exchange.is_stuck() => {
                     let to_client = exchange.sender.is_some();
                     let due = if to_client { self.awake(exchange.client, exchange.due) } else { exchange.due };
                     offer(due, Task::Exchange(index));
                 }
                 _ => (),
             }
-            if let Some(at) = exchange.report {
-                offer(at, Task::Report(index));
+            match exchange.answer {
+                Answer::Idle => (),
+                // The network takes the last part whatever becomes of it.
+                Answer::Writing(parts) if parts.left == 0 => offer(parts.at, Task::WriteAnswer(index)),
+                Answer::Writing(parts) if !cut_off && !exchange.dropped => {
+                    offer(self.awake(exchange.client, parts.at), Task::WriteAnswer(index));
+                }
+                Answer::Writing(_) => (),
+                Answer::Written(at) => {
+                    let from = exchange.at_server.map_or(at, |(_, seat)| self.sessions[seat].app.reports_from);
+                    offer(at.max(from), Task::ReportAnswer(index));
+                }
             }
             if let Some(at) = exchange.client_learns.filter(|_| !cut_off) {
                 offer(self.awake(exchange.client, at), Task::ClientLearns(index));
@@ -247,18 +267,25 @@ impl Core {
             }
             let arrived = !matches!(channel.opening, Opening::Asked(_));
             if let Some(&(at, _)) = channel.up.pieces.front().filter(|_| arrived && channel.up.reads && !cut_off) {
-                offer(at, Task::Up(index));
+                offer(at.max(channel.up.next_at), Task::Frame(Way::Up, index));
             }
             let open = channel.opening == Opening::Open;
             if let Some(&(at, _)) = channel.down.pieces.front().filter(|_| open && channel.down.reads && !cut_off) {
-                offer(awake(at), Task::Down(index));
+                offer(awake(at.max(channel.down.next_at)), Task::Frame(Way::Down, index));
             }
-            let has_room = |len: usize| channel.torn || len < self.settings.window.max(1);
-            if let Some(at) = channel.up.ready.filter(|_| has_room(channel.up.len())) {
-                offer(awake(at), Task::PullUp(index));
-            }
-            if let Some(at) = channel.down.ready.filter(|_| has_room(channel.down.len())) {
-                offer(at, Task::PullDown(index));
+            for way in [Way::Up, Way::Down] {
+                let pipe = channel.pipe(way);
+                let awake = |at: Instant| if way == Way::Up { awake(at) } else { at };
+                if let Some(at) = pipe.ready.filter(|_| pipe.held.len() < self.settings.batch.max(1)) {
+                    offer(awake(at), Task::Pull(way, index));
+                }
+                if pipe.is_writing() && (pipe.held.is_empty() || pipe.has_room(self.settings.window)) {
+                    offer(awake(now), Task::Write(way, index));
+                }
+                if let Some(at) = pipe.report {
+                    let from = self.writer(channel, way).map_or(at, |(end, _)| self.app_of(end).reports_from);
+                    offer(awake(at.max(from)), Task::Report(way, index));
+                }
             }
         }
         next
@@ -271,12 +298,15 @@ impl Core {
             Task::Exchange(index) => self.advance_exchange(index),
             Task::ClientLearns(index) => self.client_learns(index),
             Task::ServerLearns(index) => self.server_learns(index),
-            Task::Report(index) => self.report(index),
+            Task::WriteAnswer(index) => self.write_answer(index),
+            Task::ReportAnswer(index) => self.report_answer(index),
+            Task::Upload(index) => self.upload(index),
             Task::Opening(index) => self.advance_opening(index),
-            Task::Up(index) => self.frame_up(index),
-            Task::Down(index) => self.frame_down(index),
-            Task::PullUp(index) => self.pull_up(index),
-            Task::PullDown(index) => self.pull_down(index),
+            Task::Frame(Way::Up, index) => self.frame_up(index),
+            Task::Frame(Way::Down, index) => self.frame_down(index),
+            Task::Pull(way, index) => self.pull(way, index),
+            Task::Write(way, index) => self.write(way, index),
+            Task::Report(way, index) => self.report(way, index),
             Task::ObeyClient(client) => self.obey_client(client),
             Task::ObeyServer(server) => self.obey_server(server),
             Task::ReadClient(client) => {

@@ -7,7 +7,7 @@ use engineio_proto::{ChannelEnd, CloseReason, Instant, Phase, RequestError, Tran
 
 use super::apps::End;
 use super::core::{Core, Outcome};
-use super::net::{Exchange, Opening, Piece, Stage};
+use super::net::{Answer, Exchange, Opening, Parts, Piece, Spoilt, Stage};
 use super::nodes::{App, Life, Seat};
 use crate::oracle::{Asked, Law, broken};
 
@@ -22,11 +22,18 @@ pub enum Ending {
     Both,
     /// Nothing reaches anybody any more.
     Silence,
+    /// The same, while the applications go on sending.
+    Bursts,
 }
 
 impl Ending {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Clients, Self::Servers, Self::Both, Self::Silence];
+    pub const ALL: [Self; 5] = [Self::Clients, Self::Servers, Self::Both, Self::Silence, Self::Bursts];
+
+    /// Whether it ends because nobody hears anything.
+    pub(crate) fn is_silent(self) -> bool {
+        matches!(self, Self::Silence | Self::Bursts)
+    }
 }
 
 impl Core {
@@ -36,6 +43,11 @@ impl Core {
         let now = self.now;
         for life in self.lives.iter_mut().filter(|life| !life.incidents.is_empty()) {
             life.troubled_until = now;
+        }
+        // A body whose end never comes is given up in its time.
+        let endless = self.exchanges.iter().filter(|exchange| exchange.spoilt == Some(Spoilt::Slow));
+        for client in endless.map(|exchange| exchange.client).collect::<Vec<_>>() {
+            self.trouble(client, self.later(1000 * self.settings.body_timeout));
         }
         for client in &mut self.clients {
             client.silent = false;
@@ -50,8 +62,20 @@ impl Core {
         let apps = self.lives.iter_mut().map(|life| &mut life.app);
         for app in apps.chain(self.sessions.iter_mut().map(|seat| &mut seat.app)) {
             app.reads = true;
+            app.reports_from = Instant::ZERO;
         }
         for exchange in &mut self.exchanges {
+            if exchange.upload.take().is_some() {
+                exchange.due = at;
+            }
+            if exchange.is_stuck() && exchange.dropped {
+                // Its connection is gone, and the server had not heard of it.
+                exchange.server_learns.get_or_insert(at);
+            } else if exchange.is_stuck() {
+                exchange.answer = Answer::Writing(Parts { left: 0, at: now });
+                exchange.due = at;
+            }
+            exchange.pace = 0;
             exchange.due = exchange.due.min(at);
             exchange.client_learns = exchange.client_learns.map(|learns| learns.min(at));
             exchange.server_learns = exchange.server_learns.map(|learns| learns.min(at));
@@ -59,6 +83,9 @@ impl Core {
         for channel in &mut self.channels {
             if let Opening::Asked(due) | Opening::Accepted(due) | Opening::Refused(due, _) = &mut channel.opening {
                 *due = (*due).min(at);
+            }
+            for pipe in [&mut channel.up, &mut channel.down] {
+                (pipe.pace, pipe.next_at) = (0, Instant::ZERO);
             }
             for (due, _) in channel.up.pieces.iter_mut().chain(&mut channel.down.pieces) {
                 *due = (*due).min(at);
@@ -76,7 +103,9 @@ impl Core {
     pub(crate) fn transit(&self) -> u64 {
         let missing = self.lives.iter().map(|life| life.app.sends.missing());
         let missing: usize = missing.chain(self.sessions.iter().map(|seat| seat.app.sends.missing())).sum();
-        2_000_000 + self.settings.latency * (100 + 8 * missing as u64)
+        // So many answers may wait for their reports; the next one waits for those.
+        let reports = self.settings.report_time * (4 + missing as u64);
+        2_000_000 + self.settings.latency * (100 + 8 * missing as u64) + reports
     }
 
     /// What is not at rest of the sessions to which nothing ever happened: these have nothing to wait for but what is on
@@ -242,7 +271,7 @@ impl Core {
                 self.close(End::Seat(seat), Asked::Close)?;
             }
         }
-        if ending != Ending::Silence {
+        if !ending.is_silent() {
             return Ok(self.settings.patience());
         }
         for client in 0..self.clients.len() {
@@ -252,12 +281,25 @@ impl Core {
         let apps = self.lives.iter().map(|life| &life.app).chain(self.sessions.iter().map(|seat| &seat.app));
         let times = if apps.filter(|app| !app.events.is_over()).any(|app| app.crowded) { 2 } else { 1 };
         let silence = 1000 * (self.settings.ping_interval + self.settings.ping_timeout);
-        Ok(times * silence + 20 * self.settings.latency + 100_000)
+        Ok(times * silence + 20 * self.settings.latency + self.settings.report_time + 100_000)
+    }
+
+    /// Every application that has a session sends something.
+    pub(crate) fn burst(&mut self) -> Outcome {
+        let lives = (0..self.lives.len()).map(End::Life);
+        let ends: Vec<_> = lives.chain((0..self.sessions.len()).map(End::Seat)).collect();
+        for end in ends {
+            if self.machine(end).is_some_and(|machine| machine.phase() == Phase::Open) {
+                let message = self.make(end, 1, false);
+                drop(self.send(end, vec![message])?);
+            }
+        }
+        Ok(())
     }
 
     /// Everybody must have ended by now.
     pub(crate) fn audit_ending(&self, ending: Ending) -> Outcome {
-        let silent = ending == Ending::Silence;
+        let silent = ending.is_silent();
         let law = if silent { Law::Heartbeat } else { Law::Quiescence };
         // In silence an application may close what it does not hear of in time; and a client that takes nothing of what is
         // sent to it meanwhile is too slow. What was asked for before is no excuse.

@@ -1,15 +1,16 @@
 //! What a network, its proxies, strangers, and clocks do.
 
 use bytes::Bytes;
+use engineio_proto::server::State;
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelEnd, Instant, Text};
+use engineio_proto::{ChannelEnd, Instant, Message, Session, Text};
 
 use super::apps::End;
 use super::core::{Core, Outcome, Task};
-use super::net::{Channel, Exchange, Opening, Piece, Pipe, Spoilt, Stage};
+use super::net::{Answer, Channel, Exchange, Opening, Piece, Pipe, Spoilt, Stage, Way};
 use super::nodes::ServerNode;
 use crate::journal::Place;
-use crate::op::{Intrusion, Line, Node, Op};
+use crate::op::{Intrusion, Line, Node, Op, Side};
 use crate::oracle::{Asked, Incidents, Law, broken};
 
 impl Core {
@@ -47,9 +48,9 @@ impl Core {
                 let up = matches!(line, Line::Up(_));
                 match channel.opening {
                     Opening::Asked(_) => up.then_some(Task::Opening(index)),
-                    _ if up => Some(Task::Up(index)),
+                    _ if up => Some(Task::Frame(Way::Up, index)),
                     Opening::Accepted(_) | Opening::Refused(..) => Some(Task::Opening(index)),
-                    Opening::Open => Some(Task::Down(index)),
+                    Opening::Open => Some(Task::Frame(Way::Down, index)),
                 }
             }
         }
@@ -62,7 +63,7 @@ impl Core {
         let to_client_only = |task: &Task| match *task {
             Task::Exchange(index) => matches!(self.exchanges[index].stage, Stage::Answered { .. }),
             Task::Opening(index) => !matches!(self.channels[index].opening, Opening::Asked(_)),
-            Task::Down(_) => true,
+            Task::Frame(way, _) => way == Way::Down,
             _ => false,
         };
         let task = self.carrier(line).filter(|_| !node.silent)?;
@@ -71,19 +72,20 @@ impl Core {
         }
         let is_there = match task {
             Task::Exchange(index) => {
-                self.exchanges[index].stage != Stage::Held
-                    && (self.exchanges[index].stage != Stage::Body
-                        || self.exchanges[index].spoilt != Some(Spoilt::Slow))
+                let exchange = &self.exchanges[index];
+                exchange.stage != Stage::Held && (exchange.stage != Stage::Body || exchange.is_receiving())
             }
-            Task::Up(index) => self.channels[index].up.reads && !self.channels[index].up.pieces.is_empty(),
-            Task::Down(index) => self.channels[index].down.reads && !self.channels[index].down.pieces.is_empty(),
+            Task::Frame(way, index) => {
+                let pipe = self.channels[index].pipe(way);
+                pipe.reads && !pipe.pieces.is_empty()
+            }
             _ => true,
         };
         is_there.then_some(task)
     }
 
     /// The network does something to a client.
-    fn blame(&mut self, what: &'static str, client: usize) {
+    pub(crate) fn blame(&mut self, what: &'static str, client: usize) {
         let whom = Place::Client(client).to_string();
         self.journal.note(self.now, Place::Network, what, 0, whom.as_bytes());
     }
@@ -91,61 +93,85 @@ impl Core {
     /// Whether a client waits for a channel to be opened.
     pub(crate) fn is_opening_channel(&self, client: usize) -> bool {
         match self.carrier(Line::Up(client)) {
-            Some(Task::Opening(index) | Task::Up(index)) => {
+            Some(Task::Opening(index) | Task::Frame(_, index)) => {
                 matches!(self.channels[index].opening, Opening::Asked(_))
             }
             _ => false,
         }
     }
 
-    pub(crate) fn tear(&mut self, line: Line, client_after: u64, server_after: Option<u64>) -> Outcome {
-        let Some(task) = self.carrier(line) else { return Ok(()) };
+    /// A connection is torn. Of what is on its way on a channel, so many pieces arrive all the same.
+    pub(crate) fn tear(&mut self, line: Line, arrives: usize, client_after: u64, server_after: Option<u64>) {
+        let Some(task) = self.carrier(line) else { return };
         let (client_at, server_at) = (self.later(client_after), server_after.map(|micros| self.later(micros)));
         self.incident(line.client(), Incidents::TORN);
         self.blame("tears a connection of", line.client());
         self.trouble(line.client(), server_at.unwrap_or(client_at).max(client_at));
         match task {
-            Task::Exchange(index) => {
-                let exchange = &mut self.exchanges[index];
-                exchange.client_learns = Some(client_at);
-                exchange.dropped = true;
-                match exchange.stage {
-                    Stage::Travelling => exchange.stage = Stage::Done,
-                    Stage::Answered { .. } => {
-                        exchange.stage = Stage::Done;
-                        exchange.server_learns = server_at;
-                    }
-                    // A server that is never told would wait for the rest of a body for ever.
-                    Stage::Body => exchange.server_learns = Some(server_at.unwrap_or(client_at)),
-                    Stage::Held => exchange.server_learns = Some(server_at.unwrap_or(client_at)),
-                    Stage::Done => (),
-                }
-                if exchange.stage == Stage::Body {
-                    // The rest of it does not come.
-                    exchange.stage = Stage::Held;
-                }
-            }
-            Task::Opening(index) | Task::Up(index) | Task::Down(index) => {
-                self.tear_channel(index, client_at, server_at);
+            Task::Exchange(index) => self.tear_exchange(index, client_at, server_at),
+            Task::Opening(index) | Task::Frame(_, index) => {
+                self.tear_channel(index, arrives, client_at, server_at);
             }
             _ => (),
         }
-        Ok(())
     }
 
-    fn tear_channel(&mut self, index: usize, client_at: Instant, server_at: Option<Instant>) {
+    fn tear_exchange(&mut self, index: usize, client_at: Instant, server_at: Option<Instant>) {
+        let exchange = &mut self.exchanges[index];
+        if !exchange.dropped {
+            exchange.client_learns = Some(client_at).filter(|_| exchange.sender.is_some());
+            exchange.dropped = true;
+        }
+        exchange.server_learns = server_at;
+        match exchange.stage {
+            Stage::Travelling => {
+                exchange.stage = Stage::Done;
+                exchange.server_learns = None;
+            }
+            // The rest of it does not come, whether the server hears why or not.
+            Stage::Body => exchange.spoilt = Some(Spoilt::Slow),
+            Stage::Held => (),
+            Stage::Answered { .. } | Stage::Done => exchange.lose_answer(),
+        }
+    }
+
+    /// A server hears that a connection broke before it saw that the answer was written, which may have arrived: of the
+    /// answers that it did not report, oldest first, the one with this number.
+    pub(crate) fn lose(&mut self, client: usize, which: usize) {
+        let answers = self.seat_of(client).map(|seat| self.unreported(seat)).unwrap_or_default();
+        let Some(&index) = answers.get(which) else { return };
+        self.incident_for_all(client, Incidents::TORN);
+        self.blame("breaks the connection of an answer to", client);
+        self.tear_exchange(index, self.arrival(), Some(self.now));
+    }
+
+    fn tear_channel(&mut self, index: usize, arrives: usize, client_at: Instant, server_at: Option<Instant>) {
         let channel = &mut self.channels[index];
         channel.torn = true;
-        channel.up.cut(server_at.filter(|_| channel.server_open));
+        channel.up.cut(arrives);
+        if let Some(at) = server_at.filter(|_| channel.server_open) {
+            channel.up.end(at, ChannelEnd::Lost);
+        }
         channel.up.reads = true;
-        channel.down.cut(None);
+        channel.down.cut(arrives);
         channel.down.reads = true;
         match channel.opening {
             _ if !channel.client_open => (),
             Opening::Asked(_) | Opening::Accepted(_) => channel.opening = Opening::Refused(client_at, None),
             Opening::Refused(..) => (),
-            Opening::Open => channel.down.cut(Some(client_at)),
+            Opening::Open => channel.down.end(client_at, ChannelEnd::Lost),
         }
+    }
+
+    /// An embedder reports late what it has written.
+    pub(crate) fn withhold(&mut self, side: Side, micros: u64) {
+        let Some(end) = self.end_of(side) else { return };
+        let until = self.later(micros);
+        let life = self.life_behind(end);
+        self.lives[life].incidents.add(Incidents::UNREPORTED);
+        self.trouble(side.client(), until);
+        let app = self.app(end);
+        app.reports_from = app.reports_from.max(until);
     }
 
     pub(crate) fn delay(&mut self, line: Line, micros: u64) {
@@ -160,8 +186,7 @@ impl Core {
                 Opening::Asked(due) | Opening::Accepted(due) | Opening::Refused(due, _) => *due = at,
                 Opening::Open => (),
             },
-            Task::Up(index) => put_off(&mut self.channels[index].up, at),
-            Task::Down(index) => put_off(&mut self.channels[index].down, at),
+            Task::Frame(way, index) => put_off(self.channels[index].pipe_mut(way), at),
             _ => (),
         }
     }
@@ -172,20 +197,8 @@ impl Core {
         let Some(index) = self.with_server(line) else { return };
         self.incident(line.client(), Incidents::REPEATED);
         self.blame("repeats a request of", line.client());
-        let copy = Exchange {
-            sender: None,
-            at_server: None,
-            stage: Stage::Travelling,
-            due: self.now,
-            client_learns: None,
-            server_learns: None,
-            dropped: false,
-            spoilt: None,
-            carries: false,
-            report: None,
-            ..self.exchanges[index].clone()
-        };
-        self.exchanges.push(copy);
+        let Exchange { client, server, life, target, body, .. } = self.exchanges[index].clone();
+        self.exchanges.push(Exchange { life, ..Exchange::new(client, server, target, body, self.now) });
     }
 
     /// The request of a line, if the server has it and has not answered.
@@ -209,6 +222,7 @@ impl Core {
         }
         self.incident(client, if how == Spoilt::Slow { Incidents::SLOW_BODY } else { Incidents::LARGE });
         self.exchanges[index].spoilt = Some(how);
+        self.trouble(client, self.later(1000 * self.settings.body_timeout));
         self.blame(if how == Spoilt::Slow { "makes a body late of" } else { "makes a body too large of" }, client);
     }
 
@@ -236,6 +250,9 @@ impl Core {
         let at = self.arrival();
         self.blame("lets a stranger use the session of", client);
         let target = |transport: &str| format!("/engine.io/?EIO=4&transport={transport}&sid={sid}");
+        if what == Intrusion::Overtake && !self.can_overtake(client) {
+            return;
+        }
         // A GET that meets no other would take messages, and nobody could know.
         if what == Intrusion::Get && self.with_server(Line::Get(client)).is_none() {
             return;
@@ -254,27 +271,19 @@ impl Core {
             Intrusion::Junk => self.incident(client, Incidents::JUNK),
             _ => self.incident(client, Incidents::STRANGER),
         }
-        self.exchanges.push(Exchange {
-            client,
-            sender: None,
-            life: None,
-            target: target(transport),
-            body: body.map(Bytes::from),
-            server,
-            at_server: None,
-            stage: Stage::Travelling,
-            due,
-            client_learns: None,
-            server_learns: None,
-            dropped: false,
-            spoilt: None,
-            carries: false,
-            report: None,
-        });
+        self.exchanges.push(Exchange::new(client, server, target(transport), body.map(Bytes::from), due));
+    }
+
+    /// Whether the body of a POST is on its way to a session that a stranger could take over.
+    pub(crate) fn can_overtake(&self, client: usize) -> bool {
+        let Some(Task::Exchange(index)) = self.carrier(Line::Post(client)) else { return false };
+        let exchange = &self.exchanges[index];
+        let state = exchange.at_server.and_then(|(_, seat)| self.session(seat)).map(Session::state);
+        exchange.stage == Stage::Body && state == Some(State::Polling) && self.settings.allow_upgrades
     }
 
     fn intrude_channel(&mut self, client: usize, server: usize, target: String, what: Intrusion) {
-        let at = self.arrival();
+        let at = if what == Intrusion::Overtake { self.now } else { self.arrival() };
         let frame = |text: &'static str| Piece::Frame(Frame::received(Text::from_static(text)));
         let mut pieces = Vec::new();
         if matches!(what, Intrusion::Probe | Intrusion::ProbeAndLeave) {
@@ -286,6 +295,11 @@ impl Core {
         if what == Intrusion::Hijack {
             self.incident(client, Incidents::STRANGER);
             pieces.push(frame("5"));
+        }
+        if what == Intrusion::Overtake {
+            self.incident(client, Incidents::STRANGER);
+            self.largest = self.largest.max(Message::from_static(OVERTAKEN).cost());
+            pieces.extend([frame("5"), frame(OVERTAKEN)]);
         }
         if what == Intrusion::Babble {
             pieces.push(frame("4babble"));
@@ -434,6 +448,7 @@ impl Core {
         }
         for exchange in self.exchanges.iter_mut().filter(|exchange| exchange.server == server) {
             exchange.server_learns = None;
+            exchange.answer = Answer::Idle;
             if !matches!(exchange.stage, Stage::Travelling) {
                 exchange.stage = Stage::Done;
                 if exchange.sender.is_some() && !exchange.dropped {
@@ -445,7 +460,7 @@ impl Core {
         for index in 0..self.channels.len() {
             if self.channels[index].server == server && !matches!(self.channels[index].opening, Opening::Asked(_)) {
                 self.channels[index].server_open = false;
-                self.tear_channel(index, at, None);
+                self.tear_channel(index, 0, at, None);
                 if self.channels[index].opener.is_none() {
                     self.channels[index].client_open = false;
                 }
@@ -455,6 +470,9 @@ impl Core {
         Ok(())
     }
 }
+
+/// What a stranger says who overtakes a POST.
+pub(crate) const OVERTAKEN: &str = "4overtaken";
 
 fn put_off(pipe: &mut Pipe, at: Instant) {
     // What is behind cannot overtake.

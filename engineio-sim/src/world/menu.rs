@@ -28,14 +28,26 @@ pub enum Class {
     Read,
     /// It does not want anything more.
     Discard,
+    /// It waits until its messages are written.
+    Await,
     /// It closes in order.
     Close,
     /// It closes at once.
     Abort,
     /// It does something of its own.
     Impulse,
+    /// What is written is reported early.
+    Report,
     /// A connection is torn.
     Tear,
+    /// A connection is reset while something is being written.
+    Reset,
+    /// A connection breaks before it is known that an answer was written.
+    Lose,
+    /// Something leaves slowly.
+    Throttle,
+    /// What is written is reported late.
+    Withhold,
     /// Something is held up.
     Delay,
     /// A request is repeated.
@@ -50,6 +62,8 @@ pub enum Class {
     Silence,
     /// A stranger meddles.
     Intrude,
+    /// A stranger takes a session over while a body is on its way.
+    Overtake,
     /// A client sleeps.
     Suspend,
     /// Timers are late.
@@ -66,7 +80,7 @@ pub enum Class {
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 27] = {
+    pub const ALL: [Self; 34] = {
         use Class::*;
         [
             Wait,
@@ -79,10 +93,16 @@ impl Class {
             Take,
             Read,
             Discard,
+            Await,
             Close,
             Abort,
             Impulse,
+            Report,
             Tear,
+            Reset,
+            Lose,
+            Throttle,
+            Withhold,
             Delay,
             Repeat,
             SlowBody,
@@ -90,6 +110,7 @@ impl Class {
             Refuse,
             Silence,
             Intrude,
+            Overtake,
             Suspend,
             Late,
             Spurious,
@@ -108,8 +129,9 @@ impl Class {
             Self::Arrive => 60,
             Self::Send => 20,
             Self::SendTogether => 3,
-            Self::Take => 4,
-            Self::Close => 2,
+            Self::Take | Self::Lose => 4,
+            Self::Report => 6,
+            Self::Close | Self::Await | Self::Throttle | Self::Overtake => 2,
             Self::Impulse => 20,
             Self::Flood | Self::Read | Self::Tear | Self::Delay | Self::Intrude | Self::Spurious | Self::Backwards => 2,
             _ => 1,
@@ -134,6 +156,12 @@ impl Class {
             Op::Take(_) => Self::Take,
             Op::Read(..) => Self::Read,
             Op::Discard(_) => Self::Discard,
+            Op::Await(..) => Self::Await,
+            Op::Report(..) => Self::Report,
+            Op::Reset { .. } => Self::Reset,
+            Op::Lose(..) => Self::Lose,
+            Op::Throttle(..) => Self::Throttle,
+            Op::Withhold(..) => Self::Withhold,
             Op::Close(_) => Self::Close,
             Op::Abort(_) => Self::Abort,
             Op::Impulse(..) => Self::Impulse,
@@ -144,6 +172,7 @@ impl Class {
             Op::LargeBody(_) => Self::LargeBody,
             Op::Refuse(_) => Self::Refuse,
             Op::Silence(_) | Op::Restore(_) => Self::Silence,
+            Op::Intrude(_, Intrusion::Overtake) => Self::Overtake,
             Op::Intrude(..) => Self::Intrude,
             Op::Suspend(..) => Self::Suspend,
             Op::Late(..) => Self::Late,
@@ -175,6 +204,7 @@ impl Weights {
                 Class::Impulse => !own_applications,
                 // What the applications do not say themselves would be strange to them, as would be what they do not hear.
                 Class::Send | Class::SendTogether | Class::Flood | Class::Discard => own_applications,
+                Class::Overtake => own_applications || quiet,
                 class => quiet && (class.is_fault() || matches!(class, Class::Read)),
             };
             let haste = match class {
@@ -232,12 +262,33 @@ impl Core {
             Class::Take => out.extend(sides.map(Op::Take)),
             Class::Read => out.extend(sides.map(|side| Op::Read(side, !self.reads(side)))),
             Class::Discard => out.extend(sides.map(Op::Discard)),
+            Class::Await => out.extend(sides.map(|side| Op::Await(side, 0))),
+            Class::Report => out
+                .extend(sides.flat_map(|side| (0..self.reports(side).len()).map(move |which| Op::Report(side, which)))),
             Class::Close => out.extend(sides.map(Op::Close)),
             Class::Abort => out.extend(sides.map(Op::Abort)),
             Class::Impulse => out.extend(nodes.map(|node| Op::Impulse(node, 0))),
             Class::Tear => {
                 let carried = lines.filter(|&line| self.carrier(line).is_some() && !matches!(line, Line::Down(_)));
                 out.extend(carried.map(|line| Op::Tear { line, client: 0, server: Some(0) }));
+            }
+            Class::Reset => {
+                let carried = lines.filter(|&line| self.carrier(line).is_some() && !matches!(line, Line::Down(_)));
+                out.extend(carried.map(|line| Op::Reset { line, arrives: 0, client: 0, server: Some(0) }));
+            }
+            Class::Lose => {
+                for client in clients {
+                    let answers = self.seat_of(client).map_or(0, |seat| self.unreported(seat).len());
+                    out.extend((0..answers).map(|which| Op::Lose(client, which)));
+                }
+            }
+            Class::Throttle => {
+                out.extend(lines.filter(|&line| self.carrier(line).is_some()).map(|line| Op::Throttle(line, 0)));
+            }
+            Class::Withhold => out.extend(sides.map(|side| Op::Withhold(side, 0))),
+            Class::Overtake => {
+                let receiving = alive.filter(|&client| self.can_overtake(client));
+                out.extend(receiving.map(|client| Op::Intrude(client, Intrusion::Overtake)));
             }
             Class::Delay => {
                 out.extend(lines.filter(|&line| self.arrives(line).is_some()).map(|line| Op::Delay(line, 0)));
@@ -309,8 +360,30 @@ impl Core {
                 let server = (of(&[0, 1, 1, 1]) == 1).then(|| of(&soon));
                 Op::Tear { line, client, server }
             }
+            Op::Reset { line, .. } => {
+                let soon = [0, 1, latency, 3 * latency, 1_000_000];
+                let client = of(&soon);
+                let server = (of(&[0, 1, 1, 1]) == 1).then(|| of(&soon));
+                Op::Reset { line, arrives: of(&[0, 1, 1, 2, 5]) as usize, client, server }
+            }
+            Op::Throttle(line, _) => {
+                let (interval, timeout) = (1000 * self.settings.ping_interval, 1000 * self.settings.ping_timeout);
+                let window = self.settings.window.max(1) as u64;
+                // So slow that a heartbeat would notice, and not so slow that nothing gets through in its time.
+                let micros = match line {
+                    Line::Get(_) => of(&[timeout / 2, timeout / 2, timeout / 4]),
+                    Line::Post(_) => {
+                        let most = (1000 * self.settings.body_timeout / 8).min((interval + timeout) / 2);
+                        most - chooser.below(most)
+                    }
+                    Line::Up(_) | Line::Down(_) => of(&[2 * timeout / 3 / window, timeout / 3 / window, 0]),
+                };
+                Op::Throttle(line, micros)
+            }
+            Op::Withhold(side, _) => Op::Withhold(side, of(&[10 * latency, 1_000_000, 15_000_000])),
+            Op::Await(side, _) => Op::Await(side, of(&[0, 0, 1, 3])),
             Op::Delay(line, _) => Op::Delay(line, of(&[2 * latency, 10 * latency, 1_000_000, 15_000_000])),
-            Op::Intrude(client, _) => {
+            Op::Intrude(client, what) if what != Intrusion::Overtake => {
                 let what = Intrusion::ALL.get(of(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]) as usize).copied();
                 Op::Intrude(client, what.unwrap_or(Intrusion::Get))
             }

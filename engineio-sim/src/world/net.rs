@@ -1,9 +1,14 @@
-//! What is on its way.
+//! What is written to connections, and what is on its way.
 //!
 //! Every request and every answer travels on its own and may overtake any other; the frames of a channel keep their
 //! order in each direction. Everything takes the same time, unless an operation lets it arrive earlier or later.
+//!
+//! Between a machine and the network is its embedder. What a machine hands over is first *held*: the network takes it
+//! when it has room. What the network took is *written*, and the embedder reports that, soon or late. What is held when
+//! a connection is torn is lost, as is what is on its way.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engineio_proto::client::Details;
@@ -28,6 +33,8 @@ pub(crate) struct Exchange {
     pub(crate) stage: Stage,
     /// When the stage comes to its end by itself.
     pub(crate) due: Instant,
+    /// When the head of a POST arrived.
+    pub(crate) head_at: Instant,
     /// When the client learns that the connection is lost.
     pub(crate) client_learns: Option<Instant>,
     /// When the server does.
@@ -35,10 +42,14 @@ pub(crate) struct Exchange {
     /// The client does not wait for it any more.
     pub(crate) dropped: bool,
     pub(crate) spoilt: Option<Spoilt>,
+    /// How far its answer is, for the embedder of the server.
+    pub(crate) answer: Answer,
     /// The answer has what must not be lost.
     pub(crate) carries: bool,
-    /// The answer was written; when the server hears of it.
-    pub(crate) report: Option<Instant>,
+    /// Bodies leave in parts, so many microseconds apart; at once if zero.
+    pub(crate) pace: u64,
+    /// The parts of its body that have not left.
+    pub(crate) upload: Option<Parts>,
 }
 
 /// How far an exchange is.
@@ -50,24 +61,96 @@ pub(crate) enum Stage {
     Body,
     /// The server has it.
     Held,
-    /// The answer is on its way.
+    /// The answer is on its way, or is being written.
     Answered { status: u16, body: Bytes },
     /// There is nothing more to come.
     Done,
 }
 
+/// How far an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// There is none, or nothing to report of it any more.
+    Idle,
+    /// It is being written.
+    Writing(Parts),
+    /// It is written; when that is reported.
+    Written(Instant),
+}
+
+/// What leaves in parts, because the network takes no more at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// So many must wait for the network to take more, and then the last one.
+    pub(crate) left: u32,
+    /// When the next one leaves.
+    pub(crate) at: Instant,
+}
+
+/// What leaves slowly leaves in so many parts, and the last one.
+pub(crate) const PARTS: u32 = 4;
+
 /// What is wrong with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spoilt {
+    /// Its end never comes.
     Slow,
     Large,
 }
 
 impl Exchange {
+    /// A request that is about to leave.
+    pub(crate) fn new(client: usize, server: usize, target: String, body: Option<Bytes>, due: Instant) -> Self {
+        Self {
+            client,
+            sender: None,
+            life: None,
+            target,
+            body,
+            server,
+            at_server: None,
+            stage: Stage::Travelling,
+            due,
+            head_at: due,
+            client_learns: None,
+            server_learns: None,
+            dropped: false,
+            spoilt: None,
+            answer: Answer::Idle,
+            carries: false,
+            pace: 0,
+            upload: None,
+        }
+    }
+
     /// Whether it can be forgotten.
     pub(crate) fn is_over(&self) -> bool {
-        let learns = [self.client_learns, self.server_learns, self.report];
-        self.stage == Stage::Done && learns.iter().all(Option::is_none)
+        let is_known = self.client_learns.is_none() && self.server_learns.is_none();
+        self.stage == Stage::Done && self.answer == Answer::Idle && is_known
+    }
+
+    /// Whether its answer is not written to its end.
+    pub(crate) fn is_stuck(&self) -> bool {
+        matches!(self.answer, Answer::Writing(parts) if parts.left > 0)
+    }
+
+    /// The connection is gone, and the answer with it. A server does not hear of that when it has seen that all was written.
+    pub(crate) fn lose_answer(&mut self) {
+        self.stage = Stage::Done;
+        if self.carries && self.answer == Answer::Idle {
+            self.server_learns = None;
+        }
+    }
+
+    /// Whether a session has it and owes an answer.
+    pub(crate) fn is_open_at(&self, seat: usize) -> bool {
+        let is_open = matches!(self.stage, Stage::Body | Stage::Held);
+        is_open && self.at_server.is_some_and(|(_, own)| own == seat)
+    }
+
+    /// Whether its body is on its way and will come to its end.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.stage == Stage::Body && self.spoilt != Some(Spoilt::Slow)
     }
 }
 
@@ -93,6 +176,15 @@ pub(crate) struct Channel {
     pub(crate) torn: bool,
 }
 
+/// One direction of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the server.
+    Up,
+    /// To the client.
+    Down,
+}
+
 /// How far the opening of a channel is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Opening {
@@ -108,13 +200,38 @@ pub(crate) enum Opening {
 /// One direction of a channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipe {
+    /// Frames that were pulled and that the network did not take.
+    pub(crate) held: VecDeque<Held>,
+    /// What the network took and what has not arrived.
     pub(crate) pieces: VecDeque<(Instant, Piece)>,
+    /// So much of the network's room is taken by what goes nowhere.
+    pub(crate) sunk: usize,
     /// The writer has frames to pull; when that is done at the latest.
     pub(crate) ready: Option<Instant>,
+    /// The writer wrote until the network took no more.
+    pub(crate) blocked: bool,
+    /// The writer closes the channel behind what it holds.
+    pub(crate) closing: bool,
+    /// The message of the session up to which the writer knows that all is written, if it did not report it.
+    pub(crate) written: Option<u64>,
+    /// When it reports it.
+    pub(crate) report: Option<Instant>,
+    /// The network lets frames arrive so many microseconds apart.
+    pub(crate) pace: u64,
+    /// Before that, it lets none arrive.
+    pub(crate) next_at: Instant,
     /// The reader reads.
     pub(crate) reads: bool,
     /// Frames were written to it.
     pub(crate) used: bool,
+}
+
+/// A frame that was pulled.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) frame: Frame,
+    /// So many messages of the session were pulled with it.
+    pub(crate) messages: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -125,24 +242,86 @@ pub(crate) enum Piece {
 
 impl Default for Pipe {
     fn default() -> Self {
-        Self { pieces: VecDeque::new(), ready: None, reads: true, used: false }
+        Self {
+            held: VecDeque::new(),
+            pieces: VecDeque::new(),
+            sunk: 0,
+            ready: None,
+            blocked: false,
+            closing: false,
+            written: None,
+            report: None,
+            pace: 0,
+            next_at: Instant::ZERO,
+            reads: true,
+            used: false,
+        }
     }
 }
 
 impl Pipe {
-    /// Forgets what is on its way; the end comes.
-    pub(crate) fn cut(&mut self, at: Option<Instant>) {
-        self.pieces.clear();
-        self.pieces.extend(at.map(|at| (at, Piece::End(ChannelEnd::Lost))));
+    /// What is on its way is lost, but for the first pieces. The network does not take more for that.
+    pub(crate) fn sink(&mut self, arrives: usize) {
+        let before = self.pieces.len();
+        self.pieces.truncate(arrives);
+        self.sunk += before - self.pieces.len();
     }
 
-    /// How many frames are on their way.
-    pub(crate) fn len(&self) -> usize {
-        self.pieces.len()
+    /// The same, and what is held is lost too.
+    pub(crate) fn cut(&mut self, arrives: usize) {
+        self.sink(arrives);
+        self.held.clear();
+        self.closing = false;
+    }
+
+    /// The end comes behind what is on its way, at this time or later.
+    pub(crate) fn end(&mut self, at: Instant, end: ChannelEnd) {
+        let at = self.pieces.back().map_or(at, |&(last, _)| last.max(at));
+        self.pieces.push_back((at, Piece::End(end)));
+    }
+
+    /// The next piece arrives.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Piece> {
+        let (_, piece) = self.pieces.pop_front()?;
+        self.next_at = now + Duration::from_micros(self.pace);
+        Some(piece)
+    }
+
+    /// Whether the network takes another frame.
+    pub(crate) fn has_room(&self, window: usize) -> bool {
+        self.pieces.len() + self.sunk < window.max(1)
+    }
+
+    /// Whether the writer has something to write.
+    pub(crate) fn is_writing(&self) -> bool {
+        !self.held.is_empty() || self.closing
     }
 }
 
 impl Channel {
+    pub(crate) fn pipe(&self, way: Way) -> &Pipe {
+        match way {
+            Way::Up => &self.up,
+            Way::Down => &self.down,
+        }
+    }
+
+    pub(crate) fn pipe_mut(&mut self, way: Way) -> &mut Pipe {
+        match way {
+            Way::Up => &mut self.up,
+            Way::Down => &mut self.down,
+        }
+    }
+
+    /// Whether somebody is there to read what is written.
+    pub(crate) fn has_reader(&self, way: Way) -> bool {
+        let is_open = match way {
+            Way::Up => self.server_open || matches!(self.opening, Opening::Asked(_)),
+            Way::Down => self.client_open,
+        };
+        is_open && !self.torn
+    }
+
     /// Whether this life of a client opened it.
     pub(crate) fn is_of(&self, life: usize) -> bool {
         self.opener.is_some_and(|(owner, _)| owner == life)

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use engineio_proto::app::Peer;
 use engineio_proto::client;
 use engineio_proto::server::{Config, Output, SessionKey};
-use engineio_proto::{Client, CloseReason, ExchangeId, Instant, Message, Server, Session};
+use engineio_proto::{Client, CloseReason, ExchangeId, Instant, Message, Server, Session, TransportError};
 
 use super::core::Outcome;
 use super::twin::Twin;
 use crate::Settings;
 use crate::op::Node;
-use crate::oracle::{Asked, Events, Flow, Incidents, Law, broken};
+use crate::oracle::{Asked, Events, Flow, Incidents, Law, Written, broken};
 
 /// A client, which lives one session after the other.
 #[derive(Debug, Default)]
@@ -85,6 +85,12 @@ pub(crate) struct App {
     pub(crate) crowded: bool,
     /// How many messages it made up.
     pub(crate) made: u32,
+    /// How far its messages got.
+    pub(crate) written: Written,
+    /// Its embedder reports nothing before that.
+    pub(crate) reports_from: Instant,
+    /// The next message on its channel is the greeting.
+    pub(crate) greets: bool,
 }
 
 impl App {
@@ -101,6 +107,9 @@ impl App {
             events,
             crowded: false,
             made: 0,
+            written: Written::default(),
+            reports_from: Instant::ZERO,
+            greets: false,
         }
     }
 }
@@ -130,9 +139,12 @@ impl Life {
         self.app.events.closed.is_some()
     }
 
-    /// Whether nothing ever went wrong with it. A client that aborts tells its server only as far as it can at once.
+    /// Whether nothing ever went wrong with it. A client that aborts, or has no more time to close, tells its server only as
+    /// far as it can at once.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.incidents.is_empty() && self.app.asked != Some(Asked::Abort)
+        let late = CloseReason::TransportError(TransportError::CloseTimeout);
+        let hurries = self.app.asked == Some(Asked::Abort) || self.app.events.closed == Some(late);
+        self.incidents.is_empty() && !hurries
     }
 }
 
@@ -151,6 +163,8 @@ pub(crate) struct Seat {
     pub(crate) pinged: bool,
     /// When it was opened, or the last pong came.
     pub(crate) ponged_at: Instant,
+    /// It ended while the body of a POST was on its way.
+    pub(crate) cut_short: bool,
     /// Its server died.
     pub(crate) crashed: bool,
 }
@@ -192,7 +206,7 @@ impl ServerNode {
 
 impl Life {
     pub(crate) fn new(client: usize, server: usize, machine: Client, twin: bool) -> Self {
-        let twin = twin.then(|| Box::new(Twin::new(machine.clone())));
+        let twin = twin.then(|| Box::new(Twin::new(machine.clone(), Client::poll_output)));
         Self {
             client,
             server,
@@ -216,7 +230,7 @@ impl Seat {
         life: usize,
         (ponged_at, twin): (Instant, bool),
     ) -> Self {
-        let twin = twin.then(|| Box::new(Twin::new(session.clone())));
+        let twin = twin.then(|| Box::new(Twin::new(session.clone(), Session::poll_output)));
         let sid = session.sid().as_str().to_owned();
         Self {
             server,
@@ -228,6 +242,7 @@ impl Seat {
             answered: BTreeSet::new(),
             pinged: false,
             ponged_at,
+            cut_short: false,
             crashed: false,
         }
     }

@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use engineio_proto::app::Peer;
 use engineio_proto::http::Response;
-use engineio_proto::server::{Input, Output};
-use engineio_proto::wire::{Frame, PacketKind};
-use engineio_proto::{ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Instant, Session};
+use engineio_proto::server::Output;
+use engineio_proto::{ChannelId, CloseReason, Event, ExchangeId, Instant, Session};
 
 use super::apps::End;
 use super::core::{Core, Outcome};
-use super::net::{Exchange, Piece, Stage, received};
+use super::net::{Exchange, Stage, Way};
 use super::nodes::{Call, Seat, What};
 use crate::coverage::Kind;
 use crate::journal::Place;
 use crate::op::Node;
-use crate::oracle::{Incidents, Law, Scene, broken, check_body, check_frame, explains_server};
+use crate::oracle::{Incidents, Law, Scene, broken, check_body, explains_server};
 
 impl Core {
     /// Calls a session, if it is still there, and looks at its server afterwards.
@@ -34,7 +33,7 @@ impl Core {
         let server = &mut self.servers[side.server];
         let now = server.clock.tell(self.now);
         let Some(mut session) = server.machine.session_mut(side.key) else { return Ok(None) };
-        let before = session.state();
+        let (before, phase, pending) = (session.state(), session.phase(), session.has_output());
         let result = call(&mut session, now);
         let after = session.state();
         let received = session.receive_buffered();
@@ -49,6 +48,7 @@ impl Core {
         self.coverage.session(before, kind, after);
         let index = side.server;
         self.look_at(index, lazy)?;
+        self.watch(End::Seat(seat), phase, pending)?;
         Ok(Some(result))
     }
 
@@ -70,7 +70,8 @@ impl Core {
             self.sessions.iter_mut().enumerate().filter(|(_, seat)| seat.server == server && !seat.crashed)
         {
             if let Some(session) = self.servers[server].machine.session(seat.key) {
-                before.push((index, session.state(), session.next_timeout().is_some_and(|at| at <= now)));
+                let is_due = session.next_timeout().is_some_and(|at| at <= now);
+                before.push((index, session.state(), session.phase(), session.has_output(), is_due));
                 if let Some(twin) = &mut seat.twin {
                     twin.call(&(), |machine| machine.handle_timeout(now))?;
                 }
@@ -78,12 +79,13 @@ impl Core {
         }
         self.servers[server].clock.back = 0;
         self.servers[server].machine.handle_timeout(now);
-        for (seat, state, due) in before {
-            if let Some(after) = self.session(seat).map(Session::state).filter(|_| due) {
+        self.look_at(server, lazy)?;
+        for (seat, state, phase, pending, is_due) in before {
+            if let Some(after) = self.session(seat).map(Session::state).filter(|_| is_due) {
                 self.coverage.session(state, Kind::Timeout, after);
+                self.watch(End::Seat(seat), phase, pending)?;
             }
         }
-        self.look_at(server, lazy)?;
         match self.servers[server].machine.next_timeout() {
             Some(next) if next <= now => {
                 broken(Law::Timers, format!("server {server}: {next:?} is due at {now:?} still"))
@@ -105,6 +107,9 @@ impl Core {
             self.obey_output(server, seat, output)?;
         }
         self.count_held(server)?;
+        for seat in self.servers[server].sessions.values().copied().collect::<Vec<_>>() {
+            self.compare(End::Seat(seat))?;
+        }
         // Whoever has told its end is gone by now.
         let node = &self.servers[server];
         let sessions = &mut self.sessions;
@@ -159,6 +164,9 @@ impl Core {
                 return broken(Law::Exchanges, format!("session {seat} answers {exchange:?} twice"));
             }
         }
+        if let Output::Respond { exchange, response: Response::Payload(payload) } = &output {
+            self.answer_leaves(seat, *exchange, payload)?;
+        }
         match output {
             Output::Respond { exchange, response } => match self.held(seat, exchange) {
                 Some(index) => self.respond(index, response),
@@ -169,6 +177,7 @@ impl Core {
                     return self.stale(format!("session {seat} drops {exchange:?}, which does not wait for it"));
                 };
                 let held = &mut self.exchanges[index];
+                self.sessions[seat].cut_short |= held.stage == Stage::Body;
                 held.stage = Stage::Done;
                 held.server_learns = None;
                 if held.sender.is_some() && !held.dropped {
@@ -179,29 +188,25 @@ impl Core {
             Output::ChannelReady { channel } => {
                 let lazy = if self.settings.lazy_writes { self.lag() } else { self.now };
                 match self.channel_at(server, channel) {
-                    Some(own) => own.down.ready = Some(lazy),
+                    Some(own) => self.channels[own].down.ready = Some(lazy),
                     None => return self.stale(format!("session {seat} has frames for a channel that is gone")),
                 }
                 Ok(())
             }
             Output::ChannelRead { channel, enabled } => {
                 if let Some(own) = self.channel_at(server, channel) {
-                    own.up.reads = enabled;
+                    self.channels[own].up.reads = enabled;
                 }
                 Ok(())
             }
             Output::ChannelClose { channel } => {
                 self.journal.note(self.now, Place::Server(server), "closes the channel", channel.0, b"");
-                if let Some(own) = self.channel_at(server, channel) {
-                    own.server_open = false;
-                    own.down.ready = None;
-                    own.up.pieces.clear();
-                    own.up.reads = true;
-                    if !own.torn && own.client_open {
-                        own.down.pieces.push_back((at, Piece::End(ChannelEnd::Closed)));
-                    }
-                }
-                Ok(())
+                let Some(index) = self.channel_at(server, channel) else { return Ok(()) };
+                let own = &mut self.channels[index];
+                own.server_open = false;
+                own.up.sink(0);
+                own.up.reads = true;
+                self.finish_channel(Way::Down, index)
             }
             Output::Event(event) => self.server_hears(server, seat, event),
         }
@@ -221,43 +226,35 @@ impl Core {
     pub(super) fn respond(&mut self, index: usize, response: Response) -> Outcome {
         let at = self.arrival();
         let limit = self.settings.max_payload;
-        let is_payload = matches!(response, Response::Payload(_));
-        let (mut carries, mut pings) = (false, false);
-        let body = match &response {
-            Response::Payload(payload) => {
-                let has = |kind| payload.packets().iter().any(|packet| packet.kind() == kind);
-                let idle = |kind| matches!(kind, PacketKind::Noop | PacketKind::Close);
-                carries = payload.packets().iter().any(|packet| !idle(packet.kind()));
-                pings = has(PacketKind::Ping);
-                let body = payload.clone().into_bytes();
-                check_body(payload, &body, limit, true)?;
-                Some((200, body))
-            }
+        let payload = match &response {
+            Response::Payload(payload) => Some(payload.clone()),
             _ => None,
         };
-        let (status, body) = body.unwrap_or_else(|| {
-            let reply = response.into_reply();
-            (reply.status, reply.body)
-        });
+        let reply = response.into_reply();
         let exchange = &mut self.exchanges[index];
         let number = exchange.at_server.map_or(0, |(id, _)| id.0);
         exchange.due = at;
-        exchange.carries = carries;
-        exchange.report = is_payload.then_some(self.now);
+        exchange.upload = None;
         let lost = exchange.dropped || exchange.client_learns.is_some();
-        exchange.stage = if lost { Stage::Done } else { Stage::Answered { status, body: body.clone() } };
-        self.journal.note(self.now, Place::Server(exchange.server), "answers", number, &body);
-        let seat = exchange.at_server.map(|(_, seat)| seat);
-        seat.filter(|_| pings).map_or(Ok(()), |seat| self.pings(seat))
+        let (status, body) = (reply.status, reply.body.clone());
+        exchange.stage = if lost { Stage::Done } else { Stage::Answered { status, body } };
+        self.journal.note(self.now, Place::Server(exchange.server), "answers", number, &reply.body);
+        match payload {
+            Some(payload) => {
+                check_body(&payload, &reply.body, limit, true)?;
+                self.begin_answer(index, &payload)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Law 9: a ping leaves only when the one before was answered.
-    fn pings(&mut self, seat: usize) -> Outcome {
+    pub(crate) fn pings(&mut self, seat: usize) -> Outcome {
         let again = std::mem::replace(&mut self.sessions[seat].pinged, true);
         // Not later than an interval after the last pong, where nobody held it up.
         let seat_of = &self.sessions[seat];
         let life = &self.lives[seat_of.life];
-        let waits = Duration::from_micros(4 * self.settings.latency + 10_000);
+        let waits = Duration::from_micros(4 * self.settings.latency + self.settings.report_time + 10_000);
         let limit = Duration::from_millis(self.settings.ping_interval) + waits;
         let held_up = !life.is_quiet() || life.app.crowded || seat_of.app.crowded;
         if !held_up && self.now > seat_of.ponged_at + limit {
@@ -282,11 +279,10 @@ impl Core {
     }
 
     /// A channel whose end at the server is open.
-    fn channel_at(&mut self, server: usize, channel: ChannelId) -> Option<&mut super::net::Channel> {
-        let is_it = |other: &&mut super::net::Channel| {
-            other.at_server.is_some_and(|(id, _)| id == channel) && other.server_open
-        };
-        self.channels.iter_mut().filter(|other| other.server == server).find(is_it)
+    fn channel_at(&self, server: usize, channel: ChannelId) -> Option<usize> {
+        self.channels.iter().position(|other| {
+            other.server == server && other.server_open && other.at_server.is_some_and(|(id, _)| id == channel)
+        })
     }
 
     fn server_hears(&mut self, server: usize, seat: usize, event: Event) -> Outcome {
@@ -297,6 +293,7 @@ impl Core {
         app.events.hear(event)?;
         if app.events.is_over() {
             app.ended_at.get_or_insert(now);
+            app.written.stop_waiting();
             self.has_ended_in_time(End::Seat(seat))?;
         }
         let call = |what| Call::Of { node: Node::Server(server), peer: Peer(seat as u64), what };
@@ -310,6 +307,7 @@ impl Core {
                 }
                 self.calls.push_back(call(What::Writable));
             }
+            Event::Written => self.hear_written(End::Seat(seat))?,
             Event::Ended(reason) => self.explain_session(seat, reason)?,
             Event::Closed(reason) => {
                 self.explain_session(seat, reason)?;
@@ -330,6 +328,9 @@ impl Core {
         let limit = Duration::from_millis(self.settings.close_timeout.saturating_sub(1));
         let is_over_time = closing.is_some_and(|time| time >= limit);
         let scene = Scene { incidents, is_troubled, asked: app.asked, is_over_time, other_left };
+        if self.sessions[seat].cut_short && reason == CloseReason::PingTimeout {
+            return broken(Law::Heartbeat, format!("session {seat} calls a client silent of which it receives a body"));
+        }
         if explains_server(reason, scene) {
             return Ok(());
         }
@@ -353,42 +354,5 @@ impl Core {
         let what = What::Message(message);
         self.calls.push_back(Call::Of { node: Node::Server(server), peer: Peer(seat as u64), what });
         Ok(true)
-    }
-
-    /// A server writes the next frame to a channel.
-    pub(crate) fn pull_down(&mut self, index: usize) -> Outcome {
-        let at = self.arrival();
-        let again = if self.settings.lazy_writes { self.lag() } else { self.now };
-        let channel = &mut self.channels[index];
-        let first = !std::mem::replace(&mut channel.down.used, true);
-        channel.down.ready = Some(again);
-        let Some((number, seat)) = channel.at_server else { return Ok(()) };
-        let frame = self.call_session(seat, Kind::Pull, |session, now| session.next_frame(now, number))?.flatten();
-        let channel = &mut self.channels[index];
-        let Some(frame) = frame else {
-            channel.down.ready = None;
-            return Ok(());
-        };
-        check_frame(&frame, true, first)?;
-        if matches!(&frame, Frame::Text { head: "2", .. }) {
-            self.pings(seat)?;
-        }
-        self.call_session(seat, Kind::Written, |session, now| {
-            let messages = session.stats().messages_sent;
-            session.handle_input(now, Input::ChannelWritten { channel: number, messages });
-        })?;
-        let channel = &mut self.channels[index];
-        if !channel.torn && channel.client_open {
-            channel.down.pieces.push_back((at, Piece::Frame(received(frame))));
-        }
-        Ok(())
-    }
-}
-
-impl Exchange {
-    /// Whether a session has it and owes an answer.
-    pub(crate) fn is_open_at(&self, seat: usize) -> bool {
-        let is_open = matches!(self.stage, Stage::Body | Stage::Held);
-        is_open && self.at_server.is_some_and(|(_, own)| own == seat)
     }
 }

@@ -8,12 +8,19 @@ fn found() {
         Wait(1000000),
         Send { side: Client(0), size: 1, binary: false },
         Intrude(0, Intrusion::Get),
+        Intrude(0, Intrusion::Overtake),
         Tear { line: Up(0), client: 0, server: Some(1) },
+        Reset { line: Get(0), arrives: 1, client: 0, server: None },
+        Throttle(Post(0), 1000),
+        Lose(0, 1),
+        Await(Client(0), 0),
+        Report(Server(0), 1),
+        Withhold(Server(0), 1000),
         Impulse(Node::Client(0), 7),
         Late(Node::Server(0), 1),
         Spurious(Node::Client(0)),
         Backwards(Node::Server(0), 1),
     ];
-    let run = Simulation::new().replay(&settings, &ops, Ending::Silence);
+    let run = Simulation::new().replay(&settings, &ops, Ending::Bursts);
     assert!(run.is_ok(), "{}", run.unwrap_err());
 }
