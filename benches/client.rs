@@ -52,6 +52,8 @@ fn websocket_echo(c: &mut Criterion) {
             }
             drain(&mut client);
             pull(&mut client, channel);
+            let messages = client.stats().messages_sent;
+            client.handle_input(NOW, client::Input::ChannelWritten { channel, messages });
             drain(&mut client);
         });
     });

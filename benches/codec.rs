@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use engineio_proto::wire::{Codec, Frame, Packet, Payload};
+use engineio_proto::wire::{Codec, Packet, Payload};
 use engineio_proto::{Message, Text};
 
 fn text(len: usize) -> Packet {
@@ -27,11 +27,13 @@ fn packets(c: &mut Criterion) {
         group.bench_function(format!("encode {name}"), |b| {
             b.iter(|| {
                 out.clear();
-                black_box(&packet).encode_into(&mut out);
+                Codec::V4.encode_text(black_box(&packet), &mut out);
             });
         });
         let encoded = Text::try_from(Bytes::from(encoded)).unwrap();
-        group.bench_function(format!("decode {name}"), |b| b.iter(|| Codec::V4.decode_text(black_box(&encoded).clone())));
+        group.bench_function(format!("decode {name}"), |b| {
+            b.iter(|| Codec::V4.decode_text(black_box(&encoded).clone()));
+        });
     }
     group.finish();
 }
@@ -39,7 +41,7 @@ fn packets(c: &mut Criterion) {
 fn payloads(c: &mut Criterion) {
     let mut group = c.benchmark_group("payload");
     for (name, packet) in [("16 × text 100 B", text(100)), ("16 × base64 100 B", binary(100))] {
-        let payload: Payload = std::iter::repeat_n(packet, 16).collect();
+        let payload = Payload::from_packets(Codec::V4, std::iter::repeat_n(packet, 16));
         let body = payload.clone().into_bytes();
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(format!("encode {name}"), |b| b.iter(|| black_box(&payload).clone().into_bytes()));
@@ -53,9 +55,12 @@ fn payloads(c: &mut Criterion) {
 fn frames(c: &mut Criterion) {
     let mut group = c.benchmark_group("frame");
     for (name, packet) in [("text 100 B", text(100)), ("binary 100 B", binary(100))] {
-        group.bench_function(format!("encode {name}"), |b| b.iter(|| Codec::V4.encode_frame(black_box(&packet).clone())));
+        group.bench_function(format!("encode {name}"), |b| {
+            b.iter(|| Codec::V4.encode_frame(black_box(&packet).clone()));
+        });
         let frame = Codec::V4.encode_frame(packet);
-        group.bench_function(format!("decode {name}"), |b| b.iter(|| black_box(&frame).clone().decode()));
+        group
+            .bench_function(format!("decode {name}"), |b| b.iter(|| Codec::V4.decode_frame(black_box(&frame).clone())));
     }
     group.finish();
 }

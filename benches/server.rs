@@ -5,10 +5,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use engineio_proto::http::Handshake;
-use engineio_proto::server::{Config, Input, Output, SessionKey};
+use engineio_proto::http::{Method, Request};
+use engineio_proto::server::{Admission, Config, Entry, Input, Output, SessionKey};
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelEnd, ChannelId, Instant, Server, Sid, Text, TransportKind};
+use engineio_proto::{ChannelEnd, ChannelId, Instant, Server, Sid, Text};
 
 const SESSIONS: u64 = 10_000;
 
@@ -18,8 +18,10 @@ fn open(server: &mut Server, now: Instant, number: u64) -> SessionKey {
     // Ids are random, so they must not come in order.
     entropy[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
     entropy[8..].copy_from_slice(&number.to_le_bytes()[..7]);
-    let handshake = Handshake { transport: TransportKind::WebSocket, protocol: 4, base64: false };
-    server.open(now, Sid::from_entropy(entropy), &handshake, Some(ChannelId(number))).unwrap()
+    let request = Request { method: Method::Get, query: "EIO=4&transport=websocket", origin: None, upgrade: true };
+    let admission = Admission::begin(&request, server.config()).unwrap();
+    let entry = Entry::Channel { channel: ChannelId(number), head: None };
+    server.admit(now, admission, entry, Some(Sid::from_entropy(entropy))).unwrap()
 }
 
 /// Does everything that the server asks for; the applications echo.

@@ -38,15 +38,19 @@ fn websocket_echo(c: &mut Criterion) {
             while let Some(frame) = session.next_frame(NOW, CHANNEL) {
                 black_box(frame);
             }
+            let messages = session.stats().messages_sent;
+            session.handle_input(NOW, Input::ChannelWritten { channel: CHANNEL, messages });
             drain(&mut session);
         });
     });
 }
 
-/// A POST in, its message taken and sent back, a GET answered, down to the bytes of both answers.
+/// A POST in, its message taken and sent back, a GET answered, down to the bytes of both answers and the report that they
+/// are written.
 fn polling_echo(c: &mut Criterion) {
     let mut session = Session::polling(NOW, Sid::from_entropy([1; 15]), Arc::default());
     session.handle_input(NOW, Input::Poll { exchange: ExchangeId(0) });
+    session.handle_input(NOW, Input::AnswerWritten { exchange: ExchangeId(0) });
     drain(&mut session);
     let mut numbers = 1..;
     let mut number = || ExchangeId(numbers.next().unwrap());
@@ -61,8 +65,9 @@ fn polling_echo(c: &mut Criterion) {
             }
             session.handle_input(NOW, Input::Poll { exchange: number() });
             while let Some(output) = session.poll_output() {
-                if let Output::Respond { response, .. } = output {
+                if let Output::Respond { response, exchange } = output {
                     black_box(response.into_reply());
+                    session.handle_input(NOW, Input::AnswerWritten { exchange });
                 }
             }
         });

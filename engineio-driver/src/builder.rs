@@ -18,27 +18,23 @@ pub struct Builder {
     config: Config,
     mount: Mount,
     options: Options,
-    shards: usize,
 }
 
 impl Builder {
     /// Begins with the defaults. The runtime crates have a function that does it with their runtime.
     pub fn new(runtime: Runtime) -> Self {
-        let seconds = Duration::from_secs;
         Self {
             runtime,
             config: Config::default(),
             mount: Mount::default(),
             options: Options {
                 mount: Mount::default(),
-                body_timeout: seconds(30),
-                header_timeout: seconds(30),
+                header_timeout: Duration::from_secs(30),
                 backlog: 1024,
                 allow: None,
                 sid: None,
                 on_error: None,
             },
-            shards: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 
@@ -146,7 +142,7 @@ impl Builder {
     /// How long the body of a POST may take. Default: 30 s.
     #[must_use]
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.options.body_timeout = timeout;
+        self.config.body_timeout = timeout;
         self
     }
 
@@ -154,13 +150,6 @@ impl Builder {
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.options.header_timeout = timeout;
-        self
-    }
-
-    /// Over how many locks the sessions are spread. Default: one for each processor.
-    #[must_use]
-    pub fn shards(mut self, shards: usize) -> Self {
-        self.shards = shards;
         self
     }
 
@@ -203,15 +192,13 @@ impl Builder {
         if options.backlog == 0 {
             return Err(ConfigError::Zero("accept_backlog"));
         }
-        let timeouts = [("body_timeout", &mut options.body_timeout), ("header_timeout", &mut options.header_timeout)];
-        for (name, timeout) in timeouts {
-            if timeout.is_zero() {
-                return Err(ConfigError::Zero(name));
-            }
-            // Longer would be beyond what clocks can count.
-            *timeout = (*timeout).min(Duration::from_secs(365 * 24 * 60 * 60));
+        if options.header_timeout.is_zero() {
+            return Err(ConfigError::Zero("header_timeout"));
         }
-        Server::new(self.runtime, self.config, options, self.shards)
+        // Longer would be beyond what clocks can count.
+        let longest = Duration::from_secs(365 * 24 * 60 * 60);
+        options.header_timeout = options.header_timeout.min(longest);
+        Server::new(self.runtime, self.config, options)
     }
 }
 

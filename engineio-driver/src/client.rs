@@ -1,12 +1,12 @@
 //! A client: how it reaches its server, and the sessions that it opens.
 
 mod builder;
-mod dial;
+mod channel;
+mod cookies;
 mod http;
-mod inner;
 mod reconnecting;
+mod session;
 mod task;
-mod websocket;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,24 +14,23 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use engineio_proto as proto;
 use engineio_proto::client::{Details, ReconnectConfig};
 use engineio_proto::{CloseReason, ConfigError, TransportError};
 
-use crate::home::Home;
+use crate::net::dial::Dialer;
+use crate::net::url::Endpoint;
 use crate::runtime::Runtime;
+use crate::session::{AnySession, Cell};
 use crate::socket::{Events, Handle, Socket};
-use crate::url::Endpoint;
+use http::{Http, HttpOptions};
+use session::{Opened, Unopened};
+use task::SessionTask;
 
 pub use builder::{BuildError, ClientBuilder};
-pub(crate) use inner::{Core, Inner};
 pub use reconnecting::{ReconnectEvent, Reconnecting};
-
-use dial::Dialer;
-use http::{Http, HttpOptions};
-use inner::Unopened;
-use task::SessionTask;
 
 /// A client for one server: its address, its options, and what it remembers from session to session.
 ///
@@ -48,6 +47,8 @@ struct Shared {
     config: Arc<proto::client::Config>,
     dialer: Arc<Dialer>,
     http: HttpOptions,
+    /// How long requests may take that are under way when a session ends.
+    farewell_timeout: Duration,
     /// Whether what worked is remembered.
     remember_upgrade: bool,
     /// A WebSocket worked in the last session.
@@ -139,9 +140,9 @@ impl Client {
         }
         let head = http.head(&config.path);
         let memory = Arc::clone(&shared.websocket_worked);
-        let inner = Inner::new(&shared.runtime, config, head, memory, observe).map_err(ConnectError::options)?;
-        let mut attempt = Attempt { inner: Arc::clone(&inner), over: false };
-        shared.runtime.spawn(SessionTask::new(inner, Arc::clone(&http)));
+        let session = session::begin(&shared.runtime, config, head, memory, observe).map_err(ConnectError::options)?;
+        let mut attempt = Attempt { session: Arc::clone(&session), over: false };
+        shared.runtime.spawn(SessionTask::new(session, Arc::clone(&http), shared.farewell_timeout));
         let opened = poll_fn(|cx| attempt.poll_opened(cx)).await;
         opened.map_err(|(reason, details)| ConnectError { reason, details, source: http.take_error().map(Arc::new) })
     }
@@ -156,23 +157,22 @@ impl fmt::Debug for Client {
 
 /// An attempt to open a session. Whoever drops it gives it up.
 struct Attempt {
-    inner: Arc<Inner>,
+    session: Arc<Cell<Opened>>,
     over: bool,
 }
 
 impl Attempt {
     fn poll_opened(&mut self, cx: &Context<'_>) -> Poll<Result<Handle, Unopened>> {
-        let opened = self.inner.poll_opened(cx);
+        let opened = self.session.poll_opened(cx);
         self.over = opened.is_ready();
-        let home = || Home::Client(Arc::clone(&self.inner));
-        opened.map_ok(|link| Handle::new(home(), link))
+        opened.map_ok(|link| Handle::new(AnySession::new(Arc::clone(&self.session), None), link))
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.over {
-            self.inner.give_up();
+            self.session.give_up();
         }
     }
 }

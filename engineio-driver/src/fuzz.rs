@@ -4,21 +4,21 @@ use engineio_proto::ChannelEnd;
 use engineio_proto::client::Details;
 use engineio_proto::wire::Frame;
 
-use crate::websocket;
+use crate::websocket::frames;
 
 /// One side of one WebSocket, as the tasks of connections use it.
 #[derive(Debug)]
-pub struct Codec(websocket::Codec);
+pub struct Codec(frames::Codec);
 
 impl Codec {
     /// The server's side.
     pub fn server(max_message: usize) -> Self {
-        Self(websocket::Codec::server(max_message))
+        Self(frames::Codec::server(max_message))
     }
 
     /// The client's side.
     pub fn client(max_message: usize) -> Self {
-        Self(websocket::Codec::client(max_message))
+        Self(frames::Codec::client(max_message))
     }
 
     /// Takes bytes from the connection.

@@ -4,7 +4,8 @@ use std::future::Future;
 
 use engineio_proto::{CloseReason, Message, TransportKind};
 
-use crate::socket::{Event, Events, Handle};
+use crate::session::Event;
+use crate::socket::{Events, Handle};
 use crate::tasks::Guard;
 
 /// What handles one session, by callbacks. Each is called when the one before has returned, in the order of [`Event`]s; a
@@ -26,7 +27,7 @@ pub trait Handler: Send + 'static {
     }
 
     /// The session changed to this transport.
-    fn upgrade(&mut self, socket: &Handle, transport: TransportKind) -> impl Future<Output = ()> + Send {
+    fn upgraded(&mut self, socket: &Handle, transport: TransportKind) -> impl Future<Output = ()> + Send {
         let _ = (socket, transport);
         async {}
     }
@@ -65,10 +66,10 @@ pub(crate) async fn serve<H: Handler>(mut events: Events, mut handler: H, _under
             Event::Flush { packets } => handler.flush(&socket, packets).await,
             Event::Drain => handler.drain(&socket).await,
             Event::Upgrading(transport) => handler.upgrading(&socket, transport).await,
-            Event::Upgrade(transport) => handler.upgrade(&socket, transport).await,
+            Event::Upgraded(transport) => handler.upgraded(&socket, transport).await,
             Event::Heartbeat => handler.heartbeat(&socket).await,
             // A server's sessions do not fail to upgrade; their probes just end.
-            Event::UpgradeError(_) | Event::Lagged { .. } => (),
+            Event::UpgradeFailed(_) | Event::Lagged { .. } => (),
             Event::Close(reason) => handler.close(&socket, reason).await,
         }
     }

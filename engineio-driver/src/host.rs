@@ -14,9 +14,9 @@ use engineio_proto::app::{Application, Peer, Sockets};
 use engineio_proto::{Instant, Message, SendError};
 use hyper::rt::Sleep;
 
-use crate::hands::{Later, set};
 use crate::runtime::{Clock, Runtime};
 use crate::server::Server;
+use crate::session::{Deferred, set};
 use crate::socket::{Handle, Socket};
 use crate::tasks::Guard;
 
@@ -27,7 +27,10 @@ use crate::tasks::Guard;
 /// without one, until they end.
 ///
 /// ```
-/// use engineio_driver::{Application, Builder, Host, HyperService, Message, Peer, Runtime, Sockets};
+/// use engineio_driver::app::{Application, Host, Peer, Sockets};
+/// use engineio_driver::mount::HyperService;
+/// use engineio_driver::rt::Runtime;
+/// use engineio_driver::{Builder, Message};
 /// use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
 ///
@@ -103,12 +106,12 @@ struct Shared<A> {
 
 struct State<A> {
     application: A,
-    seats: BTreeMap<Peer, Seat>,
+    entries: BTreeMap<Peer, Entry>,
     alarm: Alarm,
 }
 
 /// A session that the application knows.
-struct Seat {
+struct Entry {
     handle: Handle,
     /// Of its task.
     waker: Option<Waker>,
@@ -130,7 +133,7 @@ impl<A: Application + Send + 'static> Host<A> {
     /// Begins with an application that knows no session. The runtime crates have a function that does it with their runtime.
     pub fn new(runtime: Runtime, application: A) -> Self {
         let clock = Clock::new(runtime.clone());
-        let state = State { application, seats: BTreeMap::new(), alarm: Alarm::default() };
+        let state = State { application, entries: BTreeMap::new(), alarm: Alarm::default() };
         let shared = Arc::new(Shared { runtime, clock, next: AtomicU64::new(0), state: Mutex::new(state) });
         shared.work(|_, _| ());
         Self { shared }
@@ -153,12 +156,12 @@ impl<A: Application + Send + 'static> Host<A> {
     pub fn attach(&self, socket: Socket) -> Peer {
         let peer = Peer(self.shared.next.fetch_add(1, Ordering::Relaxed));
         let under_way = socket.guard();
-        let seat = Seat { handle: socket.handle(), waker: None, refused: false, aborted: false };
+        let entry = Entry { handle: socket.handle(), waker: None, refused: false, aborted: false };
         // There before the application is called, so that nothing is left behind if that panics.
         let served = Served { shared: Arc::clone(&self.shared), peer, socket, _under_way: under_way };
-        self.shared.work(|state, later| {
-            state.seats.insert(peer, seat);
-            state.call(&self.shared.clock, later, |application, sockets| application.on_open(sockets, peer));
+        self.shared.work(|state, deferred| {
+            state.entries.insert(peer, entry);
+            state.call(&self.shared.clock, deferred, |application, sockets| application.on_open(sockets, peer));
         });
         self.shared.runtime.spawn(served);
         peer
@@ -166,8 +169,8 @@ impl<A: Application + Send + 'static> Host<A> {
 
     /// Tells the application of something that only it knows: see [`Application::on_impulse`].
     pub fn impulse(&self, impulse: u32) {
-        self.shared.work(|state, later| {
-            state.call(&self.shared.clock, later, |application, sockets| application.on_impulse(sockets, impulse));
+        self.shared.work(|state, deferred| {
+            state.call(&self.shared.clock, deferred, |application, sockets| application.on_impulse(sockets, impulse));
         });
     }
 
@@ -191,12 +194,12 @@ impl<A: Application + Send + 'static> fmt::Debug for Host<A> {
 
 impl<A: Application + Send + 'static> Shared<A> {
     /// Works with the application under its lock, and sees afterwards that it is called in time.
-    fn work<T>(self: &Arc<Self>, work: impl FnOnce(&mut State<A>, &mut Later) -> T) -> T {
-        let mut later = Later::default();
+    fn work<T>(self: &Arc<Self>, work: impl FnOnce(&mut State<A>, &mut Deferred) -> T) -> T {
+        let mut deferred = Deferred::default();
         let (result, alarm) = {
             let mut state = self.lock();
-            let result = work(&mut state, &mut later);
-            (result, state.see_to_alarm(&mut later))
+            let result = work(&mut state, &mut deferred);
+            (result, state.see_to_alarm(&mut deferred))
         };
         if alarm {
             self.runtime.spawn(AlarmTask { shared: Arc::downgrade(self), sleep: None, armed: None });
@@ -223,50 +226,55 @@ impl<A> Drop for Shared<A> {
 }
 
 impl<A: Application> State<A> {
-    fn call<T>(&mut self, clock: &Clock, later: &mut Later, call: impl FnOnce(&mut A, &mut dyn Sockets) -> T) -> T {
-        call(&mut self.application, &mut Reach { seats: &mut self.seats, clock, later })
+    fn call<T>(
+        &mut self,
+        clock: &Clock,
+        deferred: &mut Deferred,
+        call: impl FnOnce(&mut A, &mut dyn Sockets) -> T,
+    ) -> T {
+        call(&mut self.application, &mut Reachable { entries: &mut self.entries, clock, deferred })
     }
 
     /// After a call: whether the timer is to be started. One that there is looks earlier, if it has to.
-    fn see_to_alarm(&mut self, later: &mut Later) -> bool {
+    fn see_to_alarm(&mut self, deferred: &mut Deferred) -> bool {
         let Some(next) = self.application.next_timeout() else { return false };
         let alarm = &mut self.alarm;
         if alarm.started && alarm.armed.is_none_or(|armed| next < armed) {
-            later.wakes.extend(alarm.waker.take());
+            deferred.wake(alarm.waker.take());
         }
         !std::mem::replace(&mut alarm.started, true)
     }
 }
 
 /// What an application can reach during a call.
-struct Reach<'a> {
-    seats: &'a mut BTreeMap<Peer, Seat>,
+struct Reachable<'a> {
+    entries: &'a mut BTreeMap<Peer, Entry>,
     clock: &'a Clock,
-    later: &'a mut Later,
+    deferred: &'a mut Deferred,
 }
 
-impl Sockets for Reach<'_> {
+impl Sockets for Reachable<'_> {
     fn send(&mut self, peer: Peer, message: Message) -> Result<(), SendError> {
-        let Some(seat) = self.seats.get_mut(&peer) else { return Err(SendError::Closed(message)) };
-        let sent = seat.handle.try_send_later(message, self.later);
+        let Some(entry) = self.entries.get_mut(&peer) else { return Err(SendError::Closed(message)) };
+        let sent = entry.handle.try_send_deferred(message, self.deferred);
         if matches!(sent, Err(SendError::Full(_))) {
-            seat.refused = true;
+            entry.refused = true;
             // Its task waits for room from now on.
-            self.later.wakes.extend(seat.waker.take());
+            self.deferred.wake(entry.waker.take());
         }
         sent
     }
 
     fn close(&mut self, peer: Peer) {
-        if let Some(seat) = self.seats.get(&peer) {
-            seat.handle.close_later(self.later);
+        if let Some(entry) = self.entries.get(&peer) {
+            entry.handle.close_deferred(self.deferred);
         }
     }
 
     fn abort(&mut self, peer: Peer) {
-        if let Some(seat) = self.seats.get_mut(&peer) {
-            seat.aborted = true;
-            seat.handle.abort_later(self.later);
+        if let Some(entry) = self.entries.get_mut(&peer) {
+            entry.aborted = true;
+            entry.handle.abort_deferred(self.deferred);
         }
     }
 
@@ -287,36 +295,36 @@ struct Served<A: Application + Send + 'static> {
 const CALLS: usize = 32;
 
 impl<A: Application + Send + 'static> Served<A> {
-    /// Calls the application as often as there is something to tell, and as a turn allows. Gives the seat back at the end.
-    fn turn(&self, state: &mut State<A>, later: &mut Later, cx: &Context<'_>) -> Poll<Option<Seat>> {
+    /// Calls the application as often as there is something to tell, and as a turn allows. Gives the entry back at the end.
+    fn turn(&self, state: &mut State<A>, deferred: &mut Deferred, cx: &Context<'_>) -> Poll<Option<Entry>> {
         let (clock, peer) = (&self.shared.clock, self.peer);
         for _ in 0..CALLS {
-            let Some(seat) = state.seats.get_mut(&peer) else { return Poll::Ready(None) };
-            set(&mut seat.waker, cx);
-            if seat.refused {
-                let room = self.socket.poll_room(cx, later);
-                seat.refused = room.is_pending();
+            let Some(entry) = state.entries.get_mut(&peer) else { return Poll::Ready(None) };
+            set(&mut entry.waker, cx, deferred);
+            if entry.refused {
+                let room = self.socket.poll_room(cx, deferred);
+                entry.refused = room.is_pending();
                 if room == Poll::Ready(true) {
-                    state.call(clock, later, |application, sockets| application.on_writable(sockets, peer));
+                    state.call(clock, deferred, |application, sockets| application.on_writable(sockets, peer));
                     continue;
                 }
             }
-            match self.socket.poll_recv_later(cx, later) {
+            match self.socket.poll_recv_deferred(cx, deferred) {
                 // It arrived before the session was given up, and was not told by then.
-                Poll::Ready(Some(_)) if seat.aborted => (),
+                Poll::Ready(Some(message)) if entry.aborted => deferred.drop_value(message),
                 Poll::Ready(Some(message)) => {
-                    state.call(clock, later, |application, sockets| application.on_message(sockets, peer, message));
+                    state.call(clock, deferred, |application, sockets| application.on_message(sockets, peer, message));
                 }
                 Poll::Ready(None) => {
-                    let Poll::Ready(reason) = self.socket.poll_closed(cx, later) else { return Poll::Pending };
-                    let seat = state.seats.remove(&peer);
-                    state.call(clock, later, |application, sockets| application.on_close(sockets, peer, reason));
-                    return Poll::Ready(seat);
+                    let Poll::Ready(reason) = self.socket.poll_closed(cx, deferred) else { return Poll::Pending };
+                    let entry = state.entries.remove(&peer);
+                    state.call(clock, deferred, |application, sockets| application.on_close(sockets, peer, reason));
+                    return Poll::Ready(entry);
                 }
                 Poll::Pending => return Poll::Pending,
             }
         }
-        later.wakes.push(cx.waker().clone());
+        deferred.wake([cx.waker().clone()]);
         Poll::Pending
     }
 }
@@ -325,16 +333,16 @@ impl<A: Application + Send + 'static> Future for Served<A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // What is left of the seat is dropped without the lock.
-        self.shared.work(|state, later| self.turn(state, later, cx)).map(drop)
+        // What is left of the entry is dropped without the lock.
+        self.shared.work(|state, deferred| self.turn(state, deferred, cx)).map(drop)
     }
 }
 
 /// It is over, or a call has panicked, or the runtime has ended.
 impl<A: Application + Send + 'static> Drop for Served<A> {
     fn drop(&mut self) {
-        let seat = self.shared.lock().seats.remove(&self.peer);
-        drop(seat);
+        let entry = self.shared.lock().entries.remove(&self.peer);
+        drop(entry);
     }
 }
 
@@ -352,15 +360,15 @@ impl<A: Application + Send + 'static> Future for AlarmTask<A> {
         let this = &mut *self;
         loop {
             let Some(shared) = this.shared.upgrade() else { return Poll::Ready(()) };
-            let (next, is_stuck) = shared.work(|state, later| {
+            let (next, is_stuck) = shared.work(|state, deferred| {
                 let is_due = |next: &Instant| *next <= shared.clock.now();
                 let was_due = state.application.next_timeout().is_some_and(|next| is_due(&next));
                 if was_due {
-                    state.call(&shared.clock, later, |application, sockets| application.on_timeout(sockets));
+                    state.call(&shared.clock, deferred, |application, sockets| application.on_timeout(sockets));
                 }
                 let next = state.application.next_timeout();
                 state.alarm.armed = next;
-                state.alarm.waker = Some(cx.waker().clone());
+                set(&mut state.alarm.waker, cx, deferred);
                 (next, was_due && next.as_ref().is_some_and(is_due))
             });
             let Some(next) = next else { return Poll::Pending };

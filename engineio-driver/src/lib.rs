@@ -4,10 +4,12 @@
 //! ([`hyper::rt`]): it reads bodies with limits, holds and sends polls, serves and opens WebSockets, keeps the timers,
 //! and gives the application [`Socket`]s. There is one code path and no runtime in it. Applications use it through
 //! `engineio-tokio` or `engineio-smol`; a runtime crate of one's own needs an executor, a timer, a listener for a [`Server`] and a
-//! [`Connector`] for a [`Client`]:
+//! [`Connector`](net::Connector) for a [`Client`]:
 //!
 //! ```
-//! use engineio_driver::{Builder, HyperService, Runtime};
+//! use engineio_driver::Builder;
+//! use engineio_driver::mount::HyperService;
+//! use engineio_driver::rt::Runtime;
 //! use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -31,10 +33,10 @@
 //!
 //! # How it works
 //!
-//! A server's sessions live in shards, each a core server behind a lock; a client's session has a lock of its own. Wakers,
-//! and the places for the answers to requests, are kept beside the sessions; whoever changes a session does at once what
-//! it asks for, and wakes tasks after unlocking. A server has one task for each WebSocket, none for a session on polling,
-//! and one timer task for each shard. A client has one task for each session.
+//! Each session has a lock of its own. Wakers, and the slots for the answers to requests, are kept beside it; what changes a
+//! session does at once what it asks for, and wakes tasks after unlocking. What concerns all sessions of a server, their ids,
+//! deadlines and number, is a registry with a lock that is taken when a session opens, is looked up or closes. A server has
+//! one task for each WebSocket, none for a session on polling, and one timer task. A client has one task for each session.
 //!
 //! # Features
 //!
@@ -45,66 +47,44 @@
 
 mod body;
 mod builder;
-mod channel;
 mod client;
-mod connect;
-mod cookies;
-mod exchange;
 #[cfg(feature = "__fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
 mod handler;
-mod hands;
-mod head;
-mod home;
 mod host;
-mod http;
-mod proxy;
+pub mod mount;
+pub mod net;
 mod runtime;
-mod serve;
 mod server;
-mod service;
-mod shard;
+mod session;
 mod socket;
-mod table;
 mod tasks;
-mod timer;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(feature = "tower")]
-mod tower;
-mod upgrade;
-mod url;
 mod websocket;
 
-pub use body::{ReplyBody, ReplyData};
 pub use builder::Builder;
 pub use client::{BuildError, Client, ClientBuilder, ConnectError, ReconnectEvent, Reconnecting};
-pub use connect::{BoxIo, Connecting, Connector, Encryptor, Io};
-pub use handler::Handler;
-pub use host::Host;
-pub use http::{Aborted, RemoteAddr};
-pub use proxy::{Proxy, ProxyError};
-pub use runtime::{Runtime, Task};
-pub use serve::Listener;
-pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
-pub use service::{HyperService, not_found};
-pub use socket::{Event, Events, Handle, Offer, SinkError, Socket};
-pub use tasks::Guard;
-#[cfg(feature = "tls")]
-pub use tls::{TlsConfig, TlsEncryptor, TlsError, TlsHandshake};
-#[cfg(feature = "tower")]
-pub use tower::{EngineBody, EngineLayer, EngineService, NotFound};
-pub use url::{Endpoint, UrlError};
-
-#[cfg(feature = "tls")]
-pub use rustls;
-
-pub use engineio_proto::app::{Application, Peer, Sockets};
 pub use engineio_proto::client::{Details, ReconnectConfig, Stamps};
 pub use engineio_proto::http::{ErrorCode, Mount, Rejection};
 pub use engineio_proto::server::{Config, Overflow};
 pub use engineio_proto::{
-    CloseReason, ConfigError, Instant, Message, PROTOCOL, RequestError, SendError, Sid, SidError, Stats, Text,
-    TransportError, TransportKind, Transports, UpgradeError,
+    CloseReason, ConfigError, Message, Phase, RequestError, SendError, Sid, SidError, Stats, Text, TransportError,
+    TransportKind, Transports, UpgradeError,
 };
+pub use handler::Handler;
+pub use net::url::UrlError;
+pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
+pub use session::{Event, Offer};
+pub use socket::{Events, Handle, SinkError, Socket};
+
+/// Applications that run on real sockets and in simulated worlds alike.
+pub mod app {
+    pub use crate::host::Host;
+    pub use engineio_proto::Instant;
+    pub use engineio_proto::app::{Application, Peer, Sockets};
+}
+
+/// What is needed of a runtime: an executor and a timer.
+pub mod rt {
+    pub use crate::runtime::{Runtime, Task};
+}

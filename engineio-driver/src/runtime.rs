@@ -92,6 +92,10 @@ impl Clock {
         Self { runtime, epoch }
     }
 
+    pub(crate) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     pub(crate) fn now(&self) -> Instant {
         let elapsed = self.runtime.timer.now().saturating_duration_since(self.epoch);
         Instant::ZERO + elapsed

@@ -1,8 +1,8 @@
-//! A session in the hands of the application.
+//! A session as applications hold it.
 
 mod events;
 mod handle;
-mod link;
+mod waiting;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,13 +12,11 @@ use engineio_proto::{CloseReason, Message, SendError};
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use crate::hands::{Later, set};
+use crate::session::{Deferred, set};
 use crate::tasks::Guard;
 
-pub use events::{Event, Events};
+pub use events::Events;
 pub use handle::Handle;
-pub use link::Offer;
-pub(crate) use link::{End, Link, Snapshot};
 
 /// A session: a [`Stream`] of the messages that arrive and a [`Sink`] for those to be sent.
 ///
@@ -46,7 +44,7 @@ impl Socket {
 
     /// Something for the shutdown of the session's server to wait for.
     pub(crate) fn guard(&self) -> Option<Guard> {
-        self.handle.home.guard()
+        self.handle.session.environment().guard()
     }
 
     /// A handle to send with, to keep or to give away.
@@ -83,19 +81,20 @@ impl Socket {
     }
 
     fn poll_recv(&self, cx: &Context<'_>) -> Poll<Option<Message>> {
-        self.poll_recv_later(cx, &mut Later::default())
+        self.poll_recv_deferred(cx, &mut Deferred::default())
     }
 
-    pub(crate) fn poll_recv_later(&self, cx: &Context<'_>, later: &mut Later) -> Poll<Option<Message>> {
-        self.handle.home.visit_later(later, |place, now| {
-            let Some(mut place) = place else { return Poll::Ready(None) };
-            if let Some(message) = place.machine.recv(now) {
+    pub(crate) fn poll_recv_deferred(&self, cx: &Context<'_>, deferred: &mut Deferred) -> Poll<Option<Message>> {
+        self.handle.session.visit_deferred(deferred, |visit| {
+            if let Some(message) = visit.timed().and_then(|(machine, now)| machine.recv(now)) {
                 return Poll::Ready(Some(message));
             }
-            if place.over.is_some() {
+            // That there was no message may be what the end has waited for.
+            visit.settle();
+            if visit.over().is_some() {
                 return Poll::Ready(None);
             }
-            set(&mut place.hands.receiver, cx);
+            set(&mut visit.attached.receiver, cx, visit.deferred);
             Poll::Pending
         })
     }
@@ -105,12 +104,10 @@ impl Socket {
     /// What happened before is not told. Messages that had arrived, and those that arrive until all of them were taken, come
     /// before other events. Observing costs a little; a session that is not observed pays nothing.
     pub fn events(self) -> Events {
-        let observed = self.handle.home.visit(|place, _| {
-            place.is_some_and(|place| {
-                let observed = place.hands.events.is_some();
-                place.hands.events.get_or_insert_default();
-                observed
-            })
+        let observed = self.handle.session.visit(|visit| {
+            let observed = visit.attached.events.is_some();
+            visit.attached.events.get_or_insert_default();
+            observed
         });
         // Of what arrived unobserved it is not known when.
         Events::new(self, !observed)
@@ -119,10 +116,10 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.handle.home.visit(|place, now| {
-            if let Some(mut place) = place {
-                place.machine.discard_incoming();
-                place.machine.close(now);
+        self.handle.session.visit(|visit| {
+            if let Some((machine, now)) = visit.timed() {
+                machine.discard_incoming();
+                machine.close(now);
             }
         });
     }
@@ -154,7 +151,7 @@ impl Sink<Message> for Socket {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         // A session that is over says so when the message is there to be given back.
-        self.handle.poll_room(cx, &mut Later::default()).map(|_| Ok(()))
+        self.handle.poll_room(cx, &mut Deferred::default()).map(|_| Ok(()))
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SinkError> {
@@ -174,7 +171,7 @@ impl Sink<Message> for Socket {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         self.handle.close();
-        match self.handle.poll_closed(cx, &mut Later::default()) {
+        match self.handle.poll_closed(cx, &mut Deferred::default()) {
             // It is over, so that nothing is waited for: either all was written, or it never will be.
             Poll::Ready(_) => self.handle.poll_flushed(cx, &mut None).map_err(SinkError::Ended),
             Poll::Pending => Poll::Pending,

@@ -28,27 +28,30 @@ impl Tasks {
     }
 
     pub(crate) fn finish(&self, task: usize) {
-        let wakers = {
+        // Wakers are woken and dropped outside of the lock.
+        let (_own, wakers) = {
             let mut state = self.lock();
-            state.running.try_remove(task);
-            if !state.running.is_empty() {
-                return;
+            let own = state.running.try_remove(task);
+            let mut wakers = Vec::new();
+            if state.running.is_empty() {
+                state.running = Slab::new();
+                wakers = std::mem::take(&mut state.waiting);
             }
-            state.running = Slab::new();
-            std::mem::take(&mut state.waiting)
+            (own, wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Whether the task should come to an end; if not, it will be woken.
     fn poll_ending(&self, task: usize, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if state.ending {
-            return Poll::Ready(());
-        }
-        if let Some(place) = state.running.get_mut(task) {
-            *place = Some(cx.waker().clone());
-        }
+        let waker = cx.waker().clone();
+        let _replaced = {
+            let mut state = self.lock();
+            if state.ending {
+                return Poll::Ready(());
+            }
+            state.running.get_mut(task).and_then(|slot| slot.replace(waker))
+        };
         Poll::Pending
     }
 

@@ -34,11 +34,11 @@ use crate::parts::flow::Flow;
 use crate::parts::heartbeat::listener::Listener;
 use crate::parts::phase::Phase;
 use crate::parts::send::SendError;
-use crate::parts::stats::Stats;
 use crate::parts::time::Instant;
 use crate::parts::transport::{TransportKind, Transports};
 use crate::parts::wait::Situation;
 use crate::server::sid::Sid;
+use crate::surface::surface;
 use crate::wire::codec::Codec;
 use crate::wire::handshake::Opened;
 use crate::wire::message::Message;
@@ -53,6 +53,8 @@ use opening::Opening;
 use post::Post;
 use probe::Probe;
 use request::Numbers;
+
+surface!(Client, Output);
 
 /// The client's side of one session.
 ///
@@ -189,21 +191,6 @@ impl Client {
         self.settle();
     }
 
-    /// The next thing to do, in order. Pull until there is nothing.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        self.flow.poll_output()
-    }
-
-    /// Whether [`Client::poll_output`] has something.
-    pub fn has_output(&self) -> bool {
-        self.flow.has_output()
-    }
-
-    /// Whether nothing is left to do: [`Event::Closed`](crate::Event::Closed) and everything before it was pulled.
-    pub fn is_finished(&self) -> bool {
-        self.flow.is_finished()
-    }
-
     // Time.
 
     /// When [`Client::handle_timeout`] should be called next.
@@ -286,11 +273,16 @@ impl Client {
         accepted
     }
 
+    /// Whether messages are accepted at all.
+    fn accepts_messages(&self) -> bool {
+        matches!(self.phase(), Phase::Opening | Phase::Open)
+    }
+
     /// Whether these messages are accepted, or why not.
     fn may_send<T>(&mut self, now: Instant, messages: &[Message]) -> Result<(), fn(T) -> SendError<T>> {
         self.advance(now);
         self.watch_server();
-        if !matches!(self.phase(), Phase::Opening | Phase::Open) {
+        if !self.accepts_messages() {
             return Err(SendError::Closed);
         }
         if self.may_poll() && !messages.iter().all(|message| self.codec.fits_payload(message)) {
@@ -328,46 +320,7 @@ impl Client {
         }
     }
 
-    /// Whether a message would be accepted now. If not, [`Event::Writable`](crate::Event::Writable) follows.
-    pub fn poll_ready(&mut self) -> bool {
-        let open = matches!(self.phase(), Phase::Opening | Phase::Open);
-        let ready = !open || self.flow.outbox.cost() < self.config.send_limit;
-        if !ready {
-            self.flow.outbox.wait_for_room();
-        }
-        ready
-    }
-
-    /// Whether the first `messages` messages of the session are written; see
-    /// [`Stats::messages_accepted`](crate::Stats::messages_accepted) and
-    /// [`Stats::messages_written`](crate::Stats::messages_written). If not, and if the session is not over,
-    /// [`Event::Written`](crate::Event::Written) follows when they are.
-    pub fn poll_written(&mut self, messages: u64) -> bool {
-        self.flow.poll_written(messages)
-    }
-
-    /// Takes the next message that arrived. After [`Event::Readable`](crate::Event::Readable), take until there is none.
-    pub fn recv(&mut self, now: Instant) -> Option<Message> {
-        self.advance(now);
-        let message = self.flow.inbox.take();
-        self.settle();
-        message
-    }
-
-    /// Drops the messages that arrived, and those that will. The embedder calls this when nobody is left to call
-    /// [`Client::recv`]; the session then ends without waiting for its messages to be taken.
-    pub fn discard_incoming(&mut self) {
-        self.flow.inbox.discard();
-        self.settle();
-    }
-
     // What can be looked at.
-
-    /// The messages that were not handed to a transport. They stay after the end of the session. The messages of a POST
-    /// that was not answered are not among them: they may have arrived.
-    pub fn unsent(&self) -> impl Iterator<Item = &Message> {
-        self.flow.unsent()
-    }
 
     /// The id of the session, once it is open.
     pub fn sid(&self) -> Option<&Sid> {
@@ -421,11 +374,6 @@ impl Client {
         }
     }
 
-    /// The transport that it is on, or with which it tries to open the session. After its end, the last one.
-    pub fn transport(&self) -> TransportKind {
-        self.transport
-    }
-
     /// The channel that it is on, or that it opens or probes.
     pub fn current_channel(&self) -> Option<ChannelId> {
         match &self.stage {
@@ -436,46 +384,15 @@ impl Client {
         }
     }
 
-    /// Whether it changed its transport.
-    pub fn upgraded(&self) -> bool {
-        self.upgraded
-    }
-
     /// Whether a WebSocket is known to work: a session was opened on one, or a probe was answered on one, and nothing
     /// went wrong since. For [`Config::websocket_worked`] of the next client.
     pub fn websocket_worked(&self) -> bool {
         self.websocket_worked
     }
 
-    /// Why it is over, if it is.
-    pub fn close_reason(&self) -> Option<CloseReason> {
-        self.flow.close_reason()
-    }
-
     /// What the server said when it refused or ended something, if that ended the session.
     pub fn details(&self) -> Option<&Details> {
         self.details.as_deref()
-    }
-
-    /// What was counted so far.
-    pub fn stats(&self) -> Stats {
-        self.flow.stats()
-    }
-
-    /// Bytes (see [`Message::cost`]) that wait to be handed to a transport.
-    pub fn send_buffered(&self) -> usize {
-        self.flow.outbox.cost()
-    }
-
-    /// Bytes (see [`Message::cost`]) that wait to be taken by the application.
-    pub fn receive_buffered(&self) -> usize {
-        self.flow.inbox.cost()
-    }
-
-    /// Whether another frame of this channel may be given to the client. A frame that comes all the same is kept, but
-    /// then the embedder lets memory grow.
-    pub fn wants_frames(&self, channel: ChannelId) -> bool {
-        self.current_channel() == Some(channel) && self.flow.is_reading()
     }
 
     /// Whether frames that were pulled should be reported as written as soon as they are. If not, the report may wait for
@@ -487,23 +404,6 @@ impl Client {
     }
 
     // The machine.
-
-    /// Clamps and keeps the time.
-    fn advance(&mut self, now: Instant) -> Instant {
-        self.now = self.now.max(now);
-        self.now
-    }
-
-    /// Moves along the table of transitions, to a stage made of the one before. Without a row nothing happens.
-    fn shift(&mut self, trigger: Trigger, enter: impl FnOnce(Stage) -> Stage) -> bool {
-        let from = self.state();
-        let Some(to) = from.next(trigger) else { return false };
-        #[cfg(feature = "tracing")]
-        tracing::trace!(sid = ?self.sid(), ?from, ?trigger, ?to);
-        self.stage = enter(core::mem::replace(&mut self.stage, Stage::Closed));
-        debug_assert_eq!(self.state(), to);
-        true
-    }
 
     /// Brings the client to its fixed point, and announces what has become true. Every call ends here.
     fn settle(&mut self) {
@@ -517,21 +417,11 @@ impl Client {
                 break;
             }
         }
-        if let Some(channel) = self.current_channel() {
-            if self.has_frames() {
-                self.flow.announce_frames(channel);
-            }
-            if self.state() == State::Channel {
-                let reading = self.is_reading();
-                self.flow.announce_reading(channel, reading);
-            }
-        }
         if self.reading_paused() {
             if let Some(listener) = &mut self.listener {
                 listener.pause();
             }
         }
-        self.flow.announce(self.config.limits());
-        self.debug_check();
+        self.announce();
     }
 }

@@ -10,8 +10,8 @@
 //!
 //! # The run loop
 //!
-//! 1. **Give a session an input.** HTTP requests and WebSockets have numbers of your choice. A request that arrives is sorted
-//!    by [`Route::parse`](http::Route::parse); then [`Server::open`] opens a session, or [`Server::admit`] finds it.
+//! 1. **Give a session an input.** HTTP requests and WebSockets have numbers of your choice. A request that arrives begins an
+//!    [`Admission`](server::Admission); [`Server::admit`] takes it to its session, a new one or the one that it names.
 //!    Everything else is an [`Input`](server::Input) for [`Session::handle_input`].
 //! 2. **Carry out the outputs.** Call [`Server::poll_output`] until there is none.
 //! 3. **Wait** until something happens or [`Server::next_timeout`] has come, then call [`Server::handle_timeout`].
@@ -81,8 +81,8 @@
 //! # A server's session
 //!
 //! ```
-//! use engineio_proto::http::{Method, Request, Route};
-//! use engineio_proto::server::{Config, Input, Output};
+//! use engineio_proto::http::{Method, Request};
+//! use engineio_proto::server::{Admission, Config, Entry, Input, Output};
 //! use engineio_proto::{CloseReason, Event, ExchangeId, Instant, Message, Server, Sid};
 //!
 //! let mut server = Server::new(Config::default())?;
@@ -91,11 +91,10 @@
 //! // GET /engine.io/?EIO=4&transport=polling
 //! let query = "EIO=4&transport=polling";
 //! let request = Request { method: Method::Get, query, origin: None, upgrade: false };
-//! let route = Route::parse(&request, server.config())?;
-//! let Route::Handshake(handshake) = route else { unreachable!() };
+//! let admission = Admission::begin(&request, server.config())?;
 //! let sid = Sid::from_entropy([7; 15]); // yours: 15 random bytes
-//! let key = server.open(now, sid, &handshake, None)?;
-//! server.session_mut(key).unwrap().handle_input(now, Input::Poll { exchange: ExchangeId(1) });
+//! let entry = Entry::Exchange { exchange: ExchangeId(1), octet_stream: false };
+//! let key = server.admit(now, admission, entry, Some(sid))?;
 //!
 //! // The answer is the open packet. Its connection takes every byte.
 //! let Some((_, output)) = server.poll_output() else { unreachable!() };
@@ -164,6 +163,7 @@ mod config;
 mod machine;
 mod parts;
 mod session;
+mod surface;
 
 pub mod client;
 // Its code is tested by `tests/embedding`, as one program.

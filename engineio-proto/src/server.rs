@@ -1,9 +1,13 @@
 //! The server's side: its options, its sessions, and what goes in and comes out.
 
+pub(crate) mod admission;
 pub(crate) mod container;
+pub(crate) mod registry;
 pub(crate) mod sid;
 
 pub use crate::config::{Config, Overflow};
 pub use crate::session::event::{BodyError, Input, Output};
 pub use crate::session::state::{Row, State, TRANSITIONS, Trigger};
-pub use container::{SessionKey, SessionMut};
+pub use admission::{Admission, Ask, AskHead, AskName, Entry, NotAdmitted, Opening};
+pub use container::SessionMut;
+pub use registry::{Due, Registry, SessionKey};

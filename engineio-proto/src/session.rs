@@ -29,12 +29,12 @@ use crate::parts::flow::Flow;
 use crate::parts::heartbeat::pinger::{Due, Pinger};
 use crate::parts::phase::Phase;
 use crate::parts::send::SendError;
-use crate::parts::stats::Stats;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
 use crate::parts::wait::Situation;
 use crate::server::sid::Sid;
 use crate::session::event::{Input, Output};
+use crate::surface::surface;
 use crate::wire::codec::Codec;
 use crate::wire::message::Message;
 
@@ -42,6 +42,8 @@ use frames::Line;
 use post::Post;
 use probe::Probe;
 use state::{State, Trigger};
+
+surface!(Session, Output);
 
 /// The server's side of one session.
 ///
@@ -168,21 +170,6 @@ impl Session {
         self.settle();
     }
 
-    /// The next thing to do, in order. Pull until there is nothing.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        self.flow.poll_output()
-    }
-
-    /// Whether [`Session::poll_output`] has something.
-    pub fn has_output(&self) -> bool {
-        self.flow.has_output()
-    }
-
-    /// Whether nothing is left to do: [`Event::Closed`](crate::Event::Closed) and everything before it was pulled.
-    pub fn is_finished(&self) -> bool {
-        self.flow.is_finished()
-    }
-
     // Time.
 
     /// When [`Session::handle_timeout`] should be called next.
@@ -264,9 +251,14 @@ impl Session {
         accepted
     }
 
+    /// Whether messages are accepted at all.
+    fn accepts_messages(&self) -> bool {
+        self.phase() == Phase::Open
+    }
+
     /// Whether these messages are accepted, or why not.
     fn may_send<T>(&mut self, messages: &[Message]) -> Result<(), fn(T) -> SendError<T>> {
-        if self.phase() != Phase::Open {
+        if !self.accepts_messages() {
             return Err(SendError::Closed);
         }
         if self.state() != State::Channel && !messages.iter().all(|message| self.codec.fits_payload(message)) {
@@ -283,44 +275,7 @@ impl Session {
         }
     }
 
-    /// Whether a message would be accepted now. If not, [`Event::Writable`](crate::Event::Writable) follows.
-    pub fn poll_ready(&mut self) -> bool {
-        let ready = self.phase() != Phase::Open || self.flow.outbox.cost() < self.config.send_limit;
-        if !ready {
-            self.flow.outbox.wait_for_room();
-        }
-        ready
-    }
-
-    /// Whether the first `messages` messages of the session are written; see
-    /// [`Stats::messages_accepted`](crate::Stats::messages_accepted) and
-    /// [`Stats::messages_written`](crate::Stats::messages_written). If not, and if the session is not over,
-    /// [`Event::Written`](crate::Event::Written) follows when they are.
-    pub fn poll_written(&mut self, messages: u64) -> bool {
-        self.flow.poll_written(messages)
-    }
-
-    /// Takes the next message that arrived. After [`Event::Readable`](crate::Event::Readable), take until there is none.
-    pub fn recv(&mut self, now: Instant) -> Option<Message> {
-        self.advance(now);
-        let message = self.flow.inbox.take();
-        self.settle();
-        message
-    }
-
-    /// Drops the messages that arrived, and those that will. The embedder calls this when nobody is left to call
-    /// [`Session::recv`]; the session then ends without waiting for its messages to be taken.
-    pub fn discard_incoming(&mut self) {
-        self.flow.inbox.discard();
-        self.settle();
-    }
-
     // What can be looked at.
-
-    /// The messages that were not handed to a transport. They stay after the end of the session, until it is dropped.
-    pub fn unsent(&self) -> impl Iterator<Item = &Message> {
-        self.flow.unsent()
-    }
 
     /// The id of the session.
     pub fn sid(&self) -> &Sid {
@@ -347,11 +302,6 @@ impl Session {
         }
     }
 
-    /// The transport of the session. After its end, the last one.
-    pub fn transport(&self) -> TransportKind {
-        self.transport
-    }
-
     /// The channel that the session is on, or that probes.
     pub fn current_channel(&self) -> Option<ChannelId> {
         match &self.stage {
@@ -359,37 +309,6 @@ impl Session {
             Stage::Channel(line) => Some(line.channel()),
             Stage::Polling | Stage::Closed => None,
         }
-    }
-
-    /// Whether it changed its transport.
-    pub fn upgraded(&self) -> bool {
-        self.upgraded
-    }
-
-    /// Why it is over, if it is.
-    pub fn close_reason(&self) -> Option<CloseReason> {
-        self.flow.close_reason()
-    }
-
-    /// What was counted so far.
-    pub fn stats(&self) -> Stats {
-        self.flow.stats()
-    }
-
-    /// Bytes (see [`Message::cost`]) that wait to be handed to a transport.
-    pub fn send_buffered(&self) -> usize {
-        self.flow.outbox.cost()
-    }
-
-    /// Bytes (see [`Message::cost`]) that wait to be taken by the application.
-    pub fn receive_buffered(&self) -> usize {
-        self.flow.inbox.cost()
-    }
-
-    /// Whether another frame of this channel may be given to the session. A frame that comes all the same is kept, but
-    /// then the embedder lets memory grow.
-    pub fn wants_frames(&self, channel: ChannelId) -> bool {
-        self.current_channel() == Some(channel) && self.flow.is_reading()
     }
 
     /// Whether frames that were pulled should be reported as written as soon as they are. If not, the report may wait for
@@ -402,23 +321,6 @@ impl Session {
 
     // The machine.
 
-    /// Clamps and keeps the time.
-    fn advance(&mut self, now: Instant) -> Instant {
-        self.now = self.now.max(now);
-        self.now
-    }
-
-    /// Moves along the table of transitions, to a stage made of the one before. Without a row nothing happens.
-    fn shift(&mut self, trigger: Trigger, enter: impl FnOnce(Stage) -> Stage) -> bool {
-        let from = self.state();
-        let Some(to) = from.next(trigger) else { return false };
-        #[cfg(feature = "tracing")]
-        tracing::trace!(sid = ?self.sid, ?from, ?trigger, ?to);
-        self.stage = enter(core::mem::replace(&mut self.stage, Stage::Closed));
-        debug_assert_eq!(self.state(), to);
-        true
-    }
-
     /// Brings the session to its fixed point, and announces what has become true. Every call ends here.
     fn settle(&mut self) {
         loop {
@@ -428,20 +330,10 @@ impl Session {
                 break;
             }
         }
-        if let Some(channel) = self.current_channel() {
-            if self.has_frames() {
-                self.flow.announce_frames(channel);
-            }
-            if self.state() == State::Channel {
-                let reading = self.is_reading();
-                self.flow.announce_reading(channel, reading);
-            }
-        }
         if self.reading_paused() {
             self.pinger.pause();
         }
-        self.flow.announce(self.config.limits());
-        self.debug_check();
+        self.announce();
     }
 }
 

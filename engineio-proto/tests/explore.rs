@@ -43,9 +43,12 @@ fn world(state: State, prelude: &[Op]) -> World {
     world
 }
 
-const OPENED: &[Op] = &[Op::Get];
+const OPENED: &[Op] = &[Op::Get, Op::AnswerWritten];
 const ON_CHANNEL: &[Op] = &[Op::Pull, Op::Pull];
-const PROBED: &[Op] = &[Op::Get, Op::Get, Op::Open, Op::Frame(Word::Probe)];
+const PROBED: &[Op] = &[Op::Get, Op::AnswerWritten, Op::Get, Op::Open, Op::Frame(Word::Probe)];
+/// An answer with a message.
+const ANSWERED: &[Op] = &[Op::Get, Op::Send];
+const MESSAGE: Op = Op::Frame(Word::Message);
 const TWO: Op = Op::Body(&[Word::Message, Word::Message]);
 
 #[test]
@@ -71,56 +74,72 @@ fn all_from_the_middle_of_a_probe() {
 /// Worlds that are too far from the beginning to be reached by letters alone.
 #[test]
 fn all_from_far_away() {
-    let starts: &[(&str, State, &[Op])] = &[
+    const SWITCH: &[Op] = &[Op::Open, Op::Frame(Word::Probe), Op::Frame(Word::Upgrade)];
+    const FILL: &[Op] = &[Op::Send, Op::Send, Op::Send];
+    let eight = [ANSWERED; 8].concat();
+    const PINGED: &[Op] = &[Op::Tick, Op::Pull];
+    let starts: &[(&str, State, &[&[Op]])] = &[
         ("polling, not opened", State::Polling, &[]),
         ("channel, not opened", State::Channel, &[]),
-        ("polling, a ping is outstanding", State::Polling, &[Op::Get, Op::Get, Op::Tick]),
-        ("polling, a ping is owed", State::Polling, &[Op::Get, Op::Tick]),
-        ("channel, a ping is outstanding", State::Channel, &[Op::Pull, Op::Tick, Op::Pull]),
-        ("polling, all is full", State::Polling, &[Op::Get, Op::Head, TWO, Op::Send, Op::Send, Op::Send]),
+        ("polling, a ping is outstanding", State::Polling, &[OPENED, &[Op::Get, Op::Tick]]),
+        ("polling, a ping is owed", State::Polling, &[OPENED, &[Op::Tick]]),
         (
-            "channel, all is full",
-            State::Channel,
-            &[Op::Pull, Op::Frame(Word::Message), Op::Frame(Word::Message), Op::Send, Op::Send, Op::Send],
-        ),
-        (
-            "upgraded, a POST is under way",
+            "polling, a ping is outstanding, a POST is on its way",
             State::Polling,
-            &[Op::Get, Op::Head, Op::Open, Op::Frame(Word::Probe), Op::Frame(Word::Upgrade)],
+            &[OPENED, &[Op::Get, Op::Wait, Op::Head, Op::Tick]],
         ),
-        ("closing in a probe", State::Polling, &[Op::Get, Op::Open, Op::Frame(Word::Probe), Op::Send, Op::Close]),
+        ("channel, a ping is outstanding", State::Channel, &[&[Op::Pull], PINGED]),
+        ("polling, all is full", State::Polling, &[OPENED, &[Op::Head, TWO], FILL]),
+        ("channel, all is full", State::Channel, &[&[Op::Pull, MESSAGE, MESSAGE], FILL]),
+        ("upgraded, a POST is under way", State::Polling, &[OPENED, &[Op::Head], SWITCH]),
+        ("closing in a probe", State::Polling, &[OPENED, &[Op::Open, Op::Frame(Word::Probe), Op::Send, Op::Close]]),
+        ("two answers are under way", State::Polling, &[OPENED, ANSWERED, ANSWERED]),
+        ("closing, two answers are under way", State::Polling, &[OPENED, ANSWERED, ANSWERED, &[Op::Close]]),
+        ("upgraded, two answers are under way", State::Polling, &[OPENED, ANSWERED, ANSWERED, SWITCH]),
+        ("eight answers are under way", State::Polling, &[OPENED, &eight]),
+        (
+            "closing on a channel, two messages are not written",
+            State::Channel,
+            &[ON_CHANNEL, &[Op::Send, Op::Send, Op::Pull, Op::Pull, Op::Close]],
+        ),
     ];
     for &(name, state, prelude) in starts {
-        Search::new(name, world(state, prelude)).deepen(depth(3, 5));
+        Search::new(name, world(state, &prelude.concat())).deepen(depth(3, 5));
     }
 }
 
-/// One upgrade, a poll, a POST, a message each way, a ping and its pong, and one end, in every order that keeps the
-/// order within each. So many frames are pulled.
-fn all_orders(ends: &[(&'static str, &'static [Op])], pulls: usize) {
+/// A ping and its end.
+const TIME: &[Op] = &[Op::Tick, Op::Tick];
+/// What leaves is written: an answer, and then all frames.
+const WRITES: &[Op] = &[Op::AnswerWritten, Op::ChannelWritten];
+
+/// One upgrade, a poll, a POST, a message each way, a pong, one end, and something more, in every order that keeps the
+/// order within each. So many frames are pulled. Time and writes are not explored together, which would take minutes.
+fn all_orders(ends: &[(&'static str, &'static [Op])], pulls: usize, more: &'static [Op]) {
     const POLL: &[Op] = &[Op::Get];
     const POST: &[Op] = &[Op::Head, Op::Body(&[Word::Message])];
     const UPGRADE: &[Op] =
         &[Op::Open, Op::Frame(Word::Probe), Op::Frame(Word::Upgrade), Op::Frame(Word::Message), Op::Frame(Word::Pong)];
     const SEND: &[Op] = &[Op::Send];
     const RECV: &[Op] = &[Op::Recv, Op::Recv];
-    const TIME: &[Op] = &[Op::Tick, Op::Tick];
     const PULL: &[Op] = &[Op::Pull, Op::Pull, Op::Pull];
     // In debug builds there are fewer letters.
-    let (recv, time, pull) = (&RECV[..depth(1, 2)], &TIME[..depth(0, 2)], &PULL[..depth(1, pulls)]);
+    let (recv, more, pull) = (&RECV[..depth(1, 2)], &more[..depth(0, more.len())], &PULL[..depth(1, pulls)]);
     for &(name, end) in &ends[..depth(1, ends.len())] {
-        Search::new(name, world(State::Polling, OPENED)).shuffle(&[POLL, POST, UPGRADE, SEND, recv, time, pull, end]);
+        Search::new(name, world(State::Polling, OPENED)).shuffle(&[POLL, POST, UPGRADE, SEND, recv, more, pull, end]);
     }
 }
 
 #[test]
 fn all_orders_of_an_upgrade_and_an_end() {
+    const CLOSE: (&str, &[Op]) = ("an upgrade, and the application closes", &[Op::Close]);
     const ENDS: &[(&str, &[Op])] = &[
-        ("an upgrade, and the application closes", &[Op::Close]),
+        CLOSE,
         ("an upgrade, and the client closes", &[Op::Frame(Word::Close)]),
         ("an upgrade, and the channel breaks", &[Op::Gone(ChannelEnd::Closed)]),
     ];
-    all_orders(ENDS, 3);
+    all_orders(&[CLOSE], 3, WRITES);
+    all_orders(ENDS, 3, TIME);
 }
 
 #[test]
@@ -131,7 +150,9 @@ fn all_orders_of_an_upgrade_and_a_disturbance() {
         ("an upgrade, and the POST is lost", &[Op::PostLost]),
         ("an upgrade, and the application aborts", &[Op::Abort]),
     ];
-    all_orders(DISTURBANCES, 2);
+    const LOSS: (&str, &[Op]) = ("an upgrade, and an answer is lost", &[Op::OldestLost]);
+    all_orders(&[LOSS], 3, WRITES);
+    all_orders(DISTURBANCES, 2, TIME);
 }
 
 /// An embedder that drains late finds the same.

@@ -70,6 +70,15 @@ fn a_slow_channel() {
     explore_ends("a slow channel", Scene { slow_channel: true, ..ONE });
 }
 
+/// That something is written is reported late.
+#[test]
+fn late_reports() {
+    let scene = Scene { late_reports: true, ..MESSAGES };
+    explore_ends("late reports", scene);
+    // With a close it would take too long.
+    explore("late reports, a heartbeat", Scene { ticks: 1, server_sends: scope(0, 1), ..scene });
+}
+
 /// Messages are taken late.
 #[test]
 fn slow_applications() {
@@ -95,6 +104,21 @@ fn a_torn_answer() {
 #[test]
 fn a_torn_channel() {
     explore_faults(&[&[Fault::Channel]]);
+}
+
+/// What is lost was not written.
+#[test]
+fn a_torn_answer_that_was_not_written() {
+    let scene = Scene { faults: &[Fault::Answer], late_reports: true, ..MESSAGES };
+    explore_ends("an answer is torn that was not written", scene);
+    let scene = Scene { client_sends: 0, server_sends: scope(1, 2), closer: Closer::Server, ..scene };
+    explore("one of several answers is torn that were not written, the server closes", scene);
+}
+
+#[test]
+fn a_torn_channel_that_was_not_written() {
+    let scene = Scene { faults: &[Fault::Channel], late_reports: true, ..MESSAGES };
+    explore_ends("a channel is torn that was not written", scene);
 }
 
 /// Somebody gives up the upgrade.

@@ -14,10 +14,10 @@ mod wire;
 use bytes::Bytes;
 use cases::{SEED, cases};
 use chaos::{Beside, Crowd, Lone, ops};
-use engineio_proto::http::{Handshake, Method, Request, Route};
-use engineio_proto::server::{Config, Input};
+use engineio_proto::http::{Method, Request, Route};
+use engineio_proto::server::{Admission, Config, Entry, Input};
 use engineio_proto::wire::{Codec, Frame, Packet, PacketError, PacketKind, Payload, SEPARATOR};
-use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Message, Phase, Server, Sid, Text, TransportKind};
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Message, Phase, Server, Sid, Text};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -219,7 +219,7 @@ proptest! {
             let rest = expected.split_off(packets.len());
             prop_assert_eq!(&packets, &expected.iter().map(heard).collect::<Vec<_>>());
             prop_assert!(body.len() <= limit || packets.len() == 1, "{} of {}", body.len(), limit);
-            prop_assert!(rest.first().is_none_or(|next| body.len() + 1 + Codec::V4.text_len(&next) > limit));
+            prop_assert!(rest.first().is_none_or(|next| body.len() + 1 + Codec::V4.text_len(next) > limit));
             expected = rest;
         }
     }
@@ -382,11 +382,15 @@ fn the_chaos_reaches_what_it_should() {
 #[test]
 fn the_end_of_time_ends() {
     let mut server = Server::new(Config::default()).unwrap();
-    let handshake = Handshake { transport: TransportKind::WebSocket, protocol: 4, base64: false };
+    let request = Request { method: Method::Get, query: "EIO=4&transport=websocket", origin: None, upgrade: true };
+    let admission = Admission::begin(&request, server.config()).unwrap();
     let end = Instant::from_micros(u64::MAX);
     let channel = ChannelId(1);
     for (now, entropy) in [(Instant::ZERO, 1), (end, 2)] {
-        let key = server.open(now, Sid::from_entropy([entropy; 15]), &handshake, Some(channel)).unwrap();
+        let key = {
+            let entry = Entry::Channel { channel, head: None };
+            server.admit(now, admission.clone(), entry, Some(Sid::from_entropy([entropy; 15]))).unwrap()
+        };
         let mut session = server.session_mut(key).unwrap();
         // An application that is too slow: its client is not given up.
         let data = vec![0; 1 << 20];

@@ -355,6 +355,29 @@ fn a_client_that_never_reads_is_closed_at_once_where_that_is_asked_for() {
 }
 
 #[test]
+fn messages_that_never_fit_are_refused_and_end_nothing() {
+    for overflow in [Overflow::Refuse, Overflow::Close] {
+        let change = |config: &mut Config| {
+            (config.send_limit, config.send_low) = (100, 50);
+            config.overflow = overflow;
+        };
+        for mut world in [World::polling_with(change), World::websocket_with(change)] {
+            let both = || ["x".repeat(50), "y".repeat(50)].map(Message::from).to_vec();
+            assert_eq!(world.try_send_all(both()), Err(SendError::TooLarge(both())), "{overflow:?}");
+            assert_eq!((world.session().phase(), world.session().send_buffered()), (Phase::Open, 0), "{overflow:?}");
+            // Nobody waits for room: there never will be enough.
+            world.send("a");
+            if world.session().state() == State::Polling {
+                world.get();
+            } else {
+                assert_eq!(world.frames(), ["4a"]);
+            }
+            assert_eq!((world.count(Event::Writable), world.closed()), (0, None), "{overflow:?}");
+        }
+    }
+}
+
+#[test]
 fn one_message_is_taken_however_large() {
     for overflow in [Overflow::Refuse, Overflow::Close] {
         let mut world = World::websocket_with(|config| {

@@ -31,6 +31,8 @@ pub enum Kind {
     Probe,
     /// `5`, which only a session should hear.
     Upgrade,
+    /// Something was written to a connection.
+    Written,
     /// Another frame.
     Frame,
     /// The channel ended, or could not be opened.
@@ -53,7 +55,7 @@ pub enum Kind {
 
 impl Kind {
     /// What can be done to a session.
-    pub const SESSION: [Self; 17] = {
+    pub const SESSION: [Self; 18] = {
         use Kind::*;
         [
             Poll,
@@ -64,6 +66,7 @@ impl Kind {
             ChannelOpened,
             Probe,
             Upgrade,
+            Written,
             Frame,
             ChannelClosed,
             Timeout,
@@ -76,7 +79,7 @@ impl Kind {
         ]
     };
     /// What can be done to a client.
-    pub const CLIENT: [Self; 15] = {
+    pub const CLIENT: [Self; 16] = {
         use Kind::*;
         [
             Answered,
@@ -85,6 +88,7 @@ impl Kind {
             ChannelOpened,
             Probe,
             Upgrade,
+            Written,
             Frame,
             ChannelClosed,
             Timeout,

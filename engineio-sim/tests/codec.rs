@@ -63,7 +63,7 @@ proptest! {
 
     #[test]
     fn a_payload_arrives_as_it_was_meant(packets in vec(packet("[^\u{1e}]{0,40}"), 1..12)) {
-        let payload: Payload = packets.iter().cloned().collect();
+        let payload = Payload::from_packets(Codec::V4, packets.iter().cloned());
         let len = payload.encoded_len();
         let body = payload.into_bytes();
         prop_assert_eq!(body.len(), len);

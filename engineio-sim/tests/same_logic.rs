@@ -15,7 +15,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use engineio_sim::{Ending, Node, Op, Settings, Side, Start, World};
-use engineio_tokio::{ClientBuilder, Handle, Host, Socket, TransportKind};
+use engineio_tokio::app::Host;
+use engineio_tokio::{ClientBuilder, Handle, Socket, TransportKind};
 
 use crate::rooms::{Client, ROOMS, Server};
 

@@ -4,7 +4,9 @@
 
 use bytes::Bytes;
 use clap::Parser;
-use engineio_smol::{FuturesIo, RemoteAddr, ReplyBody, Server};
+use engineio_smol::Server;
+use engineio_smol::mount::{RemoteAddr, ReplyBody};
+use engineio_smol::net::FuturesIo;
 use engineio_suites::programs::visitors::{PAGE, Visitor};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};

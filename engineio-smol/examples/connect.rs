@@ -8,8 +8,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use engineio_smol::rustls::ClientConfig;
-use engineio_smol::{ClientBuilder, Connector, Encryptor, TlsEncryptor, UnixConnector, UrlError};
+use engineio_smol::net::rustls::ClientConfig;
+use engineio_smol::net::{Connector, Encryptor, TlsEncryptor, UnixConnector};
+use engineio_smol::{ClientBuilder, UrlError};
 use engineio_suites::programs::connect::{self, Connect};
 use smol::Unblock;
 use smol::io::{AsyncBufReadExt as _, BufReader};

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engineio_smol::{Builder, Runtime, Server, SmolExecutor, SmolTimer};
+use engineio_smol::rt::{Runtime, SmolExecutor, SmolTimer};
+use engineio_smol::{Builder, Server};
 use engineio_suites::programs::echo::{self, Echo};
 use smol::Timer;
 use smol::net::TcpListener;

@@ -1,6 +1,6 @@
 //! Connections for clients.
 
-use engineio_driver::{BoxIo, Connecting, Connector};
+use engineio_driver::net::{BoxIo, Connecting, Connector};
 use smol::net::TcpStream;
 use smol_hyper::rt::FuturesIo;
 

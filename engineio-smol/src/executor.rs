@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Weak};
 
-use engineio_driver::Task;
+use engineio_driver::rt::Task;
 use smol::Executor;
 
 /// Starts tasks on an executor of one's own, for as long as that lives. With it they end.
 ///
-/// A [`SmolExecutor`](crate::SmolExecutor) with an [`Arc`] in it is for an executor that lives as long as the program: its
+/// A [`SmolExecutor`](crate::rt::SmolExecutor) with an [`Arc`] in it is for an executor that lives as long as the program: its
 /// tasks hold it, so it is never dropped.
 #[derive(Clone, Debug)]
 pub struct WeakExecutor(Weak<Executor<'static>>);

@@ -35,18 +35,18 @@
 //! ```
 //!
 //! It has the public shape of `engineio-tokio`: an application changes from one to the other with the name of the crate.
-//! What is different is below, under *Executors*; and listeners and streams are smol's, for which [`FuturesIo`] is what
+//! What is different is below, under *Executors*; and listeners and streams are smol's, for which [`FuturesIo`](net::FuturesIo) is what
 //! `TokioIo` is there.
 //!
 //! * [`builder`] sets every option and makes a [`Server`].
 //! * [`bind`] and [`serve`] listen; `EngineService` and `EngineLayer` mount the server in any tower stack, and
-//!   [`HyperService`] in a hyper server.
+//!   [`HyperService`](mount::HyperService) in a hyper server.
 //! * [`Server::accept`] gives a [`Socket`] for each session: a `Stream` and a `Sink` of [`Message`]s. [`Server::run`]
 //!   serves sessions with the callbacks of a [`Handler`] instead; [`host`] runs an [`Application`], which `engineio-sim`
 //!   can simulate.
 //! * [`client`] sets every option of a [`Client`]. [`Client::connect`] opens a session and gives the same [`Socket`];
 //!   [`Client::reconnecting`] opens another one when it is lost. Connections are made by TCP, or in whatever way a
-//!   [`Connector`] knows.
+//!   [`Connector`](net::Connector) knows.
 //! * A [`Handle`] sends from anywhere; [`Server::get`], [`Server::broadcast`] and [`Server::sessions`] find sessions.
 //!
 //! # Bounds
@@ -65,7 +65,8 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use engineio_smol::{Builder, Runtime, SmolTimer, WeakExecutor};
+//! use engineio_smol::Builder;
+//! use engineio_smol::rt::{Runtime, SmolTimer, WeakExecutor};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let executor = Arc::new(smol::Executor::new());
@@ -95,18 +96,48 @@ mod serve;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use connect::TcpConnector;
-#[cfg(unix)]
-pub use connect::UnixConnector;
 #[doc(inline)]
-pub use engineio_driver::*;
-pub use executor::WeakExecutor;
+pub use engineio_driver::mount;
+#[doc(inline)]
+pub use engineio_driver::{
+    Broadcast, BuildError, Builder, Client, ClientBuilder, CloseReason, Config, ConfigError, ConnectError,
+    ConnectionError, Details, ErrorCode, Event, Events, Handle, Handler, Incoming, Message, Mount, Offer, Overflow,
+    Phase, ReconnectConfig, ReconnectEvent, Reconnecting, Refusal, Rejection, RequestError, SendError, Server, Sid,
+    SidError, SinkError, Socket, Stamps, Stats, Text, TransportError, TransportKind, Transports, UpgradeError,
+    UrlError,
+};
 pub use serve::{bind, serve};
-/// Makes what smol reads and writes an [`Io`], for a [`Connector`] of one's own.
-pub use smol_hyper::rt::FuturesIo;
-pub use smol_hyper::rt::{SmolExecutor, SmolTimer};
-#[cfg(feature = "tls")]
-pub use tls::{Rustls, TlsEncryptor};
+
+/// Applications that run on real sockets and in simulated worlds alike. [`host`] runs one on smol.
+pub mod app {
+    #[doc(inline)]
+    pub use engineio_driver::app::*;
+}
+
+/// How a client reaches its server: addresses, connections, proxies, encryption.
+pub mod net {
+    pub use crate::connect::TcpConnector;
+    #[cfg(unix)]
+    pub use crate::connect::UnixConnector;
+    #[cfg(feature = "tls")]
+    pub use crate::tls::{Rustls, TlsEncryptor};
+    #[doc(inline)]
+    pub use engineio_driver::net::*;
+    /// Makes what smol reads and writes an [`Io`], for a [`Connector`] of one's own.
+    pub use smol_hyper::rt::FuturesIo;
+}
+
+/// What is needed of a runtime: an executor and a timer.
+pub mod rt {
+    pub use crate::executor::WeakExecutor;
+    #[doc(inline)]
+    pub use engineio_driver::rt::*;
+    pub use smol_hyper::rt::{SmolExecutor, SmolTimer};
+}
+
+use app::{Application, Host};
+use net::Endpoint;
+use rt::Runtime;
 
 /// Begins a [`Server`] that runs on smol.
 ///
@@ -140,16 +171,17 @@ pub fn builder() -> Builder {
 /// # Errors
 /// When the address is none.
 pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
-    let builder = ClientBuilder::new(runtime(), Endpoint::parse(url)?, TcpConnector);
+    let builder = ClientBuilder::new(runtime(), Endpoint::parse(url)?, net::TcpConnector);
     #[cfg(feature = "tls")]
-    let builder = builder.encryptor(TlsEncryptor::platform());
+    let builder = builder.encryptor(net::TlsEncryptor::platform());
     Ok(builder)
 }
 
 /// Runs an [`Application`] on smol: the same code that `engineio-sim` runs in simulated worlds.
 ///
 /// ```
-/// use engineio_smol::{Application, Message, Peer, Sockets};
+/// use engineio_smol::Message;
+/// use engineio_smol::app::{Application, Peer, Sockets};
 ///
 /// struct Echo;
 ///
@@ -177,5 +209,5 @@ pub fn host<A: Application + Send + 'static>(application: A) -> Host<A> {
 }
 
 fn runtime() -> Runtime {
-    Runtime::new(executor::Global, SmolTimer::new())
+    Runtime::new(executor::Global, rt::SmolTimer::new())
 }

@@ -3,7 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use engineio_driver::{Listener, Server};
+use engineio_driver::Server;
+use engineio_driver::mount::Listener;
 use smol::net::{AsyncToSocketAddrs, TcpListener, TcpStream};
 use smol_hyper::rt::FuturesIo;
 

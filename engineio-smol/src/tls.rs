@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use engineio_driver::rustls::ClientConfig;
-use engineio_driver::rustls::pki_types::ServerName;
-use engineio_driver::{BoxIo, Connecting, TlsHandshake};
+use engineio_driver::net::rustls::ClientConfig;
+use engineio_driver::net::rustls::pki_types::ServerName;
+use engineio_driver::net::{BoxIo, Connecting, TlsHandshake};
 use futures_rustls::TlsConnector;
 use hyper::rt::{Read, ReadBuf, Write};
 use smol::io::{AsyncRead, AsyncWrite};
@@ -16,15 +16,15 @@ use smol_hyper::rt::FuturesIo;
 /// Encrypts connections by rustls.
 ///
 /// ```
-/// use engineio_smol::{TlsConfig, TlsEncryptor};
+/// use engineio_smol::net::{TlsConfig, TlsEncryptor};
 ///
-/// # fn client(authority: &[u8]) -> Result<(), engineio_smol::TlsError> {
+/// # fn client(authority: &[u8]) -> Result<(), engineio_smol::net::TlsError> {
 /// let config = TlsConfig::new().add_root_pem(authority)?.only_added_roots().build()?;
 /// let encryptor = TlsEncryptor::new(config);
 /// # Ok(())
 /// # }
 /// ```
-pub type TlsEncryptor = engineio_driver::TlsEncryptor<Rustls>;
+pub type TlsEncryptor = engineio_driver::net::TlsEncryptor<Rustls>;
 
 /// Does the handshake by futures-rustls.
 #[derive(Clone, Copy, Debug, Default)]

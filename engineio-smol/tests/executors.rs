@@ -4,7 +4,8 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use engineio_smol::{Builder, Runtime, SmolTimer, WeakExecutor};
+use engineio_smol::Builder;
+use engineio_smol::rt::{Runtime, SmolTimer, WeakExecutor};
 use smol::Executor;
 
 /// Its tasks hold the server, which must not hold the executor: it would never be dropped, nor anything that they have.

@@ -9,11 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use engineio_smol::rustls::ClientConfig;
-use engineio_smol::{
-    BoxIo, Builder, ClientBuilder, Connecting, Connector, Encryptor, FuturesIo, Runtime, Server, SmolTimer, Task,
-    TcpConnector, UrlError, WeakExecutor,
-};
+use engineio_smol::net::rustls::ClientConfig;
+use engineio_smol::net::{BoxIo, Connecting, Connector, Encryptor, FuturesIo, TcpConnector};
+use engineio_smol::rt::{Runtime, SmolTimer, Task, WeakExecutor};
+use engineio_smol::{Builder, ClientBuilder, Server, UrlError};
 use engineio_suites::{Adapter, BoxFuture, Counting, EndingRuntime, Listening};
 use smol::Executor;
 use smol::channel::{Sender, bounded};
@@ -46,12 +45,12 @@ impl Adapter for Smol {
 
     #[cfg(unix)]
     fn unix_connector(&self, path: PathBuf) -> Box<dyn Connector> {
-        Box::new(engineio_smol::UnixConnector::new(path))
+        Box::new(engineio_smol::net::UnixConnector::new(path))
     }
 
     #[cfg(feature = "tls")]
     fn tls_encryptor(&self, config: Arc<ClientConfig>) -> Option<Box<dyn Encryptor>> {
-        Some(Box::new(engineio_smol::TlsEncryptor::new(config)))
+        Some(Box::new(engineio_smol::net::TlsEncryptor::new(config)))
     }
 
     #[cfg(not(feature = "tls"))]

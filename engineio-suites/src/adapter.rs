@@ -9,7 +9,9 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use engineio_driver::rustls::ClientConfig;
+use engineio_driver::net::rustls::ClientConfig;
+use engineio_driver::net::{BoxIo, Connecting, Connector, Encryptor};
+use engineio_driver::rt::{Runtime, Task};
 pub(crate) use engineio_driver::*;
 use futures_util::future::BoxFuture;
 

@@ -6,7 +6,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::adapter::{BoxIo, Connector, TcpConnector};
+use crate::adapter::TcpConnector;
+use crate::adapter::net::{BoxIo, Connector};
 
 /// Sends and receives over a connection whose other end is the second.
 async fn exchange(io: BoxIo, mut other: impl AsyncReadExt + AsyncWriteExt + Unpin) {

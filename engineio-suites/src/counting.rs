@@ -9,7 +9,8 @@ use hyper::rt::Executor;
 use tokio::sync::watch;
 
 use super::raw::within;
-use crate::adapter::{Runtime, adapter};
+use crate::adapter::adapter;
+use crate::adapter::rt::Runtime;
 use crate::runtime;
 
 /// Counts the tasks, and how often they are polled.

@@ -10,13 +10,14 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use tokio::sync::watch;
 
-use crate::adapter::{Builder, CloseReason, HyperService, Server, Socket};
+use crate::adapter::mount::HyperService;
+use crate::adapter::{Builder, CloseReason, Server, Socket};
 use crate::raw::within;
 use crate::runtime;
 
 /// Intervals that no test lives to see.
 pub(crate) fn builder() -> Builder {
-    crate::adapter::builder().ping_interval(HOUR).ping_timeout(HOUR).upgrade_timeout(HOUR).shards(2)
+    crate::adapter::builder().ping_interval(HOUR).ping_timeout(HOUR).upgrade_timeout(HOUR)
 }
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use engineio_driver::{BoxIo, Runtime, Server};
+use engineio_driver::Server;
+use engineio_driver::net::BoxIo;
+use engineio_driver::rt::Runtime;
 use futures_util::future::BoxFuture;
 
 use crate::adapter::adapter;

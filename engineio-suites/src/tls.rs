@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::adapter::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use crate::adapter::rustls::server::WebPkiClientVerifier;
-use crate::adapter::rustls::version::{TLS12, TLS13};
-use crate::adapter::rustls::{
+use crate::adapter::net::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use crate::adapter::net::rustls::server::WebPkiClientVerifier;
+use crate::adapter::net::rustls::version::{TLS12, TLS13};
+use crate::adapter::net::rustls::{
     self, AlertDescription, CertificateError, ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
 use hyper_util::rt::TokioIo;
@@ -16,9 +16,10 @@ use rcgen::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::adapter::{Encryptor, TlsConfig, TlsEncryptor};
+use crate::adapter::TlsEncryptor;
+use crate::adapter::net::{Encryptor, TlsConfig};
 
-use crate::adapter::rustls::crypto::ring;
+use crate::adapter::net::rustls::crypto::ring;
 
 /// One that vouches for others.
 struct Authority {

@@ -3,7 +3,9 @@
 
 use axum::Router;
 use axum::routing::get;
-use engineio_tokio::{EngineLayer, Handle, Handler, Message};
+use axum::serve::ListenerExt;
+use engineio_tokio::mount::EngineLayer;
+use engineio_tokio::{Handle, Handler, Message};
 
 /// Sends everything back.
 struct Echo;
@@ -25,6 +27,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!("listening on http://{}", listener.local_addr()?);
+    // Messages are small and wanted now.
+    let listener = listener.tap_io(|connection| {
+        let _ = connection.set_nodelay(true);
+    });
     tokio::spawn(async move { server.run(|_socket| Echo).await });
     axum::serve(listener, app).await?;
     Ok(())

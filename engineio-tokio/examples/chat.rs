@@ -5,9 +5,10 @@
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use clap::Parser;
 use engineio_suites::programs::visitors::{PAGE, Visitor};
-use engineio_tokio::EngineLayer;
+use engineio_tokio::mount::EngineLayer;
 use tokio::net::TcpListener;
 
 #[derive(Debug, Parser)]
@@ -29,6 +30,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
+    // Messages are small and wanted now.
+    let listener = listener.tap_io(|connection| {
+        let _ = connection.set_nodelay(true);
+    });
     let visitors = server.clone();
     tokio::spawn(async move { server.run(|_socket| Visitor::join(&visitors)).await });
     axum::serve(listener, app).await?;

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engineio_suites::programs::connect::{self, Connect};
-use engineio_tokio::rustls::ClientConfig;
-use engineio_tokio::{ClientBuilder, Connector, Encryptor, TlsEncryptor, UnixConnector, UrlError};
+use engineio_tokio::net::rustls::ClientConfig;
+use engineio_tokio::net::{Connector, Encryptor, TlsEncryptor, UnixConnector};
+use engineio_tokio::{ClientBuilder, UrlError};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Stdin};
 
 mod runtime;

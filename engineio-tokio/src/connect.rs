@@ -1,6 +1,6 @@
 //! Connections for clients.
 
-use engineio_driver::{BoxIo, Connecting, Connector};
+use engineio_driver::net::{BoxIo, Connecting, Connector};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 

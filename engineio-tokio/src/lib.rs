@@ -36,13 +36,13 @@
 //!
 //! * [`builder`] sets every option and makes a [`Server`].
 //! * [`bind`] and [`serve`] listen; `EngineService` and `EngineLayer` mount the server in axum or any tower stack, and
-//!   [`HyperService`] in a hyper server.
+//!   [`HyperService`](mount::HyperService) in a hyper server.
 //! * [`Server::accept`] gives a [`Socket`] for each session: a `Stream` and a `Sink` of [`Message`]s. [`Server::run`]
 //!   serves sessions with the callbacks of a [`Handler`] instead; [`host`] runs an [`Application`], which `engineio-sim`
 //!   can simulate.
 //! * [`client`] sets every option of a [`Client`]. [`Client::connect`] opens a session and gives the same [`Socket`];
 //!   [`Client::reconnecting`] opens another one when it is lost. Connections are made by TCP, or in whatever way a
-//!   [`Connector`] knows.
+//!   [`Connector`](net::Connector) knows.
 //! * A [`Handle`] sends from anywhere; [`Server::get`], [`Server::broadcast`] and [`Server::sessions`] find sessions.
 //!
 //! # Bounds
@@ -64,16 +64,46 @@ mod serve;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use connect::TcpConnector;
-#[cfg(unix)]
-pub use connect::UnixConnector;
 #[doc(inline)]
-pub use engineio_driver::*;
-/// Makes what tokio reads and writes an [`Io`], for a [`Connector`] of one's own.
-pub use hyper_util::rt::TokioIo;
+pub use engineio_driver::mount;
+#[doc(inline)]
+pub use engineio_driver::{
+    Broadcast, BuildError, Builder, Client, ClientBuilder, CloseReason, Config, ConfigError, ConnectError,
+    ConnectionError, Details, ErrorCode, Event, Events, Handle, Handler, Incoming, Message, Mount, Offer, Overflow,
+    Phase, ReconnectConfig, ReconnectEvent, Reconnecting, Refusal, Rejection, RequestError, SendError, Server, Sid,
+    SidError, SinkError, Socket, Stamps, Stats, Text, TransportError, TransportKind, Transports, UpgradeError,
+    UrlError,
+};
 pub use serve::{bind, serve};
-#[cfg(feature = "tls")]
-pub use tls::{Rustls, TlsEncryptor};
+
+/// Applications that run on real sockets and in simulated worlds alike. [`host`] runs one on tokio.
+pub mod app {
+    #[doc(inline)]
+    pub use engineio_driver::app::*;
+}
+
+/// How a client reaches its server: addresses, connections, proxies, encryption.
+pub mod net {
+    pub use crate::connect::TcpConnector;
+    #[cfg(unix)]
+    pub use crate::connect::UnixConnector;
+    #[cfg(feature = "tls")]
+    pub use crate::tls::{Rustls, TlsEncryptor};
+    #[doc(inline)]
+    pub use engineio_driver::net::*;
+    /// Makes what tokio reads and writes an [`Io`], for a [`Connector`] of one's own.
+    pub use hyper_util::rt::TokioIo;
+}
+
+/// What is needed of a runtime: an executor and a timer.
+pub mod rt {
+    #[doc(inline)]
+    pub use engineio_driver::rt::*;
+}
+
+use app::{Application, Host};
+use net::Endpoint;
+use rt::Runtime;
 
 /// Begins a [`Server`] that runs on tokio.
 ///
@@ -107,16 +137,17 @@ pub fn builder() -> Builder {
 /// # Errors
 /// When the address is none.
 pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
-    let builder = ClientBuilder::new(runtime(), Endpoint::parse(url)?, TcpConnector);
+    let builder = ClientBuilder::new(runtime(), Endpoint::parse(url)?, net::TcpConnector);
     #[cfg(feature = "tls")]
-    let builder = builder.encryptor(TlsEncryptor::platform());
+    let builder = builder.encryptor(net::TlsEncryptor::platform());
     Ok(builder)
 }
 
 /// Runs an [`Application`] on tokio: the same code that `engineio-sim` runs in simulated worlds.
 ///
 /// ```
-/// use engineio_tokio::{Application, Message, Peer, Sockets};
+/// use engineio_tokio::Message;
+/// use engineio_tokio::app::{Application, Peer, Sockets};
 ///
 /// struct Echo;
 ///

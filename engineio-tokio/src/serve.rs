@@ -3,7 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use engineio_driver::{Listener, Server};
+use engineio_driver::Server;
+use engineio_driver::mount::Listener;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 

@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use engineio_driver::rustls::ClientConfig;
-use engineio_driver::rustls::pki_types::ServerName;
-use engineio_driver::{BoxIo, Connecting, TlsHandshake};
+use engineio_driver::net::rustls::ClientConfig;
+use engineio_driver::net::rustls::pki_types::ServerName;
+use engineio_driver::net::{BoxIo, Connecting, TlsHandshake};
 use hyper_util::rt::TokioIo;
 use tokio_rustls::TlsConnector;
 
 /// Encrypts connections by rustls.
 ///
 /// ```
-/// use engineio_tokio::{TlsConfig, TlsEncryptor};
+/// use engineio_tokio::net::{TlsConfig, TlsEncryptor};
 ///
-/// # fn client(authority: &[u8]) -> Result<(), engineio_tokio::TlsError> {
+/// # fn client(authority: &[u8]) -> Result<(), engineio_tokio::net::TlsError> {
 /// let config = TlsConfig::new().add_root_pem(authority)?.only_added_roots().build()?;
 /// let encryptor = TlsEncryptor::new(config);
 /// # Ok(())
 /// # }
 /// ```
-pub type TlsEncryptor = engineio_driver::TlsEncryptor<Rustls>;
+pub type TlsEncryptor = engineio_driver::net::TlsEncryptor<Rustls>;
 
 /// Does the handshake by tokio-rustls.
 #[derive(Clone, Copy, Debug, Default)]

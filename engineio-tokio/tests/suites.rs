@@ -9,11 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engineio_suites::{Adapter, BoxFuture, Counting, EndingRuntime, Listening};
-use engineio_tokio::rustls::ClientConfig;
-use engineio_tokio::{
-    BoxIo, Builder, ClientBuilder, Connecting, Connector, Encryptor, Runtime, Server, Task, TcpConnector, TokioIo,
-    UrlError,
-};
+use engineio_tokio::net::rustls::ClientConfig;
+use engineio_tokio::net::{BoxIo, Connecting, Connector, Encryptor, TcpConnector, TokioIo};
+use engineio_tokio::rt::{Runtime, Task};
+use engineio_tokio::{Builder, ClientBuilder, Server, UrlError};
 use hyper::rt::Executor;
 use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
@@ -45,12 +44,12 @@ impl Adapter for Tokio {
 
     #[cfg(unix)]
     fn unix_connector(&self, path: PathBuf) -> Box<dyn Connector> {
-        Box::new(engineio_tokio::UnixConnector::new(path))
+        Box::new(engineio_tokio::net::UnixConnector::new(path))
     }
 
     #[cfg(feature = "tls")]
     fn tls_encryptor(&self, config: Arc<ClientConfig>) -> Option<Box<dyn Encryptor>> {
-        Some(Box::new(engineio_tokio::TlsEncryptor::new(config)))
+        Some(Box::new(engineio_tokio::net::TlsEncryptor::new(config)))
     }
 
     #[cfg(not(feature = "tls"))]

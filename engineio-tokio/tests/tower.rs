@@ -2,18 +2,28 @@
 #![cfg(feature = "tower")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any_service, get};
-use engineio_tokio::{CloseReason, EngineLayer, EngineService, Mount, RemoteAddr, Server, Socket, TransportError};
+use bytes::Bytes;
+use engineio_tokio::mount::{EngineLayer, EngineService, RemoteAddr};
+use engineio_tokio::{CloseReason, Mount, Server, Socket, TransportError};
 use http::StatusCode;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use http::header::CONTENT_LENGTH;
+use http_body::Body as _;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use engineio_suites::raw::{
     self, Connection, Frame, POLLING, Polling, TEXT, UPGRADE, WEBSOCKET, WebSocket, ask, frame, request, within,
@@ -231,4 +241,216 @@ async fn s162_the_address_of_the_client() {
     assert_eq!(accept(&server).await.remote_addr(), Some(connection.local_addr()));
     let (client, _) = WebSocket::open(addr).await;
     assert_eq!(accept(&server).await.remote_addr(), Some(client.connection.local_addr()));
+}
+
+/// A message that does not fit into the buffers between [`narrow_listen`] and [`narrow_connect`].
+const LARGE: usize = 900_000;
+
+/// What stands between the server and hyper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layers {
+    None,
+    /// Frames pass as they are.
+    Boxed,
+    /// The data of each frame is copied, as if it were compressed.
+    Copying,
+    /// The body becomes a stream of data, which knows neither its length nor its end; the head still has the length.
+    Streaming,
+}
+
+impl Layers {
+    const ALL: [Self; 4] = [Self::None, Self::Boxed, Self::Copying, Self::Streaming];
+
+    fn apply(self, mut response: Response) -> Response {
+        if let Some(length) = response.body().size_hint().exact() {
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        response.map(|body| match self {
+            Self::None => body,
+            Self::Boxed => Body::new(body.map_frame(|frame| frame.map_data(|data| data)).boxed_unsync()),
+            Self::Copying => Body::new(body.map_frame(|frame| frame.map_data(|data| Bytes::copy_from_slice(&data)))),
+            Self::Streaming => Body::from_stream(body.into_data_stream()),
+        })
+    }
+}
+
+/// Listens with small send buffers, so that the kernel does not take a large answer at once.
+async fn narrow_listen(layers: Layers) -> (SocketAddr, Server) {
+    let server = engineio_tokio::builder().build().unwrap();
+    let app = Router::new()
+        .layer(EngineLayer::new(server.clone()))
+        .layer(map_response(move |response| async move { layers.apply(response) }));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(16 * 1024).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(16).unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (addr, server)
+}
+
+/// Connects with a small receive buffer.
+async fn narrow_connect(addr: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    within(socket.connect(addr)).await.unwrap()
+}
+
+/// The session ended because an answer was lost, and does not go on.
+async fn ended_with_the_answer(layers: Layers, client: &Polling, socket: &Socket) {
+    let reason = tokio::time::timeout(raw::DEADLINE, socket.closed()).await;
+    assert_eq!(reason, Ok(CloseReason::TransportError(TransportError::PollLost)), "{layers:?}");
+    assert_eq!(client.get().await.brief().0, 400, "{layers:?}");
+}
+
+#[tokio::test]
+async fn r79_an_answer_that_is_lost_on_its_way_ends_the_session() {
+    for layers in Layers::ALL {
+        let (addr, server) = narrow_listen(layers).await;
+        let client = Polling::open(addr).await;
+        let socket = accept(&server).await;
+        socket.try_send("x".repeat(LARGE)).unwrap();
+        let mut get = narrow_connect(addr).await;
+        get.write_all(&request("GET", &client.target, "", b"")).await.unwrap();
+        let mut some = [0; 1000];
+        within(get.read_exact(&mut some)).await.unwrap();
+        assert!(some.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        assert_eq!(socket.close_reason(), None, "{layers:?}");
+        get.set_zero_linger().unwrap();
+        drop(get);
+        ended_with_the_answer(layers, &client, &socket).await;
+    }
+}
+
+/// A connection that reads so many bytes, and then no more.
+struct Sated {
+    stream: TcpStream,
+    left: usize,
+}
+
+impl AsyncRead for Sated {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.left == 0 {
+            return Poll::Pending;
+        }
+        let len = this.left.min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(len));
+        ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
+        let len = part.filled().len();
+        buf.advance(len);
+        this.left -= len;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Sated {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A client that speaks HTTP/2 with this window and reads so many bytes, and what breaks its connection.
+async fn connect_http2(
+    addr: SocketAddr,
+    window: u32,
+    left: usize,
+) -> (http2::SendRequest<Empty<Bytes>>, std::net::TcpStream) {
+    let stream = narrow_connect(addr).await.into_std().unwrap();
+    let breaker = stream.try_clone().unwrap();
+    let io = TokioIo::new(Sated { stream: TcpStream::from_std(stream).unwrap(), left });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(window).initial_connection_window_size(window);
+    let (client, connection) = within(builder.handshake(io)).await.unwrap();
+    tokio::spawn(connection);
+    (client, breaker)
+}
+
+fn get_http2(addr: SocketAddr, target: &str) -> http::Request<Empty<Bytes>> {
+    http::Request::get(format!("http://{addr}{target}")).body(Empty::new()).unwrap()
+}
+
+/// The client reads one frame, and then gives up the request, or its connection breaks. The answer waits for the window, or
+/// for the socket.
+#[tokio::test]
+async fn r79_an_answer_that_is_lost_on_its_way_over_http2_ends_the_session() {
+    for layers in Layers::ALL {
+        for breaks in [false, true] {
+            for window in [65_535, 2 << 20] {
+                let (addr, server) = narrow_listen(layers).await;
+                let client = Polling::open(addr).await;
+                let socket = accept(&server).await;
+                // hyper buffers up to 400 KiB of a stream. What is less is known only if data is dropped when it is written.
+                let known = window > 65_535 && matches!(layers, Layers::None | Layers::Boxed);
+                socket.try_send("x".repeat(if known { 300_000 } else { LARGE })).unwrap();
+                let (mut get, breaker) = connect_http2(addr, window, 20_000).await;
+                let mut response = within(get.send_request(get_http2(addr, &client.target))).await.unwrap();
+                assert_eq!(response.status(), 200);
+                let some = within(response.frame()).await.unwrap().unwrap().into_data().unwrap();
+                assert!(some.starts_with(b"4x"), "{} bytes", some.len());
+                assert_eq!(socket.close_reason(), None, "{layers:?}");
+                if breaks {
+                    breaker.shutdown(Shutdown::Both).unwrap();
+                } else {
+                    drop(response);
+                }
+                ended_with_the_answer(layers, &client, &socket).await;
+            }
+        }
+    }
+}
+
+/// Content and length are the same however the answer leaves, and a session that was read goes on.
+#[tokio::test]
+async fn a_large_answer_arrives_whole() {
+    let text = "0123456789".repeat(LARGE / 10);
+    for layers in Layers::ALL {
+        let (addr, server) = narrow_listen(layers).await;
+        let client = Polling::open(addr).await;
+        let socket = accept(&server).await;
+        let (mut get, _breaker) = connect_http2(addr, 65_535, usize::MAX).await;
+        for len in [0, 16_383, 16_384, 20_000, 32_767, 32_768, 65_536, LARGE] {
+            let text = &text[..len];
+            let length = (len + 1).to_string();
+            socket.try_send(text).unwrap();
+            let response = client.get().await;
+            assert_eq!(response.header("content-length"), Some(length.as_str()), "{layers:?}");
+            assert!(response.brief() == (200, &format!("4{text}")), "{layers:?}, {len}");
+
+            socket.try_send(text).unwrap();
+            let response = within(get.send_request(get_http2(addr, &client.target))).await.unwrap();
+            assert_eq!(response.headers()[CONTENT_LENGTH], length.as_str(), "{layers:?}");
+            let body = within(response.collect()).await.unwrap().to_bytes();
+            assert!(body == format!("4{text}"), "{layers:?}, {len}");
+        }
+        assert_eq!(socket.close_reason(), None, "{layers:?}");
+    }
+}
+
+/// A layer that takes the whole answer before it passes it on gets it.
+#[tokio::test]
+async fn a_layer_that_collects_an_answer_gets_all_of_it() {
+    async fn collect(response: Response) -> Response {
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Response::from_parts(parts, Body::from(body))
+    }
+    let server = engineio_tokio::builder().build().unwrap();
+    let addr = listen(Router::new().layer(EngineLayer::new(server.clone())).layer(map_response(collect))).await;
+    let client = Polling::open(addr).await;
+    let socket = accept(&server).await;
+    for len in [10, LARGE] {
+        let text = "x".repeat(len);
+        socket.try_send(text.as_str()).unwrap();
+        assert!(client.get().await.brief() == (200, &format!("4{text}")));
+    }
+    assert_eq!(socket.close_reason(), None);
 }

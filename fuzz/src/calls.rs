@@ -78,6 +78,9 @@ pub(crate) struct Numbers {
 impl Numbers {
     pub(crate) const FIRST_CHANNEL: ChannelId = ChannelId(1);
 
+    /// The GET that opens a session in a server.
+    pub(crate) const FIRST_EXCHANGE: ExchangeId = ExchangeId(1);
+
     pub(crate) const fn new() -> Self {
         Self { next: 2, get: ExchangeId(0), post: ExchangeId(0), channel: Self::FIRST_CHANNEL }
     }
@@ -90,7 +93,8 @@ impl Numbers {
 
     /// The letters:
     ///
-    /// * `g` a GET; `h` the head of a POST, `H` a binary one; `b` its body (length, bytes), `B` why there is none (0, 1);
+    /// * `g` a GET; `h` the head of a POST, `H` a binary one; `b` its body (length, bytes), `B` it is too large (0; 1 that
+    ///   of the last GET);
     ///   `x` an exchange is lost (0 the last GET, 1 the last POST, else any number)
     /// * `o` a channel opens, `O` without binary; `q` it ends (0 to 2), `Q` one that never was;
     ///   `f` a text frame (length, bytes), `F` a binary one, `p` a probe, `u` an upgrade, `k` a pong, `z` a stray one
@@ -114,8 +118,8 @@ impl Numbers {
             }
             b'b' => Input::PostBody { exchange: self.post, body: Ok(data(reader)) },
             b'B' => {
-                let error = if reader.below(2) == 0 { BodyError::TooLarge } else { BodyError::Timeout };
-                Input::PostBody { exchange: self.post, body: Err(error) }
+                let exchange = if reader.below(2) == 0 { self.post } else { self.get };
+                Input::PostBody { exchange, body: Err(BodyError::TooLarge) }
             }
             b'x' => {
                 let exchange = match reader.below(9) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use engineio_proto::Text;
-use engineio_proto::wire::{Codec, Frame, Packet, Payload, SEPARATOR};
+use engineio_proto::wire::{Codec, Frame, Payload, SEPARATOR};
 use engineio_sim::decoder::{decode_frame, decode_payload};
 
 use crate::wire::decoded;
@@ -25,7 +25,7 @@ pub fn payload(data: &[u8]) {
 
     // Once it is repaired, what is written is what is read.
     if !packets.is_empty() {
-        let payload: Payload = packets.iter().cloned().collect();
+        let payload = Payload::from_packets(Codec::V4, packets.iter().cloned());
         let len = payload.encoded_len();
         let written = payload.into_bytes();
         assert_eq!(written.len(), len);

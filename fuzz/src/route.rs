@@ -1,8 +1,8 @@
 //! Any request is sorted as a second reading of the table says, down to what the client is told.
 
 use engineio_proto::http::{Handshake, Method, Mount, Operation, Rejection, Request, Response, Route, SessionRequest};
-use engineio_proto::server::Config;
-use engineio_proto::{ChannelId, Instant, Server, Sid, TransportKind, Transports};
+use engineio_proto::server::{Admission, Config, Entry, NotAdmitted};
+use engineio_proto::{ChannelId, ExchangeId, Instant, Server, Sid, TransportKind, Transports};
 
 use crate::reader::Reader;
 
@@ -34,7 +34,7 @@ pub fn route(data: &[u8]) {
 
     let result = Route::parse(&request, &config);
     assert_eq!(told(&result), expected(&request, config.transports));
-    if let Some(rejection) = judge(result, &config) {
+    if let Some(rejection) = judge(&request, result, &config) {
         check_answer(&rejection);
     }
     // What an application says instead is escaped.
@@ -139,7 +139,7 @@ fn unescape(text: &str) -> String {
 }
 
 /// Checks 4 to 13: a server with a session on each transport either takes the request or says why not.
-fn judge(result: Result<Route, Rejection>, config: &Config) -> Option<Rejection> {
+fn judge(request: &Request<'_>, result: Result<Route, Rejection>, config: &Config) -> Option<Rejection> {
     let mut config = config.clone();
     config.max_sessions = 2;
     let transports = config.transports;
@@ -147,17 +147,25 @@ fn judge(result: Result<Route, Rejection>, config: &Config) -> Option<Rejection>
     let mut server = Server::new(config).expect("the options make sense");
     let now = Instant::ZERO;
     let sid = |text: &str| Sid::new(text).expect("a legal id");
-    let open = |transport, protocol| Handshake { transport, protocol, base64: false };
-    let polling = server.open(now, sid("polls"), &open(TransportKind::Polling, 4), None).ok()?;
-    let channel = Some(ChannelId(1));
-    let websocket = server.open(now, sid("flows"), &open(TransportKind::WebSocket, 4), channel).ok()?;
-    let request = match result {
+    let exchange = Entry::Exchange { exchange: ExchangeId(1), octet_stream: false };
+    let channel = Entry::Channel { channel: ChannelId(1), head: None };
+    let [polling, websocket] = [("polls", false), ("flows", true)].map(|(id, upgrade)| {
+        let query = if upgrade { "EIO=4&transport=websocket" } else { "EIO=4&transport=polling" };
+        let request = Request { method: Method::Get, query, origin: None, upgrade };
+        let admission = Admission::begin(&request, server.config()).ok()?;
+        server.admit(now, admission, if upgrade { channel } else { exchange }, Some(sid(id))).ok()
+    });
+    let (polling, websocket) = (polling?, websocket?);
+    let wanted = match result {
         Err(rejection) => return Some(rejection),
         Ok(Route::Handshake(handshake)) => {
-            let channel = (handshake.transport == TransportKind::WebSocket).then_some(ChannelId(2));
+            let is_channel = handshake.transport == TransportKind::WebSocket;
             let id = |taken| sid(if taken { "polls" } else { "new" });
             for taken in [true, false] {
-                let refused = server.open(now, id(taken), &handshake, channel).expect_err("there is no room");
+                let admission = Admission::begin(request, server.config()).expect("it was sorted before");
+                let entry = if is_channel { channel } else { exchange };
+                let refused = server.admit(now, admission, entry, Some(id(taken))).expect_err("there is no room");
+                let NotAdmitted::Rejected(refused) = refused else { panic!("{refused}") };
                 let expected = match (handshake.protocol, taken) {
                     (3, _) => (5, 400),
                     (_, true) => (3, 400),
@@ -171,9 +179,12 @@ fn judge(result: Result<Route, Rejection>, config: &Config) -> Option<Rejection>
         }
         Ok(Route::Session(request)) => request,
     };
-    let admitted = server.admit(&request);
-    let is_upgrade = request.operation == Operation::Upgrade;
-    let (key, is_polling) = match request.sid.as_str() {
+    let admitted = server.find(&wanted.sid).ok_or(Rejection::UnknownSid).and_then(|key| {
+        let session = server.session(key).expect("what is found is there");
+        wanted.fits(session, server.config()).map(|()| key)
+    });
+    let is_upgrade = wanted.operation == Operation::Upgrade;
+    let (key, is_polling) = match wanted.sid.as_str() {
         "polls" => (polling, true),
         "flows" => (websocket, false),
         _ => {
@@ -181,10 +192,10 @@ fn judge(result: Result<Route, Rejection>, config: &Config) -> Option<Rejection>
             return admitted.err();
         }
     };
-    let same = (request.transport == TransportKind::Polling) == is_polling;
-    let taken = request.protocol == 4
-        && if is_upgrade { upgrades && request.transport == TransportKind::WebSocket } else { same && is_polling };
-    assert_eq!(admitted.clone().ok(), taken.then_some(key), "{request:?}: {admitted:?}");
+    let same = (wanted.transport == TransportKind::Polling) == is_polling;
+    let taken = wanted.protocol == 4
+        && if is_upgrade { upgrades && wanted.transport == TransportKind::WebSocket } else { same && is_polling };
+    assert_eq!(admitted.clone().ok(), taken.then_some(key), "{wanted:?}: {admitted:?}");
     let rejection = admitted.err()?;
     assert_eq!(rejection.code() as u8, 3);
     Some(rejection)

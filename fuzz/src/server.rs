@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use engineio_proto::http::{Handshake, Operation, Rejection, SessionRequest};
-use engineio_proto::server::{Output, SessionKey};
+use engineio_proto::http::{Method, Operation, Rejection, Request, SessionRequest};
+use engineio_proto::server::{Admission, Entry, Input, NotAdmitted, Output, SessionKey};
 use engineio_proto::{ChannelId, Event, Instant, Message, Phase, Server, Session, Sid, TransportKind};
 
 use crate::calls::{Call, Numbers, Step, apply};
@@ -61,33 +61,48 @@ impl Crowd {
 
     fn open(&mut self, start: Start) {
         let sid = Sid::from_entropy([self.members.len() as u8; 15]);
-        let (transport, channel, base64) = match start {
-            Start::Polling => (TransportKind::Polling, None, false),
-            Start::Channel { base64 } => (TransportKind::WebSocket, Some(Numbers::FIRST_CHANNEL), base64),
+        let (channel, base64) = match start {
+            Start::Polling => (None, false),
+            Start::Channel { base64 } => (Some(Numbers::FIRST_CHANNEL), base64),
         };
-        let handshake = Handshake { transport, protocol: 4, base64 };
         // One that was drained behind its end leaves with the next pull.
         let there = self.members.iter().filter(|member| self.server.session(member.key).is_some()).count();
         if self.members.len() >= usize::from(u8::MAX) {
             return;
         }
-        match self.server.open(self.now, sid.clone(), &handshake, channel) {
+        let opened = self.admit(&sid, channel, base64);
+        match opened {
             Ok(key) => {
                 assert!(there < SESSIONS);
                 assert!(self.members.iter().all(|member| member.key != key), "a key is never used again");
-                let world = World::new(self.now, sid.clone(), Arc::clone(self.server.config()), start);
+                let mut world = World::new(self.now, sid.clone(), Arc::clone(self.server.config()), start);
+                if channel.is_none() {
+                    // A server's session begins with the GET that opened it.
+                    world.play(&Call::Input(Input::Poll { exchange: Numbers::FIRST_EXCHANGE }));
+                }
                 self.members.push(Member { key, sid, world, pulled: 0, gone: false });
             }
-            Err(rejection) => assert_eq!((rejection, there), (Rejection::Full, SESSIONS)),
+            Err(refused) => assert_eq!((refused, there), (Rejection::Full.into(), SESSIONS)),
         }
     }
 
     /// An id that is taken is not given twice.
     fn open_again(&mut self) {
         let Some(member) = self.members.iter().find(|member| member.is_open()) else { return };
-        let handshake = Handshake { transport: TransportKind::Polling, protocol: 4, base64: false };
-        let refused = self.server.open(self.now, member.sid.clone(), &handshake, None);
-        assert_eq!(refused, Err(Rejection::NoSid));
+        let sid = member.sid.clone();
+        assert_eq!(self.admit(&sid, None, false), Err(NotAdmitted::Rejected(Rejection::NoSid)));
+    }
+
+    fn admit(&mut self, sid: &Sid, channel: Option<ChannelId>, base64: bool) -> Result<SessionKey, NotAdmitted> {
+        let transport = if channel.is_some() { "websocket" } else { "polling" };
+        let query = format!("EIO=4&transport={transport}&b64={}", u8::from(base64));
+        let request = Request { method: Method::Get, query: &query, origin: None, upgrade: channel.is_some() };
+        let admission = Admission::begin(&request, self.server.config())?;
+        let entry = match channel {
+            Some(channel) => Entry::Channel { channel, head: None },
+            None => Entry::Exchange { exchange: Numbers::FIRST_EXCHANGE, octet_stream: false },
+        };
+        self.server.admit(self.now, admission, entry, Some(sid.clone()))
     }
 
     /// Something happens to one of those that are there.
@@ -167,12 +182,17 @@ impl Crowd {
             protocol: 4,
             base64: false,
         };
-        let polls = self.server.admit(&request(TransportKind::Polling, Operation::Poll));
+        let admit = |request: &SessionRequest| {
+            let key = self.server.find(&request.sid)?;
+            let session = self.server.session(key).expect("what is found is there");
+            request.fits(session, self.server.config()).ok().map(|()| key)
+        };
+        let polls = admit(&request(TransportKind::Polling, Operation::Poll));
         let on_polling = is_open && alone.transport() == TransportKind::Polling;
-        assert_eq!(polls.ok(), on_polling.then_some(member.key));
-        let upgrades = self.server.admit(&request(TransportKind::WebSocket, Operation::Upgrade));
+        assert_eq!(polls, on_polling.then_some(member.key));
+        let upgrades = admit(&request(TransportKind::WebSocket, Operation::Upgrade));
         let may_upgrade = is_open && self.server.config().allow_upgrades;
-        assert_eq!(upgrades.ok(), may_upgrade.then_some(member.key));
+        assert_eq!(upgrades, may_upgrade.then_some(member.key));
 
         let Some(session) = self.server.session(member.key) else {
             assert!(member.gone, "law 3: a session vanished");

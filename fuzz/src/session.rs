@@ -54,6 +54,7 @@ pub(crate) fn config(number: u8) -> Config {
     config.ping_timeout = Duration::from_millis(80);
     config.upgrade_timeout = Duration::from_millis(150);
     config.close_timeout = Duration::from_millis(120);
+    config.body_timeout = Duration::from_millis(200);
     config.max_payload = 24;
     config.send_limit = 160;
     config.send_low = 60;

@@ -10,14 +10,14 @@ use engineio_proto::client::Stamps;
 use engineio_proto::{ConfigError, TransportKind};
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
-use super::dial::Dialer;
 use super::http::HttpOptions;
 use super::{Client, Shared};
-use crate::connect::{Connector, Encryptor};
-use crate::head::is_secret;
-use crate::proxy::{Proxy, ProxyError};
+use crate::net::connect::{Connector, Encryptor};
+use crate::net::dial::Dialer;
+use crate::net::proxy::{Proxy, ProxyError};
+use crate::net::url::Endpoint;
 use crate::runtime::Runtime;
-use crate::url::Endpoint;
+use crate::session::is_secret;
 
 /// Makes a [`Client`]. The defaults are those of the reference where it has the option.
 pub struct ClientBuilder {
@@ -30,6 +30,7 @@ pub struct ClientBuilder {
     trailing_slash: bool,
     remember_upgrade: bool,
     connect_timeout: Duration,
+    farewell_timeout: Duration,
     http: HttpOptions,
     /// The first header that is none.
     broken_header: Option<String>,
@@ -65,6 +66,7 @@ impl ClientBuilder {
             trailing_slash: true,
             remember_upgrade: false,
             connect_timeout: Duration::from_secs(10),
+            farewell_timeout: Duration::from_secs(5),
             http: HttpOptions {
                 headers: HeaderMap::new(),
                 cookies: true,
@@ -215,6 +217,15 @@ impl ClientBuilder {
         self
     }
 
+    /// How long a request that is still under way when a session ends may take before it is dropped. It is mostly the POST that
+    /// tells the server of the end; [`Handle::closed`](crate::Handle::closed) waits for it after an orderly end. With zero,
+    /// such requests are dropped at once, and the server learns of the end from its heartbeat. Default: 5 s.
+    #[must_use]
+    pub fn farewell_timeout(mut self, timeout: Duration) -> Self {
+        self.farewell_timeout = timeout;
+        self
+    }
+
     /// Bytes of one answer to a poll, or of one WebSocket message from the server. Default: 64 MiB.
     #[must_use]
     pub fn max_payload(mut self, bytes: usize) -> Self {
@@ -302,7 +313,7 @@ impl ClientBuilder {
             http.headers.insert(HOST, host.map_err(|_| BuildError::Header("host".to_owned()))?);
         }
         http.max_body = config.max_payload;
-        let timeout = self.connect_timeout;
+        let (timeout, farewell_timeout) = (self.connect_timeout, self.farewell_timeout);
         let dialer =
             Dialer { runtime: runtime.clone(), endpoint: endpoint.clone(), connector, encryptor, proxy, timeout };
         let shared = Shared {
@@ -311,6 +322,7 @@ impl ClientBuilder {
             config: Arc::new(config),
             dialer: Arc::new(dialer),
             http,
+            farewell_timeout,
             remember_upgrade: self.remember_upgrade,
             websocket_worked: Arc::new(AtomicBool::new(false)),
         };

@@ -22,11 +22,11 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 
-use super::dial::Dialer;
+use super::cookies::Jar;
 use crate::body::{self, ReadError};
-use crate::cookies::Jar;
-use crate::head::RequestHead;
+use crate::net::dial::Dialer;
 use crate::runtime::Runtime;
+use crate::session::RequestHead;
 
 type Body = Full<Bytes>;
 
@@ -189,7 +189,7 @@ impl Http {
         let (parts, body) = response.into_parts();
         self.keep_cookies(&parts.headers);
         let body = if parts.status.is_success() {
-            match body::read(body, self.options.max_body, None).await {
+            match body::read(body, self.options.max_body).await {
                 Ok(body) => body,
                 Err(ReadError::Body(BodyError::TooLarge)) => return Err(RequestError::TooLarge),
                 Err(_) => return Err(RequestError::Lost),

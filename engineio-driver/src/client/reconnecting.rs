@@ -11,7 +11,7 @@ use engineio_proto::{CloseReason, ConfigError, Message, SendError};
 use futures_core::Stream;
 use hyper::rt::Sleep;
 
-use super::inner::entropy;
+use super::session::entropy;
 use super::{Client, ConnectError};
 use crate::runtime::Clock;
 use crate::socket::{Handle, Socket};

@@ -7,36 +7,33 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use engineio_proto as proto;
-use engineio_proto::client::Details;
+use engineio_proto::client::{Details, Input, Output, Request};
 use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, RequestError, TransportKind};
 use hyper::rt::Sleep;
 use hyper::upgrade::Upgraded;
 
+use super::channel;
 use super::http::Http;
-use super::inner::Inner;
-use super::websocket;
-use crate::channel::ChannelTask;
-use crate::home::Home;
+use super::session::{Opened, Work};
+use crate::session::{AnySession, Cell};
+use crate::websocket::ChannelTask;
 
-type Exchange = Pin<Box<dyn Future<Output = proto::client::Input> + Send>>;
+type Exchange = Pin<Box<dyn Future<Output = Input> + Send>>;
 type Opening = Pin<Box<dyn Future<Output = Result<Upgraded, Option<Details>>> + Send>>;
 
 /// A GET, a POST, a channel, and the clock.
 pub(super) struct SessionTask {
-    inner: Arc<Inner>,
+    session: Arc<Cell<Opened>>,
     http: Arc<Http>,
     exchanges: Vec<(ExchangeId, Exchange)>,
     channel: Option<(ChannelId, Channel)>,
     sleep: Option<Pin<Box<dyn Sleep>>>,
     armed: Option<Instant>,
-    /// How long the server may take to hear of the end.
+    /// How long requests that are still under way at the end may take. Their answers matter to nobody, but the server may
+    /// learn from them that the session is over.
+    farewell_timeout: Duration,
     farewell: Option<Pin<Box<dyn Sleep>>>,
 }
-
-/// What is still under way when a session is over does not matter to anybody here. The server may learn from it that
-/// the session is over.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 enum Channel {
     Opening(Opening),
@@ -44,32 +41,31 @@ enum Channel {
 }
 
 impl SessionTask {
-    pub(super) fn new(inner: Arc<Inner>, http: Arc<Http>) -> Self {
-        Self { inner, http, exchanges: Vec::new(), channel: None, sleep: None, armed: None, farewell: None }
+    pub(super) fn new(session: Arc<Cell<Opened>>, http: Arc<Http>, farewell_timeout: Duration) -> Self {
+        let exchanges = Vec::new();
+        Self { session, http, exchanges, channel: None, sleep: None, armed: None, farewell_timeout, farewell: None }
     }
 
-    fn act(&mut self, actions: VecDeque<proto::client::Output>) {
+    fn act(&mut self, actions: VecDeque<Output>) {
         for action in actions {
             match action {
-                proto::client::Output::Request { exchange, request } => {
+                Output::Request { exchange, request } => {
                     let http = Arc::clone(&self.http);
                     self.exchanges.push((exchange, Box::pin(run_exchange(http, exchange, request))));
                 }
-                proto::client::Output::Cancel { exchange } => self.exchanges.retain(|(other, _)| *other != exchange),
-                proto::client::Output::ChannelOpen { channel, target } => {
+                Output::Cancel { exchange } => self.exchanges.retain(|(other, _)| *other != exchange),
+                Output::ChannelOpen { channel, target } => {
                     let http = Arc::clone(&self.http);
-                    let opening = Box::pin(async move { websocket::open(&http, &target).await });
+                    let opening = Box::pin(async move { channel::open(&http, &target).await });
                     self.channel = Some((channel, Channel::Opening(opening)));
                 }
                 // One that is open writes its rest first, and ends by itself.
-                proto::client::Output::ChannelClose { channel } => {
+                Output::ChannelClose { channel } => {
                     let opening = |open: &mut (ChannelId, Channel)| matches!(open.1, Channel::Opening(_));
                     self.channel.take_if(|open| open.0 == channel && opening(open));
                 }
                 // These were told to whom they concern.
-                proto::client::Output::ChannelReady { .. }
-                | proto::client::Output::ChannelRead { .. }
-                | proto::client::Output::Event(_) => (),
+                Output::ChannelReady { .. } | Output::ChannelRead { .. } | Output::Event(_) => (),
             }
         }
     }
@@ -87,7 +83,7 @@ impl SessionTask {
         let some = !inputs.is_empty();
         for input in inputs {
             // One by one: what has left is known between an answer and what becomes of the next POST.
-            self.inner.with(|core, now| core.client.handle_input(now, input));
+            self.session.input(input);
         }
         some
     }
@@ -100,17 +96,16 @@ impl SessionTask {
             Channel::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(io)) => {
-                    self.inner.with(|core, now| {
-                        core.open_channel(channel);
-                        core.client.handle_input(now, proto::client::Input::ChannelOpened { channel });
+                    self.session.visit(|visit| {
+                        visit.attached.open_channel(channel);
+                        visit.input(Input::ChannelOpened { channel });
                     });
-                    let home = Home::Client(Arc::clone(&self.inner));
-                    *stage = Channel::Open(Box::new(ChannelTask::opened(home, channel, io)));
+                    let session = AnySession::new(Arc::clone(&self.session), None);
+                    *stage = Channel::Open(Box::new(ChannelTask::opened(session, channel, io)));
                 }
                 Poll::Ready(Err(details)) => {
                     self.channel = None;
-                    let input = proto::client::Input::ChannelClosed { channel, end: ChannelEnd::Unopened, details };
-                    self.inner.with(|core, now| core.client.handle_input(now, input));
+                    self.session.input(Input::ChannelClosed { channel, end: ChannelEnd::Unopened, details });
                 }
             },
             Channel::Open(task) => {
@@ -130,7 +125,8 @@ impl SessionTask {
     /// Whether a session that is over leaves nothing behind that should be waited for.
     fn poll_farewell(&mut self, cx: &mut Context<'_>, transport: TransportKind) -> bool {
         if !self.exchanges.is_empty() {
-            let farewell = self.farewell.get_or_insert_with(|| self.inner.runtime().sleep(FAREWELL));
+            let runtime = self.session.environment().runtime();
+            let farewell = self.farewell.get_or_insert_with(|| runtime.sleep(self.farewell_timeout));
             if farewell.as_mut().poll(cx).is_ready() {
                 self.exchanges.clear();
             }
@@ -143,7 +139,7 @@ impl SessionTask {
     fn poll_sleep(&mut self, cx: &mut Context<'_>, next: Option<Instant>) -> bool {
         let Some(next) = next else { return false };
         if self.armed != Some(next) {
-            self.inner.clock().arm(&mut self.sleep, next);
+            self.session.environment().clock.arm(&mut self.sleep, next);
             self.armed = Some(next);
         }
         let due = self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
@@ -160,10 +156,7 @@ impl Future for SessionTask {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         loop {
-            let (actions, next, over) = this.inner.with(|core, now| {
-                let (actions, next) = core.next_actions(now, cx);
-                (actions, next, core.client.close_reason().map(|_| core.client.transport()))
-            });
+            let Work { actions, next, over } = this.session.next_work(cx);
             this.act(actions);
             let exchanged = this.poll_exchanges(cx);
             let channelled = this.poll_channel(cx);
@@ -181,26 +174,19 @@ impl Future for SessionTask {
 impl Drop for SessionTask {
     fn drop(&mut self) {
         let opening = self.channel.take().map(|(channel, _)| channel);
-        let (exchanges, error) = (std::mem::take(&mut self.exchanges), RequestError::Lost);
-        self.inner.with(|core, now| {
-            for (exchange, _) in &exchanges {
-                core.client.handle_input(now, proto::client::Input::Failed { exchange: *exchange, error });
-            }
-            if let Some(channel) = opening {
-                let (end, details) = (ChannelEnd::Lost, None);
-                core.client.handle_input(now, proto::client::Input::ChannelClosed { channel, end, details });
-            }
-            if core.client.close_reason().is_none() {
-                core.client.abort(now);
-            }
-            core.finish();
+        let failed = std::mem::take(&mut self.exchanges).into_iter().map(|(exchange, future)| {
+            drop(future);
+            Input::Failed { exchange, error: RequestError::Lost }
         });
+        let failed: Vec<_> = failed.collect();
+        let lost = opening.map(|channel| Input::ChannelClosed { channel, end: ChannelEnd::Lost, details: None });
+        self.session.finish(failed.into_iter().chain(lost));
     }
 }
 
-async fn run_exchange(http: Arc<Http>, exchange: ExchangeId, request: proto::client::Request) -> proto::client::Input {
+async fn run_exchange(http: Arc<Http>, exchange: ExchangeId, request: Request) -> Input {
     match http.exchange(request).await {
-        Ok((status, body)) => proto::client::Input::Answered { exchange, status, body },
-        Err(error) => proto::client::Input::Failed { exchange, error },
+        Ok((status, body)) => Input::Answered { exchange, status, body },
+        Err(error) => Input::Failed { exchange, error },
     }
 }

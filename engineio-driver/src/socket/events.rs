@@ -2,50 +2,13 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use engineio_proto::{CloseReason, Message, TransportKind, UpgradeError};
 use futures_core::Stream;
 
 use super::Socket;
 use super::handle::Handle;
-use crate::hands::{Observed, set};
-use crate::home::Place;
-
-/// What happens to a session.
-///
-/// Messages come in order, and so do the other events. A message and another event that came in one request, as a pong
-/// between two messages, may change places.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A message arrived.
-    Message(Message),
-    /// Packets are handed to the transport.
-    Flush {
-        /// How many.
-        packets: usize,
-    },
-    /// The transport took the packets of the last [`Event::Flush`].
-    Drain,
-    /// A probe was answered: the client is about to change to this transport.
-    Upgrading(TransportKind),
-    /// The session changed to this transport.
-    Upgrade(TransportKind),
-    /// At a client: the session stays on polling.
-    UpgradeError(UpgradeError),
-    /// A pong arrived; at a client, a ping.
-    Heartbeat,
-    /// So many [`Flush`](Event::Flush), [`Drain`](Event::Drain), [`Upgrading`](Event::Upgrading) and
-    /// [`Heartbeat`](Event::Heartbeat) events were dropped because nobody took them.
-    Lagged {
-        /// How many.
-        events: usize,
-    },
-    /// The session is over. The last event.
-    Close(CloseReason),
-}
+use crate::session::{Event, Observed, Side, Visit, set};
 
 /// What happens to a session: see [`Socket::events`].
 #[derive(Debug)]
@@ -77,35 +40,39 @@ impl Events {
         if self.closed {
             return Poll::Ready(None);
         }
-        let link = Arc::clone(&self.socket.handle.link);
-        let found = self.socket.handle.home.visit(|place, now| {
-            let Place { mut machine, hands, .. } = place?;
-            loop {
-                if self.readable {
-                    if let Some(message) = machine.recv(now) {
-                        return Some(Event::Message(message));
-                    }
-                    self.readable = false;
-                }
-                match hands.events.as_mut().and_then(|events| events.pop()) {
-                    Some(Observed::Readable) => self.readable = true,
-                    Some(Observed::Event(event)) => return Some(event),
-                    None => {
-                        set(&mut hands.receiver, cx);
-                        return None;
-                    }
-                }
+        let Self { socket, readable, closed } = self;
+        socket.handle.session.visit(|visit| {
+            if let Some(event) = next(visit, readable) {
+                return Poll::Ready(Some(event));
             }
-        });
-        if found.is_some() {
-            return Poll::Ready(found);
+            // That there was nothing may be what the end has waited for; and there are events before it.
+            visit.settle();
+            if let Some(event) = next(visit, readable) {
+                return Poll::Ready(Some(event));
+            }
+            if let Some(reason) = visit.attached.end_reason() {
+                *closed = true;
+                return Poll::Ready(Some(Event::Close(reason)));
+            }
+            set(&mut visit.attached.receiver, cx, visit.deferred);
+            Poll::Pending
+        })
+    }
+}
+
+/// The next event that is there. Messages that can be taken come first.
+fn next<S: Side + ?Sized>(visit: &mut Visit<'_, S>, readable: &mut bool) -> Option<Event> {
+    loop {
+        if *readable {
+            if let Some(message) = visit.timed().and_then(|(machine, now)| machine.recv(now)) {
+                return Some(Event::Message(message));
+            }
+            *readable = false;
         }
-        let Some(end) = link.end.get() else { return Poll::Pending };
-        if let Some(event) = end.pop_event() {
-            return Poll::Ready(Some(event));
+        match visit.attached.events.as_mut()?.pop()? {
+            Observed::Readable => *readable = true,
+            Observed::Event(event) => return Some(event),
         }
-        self.closed = true;
-        Poll::Ready(Some(Event::Close(end.reason)))
     }
 }
 

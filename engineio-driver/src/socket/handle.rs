@@ -4,28 +4,26 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use engineio_proto::client::Details;
-use engineio_proto::{CloseReason, Instant, Message, Phase, SendError, Sid, Stats, TransportKind};
+use engineio_proto::{CloseReason, Instant, Machine, Message, Phase, SendError, Sid, Stats, TransportKind};
 
-use super::link::{Link, Offer, Snapshot};
-use crate::hands::{Hands, Later, Wakers, register, set};
-use crate::home::{Home, Machine, Place};
+use super::waiting::Waiting;
+use crate::session::{AnySession, Deferred, Link, Offer, Side, Snapshot, Visit, register};
 
 /// A session, to be sent to and to be looked at. It can be cloned, kept in maps and used from any task.
 ///
-/// It does not keep the session open: that does the [`Socket`](crate::Socket).
+/// A handle does not keep the session open; the [`Socket`](crate::Socket) does.
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) home: Home,
-    pub(super) link: Arc<Link>,
+    pub(super) session: AnySession,
+    link: Arc<Link>,
 }
 
 impl Handle {
-    pub(crate) const fn new(home: Home, link: Arc<Link>) -> Self {
-        Self { home, link }
+    pub(crate) const fn new(session: AnySession, link: Arc<Link>) -> Self {
+        Self { session, link }
     }
 
     /// The id of the session. A secret: who knows it can act for the client.
@@ -72,30 +70,37 @@ impl Handle {
 
     /// Why the session is over, if it is. There may still be messages to be taken.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        let end = || self.link.end.get().map(|end| end.reason);
-        self.home.over().or_else(end)
+        self.session.over()
     }
 
     /// Of a client: what the server said when it refused or ended something, if that ended the session.
     pub fn close_details(&self) -> Option<Details> {
-        let end = || self.link.end.get().and_then(|end| end.details.clone());
-        self.home.look(|view| view.details().cloned()).flatten().or_else(end)
+        self.session.look(|side, attached| match (side.machine(), &attached.end) {
+            (Some(machine), _) => machine.details().cloned(),
+            (None, end) => end.as_ref().and_then(|end| end.details.clone()),
+        })
     }
 
     /// Bytes that were sent and wait to be handed to the transport, each message counting for a little more than its
     /// data.
     pub fn send_buffered(&self) -> usize {
-        self.home.look(|view| view.send_buffered()).unwrap_or(0)
+        self.session.look(|side, _| side.machine().map_or(0, |machine| machine.send_buffered()))
     }
 
     /// Bytes that arrived and wait to be taken, counted in the same way.
     pub fn receive_buffered(&self) -> usize {
-        self.home.look(|view| view.receive_buffered()).unwrap_or(0)
+        self.session.look(|side, _| side.machine().map_or(0, |machine| machine.receive_buffered()))
+    }
+
+    /// How far the session is on its way. It is closed from the moment in which it is over, though there may still be
+    /// messages to be taken.
+    pub fn phase(&self) -> Phase {
+        self.session.look(|side, _| side.machine().map_or(Phase::Closed, |machine| machine.phase()))
     }
 
     /// Whether messages can still be sent.
     pub fn is_open(&self) -> bool {
-        self.home.look(|view| view.phase()) == Some(Phase::Open)
+        self.phase() == Phase::Open
     }
 
     /// Sends a message if there is room for it.
@@ -106,11 +111,11 @@ impl Handle {
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         // Converted first: whatever that does, it must not happen under the lock.
         let message = message.into();
-        self.try_send_later(message, &mut Later::default())
+        self.try_send_deferred(message, &mut Deferred::default())
     }
 
-    pub(crate) fn try_send_later(&self, message: Message, later: &mut Later) -> Result<(), SendError> {
-        self.home.visit_later(later, |place, now| offer(place, message, |machine, message| machine.send(now, message)))
+    pub(crate) fn try_send_deferred(&self, message: Message, deferred: &mut Deferred) -> Result<(), SendError> {
+        self.session.visit_deferred(deferred, |visit| send(visit, message))
     }
 
     /// Sends several messages that stay together, as text with its binary attachments, if there is room for all.
@@ -118,7 +123,7 @@ impl Handle {
     /// # Errors
     /// As [`Handle::try_send`], and when they are too many for the buffer altogether. None is sent then.
     pub fn try_send_all(&self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
-        self.home.visit(|place, now| offer(place, messages, |machine, messages| machine.send_all(now, messages)))
+        self.session.visit(|visit| send_all(visit, messages))
     }
 
     /// Sends a message, waiting for room.
@@ -129,7 +134,7 @@ impl Handle {
     /// # Errors
     /// As [`Handle::try_send`], but for the lack of room.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.send_when_ready(message.into(), |machine, now, message| machine.send(now, message)).await
+        self.send_when_ready(message.into(), send).await
     }
 
     /// Sends several messages that stay together, waiting for room for all.
@@ -137,47 +142,42 @@ impl Handle {
     /// # Errors
     /// As [`Handle::try_send_all`], but for the lack of room.
     pub async fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
-        self.send_when_ready(messages, |machine, now, messages| machine.send_all(now, messages)).await
+        self.send_when_ready(messages, send_all).await
     }
 
     async fn send_when_ready<T>(
         &self,
         what: T,
-        send: fn(&mut Machine<'_>, Instant, T) -> Result<(), SendError<T>>,
+        send: impl Fn(&mut Visit<'_, dyn Side>, T) -> Result<(), SendError<T>>,
     ) -> Result<(), SendError<T>> {
-        let mut waiting = Some(what);
-        let mut seat = Seat::new(self, |hands| &mut hands.senders);
+        let mut unsent = Some(what);
+        let mut waiting = Waiting::new(&self.session, |attached| &mut attached.senders);
         poll_fn(|cx| {
-            let Some(what) = waiting.take() else { return Poll::Ready(Ok(())) };
-            let sent = self.home.visit(|place, now| {
-                let Some(Place { mut machine, hands, .. }) = place else {
-                    return Poll::Ready(Err(SendError::Closed(what)));
-                };
-                match send(&mut machine, now, what) {
-                    Err(SendError::Full(back)) => {
-                        waiting = Some(back);
-                        register(&mut hands.senders, cx);
-                        Poll::Pending
-                    }
-                    result => Poll::Ready(result),
+            let Some(what) = unsent.take() else { return Poll::Ready(Ok(())) };
+            let sent = self.session.visit(|visit| match send(visit, what) {
+                Err(SendError::Full(back)) => {
+                    unsent = Some(back);
+                    register(&mut visit.attached.senders, cx);
+                    Poll::Pending
                 }
+                result => Poll::Ready(result),
             });
-            seat.keep(cx, sent)
+            waiting.note(cx, sent)
         })
         .await
     }
 
     /// Waits for room for a message. Whether there is any: where nothing is taken any more, there will be none.
-    pub(crate) fn poll_room(&self, cx: &Context<'_>, later: &mut Later) -> Poll<bool> {
-        self.home.visit_later(later, |place, _| {
-            let Some(Place { mut machine, hands, .. }) = place else { return Poll::Ready(false) };
-            if machine.view().phase() != Phase::Open {
+    pub(crate) fn poll_room(&self, cx: &Context<'_>, deferred: &mut Deferred) -> Poll<bool> {
+        self.session.visit_deferred(deferred, |visit| {
+            let Some(machine) = visit.side.machine_mut() else { return Poll::Ready(false) };
+            if machine.phase() != Phase::Open {
                 return Poll::Ready(false);
             }
             if machine.poll_ready() {
                 return Poll::Ready(true);
             }
-            register(&mut hands.senders, cx);
+            register(&mut visit.attached.senders, cx);
             Poll::Pending
         })
     }
@@ -188,92 +188,89 @@ impl Handle {
     /// When the session ends before that, with the reason.
     pub async fn flush(&self) -> Result<(), CloseReason> {
         let mut target = None;
-        let mut seat = Seat::new(self, |hands| &mut hands.waiters);
-        poll_fn(|cx| seat.keep(cx, self.poll_flushed(cx, &mut target))).await
+        let mut waiting = Waiting::new(&self.session, |attached| &mut attached.waiters);
+        poll_fn(|cx| waiting.note(cx, self.poll_flushed(cx, &mut target))).await
     }
 
     pub(super) fn poll_flushed(&self, cx: &Context<'_>, target: &mut Option<u64>) -> Poll<Result<(), CloseReason>> {
-        let waiting = self.home.visit(|place, _| {
-            let mut place = place?;
-            let view = place.machine.view();
-            let target = *target.get_or_insert(view.stats().messages_accepted);
-            if place.hands.written >= target {
-                return Some(Poll::Ready(Ok(())));
+        self.session.visit(|visit| {
+            let accepted = match (visit.side.machine(), &visit.attached.end) {
+                (Some(machine), _) => machine.stats().messages_accepted,
+                (None, end) => end.as_ref().map_or(0, |end| end.last.stats.messages_accepted),
+            };
+            let target = *target.get_or_insert(accepted);
+            let written = match (visit.side.machine_mut(), &visit.attached.end) {
+                (Some(machine), _) => machine.poll_written(target),
+                (None, end) => end.as_ref().is_none_or(|end| target <= end.last.stats.messages_written),
+            };
+            if written {
+                return Poll::Ready(Ok(()));
             }
-            if let Some(reason) = place.over {
-                return Some(Poll::Ready(Err(reason)));
+            if let Some(reason) = visit.over() {
+                return Poll::Ready(Err(reason));
             }
-            register(&mut place.hands.waiters, cx);
-            // The task of a channel says when everything is written, but only if somebody waits for it.
-            place.wake_channel();
-            Some(Poll::Pending)
-        });
-        waiting.unwrap_or_else(|| {
-            Poll::Ready(match self.link.end.get() {
-                Some(end) if end.written < target.unwrap_or(end.last.stats.messages_accepted) => Err(end.reason),
-                _ => Ok(()),
-            })
+            register(&mut visit.attached.waiters, cx);
+            Poll::Pending
         })
     }
 
     /// Closes the session in order: what was sent before is delivered first. At a server, what was received and not taken
     /// is dropped; at a client, it can still be taken, and so can what arrives meanwhile.
     pub fn close(&self) {
-        self.close_later(&mut Later::default());
+        self.close_deferred(&mut Deferred::default());
     }
 
-    pub(crate) fn close_later(&self, later: &mut Later) {
-        self.link.unwanted.store(true, Ordering::Relaxed);
-        self.home.visit_later(later, |place, now| {
-            if let Some(mut place) = place {
-                place.machine.close(now);
+    pub(crate) fn close_deferred(&self, deferred: &mut Deferred) {
+        self.link.set_unwanted();
+        self.session.visit_deferred(deferred, |visit| {
+            if let Some((machine, now)) = visit.timed() {
+                machine.close(now);
             }
         });
     }
 
     /// Closes the session at once. What was not handed over is dropped.
     pub fn abort(&self) {
-        self.abort_later(&mut Later::default());
+        self.abort_deferred(&mut Deferred::default());
     }
 
-    pub(crate) fn abort_later(&self, later: &mut Later) {
-        self.link.unwanted.store(true, Ordering::Relaxed);
-        self.home.visit_later(later, |place, now| {
-            if let Some(mut place) = place {
-                place.hands.aborted = true;
-                place.machine.abort(now);
+    pub(crate) fn abort_deferred(&self, deferred: &mut Deferred) {
+        self.link.set_unwanted();
+        self.session.visit_deferred(deferred, |visit| {
+            if let Some((machine, now)) = visit.timed() {
+                machine.abort(now);
+                visit.attached.aborted = true;
             }
         });
     }
 
     /// Whether the application has closed it.
     pub(crate) fn is_unwanted(&self) -> bool {
-        self.link.unwanted.load(Ordering::Relaxed)
+        self.link.is_unwanted()
     }
 
     /// Waits for the end of the session. At a client that closes in order, that is when everything has left and the server
     /// was told, so that a program may end then.
     pub async fn closed(&self) -> CloseReason {
-        let mut seat = Seat::new(self, |hands| &mut hands.waiters);
-        poll_fn(|cx| seat.keep(cx, self.poll_closed(cx, &mut Later::default()))).await
+        let mut waiting = Waiting::new(&self.session, |attached| &mut attached.waiters);
+        poll_fn(|cx| waiting.note(cx, self.poll_closed(cx, &mut Deferred::default()))).await
     }
 
-    pub(crate) fn poll_closed(&self, cx: &Context<'_>, later: &mut Later) -> Poll<CloseReason> {
-        let waiting = self.home.visit_later(later, |place, _| {
-            let place = place?;
-            register(&mut place.hands.waiters, cx);
-            Some(place.over.map_or(Poll::Pending, Poll::Ready))
-        });
-        waiting.unwrap_or_else(|| self.link.end.get().map_or(Poll::Pending, |end| Poll::Ready(end.reason)))
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>, deferred: &mut Deferred) -> Poll<CloseReason> {
+        self.session.visit_deferred(deferred, |visit| {
+            if let Some(reason) = visit.over() {
+                return Poll::Ready(reason);
+            }
+            register(&mut visit.attached.waiters, cx);
+            Poll::Pending
+        })
     }
 
     fn snapshot(&self) -> Snapshot {
-        let now = self.home.look(Snapshot::of);
-        // Whatever left its home has left its end behind.
-        now.or_else(|| self.link.end.get().map(|end| end.last)).unwrap_or(Snapshot {
-            transport: TransportKind::Polling,
-            upgraded: false,
-            stats: Stats::default(),
+        self.session.look(|side, attached| match (side.machine(), &attached.end) {
+            (Some(machine), _) => Snapshot::of(machine),
+            (None, Some(end)) => end.last,
+            (None, None) => Snapshot::default(),
         })
     }
 }
@@ -284,49 +281,23 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Offers something to a session, if it is still there.
+/// Sends a message, if the session is still there.
+fn send(visit: &mut Visit<'_, dyn Side>, message: Message) -> Result<(), SendError> {
+    offer(visit, message, |machine, now, message| machine.send(now, message))
+}
+
+/// Sends several messages that stay together, if the session is still there.
+fn send_all(visit: &mut Visit<'_, dyn Side>, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
+    offer(visit, messages, |machine, now, messages| machine.send_all(now, messages))
+}
+
 fn offer<T>(
-    place: Option<Place<'_>>,
+    visit: &mut Visit<'_, dyn Side>,
     what: T,
-    send: impl FnOnce(&mut Machine<'_>, T) -> Result<(), SendError<T>>,
+    send: impl FnOnce(&mut dyn Machine, Instant, T) -> Result<(), SendError<T>>,
 ) -> Result<(), SendError<T>> {
-    match place {
-        Some(mut place) => send(&mut place.machine, what),
+    match visit.timed() {
+        Some((machine, now)) => send(machine, now, what),
         None => Err(SendError::Closed(what)),
-    }
-}
-
-/// The place of a future among those who wait. It is given up with the future, or futures that are dropped would leave
-/// their wakers behind.
-struct Seat<'a> {
-    handle: &'a Handle,
-    list: fn(&mut Hands) -> &mut Wakers,
-    waker: Option<Waker>,
-}
-
-impl<'a> Seat<'a> {
-    const fn new(handle: &'a Handle, list: fn(&mut Hands) -> &mut Wakers) -> Self {
-        Self { handle, list, waker: None }
-    }
-
-    /// The seat is taken by a future that is not ready.
-    fn keep<T>(&mut self, cx: &Context<'_>, poll: Poll<T>) -> Poll<T> {
-        if poll.is_pending() {
-            set(&mut self.waker, cx);
-        }
-        poll
-    }
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        let Some(waker) = &self.waker else { return };
-        self.handle.home.visit(|place, _| {
-            let Some(Place { hands, wakes, .. }) = place else { return };
-            let list = (self.list)(hands);
-            let left = list.iter().position(|other| other.will_wake(waker)).map(|index| list.remove(index));
-            // Another future of the same task may rely on it.
-            wakes.extend(left);
-        });
     }
 }

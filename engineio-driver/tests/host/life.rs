@@ -7,7 +7,9 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use engineio_driver::{Application, CloseReason, Host, HyperService, Instant, Message, Peer, Socket, Sockets};
+use engineio_driver::app::{Application, Host, Instant, Peer, Sockets};
+use engineio_driver::mount::HyperService;
+use engineio_driver::{CloseReason, Message, Socket};
 use hyper_util::rt::TokioIo;
 
 use crate::{Notes, Told, WEBSOCKET, builder, client, runtime, serve, until, within};

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use engineio_driver::{
-    Application, BoxIo, Builder, Client, ClientBuilder, CloseReason, Connecting, Connector, Endpoint, Host,
-    HyperService, Message, Peer, Runtime, SendError, Server, Sockets, TransportKind,
-};
+use engineio_driver::app::{Application, Host, Peer, Sockets};
+use engineio_driver::mount::HyperService;
+use engineio_driver::net::{BoxIo, Connecting, Connector, Endpoint};
+use engineio_driver::rt::Runtime;
+use engineio_driver::{Builder, Client, ClientBuilder, CloseReason, Message, SendError, Server, TransportKind};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use engineio_driver::{CloseReason, Host, Peer, SendError};
+use engineio_driver::app::{Host, Peer};
+use engineio_driver::{CloseReason, SendError};
 
 use crate::{
     Act, Notes, POLLING, Told, UPGRADE, WEBSOCKET, builder, client, client_over, number, numbers, runtime, serve,

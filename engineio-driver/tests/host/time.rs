@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use engineio_driver::{Application, CloseReason, Host, Instant, Message, Peer, Sockets};
+use engineio_driver::app::{Application, Host, Instant, Peer, Sockets};
+use engineio_driver::{CloseReason, Message};
 
 use crate::{WEBSOCKET, builder, client, runtime, serve, until, within};
 

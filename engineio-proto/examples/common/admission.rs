@@ -1,7 +1,7 @@
 //! From the head of a request to its session.
 
-use engineio_proto::http::{Mount, Operation, Rejection, Reply, Request, Response, Route, is_octet_stream};
-use engineio_proto::server::{Input, SessionKey};
+use engineio_proto::http::{Mount, Reply, Request, is_octet_stream};
+use engineio_proto::server::{Admission, Entry, SessionKey};
 use engineio_proto::{ChannelId, ExchangeId, Instant, Server, Sid};
 use tungstenite::handshake::server::create_response;
 use tungstenite::http;
@@ -29,34 +29,21 @@ pub(crate) fn admit(server: &mut Server, now: Instant, head: &Head, number: u64)
     let request =
         Request { method: head.method(), query: head.query(), origin: head.value(ORIGIN), upgrade: head.is_upgrade() };
     let is_upgrade = request.is_upgrade(server.config());
-    let reject = |rejection: Rejection| rejection.into_reply(is_upgrade);
-    let route = Route::parse(&request, server.config()).map_err(reject)?;
+    let admission =
+        Admission::begin(&request, server.config()).map_err(|rejection| rejection.into_reply(is_upgrade))?;
     // The library checks the version and the key, and makes the answer to the key.
     let accept = is_upgrade.then(|| create_response(head.request())).transpose().map_err(|_| refusal(400))?;
     let (exchange, channel) = (ExchangeId(number), ChannelId(number));
-    let (key, input) = match route {
-        Route::Handshake(handshake) => {
-            let mut entropy = [0; 15];
-            getrandom::fill(&mut entropy).map_err(|_| refusal(500))?;
-            let sid = Sid::from_entropy(entropy);
-            let key = server.open(now, sid, &handshake, is_upgrade.then_some(channel)).map_err(reject)?;
-            (key, (!is_upgrade).then_some(Input::Poll { exchange }))
-        }
-        Route::Session(request) => {
-            let key = server.admit(&request).map_err(reject)?;
-            let octet_stream = head.value(CONTENT_TYPE).is_some_and(is_octet_stream);
-            let input = match request.operation {
-                Operation::Poll => Input::Poll { exchange },
-                Operation::Post => Input::PostHead { exchange, octet_stream },
-                Operation::Upgrade => Input::ChannelOpened { channel, base64: request.base64 },
-                Operation::Unsupported => return Err(Response::Unsupported.into_reply()),
-            };
-            (key, Some(input))
-        }
+    let entry = if is_upgrade {
+        Entry::Channel { channel, head: None }
+    } else {
+        Entry::Exchange { exchange, octet_stream: head.value(CONTENT_TYPE).is_some_and(is_octet_stream) }
     };
-    if let (Some(input), Some(mut session)) = (input, server.session_mut(key)) {
-        session.handle_input(now, input);
-    }
+    let mut entropy = [0; 15];
+    getrandom::fill(&mut entropy).map_err(|_| refusal(500))?;
+    let sid = Sid::from_entropy(entropy);
+    let admitted = server.admit(now, admission, entry, Some(sid));
+    let key = admitted.map_err(|refused| refused.into_reply(is_upgrade))?;
     Ok(match accept {
         Some(accept) => Admitted::Channel { key, channel, accept },
         None => Admitted::Exchange { key, exchange },

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use engineio_proto::http::{Method, Reply};
+use engineio_proto::http::{Headers, Method, Reply};
 use tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use tungstenite::http::{self, HeaderName};
 
@@ -98,23 +98,19 @@ impl Head {
 
 /// An answer without a body.
 pub(crate) fn refusal(status: u16) -> Reply {
-    Reply { status, headers: &[], body: Bytes::new() }
+    Reply { status, headers: Headers::default(), body: Bytes::new() }
 }
 
 /// Whether an answer asks for the end of the connection.
 pub(crate) fn ends_connection(reply: &Reply) -> bool {
-    reply.headers.iter().any(|(name, value)| is_connection(name) && value.eq_ignore_ascii_case("close"))
-}
-
-fn is_connection(name: &str) -> bool {
-    name.eq_ignore_ascii_case("connection")
+    reply.headers.get("connection") == Some("close")
 }
 
 /// An answer as it is written. If not `keep_alive`, it says that the connection ends behind it.
 pub(crate) fn encode(reply: &Reply, keep_alive: bool) -> Vec<u8> {
     // The text behind the status code may be empty.
     let mut head = format!("HTTP/1.1 {} \r\ncontent-length: {}\r\n", reply.status, reply.body.len());
-    for (name, value) in reply.headers.iter().filter(|(name, _)| !is_connection(name)) {
+    for (name, value) in reply.headers.iter().filter(|header| header.0 != "connection") {
         let _ = write!(head, "{name}: {value}\r\n"); // Writing to a String does not fail.
     }
     if !keep_alive {

@@ -7,8 +7,6 @@ use super::{Client, Stage};
 use crate::client::event::Details;
 use crate::client::state::State;
 use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, Event, TransportError, UpgradeError};
-use crate::parts::time::Instant;
-use crate::parts::transport::TransportKind;
 use crate::wire::frame::Frame;
 use crate::wire::packet::{Packet, PacketKind};
 
@@ -60,18 +58,10 @@ impl Client {
         }
     }
 
-    /// The connection of a channel took frames.
-    pub(super) fn channel_written(&mut self, channel: ChannelId, messages: u64) {
-        let known = match &self.stage {
-            Stage::Channel(line) => line.channel == channel,
-            // The last frames may be written when the session is over.
-            Stage::Closed => self.transport == TransportKind::WebSocket,
-            Stage::Opening(_) | Stage::Polling | Stage::Probing(_) | Stage::Pausing(_) => false,
-        };
-        if known && self.flow.outbox.set_written_on_channel(messages) {
-            if let Some(listener) = &mut self.listener {
-                listener.written();
-            }
+    /// Messages to the server were written.
+    pub(super) fn note_written(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.written();
         }
     }
 
@@ -106,22 +96,11 @@ impl Client {
         self.finish_with(reason, None);
     }
 
-    /// The next frame to write to a channel. After
-    /// [`Output::ChannelReady`](crate::client::Output::ChannelReady), pull while there is room, until `None`.
-    pub fn next_frame(&mut self, now: Instant, channel: ChannelId) -> Option<Frame> {
-        self.advance(now);
-        if self.current_channel() != Some(channel) {
-            return None;
-        }
-        let packet = self.pull();
-        if packet.is_none() {
-            self.flow.frames_pulled();
-        }
-        self.settle();
-        packet.map(|packet| self.codec.encode_frame(packet))
+    pub(super) fn pull(&mut self) -> Option<Frame> {
+        self.pull_packet().map(|packet| self.codec.encode_frame(packet))
     }
 
-    fn pull(&mut self) -> Option<Packet> {
+    fn pull_packet(&mut self) -> Option<Packet> {
         let line = match &mut self.stage {
             Stage::Probing(probe) | Stage::Pausing(probe) => return probe.take_ping().then_some(PROBE),
             Stage::Channel(line) => line,

@@ -74,9 +74,7 @@ impl Client {
     /// The server took a POST: its messages are written.
     pub(super) fn posted(&mut self, post: Post) {
         self.flow.outbox.set_written(post.message);
-        if let Some(listener) = &mut self.listener {
-            listener.written();
-        }
+        self.note_written();
         if post.is_flushed {
             self.flow.emit(Event::Drain);
         }

@@ -178,6 +178,18 @@ mod tests {
     }
 
     #[test]
+    fn delays_never_fall() {
+        for (delay, max_delay) in [(1, 5_000), (1_000, 5_000), (1, u64::MAX / 1_000_000)] {
+            let change = |config: &mut ReconnectConfig| {
+                (config.delay, config.max_delay) = (Duration::from_millis(delay), Duration::from_millis(max_delay));
+            };
+            let delays = delays(&mut with(change), 0, 100);
+            assert!(delays.is_sorted(), "{delays:?}");
+            assert_eq!(delays.last(), Some(&u128::from(max_delay)), "and they reach the longest");
+        }
+    }
+
+    #[test]
     fn delays_are_spread_evenly_around_their_middle() {
         let spread = |entropy| delays(&mut with(|config| config.jitter_percent = 50), entropy, 4);
         assert_eq!(spread(0), [500, 1000, 2000, 2500]);

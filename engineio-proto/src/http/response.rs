@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::http::headers::Headers;
 use crate::http::rejection::Rejection;
 use crate::wire::payload::Payload;
 
@@ -29,8 +30,8 @@ pub enum Response {
 pub struct Reply {
     /// The status code.
     pub status: u16,
-    /// Names and values of the headers, without `Content-Length`.
-    pub headers: &'static [(&'static str, &'static str)],
+    /// The headers, without `Content-Length`.
+    pub headers: Headers,
     /// The body.
     pub body: Bytes,
 }
@@ -39,15 +40,29 @@ const PAYLOAD: &[(&str, &str)] = &[("content-type", "text/plain; charset=UTF-8")
 // HTML, because old browsers offer plain text to be downloaded.
 const ACCEPTED: &[(&str, &str)] = &[("content-type", "text/html"), ("cache-control", "no-store")];
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
-const REFUSED_UPGRADE: &[(&str, &str)] = &[("content-type", "text/html"), ("connection", "close")];
+pub(crate) const REFUSED_UPGRADE: &[(&str, &str)] = &[("content-type", "text/html"), ("connection", "close")];
+
+impl Reply {
+    /// An answer without headers and without a body.
+    pub const fn empty(status: u16) -> Self {
+        Self { status, headers: Headers::fixed(&[]), body: Bytes::new() }
+    }
+}
 
 impl Response {
+    /// Whether it is an answer of the transport to packets: what a browser may take for a page.
+    pub const fn is_content(&self) -> bool {
+        matches!(self, Self::Payload(_) | Self::Accepted)
+    }
+
     /// The answer as HTTP. Encodes the payload, so that this is best done outside of locks.
     pub fn into_reply(self) -> Reply {
-        let empty = |status| Reply { status, headers: &[], body: Bytes::new() };
+        let empty = Reply::empty;
         match self {
-            Self::Payload(payload) => Reply { status: 200, headers: PAYLOAD, body: payload.into_bytes() },
-            Self::Accepted => Reply { status: 200, headers: ACCEPTED, body: Bytes::from_static(b"ok") },
+            Self::Payload(payload) => {
+                Reply { status: 200, headers: Headers::fixed(PAYLOAD), body: payload.into_bytes() }
+            }
+            Self::Accepted => Reply { status: 200, headers: Headers::fixed(ACCEPTED), body: Bytes::from_static(b"ok") },
             Self::Refused => empty(400),
             Self::TooLarge => empty(413),
             Self::Timeout => empty(408),
@@ -63,11 +78,11 @@ impl Rejection {
     /// only a server that is full says 503 here too.
     pub fn into_reply(self, upgrade: bool) -> Reply {
         if !upgrade {
-            return Reply { status: self.status(), headers: JSON, body: self.to_json() };
+            return Reply { status: self.status(), headers: Headers::fixed(JSON), body: self.to_json() };
         }
         let body = Bytes::copy_from_slice(self.message().as_bytes());
         let status = if matches!(self, Self::Full) { 503 } else { 400 };
-        Reply { status, headers: REFUSED_UPGRADE, body }
+        Reply { status, headers: Headers::fixed(REFUSED_UPGRADE), body }
     }
 }
 
@@ -93,19 +108,19 @@ mod tests {
     fn answers_are_those_of_the_reference() {
         let payload = Payload::from_packets(Codec::V4, [Message::from("hey").into()]);
         let reply = Response::Payload(payload).into_reply();
-        assert_eq!((reply.status, reply.headers, &reply.body[..]), (200, PAYLOAD, &b"4hey"[..]));
+        assert_eq!((reply.status, reply.headers, &reply.body[..]), (200, Headers::fixed(PAYLOAD), &b"4hey"[..]));
         let reply = Response::Accepted.into_reply();
-        assert_eq!((reply.status, reply.headers, &reply.body[..]), (200, ACCEPTED, &b"ok"[..]));
+        assert_eq!((reply.status, reply.headers, &reply.body[..]), (200, Headers::fixed(ACCEPTED), &b"ok"[..]));
         for (response, status) in [
             (Response::Refused, 400),
             (Response::TooLarge, 413),
             (Response::Timeout, 408),
             (Response::Unsupported, 500),
         ] {
-            assert_eq!(response.into_reply(), Reply { status, headers: &[], body: Bytes::new() });
+            assert_eq!(response.into_reply(), Reply::empty(status));
         }
         let reply = Response::Rejected(Rejection::UnknownSid).into_reply();
-        assert_eq!((reply.status, reply.headers), (400, JSON));
+        assert_eq!((reply.status, reply.headers), (400, Headers::fixed(JSON)));
     }
 
     #[test]

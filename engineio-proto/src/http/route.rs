@@ -1,7 +1,7 @@
 //! From an HTTP request to what it wants, or to why it is refused.
 //!
 //! Source: the reference's `verify`, whose order of checks clients and tests rely on. The checks that need no session
-//! are here; those that do are in [`Server::admit`](crate::Server::admit) and [`Server::open`](crate::Server::open).
+//! are here; those that do, and their order, are in [`Admission`](crate::server::Admission).
 //!
 //! | # | check | code |
 //! |---|---|---|
@@ -101,19 +101,6 @@ pub enum Operation {
     Upgrade,
     /// A method that no transport knows.
     Unsupported,
-}
-
-impl Handshake {
-    /// Check 11, which [`Server::open`](crate::Server::open) does too: it comes before an id is made.
-    ///
-    /// # Errors
-    /// When the client's revision is not served.
-    pub const fn check(&self) -> Result<(), Rejection> {
-        match self.protocol {
-            PROTOCOL => Ok(()),
-            protocol => Err(Rejection::UnsupportedProtocol { protocol }),
-        }
-    }
 }
 
 impl Route {

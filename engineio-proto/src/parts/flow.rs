@@ -278,9 +278,4 @@ impl<O: Output> Flow<O> {
     pub(crate) fn len(&self) -> usize {
         self.inbox.len().saturating_add(self.outbox.len())
     }
-
-    /// The messages that were not handed over.
-    pub(crate) fn unsent(&self) -> impl Iterator<Item = &Message> {
-        self.outbox.iter()
-    }
 }

@@ -25,10 +25,19 @@ pub(crate) struct Outbox {
     more_answers: Option<Box<VecDeque<Answer>>>,
     /// Messages that a channel has written. They count when no answer is under way any more.
     written_on_channel: u64,
-    /// The application waits for room.
-    is_full: bool,
+    room: Awaited,
     /// The application waits until so many messages are written; [`NOTHING`] if it does not wait.
     awaited: u64,
+}
+
+/// Whether the application waits for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    No,
+    /// It waits. Nothing was handed over since.
+    Yes,
+    /// It waits, and something was handed over since.
+    Coming,
 }
 
 /// No number of messages.
@@ -52,7 +61,7 @@ impl Default for Outbox {
             answer: None,
             more_answers: None,
             written_on_channel: 0,
-            is_full: false,
+            room: Awaited::No,
             awaited: NOTHING,
         }
     }
@@ -77,7 +86,11 @@ impl Outbox {
 
     /// Hands the next message over.
     pub(crate) fn hand_over(&mut self) -> Option<Message> {
-        self.queue.pop()
+        let message = self.queue.pop()?;
+        if self.room == Awaited::Yes {
+            self.room = Awaited::Coming;
+        }
+        Some(message)
     }
 
     /// Whether every accepted message was handed over.
@@ -176,18 +189,23 @@ impl Outbox {
 
     /// The application waits for room.
     pub(crate) fn wait_for_room(&mut self) {
-        self.is_full = true;
+        if self.room == Awaited::No {
+            self.room = Awaited::Yes;
+        }
     }
 
     /// Whether the application waits for room.
     pub(crate) const fn is_full(&self) -> bool {
-        self.is_full
+        !matches!(self.room, Awaited::No)
     }
 
-    /// Whether the application waits for room and there is some: at most `low` bytes are queued. Said once.
+    /// Whether the application waits for room and there is more than when it began to wait: something was handed over, and
+    /// at most `low` bytes are queued. Said once.
     pub(crate) fn take_writable(&mut self, low: usize) -> bool {
-        let writable = self.is_full && self.queue.cost() <= low;
-        self.is_full &= !writable;
+        let writable = self.room == Awaited::Coming && self.queue.cost() <= low;
+        if writable {
+            self.room = Awaited::No;
+        }
         writable
     }
 
@@ -216,7 +234,7 @@ impl Outbox {
 
     /// The end: nobody waits any more.
     pub(crate) fn stop_waiting(&mut self) {
-        self.is_full = false;
+        self.room = Awaited::No;
         self.awaited = NOTHING;
     }
 

@@ -1,26 +1,22 @@
 //! Many sessions: found by id, woken in time, drained in turn.
 //!
-//! What is decided here is whether a request and a session fit together; all else is the session's own, and this is
-//! written against its public API alone. An embedder who
-//! wants several threads keeps several servers and sends each session id to its own, see [`Sid::shard`].
+//! It is a [`Registry`] of sessions, written against their public API alone. An embedder who wants several threads keeps
+//! several servers and sends each session id to its own, see [`Sid::shard`](crate::Sid::shard), or keeps a registry of
+//! sessions with locks of their own.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
-use core::fmt;
-use core::mem;
 use core::ops::{Deref, DerefMut};
-
-use slab::Slab;
 
 use crate::config::Config;
 use crate::http::rejection::Rejection;
-use crate::http::route::{Handshake, Operation, PROTOCOL, SessionRequest};
+use crate::http::route::SessionRequest;
 use crate::laws::Violation;
 use crate::parts::config::ConfigError;
-use crate::parts::event::ChannelId;
 use crate::parts::phase::Phase;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
+use crate::server::admission::{Admission, Entry, NotAdmitted, Opening};
+use crate::server::registry::{Registry, SessionKey};
 use crate::server::sid::Sid;
 use crate::session::Session;
 use crate::session::event::Output;
@@ -32,47 +28,10 @@ use crate::session::event::Output;
 #[derive(Clone, Debug)]
 pub struct Server {
     config: Arc<Config>,
-    slots: Slab<Slot>,
-    /// The sessions that are not closed. Ordered, so that nothing depends on a hash.
-    index: BTreeMap<Sid, SessionKey>,
-    /// At most one entry for a slot, at or before its true deadline: a deadline that moves into the future, as that of
-    /// a heartbeat does all the time, costs nothing until the old one is reached.
-    deadlines: BTreeSet<(Instant, usize)>,
-    /// Slots with outputs, each once, taken in turn.
-    ready: VecDeque<usize>,
-    generation: u32,
-    /// The slot of the session that was drained behind its end last. It leaves with the next pull, so that the embedder
-    /// can still look at it.
-    finished: Option<usize>,
-}
-
-#[derive(Clone, Debug)]
-struct Slot {
-    session: Session,
-    key: SessionKey,
-    deadline: Option<Instant>,
-    is_ready: bool,
-    is_indexed: bool,
-}
-
-/// A session in a [`Server`]. It is never used for another one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionKey {
-    index: u32,
-    generation: u32,
-}
-
-impl SessionKey {
-    /// A small number that no other session of this server has at the same time, for tables beside the server.
-    pub const fn index(self) -> usize {
-        self.index as usize
-    }
-}
-
-impl fmt::Debug for SessionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}.{}", self.index, self.generation)
-    }
+    sessions: Registry<Session>,
+    /// The session that was drained behind its end last. It leaves with the next pull, so that the embedder can still
+    /// look at it.
+    finished: Option<SessionKey>,
 }
 
 impl Server {
@@ -82,15 +41,7 @@ impl Server {
     /// When the options do not make sense.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self {
-            config: Arc::new(config),
-            slots: Slab::new(),
-            index: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
-            ready: VecDeque::new(),
-            generation: 0,
-            finished: None,
-        })
+        Ok(Self { sessions: Registry::new(config.max_sessions), config: Arc::new(config), finished: None })
     }
 
     /// The options.
@@ -98,107 +49,103 @@ impl Server {
         &self.config
     }
 
-    /// Begins a session for a handshake. One on polling waits for the handshake's GET as its first input; one on a
-    /// message channel needs the channel's number.
+    /// Begins a session for a handshake that was admitted, with its first input: the GET, or the channel.
     ///
     /// # Errors
-    /// When the client's revision is not served, the id is taken, the server is full, or the channel is missing.
-    pub fn open(
-        &mut self,
-        now: Instant,
-        sid: Sid,
-        handshake: &Handshake,
-        channel: Option<ChannelId>,
-    ) -> Result<SessionKey, Rejection> {
-        handshake.check()?;
-        let &Handshake { transport, base64, .. } = handshake;
-        if self.index.contains_key(&sid) {
-            return Err(Rejection::NoSid);
-        }
-        if self.slots.len() >= self.config.max_sessions {
-            return Err(Rejection::Full);
-        }
-        let config = Arc::clone(&self.config);
-        let session = match (transport, channel) {
-            (TransportKind::Polling, None) => Session::polling(now, sid.clone(), config),
-            (TransportKind::WebSocket, Some(channel)) => Session::channel(now, sid.clone(), config, channel, base64),
-            _ => return Err(Rejection::WrongHandshake { transport }),
-        };
-        let entry = self.slots.vacant_entry();
-        let index = entry.key();
-        let Ok(small) = u32::try_from(index) else { return Err(Rejection::Full) };
-        self.generation = self.generation.wrapping_add(1);
-        let key = SessionKey { index: small, generation: self.generation };
-        entry.insert(Slot { session, key, deadline: None, is_ready: false, is_indexed: true });
-        self.index.insert(sid, key);
-        self.refresh(index);
+    /// When the id is taken, the server is full, or the transport of the handshake is not that of the entry.
+    pub fn open(&mut self, now: Instant, opening: Opening, entry: Entry<'_>) -> Result<SessionKey, Rejection> {
+        self.sessions.check(opening.sid())?;
+        let sid = opening.sid().clone();
+        let session = opening.begin(now, Arc::clone(&self.config), entry)?;
+        let key = self.sessions.insert(sid, |_| session)?;
+        self.refresh(key);
         Ok(key)
     }
 
-    /// Finds the session of a request and checks that the two fit together.
+    /// Gives a request to the session that it names, as its first input, if the two fit together.
     ///
     /// # Errors
     /// When there is no such session, when it is on another transport or speaks another revision, when it may not be
-    /// upgraded to this transport, and when a plain request names a session on a channel.
-    pub fn admit(&self, request: &SessionRequest) -> Result<SessionKey, Rejection> {
+    /// upgraded to this transport, when a plain request names a session on a channel, when the head of a WebSocket
+    /// handshake is broken, and when no transport knows the method.
+    pub fn enter(
+        &mut self,
+        now: Instant,
+        request: &SessionRequest,
+        entry: Entry<'_>,
+    ) -> Result<SessionKey, NotAdmitted> {
         let key = self.find(&request.sid).ok_or(Rejection::UnknownSid)?;
-        let current = self.session(key).map(Session::transport).ok_or(Rejection::UnknownSid)?;
-        let requested = request.transport;
-        let is_upgrade = request.operation == Operation::Upgrade;
-        if !is_upgrade && requested != current {
-            return Err(Rejection::TransportMismatch { requested, current });
-        }
-        if request.protocol != PROTOCOL {
-            return Err(Rejection::ProtocolMismatch { requested: request.protocol, current: PROTOCOL });
-        }
-        if !is_upgrade && current != TransportKind::Polling {
-            return Err(Rejection::NotPolling);
-        }
-        if is_upgrade && !self.config.upgrades(TransportKind::Polling).contains(requested) {
-            return Err(Rejection::NoUpgrade);
-        }
+        let config = Arc::clone(&self.config);
+        let mut session = self.session_mut(key).ok_or(Rejection::UnknownSid)?;
+        request.enter(&mut session, &config, now, entry)?;
         Ok(key)
+    }
+
+    /// Takes a request all the way to its session, new or old: for embedders that have at hand whatever an [`Admission`] may
+    /// ask for. It may be begun, or at any later step, as after the application was asked. `sid` is for a new session.
+    ///
+    /// # Errors
+    /// When any step fails.
+    pub fn admit(
+        &mut self,
+        now: Instant,
+        mut admission: Admission,
+        entry: Entry<'_>,
+        sid: Option<Sid>,
+    ) -> Result<SessionKey, NotAdmitted> {
+        loop {
+            admission = match admission {
+                Admission::Ask(ask) => ask.allow()?,
+                Admission::Head(ask) => match &entry {
+                    Entry::Channel { head: Some(head), .. } => ask.check(head)?,
+                    Entry::Channel { head: None, .. } => ask.checked()?,
+                    Entry::Exchange { .. } => {
+                        let transport = TransportKind::WebSocket;
+                        return Err(Rejection::WrongHandshake { transport }.into());
+                    }
+                },
+                Admission::Name(ask) => ask.give(sid.clone())?,
+                Admission::Open(opening) => return Ok(self.open(now, opening, entry)?),
+                Admission::Session(request) => return self.enter(now, &request, entry),
+            }
+        }
     }
 
     /// The session with this id, unless it is closed.
     pub fn find(&self, sid: &str) -> Option<SessionKey> {
-        self.index.get(sid).copied()
+        self.sessions.find(sid)
     }
 
     /// A session to look at.
     pub fn session(&self, key: SessionKey) -> Option<&Session> {
-        self.slot(key).map(|slot| &slot.session)
+        self.sessions.get(key)
     }
 
     /// A session to work with. When it is dropped, the server takes note of what has changed.
     pub fn session_mut(&mut self, key: SessionKey) -> Option<SessionMut<'_>> {
-        self.slot(key)?;
-        Some(SessionMut { index: key.index(), server: self })
+        self.sessions.get(key)?;
+        Some(SessionMut { key, server: self })
     }
 
     /// The next thing to do for any session. Sessions take turns.
     pub fn poll_output(&mut self) -> Option<(SessionKey, Output)> {
-        if let Some(index) = self.finished.take() {
+        if let Some(key) = self.finished.take() {
             // Something that came too late for the session may still want its answer.
-            if self.slots.get(index).is_some_and(|slot| !slot.is_ready) {
-                self.remove(index);
+            if !self.sessions.is_announced(key) {
+                self.sessions.remove(key);
             }
         }
-        while let Some(index) = self.ready.pop_front() {
-            let Some(slot) = self.slots.get_mut(index) else { continue };
-            let key = slot.key;
-            let output = slot.session.poll_output();
-            if output.is_none() && slot.session.is_finished() {
+        while let Some(key) = self.sessions.take_turn() {
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            let output = session.poll_output();
+            let (more, finished) = (session.has_output(), session.is_finished());
+            if more {
+                self.sessions.announce(key);
+            } else if finished && output.is_none() {
                 // It was queued only to leave.
-                slot.is_ready = false;
-                self.remove(index);
-                continue;
-            }
-            slot.is_ready = slot.session.has_output();
-            if slot.is_ready {
-                self.ready.push_back(index);
-            } else if slot.session.is_finished() {
-                self.finished = Some(index);
+                self.sessions.remove(key);
+            } else if finished {
+                self.finished = Some(key);
             }
             if let Some(output) = output {
                 return Some((key, output));
@@ -209,35 +156,33 @@ impl Server {
 
     /// When [`Server::handle_timeout`] should be called next. It may turn out that nothing was due.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|&(at, _)| at)
+        self.sessions.next_timeout()
     }
 
     /// Lets every session do what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         // Each of them once: at the very end of time nothing can be put off any more, and this must end all the same.
-        let later = self.deadlines.split_off(&(now, usize::MAX));
-        for (_, index) in mem::replace(&mut self.deadlines, later) {
-            if let Some(slot) = self.slots.get_mut(index) {
-                slot.deadline = None;
-                slot.session.handle_timeout(now);
-                self.refresh(index);
+        for key in self.sessions.take_due(now) {
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.handle_timeout(now);
+                self.refresh(key);
             }
         }
     }
 
     /// How many sessions are not closed.
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.sessions.len()
     }
 
     /// Whether there are no sessions, or only closed ones.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.sessions.is_empty()
     }
 
     /// The sessions that are not closed, in the order of their ids.
     pub fn keys(&self) -> impl Iterator<Item = SessionKey> + '_ {
-        self.index.values().copied()
+        self.sessions.keys()
     }
 
     /// Tests the laws of every session and of the container.
@@ -245,74 +190,36 @@ impl Server {
     /// # Errors
     /// The first law that does not hold.
     pub fn check(&self) -> Result<(), Violation> {
-        for (index, slot) in &self.slots {
-            slot.session.check()?;
-            let timeout = slot.session.next_timeout();
+        self.sessions.check_laws()?;
+        for (key, session) in self.sessions.entries() {
+            session.check()?;
+            let (timeout, queued) = (session.next_timeout(), self.sessions.deadline(key));
             let laws = [
-                ("a slot knows its key", slot.key.index() == index),
-                ("a session is found by its id until it is closed", {
-                    let found = self.index.get(slot.session.sid()) == Some(&slot.key);
-                    found == slot.is_indexed && found == (slot.session.phase() != Phase::Closed)
-                }),
-                ("a session is woken in time", timeout.is_none_or(|at| slot.deadline.is_some_and(|set| set <= at))),
-                ("a deadline is queued", slot.deadline.is_none_or(|at| self.deadlines.contains(&(at, index)))),
-                ("outputs are announced", slot.session.has_output() <= slot.is_ready),
+                (
+                    "a session is found by its id until it is closed",
+                    (self.sessions.find(session.sid()) == Some(key)) == (session.phase() != Phase::Closed),
+                ),
+                ("a session is woken in time", timeout.is_none_or(|at| queued.is_some_and(|set| set <= at))),
+                ("outputs are announced", session.has_output() <= self.sessions.is_announced(key)),
             ];
             if let Some((law, _)) = laws.iter().find(|(_, holds)| !holds) {
                 return Err(Violation(law));
             }
         }
-        let deadlines = self.slots.iter().filter(|(_, slot)| slot.deadline.is_some()).count();
-        if deadlines != self.deadlines.len() {
-            return Err(Violation("every deadline belongs to a session"));
-        }
         Ok(())
     }
 
-    fn slot(&self, key: SessionKey) -> Option<&Slot> {
-        self.slots.get(key.index()).filter(|slot| slot.key == key)
-    }
-
     /// Takes note of what has changed in a session.
-    fn refresh(&mut self, index: usize) {
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        if slot.is_indexed && slot.session.phase() == Phase::Closed {
-            slot.is_indexed = false;
-            self.index.remove(slot.session.sid());
+    fn refresh(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let (closed, next) = (session.phase() == Phase::Closed, session.next_timeout());
+        let ready = session.has_output() || session.is_finished();
+        if closed {
+            self.sessions.forget(key);
         }
-        let next = slot.session.next_timeout();
-        let earlier = match (slot.deadline, next) {
-            (Some(set), Some(next)) => next < set,
-            (set, next) => set.is_some() != next.is_some(),
-        };
-        if earlier {
-            if let Some(set) = slot.deadline {
-                self.deadlines.remove(&(set, index));
-            }
-            if let Some(next) = next {
-                self.deadlines.insert((next, index));
-            }
-            slot.deadline = next;
-        }
-        if !slot.is_ready && (slot.session.has_output() || slot.session.is_finished()) {
-            slot.is_ready = true;
-            self.ready.push_back(index);
-        }
-    }
-
-    /// Forgets a session that has told everything.
-    fn remove(&mut self, index: usize) {
-        if let Some(slot) = self.slots.try_remove(index) {
-            if let Some(at) = slot.deadline {
-                self.deadlines.remove(&(at, index));
-            }
-            if slot.is_indexed {
-                self.index.remove(slot.session.sid());
-            }
-        }
-        if self.slots.is_empty() {
-            // A server that had many sessions once need not keep their place for ever.
-            self.slots = Slab::new();
+        self.sessions.schedule(key, next);
+        if ready {
+            self.sessions.announce(key);
         }
     }
 }
@@ -321,28 +228,26 @@ impl Server {
 #[derive(Debug)]
 pub struct SessionMut<'a> {
     server: &'a mut Server,
-    index: usize,
+    key: SessionKey,
 }
 
 impl Deref for SessionMut<'_> {
     type Target = Session;
 
-    #[allow(clippy::indexing_slicing)] // The slot was there when this was made, and nobody else could remove it.
     fn deref(&self) -> &Session {
-        &self.server.slots[self.index].session
+        self.server.sessions.value(self.key)
     }
 }
 
 impl DerefMut for SessionMut<'_> {
-    #[allow(clippy::indexing_slicing)] // As above.
     fn deref_mut(&mut self) -> &mut Session {
-        &mut self.server.slots[self.index].session
+        self.server.sessions.value_mut(self.key)
     }
 }
 
 impl Drop for SessionMut<'_> {
     fn drop(&mut self) {
-        self.server.refresh(self.index);
+        self.server.refresh(self.key);
     }
 }
 

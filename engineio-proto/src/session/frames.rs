@@ -4,7 +4,6 @@ use super::poll::PING;
 use super::post::Post;
 use super::{Session, Stage};
 use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, Event, TransportError};
-use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
 use crate::wire::codec::Codec;
 use crate::wire::frame::Frame;
@@ -54,17 +53,9 @@ impl Session {
         }
     }
 
-    /// The connection of a channel took frames.
-    pub(super) fn channel_written(&mut self, channel: ChannelId, messages: u64) {
-        let known = match &self.stage {
-            Stage::Channel(line) => line.channel == channel,
-            // The last frames may be written when the session is over.
-            Stage::Closed => self.transport == TransportKind::WebSocket,
-            Stage::Polling | Stage::Probing(_) | Stage::Probed(_) => false,
-        };
-        if known && self.flow.outbox.set_written_on_channel(messages) {
-            self.pinger.written();
-        }
+    /// Messages to the client were written.
+    pub(super) fn note_written(&mut self) {
+        self.pinger.written();
     }
 
     /// A connection takes more again.
@@ -88,22 +79,7 @@ impl Session {
         });
     }
 
-    /// The next frame to write to a channel. After
-    /// [`Output::ChannelReady`](crate::server::Output::ChannelReady), pull while there is room, until `None`.
-    pub fn next_frame(&mut self, now: Instant, channel: ChannelId) -> Option<Frame> {
-        self.advance(now);
-        if self.current_channel() != Some(channel) {
-            return None;
-        }
-        let frame = self.pull();
-        if frame.is_none() {
-            self.flow.frames_pulled();
-        }
-        self.settle();
-        frame
-    }
-
-    fn pull(&mut self) -> Option<Frame> {
+    pub(super) fn pull(&mut self) -> Option<Frame> {
         let line = match &mut self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => probe.line_mut(),
             Stage::Channel(line) => line,

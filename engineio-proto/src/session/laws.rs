@@ -47,15 +47,6 @@ impl Session {
     pub(crate) fn break_a_law(&mut self) {
         self.flow.inbox.miscount();
     }
-
-    /// In debug builds every call ends with a check, unless long queues would make that slow.
-    pub(super) fn debug_check(&self) {
-        #[cfg(debug_assertions)]
-        if self.flow.len() <= 256 {
-            let result = self.check();
-            debug_assert!(result.is_ok(), "{result:?} in {self:#?}");
-        }
-    }
 }
 
 #[cfg(test)]
@@ -65,7 +56,7 @@ mod tests {
     use crate::parts::heartbeat::pinger::Pinger;
     use crate::parts::wait::Situation;
     use crate::session::event::Input;
-    use crate::session::tests::{CHANNEL, NOW, drained, on_channel, polling};
+    use crate::session::tests::{NOW, drained, on_channel, polling};
     use crate::wire::codec::Codec;
     use alloc::sync::Arc;
 
@@ -108,7 +99,7 @@ mod tests {
                 Arc::make_mut(&mut s.config).receive_limit = 1;
             }),
             ("a held poll has nothing to say, or too many answers are under way", held, |s| {
-                s.flow.accept(["a".into()])
+                s.flow.accept(["a".into()]);
             }),
             ("a held poll has nothing to say, or too many answers are under way", held, |s| s.greeting.open = true),
             ("a held poll has nothing to say, or too many answers are under way", held, |s| {
@@ -118,7 +109,7 @@ mod tests {
             }),
             ("a closing session holds a poll only until everything is written", held, |s| s.closing = Some(NOW)),
             ("a closing session holds a poll only until everything is written", closed, |s| {
-                s.get = Some(ExchangeId(2))
+                s.get = Some(ExchangeId(2));
             }),
             ("a closing session on a channel has something to do", channel, |s| s.closing = Some(NOW)),
             ("a closed session holds no exchange", closed, |s| {

@@ -42,17 +42,16 @@ impl Session {
     pub(super) fn answer_poll(&mut self) {
         let Some(exchange) = self.get else { return };
         let closing = self.closing.is_some();
+        let waiting = !self.flow.outbox.is_empty() || (self.pinger.owes_ping() && !closing);
         if self.greeting.open {
             let payload = self.handshake_payload();
             self.respond_with_packets(exchange, payload);
-        } else if !self.flow.outbox.is_empty() || (self.pinger.owes_ping() && !closing) {
-            // Too many answers are under way: this poll waits until one of them is written.
-            if self.flow.outbox.may_answer() {
-                let payload = self.next_payload();
-                self.flow.emit(Event::Flush { packets: payload.packets().len() });
-                self.respond_with_packets(exchange, payload);
-                self.flow.emit(Event::Drain);
-            }
+        } else if waiting && self.flow.outbox.may_answer() {
+            // When too many answers are under way, this poll waits until one of them is written, or for its release.
+            let payload = self.next_payload();
+            self.flow.emit(Event::Flush { packets: payload.packets().len() });
+            self.respond_with_packets(exchange, payload);
+            self.flow.emit(Event::Drain);
         } else if closing && self.flow.outbox.is_written() {
             self.finish(CloseReason::ForcedClose);
         } else if let Stage::Probed(probe) = &mut self.stage {
@@ -109,7 +108,7 @@ impl Session {
     /// An answer was written to its end.
     pub(super) fn answer_written(&mut self, exchange: ExchangeId) {
         if self.flow.outbox.answer_written(exchange) {
-            self.pinger.written();
+            self.note_written();
         }
     }
 

@@ -54,12 +54,16 @@ impl Session {
 
     /// The body of a POST arrived, or is refused. The session may have left polling meanwhile: it counts all the same.
     pub(super) fn post_body(&mut self, exchange: ExchangeId, body: Result<Bytes, BodyError>) {
-        if !matches!(self.post, Post::Receiving { exchange: receiving, .. } if receiving == exchange) {
-            return;
-        }
+        let deadline = match self.post {
+            Post::Receiving { exchange: receiving, deadline } if receiving == exchange => deadline,
+            _ => return,
+        };
         match body {
             Ok(body) => {
                 self.post = Post::Held(exchange);
+                let left = deadline.saturating_since(self.now);
+                let took = at_least(self.config.body_timeout).saturating_sub(left);
+                self.pinger.received(self.now, took, self.config.times());
                 self.flow.inbox.push_body(self.codec.decode_payload(body), u32::MAX);
             }
             Err(BodyError::TooLarge) => self.refuse_body(Response::TooLarge, TransportError::PayloadTooLarge),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::parts::event::{ChannelEnd, Event};
+use crate::parts::stats::Stats;
 use crate::session::event::BodyError;
 use crate::wire::frame::Frame;
 use alloc::vec::Vec;
@@ -222,6 +223,27 @@ fn whoever_asks_for_room_hears_of_it() {
     session.send("b").unwrap();
     session.close(NOW);
     assert!(session.poll_ready());
+}
+
+/// Several messages may be refused where one would be accepted. Whoever tries again when there is room must not be sent
+/// round in circles.
+#[test]
+fn a_batch_that_is_refused_below_the_low_mark_waits_for_messages_to_leave() {
+    let cost = Message::from("a").cost();
+    let mut config = Config::default();
+    (config.send_limit, config.send_low) = (2 * cost, cost);
+    let mut session = drained(Session::channel(NOW, sid(), Arc::new(config), CHANNEL, false));
+    session.send("a").unwrap();
+    while session.poll_output().is_some() {}
+    let pair = || Vec::from([Message::from("b"), Message::from("c")]);
+    assert!(matches!(session.send_all(pair()), Err(SendError::Full(_))));
+    assert_eq!(session.poll_output(), None, "there is no more room than before");
+    assert!(session.next_frame(NOW, CHANNEL).is_some());
+    let writable = |session: &mut Session| {
+        core::iter::from_fn(|| session.poll_output()).any(|output| output == Output::Event(Event::Writable))
+    };
+    assert!(writable(&mut session));
+    assert_eq!(session.send_all(pair()), Ok(()));
 }
 
 #[test]

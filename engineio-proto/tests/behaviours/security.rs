@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use engineio_proto::http::{Method, Rejection};
-use engineio_proto::server::BodyError;
 use engineio_proto::{CloseReason, Event, Message, TransportError, TransportKind};
 
 use crate::common::{BAD_REQUEST, UNKNOWN_SID, World};

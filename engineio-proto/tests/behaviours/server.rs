@@ -499,11 +499,11 @@ fn s095_binary_arrives_as_it_is() {
     world.post("bAAECAwR/gP8=");
     assert_eq!(world.recv_all(), ["<00 01 02 03 04 7f 80 ff>"]);
 
-    // A client that cannot take binary gets base64 on a WebSocket as well.
-    let mut world = World::with(|_| ());
+    // A client that cannot take binary gets base64 on a WebSocket as well, the initial message included.
+    let mut world = World::with(|config| config.initial_message = Some(vec![0, 0xff].into()));
     world.request_upgrade("EIO=4&transport=websocket&b64=1").unwrap();
     world.send(vec![1, 2, 3, 4]);
-    assert_eq!(world.frames()[1..], ["bAQIDBA=="]);
+    assert_eq!(world.frames()[1..], ["bAP8=", "bAQIDBA=="]);
 }
 
 /// Covers: S-104
@@ -527,6 +527,20 @@ fn s104_flush_then_drain() {
     assert_eq!(world.events(), [Event::Flush { packets: 2 }, Event::Drain]);
     assert_eq!(world.frames(), ["4c"]);
     assert_eq!(world.events()[2..], [Event::Flush { packets: 1 }, Event::Drain]);
+
+    // A ping that is due in the middle joins the batch, and is not counted: all that was counted must have left.
+    let mut world = World::websocket();
+    for text in ["a", "b", "c"] {
+        world.send(text);
+    }
+    assert_eq!(world.pull().as_deref(), Some("4a"));
+    world.advance(25_000);
+    for frame in ["2", "4b"] {
+        assert_eq!(world.pull().as_deref(), Some(frame));
+        assert_eq!(world.events(), [Event::Flush { packets: 3 }], "{frame}");
+    }
+    assert_eq!(world.pull().as_deref(), Some("4c"));
+    assert_eq!(world.events(), [Event::Flush { packets: 3 }, Event::Drain]);
 }
 
 /// Covers: S-105

@@ -1,9 +1,11 @@
-//! Races of closing, at the client.
+//! Races of closing, at the client.
 
 use core::time::Duration;
 
 use engineio_proto::client;
-use engineio_proto::{CloseReason, Event, Phase, RequestError, SendError, TransportError, TransportKind, UpgradeError};
+use engineio_proto::{
+    ChannelEnd, CloseReason, Event, Phase, RequestError, SendError, TransportError, TransportKind, UpgradeError,
+};
 
 use crate::world::{INVALID, LOST, UPGRADED, World, failed, open_packet};
 
@@ -570,4 +572,83 @@ fn r53_a_close_that_fails_tells_whether_messages_were_lost() {
     world.close();
     world.channel_closed();
     assert_eq!((world.closed(), world.client.state()), (FORCED, client::State::Closed));
+}
+
+// The application closes, and the channel goes away before the last frames are written.
+#[test]
+fn r121_a_close_whose_last_frame_is_lost_says_so() {
+    for written in [0, 1, 2] {
+        for mut world in [World::websocket(), World::upgraded()] {
+            world.writing = false;
+            world.send("a");
+            if written == 1 {
+                assert_eq!(world.frames(), ["4a"]);
+                world.write();
+            }
+            world.send("b");
+            world.close();
+            world.frames();
+            assert_eq!((world.closed(), world.client.phase()), (None, Phase::Closing), "it is not written");
+            if written == 2 {
+                world.write();
+                world.frames();
+                assert_eq!(world.client.close_reason(), FORCED);
+            } else {
+                world.channel_ended(ChannelEnd::Lost, None);
+                assert_eq!(world.closed(), Some(CloseReason::TransportLost));
+                world.assert_over();
+            }
+            assert_eq!(world.unsent().len(), 0);
+        }
+    }
+}
+
+// The application closes, and the server leaves before it has taken everything.
+#[test]
+fn r121_a_server_that_leaves_while_the_client_closes_loses_what_it_did_not_take() {
+    for sent in [false, true] {
+        let reason = Some(if sent { CloseReason::TransportLost } else { CloseReason::ForcedClose });
+        let mut world = World::polling();
+        if sent {
+            world.send("a");
+        }
+        world.close();
+        world.answer_get("1");
+        assert_eq!(world.closed(), reason, "by polling");
+        world.assert_over();
+
+        // On a channel a client with nothing to say is closed at once.
+        let leaves: [fn(&mut World); 2] = [|world| world.frame("1"), World::channel_closed];
+        for leave in leaves {
+            let mut world = World::switched();
+            if sent {
+                world.send("a");
+            }
+            world.close();
+            assert_eq!(world.closed(), None, "`5` has not left");
+            leave(&mut world);
+            assert_eq!((world.closed(), world.unsent().len()), (reason, usize::from(sent)), "on a channel");
+        }
+    }
+}
+
+// The answer to the last POST is lost: nobody knows whether it arrived.
+#[test]
+fn r121_a_close_whose_last_post_is_lost_says_so() {
+    let mut world = World::polling();
+    world.send("a");
+    world.close();
+    world.answer_post();
+    assert_eq!(world.post(), Some("1"));
+    world.fail_post(RequestError::Lost);
+    assert_eq!(world.closed(), FORCED, "everything that was sent is written");
+
+    let mut world = World::polling();
+    world.send("a");
+    world.send("b");
+    world.close();
+    world.answer_post();
+    assert_eq!(world.post(), Some("4b\x1e1"));
+    world.fail_post(RequestError::Lost);
+    assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::Post(RequestError::Lost))));
 }

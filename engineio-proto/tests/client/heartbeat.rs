@@ -1,4 +1,4 @@
-//! The heartbeat, at the client.
+//! The heartbeat, at the client.
 
 use engineio_proto::{CloseReason, Event, SendError};
 
@@ -189,4 +189,34 @@ fn r98_a_ping_is_a_ping_whatever_it_carries() {
         }
         assert_eq!(world.count(Event::Heartbeat), 1);
     }
+}
+
+// The server is silent, and the application sends all the time. That the kernel takes frames is no sign of life.
+#[test]
+fn r118_a_silent_server_is_given_up_although_the_application_sends() {
+    let mut world = World::websocket();
+    for second in 1..=45 {
+        assert_eq!(world.closed(), None, "{second}");
+        world.send("burst");
+        assert_eq!(world.frames(), ["4burst"], "pulled, and reported as written");
+        world.advance(1_000);
+    }
+    assert_eq!(world.closed(), TIMEOUT);
+}
+
+// The link is full, so that a ping takes long. The server reads: the connection takes more from time to time.
+#[test]
+fn r118_a_server_whose_link_is_full_is_alive() {
+    let mut world = World::websocket();
+    world.writing = false;
+    world.send("large");
+    assert_eq!(world.frames(), ["4large"]);
+    for _ in 0..10 {
+        world.advance(44_999);
+        world.unblocked();
+    }
+    world.advance(44_999);
+    assert_eq!(world.closed(), None);
+    world.advance(1);
+    assert_eq!(world.closed(), TIMEOUT);
 }

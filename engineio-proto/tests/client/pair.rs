@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engineio_proto::client;
-use engineio_proto::http::{Method, Operation, Rejection, Reply, Request, Response, Route};
-use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey};
+use engineio_proto::http::{Method, Reply, Request, Response};
+use engineio_proto::server::{Admission, BodyError, Config, Entry, Input, NotAdmitted, Output, SessionKey};
 use engineio_proto::wire::{Frame, SEPARATOR};
 use engineio_proto::{
     ChannelEnd, ChannelId, Client, Event, ExchangeId, Instant, Message, RequestError, SendError, Server, Session, Sid,
@@ -222,7 +222,7 @@ impl Pair {
                 _ = self.with_session(|session| {
                     let messages = session.stats().messages_sent;
                     session.handle_input(now, Input::ChannelWritten { channel, messages });
-                })
+                });
             }
         }
     }
@@ -282,9 +282,14 @@ impl Pair {
         self.with_session(|session| session.handle_input(now, input));
     }
 
-    fn route(&self, target: &str, method: Method, upgrade: bool) -> Result<Route, Rejection> {
+    /// Brings a request to the server's session.
+    fn admit(&mut self, target: &str, method: Method, entry: Entry<'_>) -> Result<(), NotAdmitted> {
         let query = target.split_once('?').unwrap().1;
-        Route::parse(&Request { method, query, origin: None, upgrade }, self.server.config())
+        let upgrade = matches!(entry, Entry::Channel { .. });
+        let request = Request { method, query, origin: None, upgrade };
+        let admission = Admission::begin(&request, self.server.config())?;
+        self.key = Some(self.server.admit(self.now, admission, entry, Some(Sid::from_entropy([9; 15])))?);
+        Ok(())
     }
 
     fn request(&mut self, exchange: ExchangeId, request: client::Request) {
@@ -297,41 +302,20 @@ impl Pair {
             self.posts.push(String::from_utf8(body.to_vec()).unwrap());
         }
         self.requests.insert(exchange.0, method == Method::Get);
-        let operation = match self.route(&request.target, method, false) {
-            Ok(Route::Handshake(handshake)) => {
-                let sid = Sid::from_entropy([9; 15]);
-                self.key = Some(self.server.open(self.now, sid, &handshake, None).unwrap());
-                Ok(Operation::Poll)
+        match self.admit(&request.target, method, Entry::Exchange { exchange, octet_stream: false }) {
+            Ok(()) => {
+                if let Some(body) = body {
+                    let body = if body.len() > limit { Err(BodyError::TooLarge) } else { Ok(body) };
+                    self.input(Input::PostBody { exchange, body });
+                }
             }
-            Ok(Route::Session(request)) => self.server.admit(&request).map(|_| request.operation),
-            Err(rejection) => Err(rejection),
-        };
-        match operation {
-            Ok(Operation::Post) => {
-                self.input(Input::PostHead { exchange, octet_stream: false });
-                let body = body.unwrap();
-                let body = if body.len() > limit { Err(BodyError::TooLarge) } else { Ok(body) };
-                self.input(Input::PostBody { exchange, body });
-            }
-            Ok(_) => self.input(Input::Poll { exchange }),
-            Err(rejection) => self.respond(exchange, Response::Rejected(rejection)),
+            Err(NotAdmitted::Rejected(rejection)) => self.respond(exchange, Response::Rejected(rejection)),
+            Err(other) => panic!("a client is refused: {other}"),
         }
     }
 
     fn open_channel(&mut self, channel: ChannelId, target: &str) {
-        let opened = match self.route(target, Method::Get, true) {
-            Ok(Route::Handshake(handshake)) => {
-                let sid = Sid::from_entropy([9; 15]);
-                let opened = self.server.open(self.now, sid, &handshake, Some(channel));
-                self.key = opened.as_ref().ok().copied();
-                opened.is_ok()
-            }
-            Ok(Route::Session(request)) if self.server.admit(&request).is_ok() => {
-                self.input(Input::ChannelOpened { channel, base64: request.base64 });
-                true
-            }
-            _ => false,
-        };
+        let opened = self.admit(target, Method::Get, Entry::Channel { channel, head: None }).is_ok();
         let parcel = if opened { Parcel::Opened } else { Parcel::Closed(ChannelEnd::Unopened) };
         self.put(Lane::Channel(Way::ToClient, channel.0), parcel);
     }

@@ -210,6 +210,17 @@ fn r104_a_batch_is_what_there_was_when_it_left() {
     assert_eq!(world.events(), [Event::Flush { packets: 2 }, Event::Drain]);
     assert_eq!(world.frames(), ["4c"]);
     assert_eq!(world.events(), [Event::Flush { packets: 1 }, Event::Drain]);
+
+    // A pong joins the batch, and is not counted: all that was counted must have left.
+    for text in ["d", "e"] {
+        world.send(text);
+    }
+    assert_eq!(world.pull().as_deref(), Some("4d"));
+    world.frame("2");
+    assert_eq!(world.pull().as_deref(), Some("3"));
+    assert_eq!(world.events(), [Event::Flush { packets: 2 }, Event::Heartbeat]);
+    assert_eq!(world.pull().as_deref(), Some("4e"));
+    assert_eq!(world.events(), [Event::Drain]);
 }
 
 // Messages that belong together are sent while others are.

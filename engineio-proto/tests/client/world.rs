@@ -477,6 +477,11 @@ impl World {
         }
     }
 
+    /// A connection takes more again.
+    pub(crate) fn unblocked(&mut self) {
+        self.tell(client::Input::Unblocked);
+    }
+
     /// Pulls all outputs.
     fn settle(&mut self) {
         if self.writing {

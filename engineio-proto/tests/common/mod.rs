@@ -22,12 +22,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engineio_proto::http::{Handshake, Method, Operation, Rejection, Request, Response, Route};
-use engineio_proto::server::{BodyError, Config, Input, Output, SessionKey, SessionMut};
+use engineio_proto::http::{Method, Rejection, Request, Response};
+use engineio_proto::server::{Admission, BodyError, Config, Entry, Input, NotAdmitted, Output, SessionKey, SessionMut};
 use engineio_proto::wire::Frame;
 use engineio_proto::{
     ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Instant, Message, SendError, Server, Session, Sid,
-    TransportKind,
 };
 
 /// The answers of refused plain requests.
@@ -125,31 +124,28 @@ impl World {
     /// A request without an upgrade. Of a POST this is the head.
     pub(crate) fn request(&mut self, method: Method, query: &str) -> ExchangeId {
         let exchange = self.new_exchange();
-        if let Err(rejection) = self.route(method, query, exchange) {
-            self.note_answer(exchange, Response::Rejected(rejection));
+        match self.route(method, query, exchange) {
+            Ok(()) => (),
+            Err(NotAdmitted::Rejected(rejection)) => self.note_answer(exchange, Response::Rejected(rejection)),
+            Err(NotAdmitted::Method) => self.note_answer(exchange, Response::Unsupported),
+            Err(NotAdmitted::Head(error)) => unreachable!("{error}: it is no WebSocket"),
         }
         self.settle();
         exchange
     }
 
-    fn route(&mut self, method: Method, query: &str, exchange: ExchangeId) -> Result<(), Rejection> {
+    fn route(&mut self, method: Method, query: &str, exchange: ExchangeId) -> Result<(), NotAdmitted> {
         let request = Request { method, query, origin: None, upgrade: false };
-        match Route::parse(&request, self.server.config())? {
-            Route::Handshake(handshake) => {
-                let sid = self.new_sid();
-                let key = self.server.open(self.now, sid.clone(), &handshake, None)?;
-                (self.key, self.sid) = (Some(key), Some(sid));
-                self.tell(key, Input::Poll { exchange });
-            }
-            Route::Session(request) => {
-                let key = self.server.admit(&request)?;
-                match request.operation {
-                    Operation::Poll => self.tell(key, Input::Poll { exchange }),
-                    Operation::Post => self.tell(key, Input::PostHead { exchange, octet_stream: false }),
-                    Operation::Unsupported => self.note_answer(exchange, Response::Unsupported),
-                    Operation::Upgrade => unreachable!("no upgrade was asked for"),
-                }
-            }
+        self.admit(&request, Entry::Exchange { exchange, octet_stream: false })
+    }
+
+    fn admit(&mut self, request: &Request<'_>, entry: Entry<'_>) -> Result<(), NotAdmitted> {
+        let admission = Admission::begin(request, self.server.config())?;
+        let opens = !matches!(admission, Admission::Session(_));
+        let sid = opens.then(|| self.new_sid());
+        let key = self.server.admit(self.now, admission, entry, sid.clone())?;
+        if opens {
+            (self.key, self.sid) = (Some(key), sid);
         }
         Ok(())
     }
@@ -164,22 +160,14 @@ impl World {
         })
     }
 
-    fn route_upgrade(&mut self, query: &str) -> Result<ChannelId, Rejection> {
+    fn route_upgrade(&mut self, query: &str) -> Result<ChannelId, NotAdmitted> {
         let request = Request { method: Method::Get, query, origin: None, upgrade: true };
-        match Route::parse(&request, self.server.config())? {
-            Route::Handshake(handshake) => {
-                let (sid, channel) = (self.new_sid(), self.new_channel());
-                let key = self.server.open(self.now, sid.clone(), &handshake, Some(channel))?;
-                (self.key, self.sid) = (Some(key), Some(sid));
-                Ok(channel)
-            }
-            Route::Session(request) => {
-                let key = self.server.admit(&request)?;
-                let channel = self.new_channel();
-                self.tell(key, Input::ChannelOpened { channel, base64: request.base64 });
-                Ok(channel)
-            }
+        let channel = self.new_channel();
+        let admitted = self.admit(&request, Entry::Channel { channel, head: None });
+        if admitted.is_err() {
+            self.channels.remove(&channel);
         }
+        admitted.map(|()| channel)
     }
 
     /// A handshake on polling.
@@ -199,10 +187,16 @@ impl World {
 
     /// A handshake on polling with an id of the application's own making.
     pub(crate) fn open_with_sid(&mut self, sid: Sid) -> Result<SessionKey, Rejection> {
-        let handshake = Handshake { transport: TransportKind::Polling, protocol: 4, base64: false };
-        let key = self.server.open(self.now, sid.clone(), &handshake, None)?;
+        let request = Request { method: Method::Get, query: "EIO=4&transport=polling", origin: None, upgrade: false };
+        let admission = Admission::begin(&request, self.server.config())?;
+        let entry = Entry::Exchange { exchange: self.new_exchange(), octet_stream: false };
+        let key = self.server.admit(self.now, admission, entry, Some(sid.clone()));
+        let key = key.map_err(|error| match error {
+            NotAdmitted::Rejected(rejection) => rejection,
+            other => unreachable!("{other}"),
+        })?;
         (self.key, self.sid) = (Some(key), Some(sid));
-        self.late_get();
+        self.settle();
         Ok(key)
     }
 
@@ -375,6 +369,12 @@ impl World {
 
     pub(crate) fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let result = self.session_mut().unwrap().send(message);
+        self.settle();
+        result
+    }
+
+    pub(crate) fn try_send_all(&mut self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
+        let result = self.session_mut().unwrap().send_all(messages);
         self.settle();
         result
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engineio_proto::client;
-use engineio_proto::http::{Mount, Operation, Rejection, Reply, Request, Response, Route};
-use engineio_proto::server::{BodyError, Input, Output, SessionKey};
+use engineio_proto::http::{Headers, Method, Mount, Reply, Request};
+use engineio_proto::server::{Admission, BodyError, Entry, Input, Output, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{
     ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Machine, Message,
@@ -102,49 +102,29 @@ impl Embedder {
         entropy: [u8; 15],
     ) -> Result<Admitted, Reply> {
         if !Mount::default().matches(path) {
-            return Err(Reply { status: 404, headers: &[], body: Bytes::new() });
+            return Err(Reply { status: 404, headers: Headers::default(), body: Bytes::new() });
         }
         let is_upgrade = request.is_upgrade(self.server.config());
-        let reject = |rejection: Rejection| rejection.into_reply(is_upgrade);
-        let route = Route::parse(request, self.server.config()).map_err(reject)?;
+        // An application that does not want this client says so at `Admission::Ask`.
+        let admission = Admission::begin(request, self.server.config())
+            .map_err(|rejection| rejection.into_reply(is_upgrade))?;
         self.last += 1;
         let (exchange, channel) = (ExchangeId(self.last), ChannelId(self.last));
-        let (key, admitted, input) = match route {
-            Route::Handshake(handshake) => {
-                // An application that does not want this client: `Rejection::Forbidden`.
-                let sid = Sid::from_entropy(entropy);
-                let key = self
-                    .server
-                    .open(now, sid, &handshake, is_upgrade.then_some(channel))
-                    .map_err(reject)?;
-                if is_upgrade {
-                    (key, Admitted::Channel(channel), None)
-                } else {
-                    (key, Admitted::Poll(exchange), Some(Input::Poll { exchange }))
-                }
-            }
-            Route::Session(request) => {
-                let key = self.server.admit(&request).map_err(reject)?;
-                let base64 = request.base64;
-                match request.operation {
-                    Operation::Poll => {
-                        (key, Admitted::Poll(exchange), Some(Input::Poll { exchange }))
-                    }
-                    Operation::Post => (
-                        key,
-                        Admitted::Post(exchange),
-                        Some(Input::PostHead { exchange, octet_stream }),
-                    ),
-                    Operation::Upgrade => (
-                        key,
-                        Admitted::Channel(channel),
-                        Some(Input::ChannelOpened { channel, base64 }),
-                    ),
-                    Operation::Unsupported => {
-                        return Err(Response::Unsupported.into_reply());
-                    }
-                }
-            }
+        let entry = if is_upgrade {
+            // The WebSocket library has checked the head of the handshake.
+            Entry::Channel { channel, head: None }
+        } else {
+            Entry::Exchange { exchange, octet_stream }
+        };
+        let sid = Sid::from_entropy(entropy);
+        let key = self
+            .server
+            .admit(now, admission, entry, Some(sid))
+            .map_err(|refused| refused.into_reply(is_upgrade))?;
+        let admitted = match request.method {
+            _ if is_upgrade => Admitted::Channel(channel),
+            Method::Post => Admitted::Post(exchange),
+            Method::Get | Method::Other => Admitted::Poll(exchange),
         };
         match admitted {
             Admitted::Poll(_) | Admitted::Post(_) => {
@@ -156,10 +136,7 @@ impl Embedder {
                 self.channels.insert(channel, own);
             }
         }
-        match input {
-            Some(input) => self.input(now, key, input),
-            None => self.obey(now),
-        }
+        self.obey(now);
         Ok(admitted)
     }
 }

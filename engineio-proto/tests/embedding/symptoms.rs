@@ -4,8 +4,7 @@ use engineio_proto::http::{Method, Request};
 use engineio_proto::server::{Config, Input, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{
-    ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Instant, SendError, Server, Sid,
-    TransportError,
+    ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Instant, SendError, TransportError,
 };
 
 use crate::{Admitted, Embedder, embedder};
@@ -87,25 +86,6 @@ impl World {
         }
         self.now = end;
     }
-}
-
-#[test]
-fn without_the_get_of_the_handshake_there_is_no_open_packet() {
-    let mut server = Server::new(Config::default()).unwrap();
-    let request = Request {
-        method: Method::Get,
-        query: "EIO=4&transport=polling",
-        origin: None,
-        upgrade: false,
-    };
-    let route = engineio_proto::http::Route::parse(&request, server.config()).unwrap();
-    let engineio_proto::http::Route::Handshake(handshake) = route else { panic!("a handshake") };
-    let key = server.open(NOW, Sid::from_entropy([7; 15]), &handshake, None).unwrap();
-    assert_eq!(server.poll_output(), None);
-    server.handle_timeout(Instant::from_millis(25_000));
-    assert_eq!(server.session(key).unwrap().close_reason(), None);
-    server.handle_timeout(Instant::from_millis(45_000));
-    assert_eq!(server.session(key).unwrap().close_reason(), Some(CloseReason::PingTimeout));
 }
 
 #[test]

@@ -19,14 +19,20 @@ pub enum Word {
     Junk,
 }
 
-/// One thing that happens. `Lost` and the letters about bodies mean the latest request of their kind, those about
-/// frames the latest channel, even when it is over with them already: a driver may be late.
+/// One thing that happens. The letters about requests mean the one of their kind that is under way or else the latest,
+/// those about frames the latest channel, even when the session is over with them already: a driver may be late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     /// A GET arrives.
     Get,
-    /// The client left the latest GET, held or answered.
+    /// The client left the GET that is held, or the latest of those whose answers are not written.
     GetLost,
+    /// The same of the oldest of several answers that are not written.
+    OldestLost,
+    /// The oldest answer that is not written is written.
+    AnswerWritten,
+    /// The same of the latest one, when there are several.
+    LatestWritten,
     /// The head of a POST arrives.
     Head,
     /// The head of a POST with binary content arrives.
@@ -35,8 +41,6 @@ pub enum Op {
     Body(&'static [Word]),
     /// The body of the POST is too large.
     BodyTooLarge,
-    /// The body of the POST does not arrive in time.
-    BodyTimeout,
     /// The client left the latest POST.
     PostLost,
     /// A second transport opens: as a probe, or as one too many.
@@ -45,12 +49,22 @@ pub enum Op {
     Frame(Word),
     /// A frame arrives on a channel that never was this session's.
     StrayFrame,
+    /// The channel has written all that was pulled, and claims to have written more.
+    ChannelWritten,
+    /// The channel has written one more message, of several.
+    MessageWritten,
+    /// A connection that took no more takes more again.
+    Unblocked,
     /// The channel is gone.
     Gone(ChannelEnd),
     /// The application sends: text and bytes in turn.
     Send,
     /// The application sends two messages that stay together.
     SendBoth,
+    /// The application waits until all that it sent is written.
+    Await,
+    /// The application waits until one more message is written, of several.
+    AwaitNext,
     /// The application takes a message.
     Recv,
     /// The application closes in order.
@@ -67,10 +81,13 @@ pub enum Op {
     Tick,
 }
 
-/// Everything that can happen.
+/// Everything that can happen. Not everything makes a difference everywhere: see `World::letters`.
 pub const EVERYTHING: &[Op] = &[
     Op::Get,
     Op::GetLost,
+    Op::OldestLost,
+    Op::AnswerWritten,
+    Op::LatestWritten,
     Op::Head,
     Op::OctetHead,
     Op::Body(&[Word::Message]),
@@ -79,7 +96,6 @@ pub const EVERYTHING: &[Op] = &[
     Op::Body(&[Word::Pong]),
     Op::Body(&[Word::Close, Word::Message]),
     Op::BodyTooLarge,
-    Op::BodyTimeout,
     Op::PostLost,
     Op::Open,
     Op::Frame(Word::Probe),
@@ -89,10 +105,15 @@ pub const EVERYTHING: &[Op] = &[
     Op::Frame(Word::Close),
     Op::Frame(Word::Junk),
     Op::StrayFrame,
+    Op::ChannelWritten,
+    Op::MessageWritten,
+    Op::Unblocked,
     Op::Gone(ChannelEnd::Closed),
     Op::Gone(ChannelEnd::TooLarge),
     Op::Send,
     Op::SendBoth,
+    Op::Await,
+    Op::AwaitNext,
     Op::Recv,
     Op::Close,
     Op::Abort,

@@ -7,7 +7,7 @@ use engineio_proto::{Event, Session, TransportKind};
 use crate::explore_common::said::Said;
 use crate::explore_common::wire::{self, Heard};
 use crate::model::{Answer, Model, Ping, Post};
-use crate::setting::{MAX_PAYLOAD, RELEASE, SEND_LIMIT, SEND_LOW, open_packet};
+use crate::setting::{MAX_ANSWERS, MAX_PAYLOAD, RELEASE, SEND_LIMIT, SEND_LOW, open_packet};
 
 /// Exchanges of a POST are numbered from here, so that the two kinds never meet.
 pub const POSTS: u64 = 1000;
@@ -68,7 +68,11 @@ impl Model {
                 let bare: Vec<_> = kinds.iter().map(|&kind| Heard::new(kind, "")).collect();
                 assert_eq!(packets, bare, "the answer of {exchange}");
             }
-            Some(Answer::Data) => self.hear_data(packets, len),
+            Some(Answer::Data(due)) => {
+                assert_eq!(packets, due, "law 2: towards the client");
+                assert_eq!(self.flushing, Some(packets.len()), "packets leave without their Flush");
+                assert!(len <= MAX_PAYLOAD || packets.len() == 1, "law 11: a payload is too large");
+            }
             None => {
                 // A poll that is released a while after the probe.
                 assert_eq!(self.get.take(), Some(exchange), "law 1: {exchange} is answered without being held");
@@ -77,23 +81,6 @@ impl Model {
                 assert!(self.now >= last + RELEASE.0, "polls are released too fast");
             }
             Some(other) => panic!("{exchange} had to be answered with {other:?}, not {packets:?}"),
-        }
-    }
-
-    fn hear_data(&mut self, packets: &[Heard], len: usize) {
-        assert_eq!(self.flushing, Some(packets.len()), "packets leave without their Flush");
-        assert!(len <= MAX_PAYLOAD || packets.len() == 1, "law 11: a payload is too large");
-        let mut packets = packets.iter();
-        if matches!(self.ping, Ping::Owed(_)) {
-            assert_eq!(packets.next(), Some(&Heard::new(b'2', "")), "a ping goes first");
-            self.ping = Ping::Sent(self.now);
-        }
-        for packet in packets {
-            assert_eq!(self.queue.pop_front().map(Said::heard).as_ref(), Some(packet), "law 2: towards the client");
-            self.stalled = false;
-        }
-        if let Some(next) = self.queue.front() {
-            assert!(len + 1 + next.text().len() > MAX_PAYLOAD, "{next:?} would have fitted too");
         }
     }
 
@@ -111,9 +98,15 @@ impl Model {
             Event::Flush { packets } => {
                 let before = self.flushing.replace(packets);
                 assert!(before.is_none() && packets > 0, "Flush {packets} within {before:?}");
+                assert_eq!(self.due.flush.take(), Some(packets), "Flush {packets} is not what leaves");
             }
             Event::Drain => {
                 assert!(self.flushing.take().is_some(), "Drain without Flush");
+                assert!(std::mem::take(&mut self.due.drain), "Drain before all has left");
+            }
+            Event::Written => {
+                let awaited = self.awaited.take().expect("Written without a wait");
+                assert!(awaited <= self.ledger.written, "Written before it is");
             }
             Event::Upgrading(TransportKind::WebSocket) => {
                 self.due.upgradings = self.due.upgradings.checked_sub(1).expect("Upgrading without a probe");
@@ -151,14 +144,16 @@ impl Model {
         if self.state == State::Closed {
             self.ready = false;
             self.flushing = None;
-            self.left = None;
+            self.batch = 0;
         }
         assert_eq!(session.state(), self.state, "the state");
         assert_eq!(session.phase(), self.phase(), "the phase");
         assert_eq!(session.close_reason(), self.reason, "law 3: the true reason");
         assert_eq!(session.upgraded(), self.upgraded);
+        assert_eq!(session.transport(), self.transport, "the transport");
         assert_eq!(self.told, self.reason.is_some() && self.is_idle(), "law 3: Closed exactly when all is taken");
         self.settle_exchanges();
+        self.settle_cursors(session);
         self.settle_buffers(session);
         self.settle_channel(session);
         self.settle_time(session);
@@ -168,14 +163,33 @@ impl Model {
     fn settle_exchanges(&self) {
         if self.get.is_some() {
             assert!(self.on_polling(), "a poll is held by a session that is not on polling");
-            let nothing = self.queue.is_empty() && !self.opening && !self.owes_ping() && self.closing.is_none();
-            assert!(nothing, "a poll is held although there is something to say");
+            let something = !self.queue.is_empty() || self.owes_ping();
+            let may_answer = self.ledger.exchanges() < MAX_ANSWERS;
+            let may_speak = self.opening || (something && may_answer);
+            assert!(!may_speak, "a poll is held although there is something to say");
+            assert!(self.closing.is_none() || !self.is_written(), "a poll is held although the session is to end");
         }
         match self.post {
             Post::Free => (),
             Post::Receiving(_) => assert_ne!(self.state, State::Closed, "a POST is received by a closed session"),
             Post::Held(_) => assert!(!self.has_inbox_room(), "a POST waits without need"),
         }
+    }
+
+    /// Law 14, and what follows from it: nothing is written that the embedder did not report, a close in order waits for
+    /// the last message, and who waits is told.
+    fn settle_cursors(&self, session: &Session) {
+        let stats = session.stats();
+        let cursors = [stats.messages_written, stats.messages_sent, stats.messages_accepted];
+        assert_eq!(cursors, [self.ledger.written, self.ledger.handed, self.accepted()], "law 14");
+        assert!(cursors.is_sorted(), "law 14: the cursors are out of order");
+        assert!(self.awaited.is_none_or(|awaited| awaited > self.ledger.written), "written without Written");
+        let pinged = matches!(self.ping, Ping::Owed(_) | Ping::Sent(_));
+        let urgent = self.awaited.is_some() || self.closing.is_some() || pinged;
+        let unwritten = self.ledger.written < self.ledger.handed;
+        assert_eq!(session.wants_written(), urgent && unwritten, "whether a report is urgent");
+        let on_channel = self.state == State::Channel && self.closing.is_some();
+        assert!(!on_channel || self.has_frames() || !self.is_written(), "a closing session waits for nothing");
     }
 
     /// Laws 2 and 4.
@@ -186,7 +200,7 @@ impl Model {
         assert!(self.unread.len() <= 1, "law 4: the receive buffer is above its limit plus one message");
         assert!(session.unsent().cloned().eq(self.queue.iter().map(|said| said.message())), "law 2: what is unsent");
         assert!(self.unread.is_empty() || self.readable, "messages wait without Readable");
-        let some_left = self.full.is_some_and(|waiting| self.queue.len() < waiting) && self.reason.is_none();
+        let some_left = self.full.is_some_and(|waiting| self.queue.len() < waiting);
         assert!(!some_left || Self::cost(&self.queue) > SEND_LOW, "there is room without Writable");
     }
 
@@ -211,7 +225,8 @@ impl Model {
         assert!(next > self.now, "law 5: what is due at {next:?} should be done at {:?}", self.now);
         let probing = matches!(self.state, State::Probing | State::Probed).then_some(self.probe_deadline);
         let ping = if let Ping::Due(at) = self.ping { Some(at) } else { self.patience() };
-        let expected = [ping, self.closing, probing].into_iter().flatten().min();
+        let body = matches!(self.post, Post::Receiving(_)).then_some(self.body_by);
+        let expected = [ping, self.closing, body, probing].into_iter().flatten().min();
         if self.state == State::Probed && self.get.is_some() {
             // The release of the poll may come before all of these, and must not come late.
             assert!(Some(next) <= expected.min(Some(self.now + RELEASE.1)), "law 5: woken at {next:?}, too late");

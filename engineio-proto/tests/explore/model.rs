@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 
 use engineio_proto::server::State;
-use engineio_proto::{ChannelEnd, CloseReason, Instant, Phase, TransportError};
+use engineio_proto::{ChannelEnd, CloseReason, Instant, Phase, TransportError, TransportKind};
 
 use crate::alphabet::Word;
+use crate::explore_common::ledger::Ledger;
 use crate::explore_common::said::Said;
 use crate::explore_common::wire::Heard;
-use crate::setting::{CLOSE_TIMEOUT, INTERVAL, RECEIVE_LIMIT, START, UPGRADE_TIMEOUT, open_packet};
+use crate::setting::{BODY_TIMEOUT, CLOSE_TIMEOUT, INTERVAL, RECEIVE_LIMIT, START, UPGRADE_TIMEOUT, open_packet};
 
 /// Something of the client that waits to be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,12 +43,12 @@ pub enum Ping {
 }
 
 /// How an exchange must be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// The open packet.
     Open,
     /// A ping, messages, or both.
-    Data,
+    Data(Vec<Heard>),
     /// These packets without data.
     Bare(&'static [u8]),
     Accepted,
@@ -67,12 +68,18 @@ pub struct Due {
     pub heartbeats: u32,
     pub upgradings: u32,
     pub upgraded: bool,
+    /// So many packets are about to leave.
+    pub flush: Option<usize>,
+    /// All that the last Flush announced has left.
+    pub drain: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Model {
     pub now: Instant,
     pub state: State,
+    /// The transport that it is on, or was at the end.
+    pub transport: TransportKind,
     pub upgraded: bool,
     pub closing: Option<Instant>,
     pub reason: Option<CloseReason>,
@@ -84,9 +91,9 @@ pub struct Model {
     /// The open packet was not handed over yet.
     pub opening: bool,
     pub get: Option<u64>,
-    /// The latest GET whose answer must not be lost.
-    pub answered: Option<u64>,
     pub post: Post,
+    /// When the body of the POST must be there.
+    pub body_by: Instant,
     pub channel: Option<u64>,
     pub probe_deadline: Instant,
     /// How many `3probe` are owed.
@@ -99,18 +106,21 @@ pub struct Model {
     pub waiting: VecDeque<Item>,
     pub behind: VecDeque<Item>,
     pub wanted: bool,
-    /// From the application to the client.
+    /// From the application to the client: what was not handed over, and what became of the rest.
     pub queue: VecDeque<Said>,
+    pub ledger: Ledger,
+    /// The application waits until so many messages are written.
+    pub awaited: Option<u64>,
 
     pub ping: Ping,
     /// When the first other packet than a pong came since the ping was due.
     pub extended: Option<Instant>,
     /// The application was slow meanwhile, so that the client's packets could not come: it gets one more timeout.
     pub excused: bool,
-    /// When it was, messages waited, and the client took none since.
+    /// When it was, messages were not written, and none was since.
     pub stalled: bool,
-    /// When a frame was pulled with more behind it.
-    pub left: Option<Instant>,
+    /// The client got more time because a body was being received.
+    pub put_off: bool,
 
     /// What the embedder was told: to read, that there are frames, that there are messages.
     pub reading: bool,
@@ -120,6 +130,8 @@ pub struct Model {
     pub full: Option<usize>,
     /// How many packets the last Flush announced, until its Drain.
     pub flushing: Option<usize>,
+    /// How many of those on the channel were not pulled.
+    pub batch: usize,
 
     pub due: Due,
 }
@@ -130,6 +142,7 @@ impl Model {
         Self {
             now: START,
             state,
+            transport: if on_channel { TransportKind::WebSocket } else { TransportKind::Polling },
             upgraded: false,
             closing: None,
             reason: None,
@@ -137,8 +150,8 @@ impl Model {
             ended: false,
             opening: true,
             get: None,
-            answered: None,
             post: Post::Free,
+            body_by: START,
             channel: on_channel.then_some(1),
             probe_deadline: START,
             pongs: 0,
@@ -148,16 +161,19 @@ impl Model {
             behind: VecDeque::new(),
             wanted: true,
             queue: VecDeque::new(),
+            ledger: Ledger::default(),
+            awaited: None,
             ping: Ping::Due(START + INTERVAL),
             extended: None,
             excused: false,
             stalled: false,
-            left: None,
+            put_off: false,
             reading: true,
             ready: false,
             readable: false,
             full: None,
             flushing: None,
+            batch: 0,
             due: Due::default(),
         }
     }
@@ -178,7 +194,17 @@ impl Model {
         messages.len() * Said::COST
     }
 
-    /// Whether the ping is owed to whoever comes for packets.
+    /// Messages accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.ledger.handed + self.queue.len() as u64
+    }
+
+    /// Whether every accepted message is written.
+    pub fn is_written(&self) -> bool {
+        self.ledger.written == self.accepted()
+    }
+
+    /// Whether a ping waits to be handed over. A closing session sends none.
     pub fn owes_ping(&self) -> bool {
         matches!(self.ping, Ping::Owed(_)) && self.closing.is_none()
     }
@@ -215,9 +241,14 @@ impl Model {
             (_, None) => {
                 self.get = Some(id);
                 if self.closing.is_some() {
+                    // It sends no pings: this shows that the client is there.
                     self.breathe();
+                    if !self.opening && self.is_written() {
+                        self.get = None;
+                        self.answer(id, Answer::Bare(b"61"));
+                        self.end(CloseReason::ForcedClose, false);
+                    }
                 }
-                self.answer_poll();
             }
         }
     }
@@ -225,10 +256,16 @@ impl Model {
     pub fn get_lost(&mut self, id: u64) {
         if self.get == Some(id) {
             self.get = None;
-        } else if self.answered != Some(id) {
+        } else if !self.ledger.unwritten().any(|unwritten| unwritten == id) {
+            // What is written cannot be lost.
             return;
         }
-        self.lost(TransportError::PollLost);
+        self.end(CloseReason::TransportError(TransportError::PollLost), false);
+    }
+
+    pub fn answer_written(&mut self, id: u64) {
+        let news = self.ledger.exchange_written(id);
+        self.stalled &= !news;
     }
 
     pub fn head(&mut self, id: u64, octet_stream: bool) {
@@ -236,7 +273,11 @@ impl Model {
             (State::Closed, _) => return self.answer(id, Answer::Rejected(1)),
             (State::Channel, _) => return self.answer(id, Answer::Rejected(3)),
             (_, Post::Free) if octet_stream => TransportError::InvalidContent,
-            (_, Post::Free) => return self.post = Post::Receiving(id),
+            (_, Post::Free) => {
+                self.post = Post::Receiving(id);
+                self.body_by = self.now + BODY_TIMEOUT;
+                return;
+            }
             _ => TransportError::PostOverlap,
         };
         self.answer(id, Answer::Refused);
@@ -246,23 +287,19 @@ impl Model {
     /// The body of the POST that is under way.
     pub fn body(&mut self, id: u64, items: impl Iterator<Item = Item>) {
         self.post = Post::Held(id);
+        self.forgive_body();
         self.waiting.extend(items);
         self.waiting.push_back(Item::PostEnd);
-        self.no_post_before_frames();
+        self.waiting.append(&mut self.behind);
     }
 
-    pub fn body_too_large(&mut self, id: u64) {
+    /// The body of the POST that is under way does not come.
+    pub fn no_body(&mut self, id: u64, answer: Answer, error: TransportError) {
         self.post = Post::Free;
-        self.answer(id, Answer::TooLarge);
-        self.no_post_before_frames();
-    }
-
-    pub fn body_timeout(&mut self, id: u64) {
-        self.post = Post::Free;
-        self.answer(id, Answer::Timeout);
+        self.answer(id, answer);
         // The messages of that body are lost, so nothing behind them counts.
         self.behind.clear();
-        self.end(CloseReason::TransportError(TransportError::PostTimeout), false);
+        self.end(CloseReason::TransportError(error), false);
     }
 
     pub fn post_lost(&mut self, id: u64) {
@@ -272,18 +309,7 @@ impl Model {
             _ => return,
         }
         self.post = Post::Free;
-        self.lost(TransportError::PostLost);
-    }
-
-    /// Whoever asked for the end gets it, even if the client leaves first.
-    fn lost(&mut self, error: TransportError) {
-        let closing = self.phase() == Phase::Closing;
-        self.end(if closing { CloseReason::ForcedClose } else { CloseReason::TransportError(error) }, false);
-    }
-
-    fn no_post_before_frames(&mut self) {
-        self.waiting.append(&mut self.behind);
-        self.pump();
+        self.end(CloseReason::TransportError(TransportError::PostLost), false);
     }
 
     pub fn open(&mut self, id: u64) {
@@ -303,17 +329,14 @@ impl Model {
                 self.state = State::Probed;
                 self.pongs += 1;
                 self.due.upgradings += 1;
-                self.answer_poll();
             }
             Word::Upgrade => {
                 self.state = State::Channel;
+                self.transport = TransportKind::WebSocket;
                 self.upgraded = true;
                 self.due.upgraded = true;
                 if let Some(id) = self.get.take() {
                     self.answer(id, Answer::Bare(b"6"));
-                }
-                if self.closing.is_some() && !self.has_frames() {
-                    self.end(CloseReason::ForcedClose, false);
                 }
             }
             _ => self.fail_probe(true),
@@ -326,7 +349,18 @@ impl Model {
             Post::Receiving(_) => self.behind.push_back(item),
             _ => self.waiting.push_back(item),
         }
-        self.pump();
+    }
+
+    /// The channel that the session is on, or was, has written everything up to this message.
+    pub fn channel_written(&mut self, messages: u64) {
+        let news = self.ledger.channel_written(messages);
+        self.stalled &= !news;
+    }
+
+    /// A connection takes more again: the client reads.
+    pub fn unblocked(&mut self) {
+        self.breathe();
+        self.stalled = false;
     }
 
     pub fn gone(&mut self, end: ChannelEnd) {
@@ -349,20 +383,26 @@ impl Model {
         self.due.closes.extend(self.channel.take().filter(|_| close));
         self.pongs = 0;
         self.ready = false;
-        self.left = None;
     }
 
     // What the application does.
 
     pub fn send(&mut self, said: &[Said]) {
         self.queue.extend(said);
-        self.answer_poll();
+    }
+
+    /// Waits until so many messages are written.
+    pub fn wait_for(&mut self, messages: u64) -> bool {
+        let written = self.ledger.written >= messages;
+        if !written && self.reason.is_none() {
+            self.awaited = Some(self.awaited.map_or(messages, |awaited| awaited.min(messages)));
+        }
+        written
     }
 
     pub fn recv(&mut self) -> Option<Said> {
         let said = self.unread.pop_front();
         self.readable &= said.is_some();
-        self.pump();
         said
     }
 
@@ -372,12 +412,11 @@ impl Model {
         }
         self.closing = Some(self.now + CLOSE_TIMEOUT);
         self.unread.clear();
-        let done = if self.on_polling() { self.get.is_some() } else { !self.has_frames() };
-        if done { self.end(CloseReason::ForcedClose, false) } else { self.pump() }
     }
 
     pub fn abort(&mut self) {
-        self.queue.clear();
+        // Whatever was asked for before: this is no end in order.
+        self.closing = None;
         self.unread.clear();
         self.end(CloseReason::ForcedClose, false);
         self.drop_waiting(Answer::Accepted);
@@ -386,7 +425,6 @@ impl Model {
     pub fn discard(&mut self) {
         self.wanted = false;
         self.unread.clear();
-        self.pump();
     }
 
     // What the client takes, and time.
@@ -395,10 +433,6 @@ impl Model {
     pub fn pull(&mut self) -> Option<Heard> {
         let heard = self.next_frame();
         self.ready &= heard.is_some();
-        self.left = self.has_frames().then_some(self.now);
-        if self.state == State::Channel && self.closing.is_some() && !self.has_frames() {
-            self.end(CloseReason::ForcedClose, false);
-        }
         heard
     }
 
@@ -414,15 +448,25 @@ impl Model {
             self.opening = false;
             return Some(Heard::new(b'0', open_packet(&[])));
         }
-        if self.left.is_some_and(|left| left < self.now) {
-            // The channel was full and is not any more: the client reads.
-            self.breathe();
+        if !self.has_frames() {
+            return None;
         }
-        if self.owes_ping() {
-            self.ping = Ping::Sent(self.now);
-            return Some(Heard::new(b'2', ""));
+        let pings = usize::from(self.owes_ping());
+        let begins = self.batch == 0;
+        if begins {
+            self.batch = self.queue.len() + pings;
+            self.due.flush = Some(self.batch);
         }
-        self.stalled &= self.queue.is_empty();
-        self.queue.pop_front().map(Said::heard)
+        if pings == 0 {
+            self.batch -= 1;
+            self.due.drain = self.batch == 0;
+            self.ledger.give_to_channel();
+            return self.queue.pop_front().map(Said::heard);
+        }
+        // One that is due later slips in, and was not announced.
+        self.batch -= usize::from(begins);
+        self.due.drain = self.batch == 0;
+        self.ping = Ping::Sent(self.now);
+        Some(Heard::new(b'2', ""))
     }
 }

@@ -1,17 +1,26 @@
 //! The rules behind the model: time, what a poll is answered, how packets are handled, how it ends.
+//!
+//! What follows from something is not written where that happens, but once, in `Model::follow`.
 
 use engineio_proto::server::State;
 use engineio_proto::{CloseReason, Instant, Phase, TransportError};
 
 use crate::alphabet::Word;
+use crate::explore_common::said::Said;
+use crate::explore_common::wire::Heard;
 use crate::model::{Answer, Item, Model, Ping, Post};
-use crate::setting::{INTERVAL, TIMEOUT};
+use crate::setting::{BODY_TIMEOUT, INTERVAL, MAX_ANSWERS, MAX_PAYLOAD, TIMEOUT};
 
 impl Model {
     /// Time passed and the session was woken.
     pub fn tick(&mut self) {
         if self.closing.is_some_and(|at| at <= self.now) {
-            self.end(CloseReason::ForcedClose, false);
+            self.end(CloseReason::TransportError(TransportError::CloseTimeout), false);
+        }
+        if let Post::Receiving(id) = self.post {
+            if self.body_by <= self.now {
+                self.no_body(id, Answer::Timeout, TransportError::PostTimeout);
+            }
         }
         match self.ping {
             Ping::Due(at) if at <= self.now => {
@@ -19,7 +28,7 @@ impl Model {
                 self.extended = None;
                 self.excused = false;
                 self.stalled = false;
-                self.answer_poll();
+                self.put_off = false;
             }
             Ping::Owed(_) | Ping::Sent(_) if self.patience() <= Some(self.now) => self.lose_patience(),
             _ => (),
@@ -27,7 +36,6 @@ impl Model {
         if matches!(self.state, State::Probing | State::Probed) && self.probe_deadline <= self.now {
             self.fail_probe(true);
         }
-        self.answer_poll();
     }
 
     /// Until when the client may be silent.
@@ -39,15 +47,22 @@ impl Model {
     }
 
     fn lose_patience(&mut self) {
+        let receiving = matches!(self.post, Post::Receiving(_));
+        let unwritten = !self.is_written();
         match &mut self.ping {
-            Ping::Sent(since) if self.excused && (!self.stalled || self.queue.is_empty()) => {
+            // The pong may stand behind the body, which has a deadline of its own.
+            Ping::Owed(since) | Ping::Sent(since) if receiving => {
+                *since = self.now;
+                self.put_off = true;
+            }
+            Ping::Sent(since) if self.excused && !(self.stalled && unwritten) => {
                 *since = self.now;
                 self.excused = false;
-                self.stalled = !self.queue.is_empty();
+                self.stalled = unwritten;
             }
             ping => {
                 let owed = matches!(ping, Ping::Owed(_));
-                let slow = owed || (self.stalled && !self.queue.is_empty());
+                let slow = owed || (self.stalled && unwritten);
                 self.end(
                     if slow && (self.state == State::Channel || self.full.is_some()) {
                         CloseReason::TransportError(TransportError::SlowConsumer)
@@ -57,6 +72,18 @@ impl Model {
                     false,
                 );
             }
+        }
+    }
+
+    /// A body arrived. The time that it took does not count against a pong behind it; a client whose time was over meanwhile
+    /// gets all of it again.
+    pub fn forgive_body(&mut self) {
+        let Some(patience) = self.patience() else { return };
+        let took = BODY_TIMEOUT.saturating_sub(self.body_by - self.now);
+        let again = self.now + TIMEOUT;
+        let later = if std::mem::take(&mut self.put_off) { again } else { again.min(patience + took) };
+        if let (true, Ping::Owed(since) | Ping::Sent(since)) = (later > patience, &mut self.ping) {
+            *since = Instant::ZERO + ((later - Instant::ZERO) - TIMEOUT);
         }
     }
 
@@ -70,20 +97,35 @@ impl Model {
 
     // The rules behind all of this.
 
-    pub fn answer_poll(&mut self) {
+    /// What follows from what happened.
+    pub fn follow(&mut self) {
+        self.pump();
+        self.answer_poll();
+        let on_channel = self.state == State::Channel;
+        if on_channel && self.closing.is_some() && !self.has_frames() && self.is_written() {
+            self.end(CloseReason::ForcedClose, false);
+            self.pump();
+        }
+    }
+
+    /// Answers the poll that is held, if there is anything to say.
+    fn answer_poll(&mut self) {
         let Some(id) = self.get else { return };
+        let something = !self.queue.is_empty() || self.owes_ping();
         if self.opening {
             self.opening = false;
             self.answer(id, Answer::Open);
-            self.answered = Some(id);
-        } else if !self.queue.is_empty() || self.owes_ping() {
-            // The judge takes out of the queue what it finds in the answer.
-            self.answer(id, Answer::Data);
-            self.answered = Some(id);
-        } else if self.closing.is_some() {
+            self.ledger.give(id, 0);
+        } else if something && self.ledger.exchanges() < MAX_ANSWERS {
+            let packets = self.next_packets();
+            self.due.flush = Some(packets.len());
+            self.due.drain = true;
+            self.ledger.give(id, packets.iter().filter(|packet| packet.kind != b'2').count());
+            self.answer(id, Answer::Data(packets));
+        } else if self.closing.is_some() && self.is_written() {
             self.get = None;
-            self.answer(id, Answer::Bare(b"61"));
-            return self.end(CloseReason::ForcedClose, false);
+            self.answer(id, Answer::Bare(b"1"));
+            self.end(CloseReason::ForcedClose, false);
         } else if self.state == State::Probed && self.released.is_none() {
             self.released = Some(self.now);
             self.answer(id, Answer::Bare(b"6"));
@@ -93,8 +135,28 @@ impl Model {
         self.get = None;
     }
 
+    /// The ping, then as many messages as fit; one that is too large goes alone.
+    fn next_packets(&mut self) -> Vec<Heard> {
+        let mut packets = Vec::new();
+        let mut len = 0;
+        if matches!(self.ping, Ping::Owed(_)) {
+            packets.push(Heard::new(b'2', ""));
+            len = 1;
+            self.ping = Ping::Sent(self.now);
+        }
+        while let Some(said) = self.queue.front() {
+            let more = said.text().len() + if len == 0 { 0 } else { len + 1 };
+            if len > 0 && more > MAX_PAYLOAD {
+                break;
+            }
+            len = more;
+            packets.extend(self.queue.pop_front().map(Said::heard));
+        }
+        packets
+    }
+
     /// Handles what waits, as far as there is room.
-    pub fn pump(&mut self) {
+    fn pump(&mut self) {
         while self.has_inbox_room() {
             let Some(item) = self.waiting.pop_front() else { break };
             self.handle(item);
@@ -145,13 +207,27 @@ impl Model {
         self.behind.clear();
     }
 
+    /// The true reason of an end: if the application asked for one in order, and all that it sent is written, it gets what
+    /// it asked for. If not, what went wrong; where the client just left, its messages are lost.
+    fn true_reason(&self, cause: CloseReason) -> CloseReason {
+        use TransportError::{PollLost, PostLost};
+        match cause {
+            _ if self.closing.is_none() => cause,
+            _ if self.is_written() => CloseReason::ForcedClose,
+            CloseReason::TransportClose | CloseReason::TransportError(PollLost | PostLost) => {
+                CloseReason::TransportLost
+            }
+            _ => cause,
+        }
+    }
+
     /// The end. `by_packet`: the client said so itself, so that nothing behind it counts.
-    pub fn end(&mut self, reason: CloseReason, by_packet: bool) {
+    pub fn end(&mut self, cause: CloseReason, by_packet: bool) {
         if self.reason.is_some() {
             return;
         }
         if let Some(id) = self.get.take() {
-            let farewell: &[u8] = if reason == CloseReason::TransportClose { b"6" } else { b"1" };
+            let farewell: &[u8] = if cause == CloseReason::TransportClose { b"6" } else { b"1" };
             self.answer(id, Answer::Bare(farewell));
         }
         if let Post::Receiving(id) = self.post {
@@ -159,14 +235,17 @@ impl Model {
             self.answer(id, Answer::Aborted);
             self.behind.clear();
         }
-        self.reason = Some(reason);
+        self.reason = Some(self.true_reason(cause));
         self.state = State::Closed;
         self.closing = None;
         self.opening = false;
         self.pongs = 0;
         self.ping = Ping::Off;
+        // Nobody needs to wait any more.
+        self.full = None;
+        self.awaited = None;
         self.due.closes.extend(self.channel.take());
-        match reason {
+        match cause {
             CloseReason::ParseError | CloseReason::TransportError(TransportError::HeartbeatDirection) => {
                 self.drop_waiting(Answer::Rejected(3));
             }
@@ -174,6 +253,5 @@ impl Model {
             CloseReason::TransportClose if by_packet => self.drop_waiting(Answer::Accepted),
             _ => self.end_post(Answer::Accepted),
         }
-        self.pump();
     }
 }

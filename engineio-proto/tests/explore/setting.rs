@@ -11,6 +11,10 @@ pub const INTERVAL: Duration = Duration::from_millis(250);
 pub const TIMEOUT: Duration = Duration::from_millis(200);
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_millis(350);
 pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(325);
+/// Longer than a pong may take: a body that is on its way excuses it.
+pub const BODY_TIMEOUT: Duration = Duration::from_millis(300);
+/// So many answers may be under way, written or not, from the first one that is not written.
+pub const MAX_ANSWERS: usize = 8;
 /// A while that is shorter than all of these.
 pub const WAIT: Duration = Duration::from_millis(120);
 /// Two small messages fit, a third does not.
@@ -29,6 +33,7 @@ pub fn config() -> Arc<Config> {
     config.ping_timeout = TIMEOUT;
     config.upgrade_timeout = UPGRADE_TIMEOUT;
     config.close_timeout = CLOSE_TIMEOUT;
+    config.body_timeout = BODY_TIMEOUT;
     config.max_payload = MAX_PAYLOAD;
     config.send_limit = SEND_LIMIT;
     config.send_low = SEND_LOW;

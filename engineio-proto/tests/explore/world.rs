@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use engineio_proto::server::{BodyError, Input, Output, Row, State, TRANSITIONS, Trigger};
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelId, Event, ExchangeId, Instant, Message, Phase, SendError, Session, Sid};
+use engineio_proto::{
+    ChannelId, Event, ExchangeId, Instant, Message, Phase, SendError, Session, Sid, TransportError, TransportKind,
+};
 
 use crate::alphabet::{EVERYTHING, Op, Word};
 use crate::epilogue;
@@ -12,11 +14,13 @@ use crate::explore_common::said::Said;
 use crate::explore_common::search::Explored;
 use crate::explore_common::wire::{self, Heard};
 use crate::judge::POSTS;
-use crate::model::{Item, Model, Post};
+use crate::model::{self, Item, Model, Ping, Post};
 use crate::setting::{SEND_LIMIT, START, WAIT, config};
 
 /// A channel that no session ever heard of.
 const STRAY: ChannelId = ChannelId(99);
+/// The same of an exchange.
+const UNKNOWN: u64 = 999;
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct World {
@@ -33,11 +37,10 @@ struct Late {
     log: Vec<Output>,
 }
 
-/// The latest numbers given away.
+/// The latest numbers given away. Exchanges have the lowest number that the session cannot know any more, so that worlds
+/// do not differ by names only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Numbers {
-    gets: u64,
-    posts: u64,
     channels: u64,
     /// Of the messages of either side.
     by_client: u8,
@@ -49,6 +52,7 @@ enum Call {
     Input(Input),
     Send(Message),
     SendAll(Vec<Message>),
+    Await(u64),
     Recv,
     Close,
     Abort,
@@ -63,6 +67,7 @@ enum Answer {
     Nothing,
     Sent(Result<(), SendError>),
     SentAll(Result<(), SendError<Vec<Message>>>),
+    Written(bool),
     Received(Option<Message>),
     Pulled(Option<Frame>),
 }
@@ -73,6 +78,7 @@ impl Call {
             Self::Input(input) => session.handle_input(now, input.clone()),
             Self::Send(message) => return Answer::Sent(session.send(message.clone())),
             Self::SendAll(messages) => return Answer::SentAll(session.send_all(messages.clone())),
+            Self::Await(messages) => return Answer::Written(session.poll_written(*messages)),
             Self::Recv => return Answer::Received(session.recv(now)),
             Self::Close => session.close(now),
             Self::Abort => session.abort(now),
@@ -100,7 +106,7 @@ impl World {
         drain(&mut session).iter().for_each(|output| model.hear(output));
         model.settle(&session);
         let channels = u64::from(state == State::Channel);
-        let numbers = Numbers { gets: 0, posts: POSTS, channels, by_client: 0, by_server: 0 };
+        let numbers = Numbers { channels, by_client: 0, by_server: 0 };
         Self { session, model, numbers, late: None }
     }
 
@@ -127,6 +133,7 @@ impl World {
         let answer = call.apply(&mut self.session, self.model.now);
         let outputs = drain(&mut self.session);
         self.expect(op, &answer);
+        self.model.follow();
         let is_closed = |output: &Output| matches!(output, Output::Event(Event::Closed(_)));
         assert!(!outputs.iter().rev().skip(1).any(is_closed), "law 3: Closed is not the last");
         outputs.iter().for_each(|output| self.model.hear(output));
@@ -167,6 +174,51 @@ impl World {
         assert!(past == self.session, "law 6: a call without need changed something");
     }
 
+    /// Law 6 and 14: reports of what was reported already, of what never was under way, and of what cannot be written
+    /// change nothing.
+    fn reports_without_need(&self) {
+        let now = self.model.now;
+        let mut past = self.session.clone();
+        for id in (1..self.new_get()).chain([UNKNOWN]) {
+            if !self.model.ledger.unwritten().any(|unwritten| unwritten == id) {
+                past.handle_input(now, Input::AnswerWritten { exchange: ExchangeId(id) });
+                if self.model.get != Some(id) {
+                    past.handle_input(now, Input::ExchangeLost { exchange: ExchangeId(id) });
+                }
+            }
+        }
+        past.handle_input(now, Input::PostBody { exchange: ExchangeId(UNKNOWN), body: Ok("4x".into()) });
+        past.handle_input(now, Input::PostBody { exchange: ExchangeId(UNKNOWN), body: Err(BodyError::TooLarge) });
+        if !self.is_on_channel() {
+            past.handle_input(now, Input::ChannelWritten { channel: self.latest_channel(), messages: u64::MAX });
+        } else if self.model.ledger.on_channel() == 0 {
+            let mut past = past.clone();
+            past.handle_input(now, Input::ChannelWritten { channel: self.latest_channel(), messages: u64::MAX });
+            assert_eq!((past.stats(), past.poll_output()), (self.session.stats(), None), "law 14");
+        }
+        if self.model.state != State::Closed {
+            past.handle_input(now, Input::ChannelWritten { channel: STRAY, messages: u64::MAX });
+        }
+        if !self.is_pinged() {
+            past.handle_input(now, Input::Unblocked);
+        }
+        let open = self.model.phase() == Phase::Open;
+        assert_eq!(past.send_all(Vec::new()).is_ok(), open, "no messages at all are accepted, while it is open");
+        assert!(past.poll_written(self.model.ledger.written), "what is written is written");
+        assert!(past == self.session, "law 6: a report without need changed something");
+        assert_eq!(past.poll_written(self.model.accepted()), self.model.is_written(), "law 14");
+    }
+
+    /// Whether messages travel on a channel, or did so until the end.
+    fn is_on_channel(&self) -> bool {
+        matches!(self.model.state, State::Channel | State::Closed) && self.model.transport == TransportKind::WebSocket
+    }
+
+    /// Whether a pong is awaited.
+    pub fn is_pinged(&self) -> bool {
+        matches!(self.model.ping, Ping::Owed(_) | Ping::Sent(_))
+    }
+
     /// The row of the table that a step took, if it took one.
     fn row(before: State, after: State, outputs: &[Output]) -> Option<Row> {
         let probed = |output: &Output| matches!(output, Output::Event(Event::Upgrading(_)));
@@ -184,15 +236,34 @@ impl World {
         Some(row)
     }
 
-    /// The GET that is held, or the latest that it would hurt to lose, or just the latest.
-    fn latest_get(&self) -> u64 {
-        self.model.get.or(self.model.answered).unwrap_or(self.numbers.gets)
+    /// The number of the GET that comes next.
+    fn new_get(&self) -> u64 {
+        self.model.get.max(self.model.ledger.highest()).unwrap_or(0) + 1
     }
 
-    /// The POST that is under way, or just the latest.
+    /// The number of the POST that comes next.
+    fn new_post(&self) -> u64 {
+        if self.model.post == Post::Free { POSTS + 1 } else { POSTS + 2 }
+    }
+
+    /// The GET that is held, or the latest whose answer is not written, or none that the session knows.
+    fn latest_get(&self) -> u64 {
+        self.model.get.or(self.latest_answer()).unwrap_or(UNKNOWN)
+    }
+
+    /// Of the GETs whose answers are not written.
+    fn latest_answer(&self) -> Option<u64> {
+        self.model.ledger.unwritten().next_back()
+    }
+
+    fn oldest_answer(&self) -> Option<u64> {
+        self.model.ledger.unwritten().next()
+    }
+
+    /// The POST that is under way, or the latest one.
     fn latest_post(&self) -> u64 {
         match self.model.post {
-            Post::Free => self.numbers.posts,
+            Post::Free => POSTS + 1,
             Post::Receiving(id) | Post::Held(id) => id,
         }
     }
@@ -211,23 +282,31 @@ impl World {
         [1, 2].map(|next| Said(b's', self.numbers.by_server + next))
     }
 
+    /// What a letter says is written by the channel.
+    fn written(&self, op: Op) -> u64 {
+        if op == Op::MessageWritten { self.model.ledger.next_on_channel() } else { u64::MAX }
+    }
+
+    /// How many messages the application waits for.
+    fn awaited(&self, op: Op) -> u64 {
+        if op == Op::AwaitNext { self.model.ledger.written + 1 } else { self.model.accepted() }
+    }
+
     /// The call of a letter; numbers are given away here.
     fn call(&mut self, op: Op) -> Call {
         let post = ExchangeId(self.latest_post());
-        let failed = |error| Input::PostBody { exchange: post, body: Err(error) };
+        let exchange = |id: Option<u64>| ExchangeId(id.unwrap_or(UNKNOWN));
         Call::Input(match op {
-            Op::Get => {
-                self.numbers.gets += 1;
-                Input::Poll { exchange: ExchangeId(self.numbers.gets) }
-            }
+            Op::Get => Input::Poll { exchange: ExchangeId(self.new_get()) },
             Op::GetLost => Input::ExchangeLost { exchange: ExchangeId(self.latest_get()) },
+            Op::OldestLost => Input::ExchangeLost { exchange: exchange(self.oldest_answer()) },
+            Op::AnswerWritten => Input::AnswerWritten { exchange: exchange(self.oldest_answer()) },
+            Op::LatestWritten => Input::AnswerWritten { exchange: exchange(self.latest_answer()) },
             Op::Head | Op::OctetHead => {
-                self.numbers.posts += 1;
-                Input::PostHead { exchange: ExchangeId(self.numbers.posts), octet_stream: op == Op::OctetHead }
+                Input::PostHead { exchange: ExchangeId(self.new_post()), octet_stream: op == Op::OctetHead }
             }
             Op::Body(words) => Input::PostBody { exchange: post, body: Ok(self.body(words)) },
-            Op::BodyTooLarge => failed(BodyError::TooLarge),
-            Op::BodyTimeout => failed(BodyError::Timeout),
+            Op::BodyTooLarge => Input::PostBody { exchange: post, body: Err(BodyError::TooLarge) },
             Op::PostLost => Input::ExchangeLost { exchange: post },
             Op::Open => {
                 self.numbers.channels += 1;
@@ -235,9 +314,14 @@ impl World {
             }
             Op::Frame(word) => Input::ChannelFrame { channel: self.latest_channel(), frame: self.frame(word) },
             Op::StrayFrame => Input::ChannelFrame { channel: STRAY, frame: Frame::received("4x".into()) },
+            Op::ChannelWritten | Op::MessageWritten => {
+                Input::ChannelWritten { channel: self.latest_channel(), messages: self.written(op) }
+            }
+            Op::Unblocked => Input::Unblocked,
             Op::Gone(end) => Input::ChannelClosed { channel: self.latest_channel(), end },
             Op::Send => return Call::Send(self.next_said().message()),
             Op::SendBoth => return Call::SendAll(self.next_two().map(Said::message).to_vec()),
+            Op::Await | Op::AwaitNext => return Call::Await(self.awaited(op)),
             Op::Recv => return Call::Recv,
             Op::Close => return Call::Close,
             Op::Abort => return Call::Abort,
@@ -279,16 +363,20 @@ impl World {
         let receiving = self.model.post == Post::Receiving(post);
         let on_channel = self.model.state == State::Channel;
         match op {
-            Op::Get => self.model.get(self.numbers.gets),
+            Op::Get => self.model.get(self.new_get()),
             Op::GetLost => self.model.get_lost(get),
-            Op::Head => self.model.head(self.numbers.posts, false),
-            Op::OctetHead => self.model.head(self.numbers.posts, true),
+            Op::OldestLost => self.oldest_answer().into_iter().for_each(|id| self.model.get_lost(id)),
+            Op::AnswerWritten => self.oldest_answer().into_iter().for_each(|id| self.model.answer_written(id)),
+            Op::LatestWritten => self.latest_answer().into_iter().for_each(|id| self.model.answer_written(id)),
+            Op::Head => self.model.head(self.new_post(), false),
+            Op::OctetHead => self.model.head(self.new_post(), true),
             Op::Body(words) if receiving => {
                 let items: Vec<_> = words.iter().map(|&word| self.item(word)).collect();
                 self.model.body(post, items.into_iter());
             }
-            Op::BodyTooLarge if receiving => self.model.body_too_large(post),
-            Op::BodyTimeout if receiving => self.model.body_timeout(post),
+            Op::BodyTooLarge if receiving => {
+                self.model.no_body(post, model::Answer::TooLarge, TransportError::PayloadTooLarge);
+            }
             Op::PostLost => self.model.post_lost(post),
             Op::Open => self.model.open(self.numbers.channels),
             Op::Frame(word) if on_channel => {
@@ -296,6 +384,10 @@ impl World {
                 self.model.frame(item);
             }
             Op::Frame(word) if self.model.channel.is_some() => self.model.probe_frame(word),
+            Op::ChannelWritten | Op::MessageWritten if self.is_on_channel() => {
+                self.model.channel_written(self.written(op));
+            }
+            Op::Unblocked => self.model.unblocked(),
             Op::Gone(end) if self.model.channel.is_some() => self.model.gone(end),
             Op::Send => {
                 let said = self.next_said();
@@ -307,6 +399,10 @@ impl World {
                 let messages = both.map(Said::message).to_vec();
                 let expected = self.expected_send(&both).map_err(|refusal| refusal(messages));
                 assert_eq!(*answer, Answer::SentAll(expected), "send_all");
+            }
+            Op::Await | Op::AwaitNext => {
+                let written = self.model.wait_for(self.awaited(op));
+                assert_eq!(*answer, Answer::Written(written), "law 14");
             }
             Op::Recv => {
                 let expected = self.model.recv().map(Said::message);
@@ -356,8 +452,22 @@ impl Explored for World {
         self.model.now
     }
 
+    /// Everything that makes a difference where it is. Reports of what is written already, or cannot be, are tested in
+    /// every world, by law 6; a second letter for the same thing is none.
     fn letters(&self) -> Vec<Op> {
-        EVERYTHING.to_vec()
+        let (answers, frames) = (self.model.ledger.unwritten().count(), self.model.ledger.on_channel());
+        let unwritten = self.model.accepted() - self.model.ledger.written;
+        let can_be = |op: &Op| match op {
+            Op::AnswerWritten => answers > 0,
+            Op::LatestWritten | Op::OldestLost => answers > 1,
+            Op::ChannelWritten => self.is_on_channel() && frames > 0,
+            Op::MessageWritten => self.is_on_channel() && frames > 1,
+            Op::Unblocked => self.is_pinged(),
+            Op::Await => self.model.reason.is_none() && unwritten > 0,
+            Op::AwaitNext => self.model.reason.is_none() && unwritten > 1,
+            _ => true,
+        };
+        EVERYTHING.iter().copied().filter(can_be).collect()
     }
 
     fn play(&mut self, op: Op) -> Vec<Output> {
@@ -378,6 +488,7 @@ impl Explored for World {
     }
 
     fn play_ends(&self) -> u64 {
+        self.reports_without_need();
         epilogue::play_all(self)
     }
 }

@@ -47,6 +47,12 @@ pub enum Op {
     Frame(Word),
     /// A frame arrives on a channel that the client never asked for.
     StrayFrame,
+    /// The channel has written all that was pulled, and claims to have written more.
+    ChannelWritten,
+    /// The channel has written one more message, of several.
+    MessageWritten,
+    /// A connection that took no more takes more again.
+    Unblocked,
     /// The channel is gone, or could not be opened.
     Gone(ChannelEnd),
     /// The application sends: text and bytes in turn.
@@ -57,6 +63,10 @@ pub enum Op {
     SendLong,
     /// The machine sleeps until something is due, and the application sends before any timer is looked at.
     SendLate,
+    /// The application waits until all that it sent is written.
+    Await,
+    /// The application waits until one more message is written, of several.
+    AwaitNext,
     /// The application takes a message.
     Recv,
     /// The application closes in order.
@@ -73,7 +83,8 @@ pub enum Op {
     Tick,
 }
 
-/// Everything that can happen once the session is open.
+/// Everything that can happen once the session is open. Not everything makes a difference everywhere: see
+/// `World::letters`.
 pub const EVERYTHING: &[Op] = &[
     Op::Got(&[Word::Noop]),
     Op::Got(&[Word::Message]),
@@ -99,6 +110,9 @@ pub const EVERYTHING: &[Op] = &[
     Op::Frame(Word::Close),
     Op::Frame(Word::Junk),
     Op::StrayFrame,
+    Op::ChannelWritten,
+    Op::MessageWritten,
+    Op::Unblocked,
     Op::Gone(ChannelEnd::Closed),
     Op::Gone(ChannelEnd::Lost),
     Op::Gone(ChannelEnd::Unopened),
@@ -106,6 +120,8 @@ pub const EVERYTHING: &[Op] = &[
     Op::Send,
     Op::SendBoth,
     Op::SendLate,
+    Op::Await,
+    Op::AwaitNext,
     Op::Recv,
     Op::Close,
     Op::Abort,

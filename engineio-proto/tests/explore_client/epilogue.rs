@@ -14,10 +14,18 @@ const ROUNDS: usize = 40;
 /// Plays every way to end; returns the number of steps.
 pub fn play_all(world: &World) -> u64 {
     let mut steps = 0;
-    for end in [everything_arrives, a_close_delivers, silence_ends] {
+    let mut play = |end: fn(&mut Play)| {
         let mut play = Play { world: world.clone(), steps: 0 };
         end(&mut play);
         steps += play.steps;
+    };
+    play(everything_arrives);
+    play(a_close_delivers);
+    play(silence_ends);
+    let on_channel = world.model.state == client::State::Channel && world.model.phase() == Phase::Open;
+    if on_channel && !world.model.is_written() {
+        play(silence_ends_while_messages_leave);
+        play(a_full_link_is_waited_for);
     }
     steps
 }
@@ -60,6 +68,9 @@ impl Play {
         while self.world.model.has_frames() {
             self.step(Op::Pull);
         }
+        if self.world.model.ledger.on_channel() > 0 {
+            self.step(Op::ChannelWritten);
+        }
         if self.world.model.post.is_some() {
             self.step(Op::Posted);
         }
@@ -94,7 +105,7 @@ fn everything_arrives(play: &mut Play) {
             return;
         }
         if play.is_quiet() {
-            assert!(play.world.model.queue.is_empty(), "law 2: something never leaves");
+            assert!(play.world.model.is_written(), "law 2: something never leaves");
             assert!(play.world.model.upgraded || !upgrades, "an upgrade does not complete");
             return a_live_server_is_kept(play);
         }
@@ -124,7 +135,7 @@ fn a_close_delivers(play: &mut Play) {
     for _ in 0..ROUNDS {
         if play.world.model.told {
             let model = &play.world.model;
-            let in_order = model.queue.is_empty() && model.reason == Some(CloseReason::ForcedClose);
+            let in_order = model.is_written() && model.reason == Some(CloseReason::ForcedClose);
             return assert!(in_order || !was_open, "law 2: a close in order loses messages: {model:#?}");
         }
         play.duty();
@@ -135,13 +146,47 @@ fn a_close_delivers(play: &mut Play) {
 /// Law 3 and 9: if the server falls silent, the session ends, in time.
 fn silence_ends(play: &mut Play) {
     play.take_all();
+    end_of_silence(play, |play| play.step(Op::Tick));
+}
+
+/// The same although the application sends, and the connection takes what is sent: nobody has seen the server read it.
+fn silence_ends_while_messages_leave(play: &mut Play) {
+    play.take_all();
+    end_of_silence(play, |play| {
+        play.step(Op::Wait);
+        play.step(Op::Send);
+        while play.world.model.has_frames() {
+            play.step(Op::Pull);
+        }
+        if play.world.model.ledger.on_channel() > 0 {
+            play.step(Op::ChannelWritten);
+        }
+        play.step(Op::Tick);
+    });
+}
+
+/// Law 9: a server that reads is not given up, however long its ping takes.
+fn a_full_link_is_waited_for(play: &mut Play) {
+    play.take_all();
+    if play.world.model.phase() != Phase::Open {
+        return;
+    }
+    let end = play.world.model.now + 2 * PATIENCE;
+    while play.world.model.now < end {
+        play.step(Op::Unblocked);
+        play.step(Op::Wait);
+        assert_eq!(play.world.model.phase(), Phase::Open, "law 9: a server that reads is given up");
+    }
+}
+
+fn end_of_silence(play: &mut Play, round: fn(&mut Play)) {
     let before = play.world.model.reason;
     let latest = play.world.model.now + 2 * OPEN_TIMEOUT + 3 * PATIENCE;
     for _ in 0..ROUNDS {
         if play.world.model.told {
             return;
         }
-        play.step(Op::Tick);
+        round(play);
         assert!(play.world.model.now <= latest, "law 9: a silent server is waited for: {:#?}", play.world.model);
         let reason = play.world.model.reason;
         let never_opened = CloseReason::TransportError(TransportError::OpenTimeout);

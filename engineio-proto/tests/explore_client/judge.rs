@@ -81,6 +81,7 @@ impl Model {
 
     /// What had to be asked for has its number.
     fn rename(&mut self, new: u64, id: u64) {
+        self.ledger.rename(new, id);
         let Self { get, post, channel, due, .. } = self;
         let numbers = get.iter_mut().chain(post.iter_mut().map(|post| &mut post.id));
         let numbers = numbers.chain(channel.iter_mut().map(|channel| &mut channel.id));
@@ -107,6 +108,10 @@ impl Model {
             Event::Drain => {
                 assert!(self.flushing.take().is_some(), "Drain without Flush");
                 assert!(std::mem::take(&mut self.due.drain), "Drain before all is taken");
+            }
+            Event::Written => {
+                let awaited = self.awaited.take().expect("Written without a wait");
+                assert!(awaited <= self.ledger.written, "Written before it is");
             }
             Event::Upgrading(TransportKind::WebSocket) => {
                 assert!(std::mem::take(&mut self.due.upgrading), "Upgrading without an answer to a probe");
@@ -168,6 +173,7 @@ impl Model {
         assert_eq!(self.told, self.reason.is_some() && self.is_idle(), "law 3: Closed exactly when all is taken");
         assert_eq!(client.is_finished(), self.told);
         self.settle_requests();
+        self.settle_cursors(client);
         self.settle_buffers(client);
         self.settle_channel(client);
         self.settle_time(client);
@@ -183,6 +189,22 @@ impl Model {
             let something = !self.queue.is_empty() || self.owes_pong || self.closing.is_some();
             assert!(self.post.is_some() || !something, "nothing posts");
         }
+    }
+
+    /// Law 14, and what follows from it: nothing is written that the embedder did not report, a close in order waits for
+    /// the last message, and who waits is told.
+    fn settle_cursors(&self, client: &Client) {
+        let stats = client.stats();
+        let cursors = [stats.messages_written, stats.messages_sent, stats.messages_accepted];
+        assert_eq!(cursors, [self.ledger.written, self.ledger.handed, self.accepted()], "law 14");
+        assert!(cursors.is_sorted(), "law 14: the cursors are out of order");
+        assert!(self.awaited.is_none_or(|awaited| awaited > self.ledger.written), "written without Written");
+        let on_channel = self.state == client::State::Channel;
+        let urgent = self.awaited.is_some() || self.closing.is_some() || !self.has_inbox_room();
+        let unwritten = self.ledger.written < self.ledger.handed;
+        assert_eq!(client.wants_written(), on_channel && urgent && unwritten, "whether a report is urgent");
+        let closing = on_channel && self.closing.is_some();
+        assert!(!closing || self.has_frames() || !self.is_written(), "a closing session waits for nothing");
     }
 
     /// Laws 2 and 4.

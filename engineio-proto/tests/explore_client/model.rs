@@ -8,9 +8,10 @@ use engineio_proto::{
 };
 
 use crate::alphabet::Word;
+use crate::explore_common::ledger::Ledger;
 use crate::explore_common::said::Said;
 use crate::explore_common::wire::Heard;
-use crate::setting::{CLOSE_TIMEOUT, Kind, MAX_PAYLOAD, OPEN_TIMEOUT, RECEIVE_LIMIT, START, UPGRADE_TIMEOUT};
+use crate::setting::{CLOSE_TIMEOUT, Kind, MAX_PAYLOAD, OPEN_TIMEOUT, PATIENCE, RECEIVE_LIMIT, START, UPGRADE_TIMEOUT};
 
 /// The number of a request that must be asked for in the step under way, until it is heard.
 pub const NEW_GET: u64 = u64::MAX;
@@ -31,7 +32,6 @@ pub enum Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Post {
     pub id: u64,
-    pub messages: usize,
     /// It carries the close packet.
     pub last: bool,
 }
@@ -107,7 +107,7 @@ pub struct Model {
     pub extended: bool,
     /// The application was slow since, so that the server's packets could not come: it gets more time.
     pub excused: bool,
-    /// When it was given more time, messages waited, and it took nothing since.
+    /// When it was given more time, messages were not written, and none was since.
     pub stalled: bool,
 
     pub get: Option<u64>,
@@ -121,8 +121,11 @@ pub struct Model {
     pub unread: VecDeque<Said>,
     pub waiting: VecDeque<Item>,
     pub wanted: bool,
-    /// From the application to the server.
+    /// From the application to the server: what was not handed over, and what became of the rest.
     pub queue: VecDeque<Said>,
+    pub ledger: Ledger,
+    /// The application waits until so many messages are written.
+    pub awaited: Option<u64>,
 
     /// What the embedder was told: to read, that there are frames, that there are messages.
     pub reading: bool,
@@ -171,6 +174,8 @@ impl Model {
             waiting: VecDeque::new(),
             wanted: true,
             queue: VecDeque::new(),
+            ledger: Ledger::default(),
+            awaited: None,
             reading: true,
             ready: false,
             readable: false,
@@ -202,6 +207,22 @@ impl Model {
 
     pub fn cost(messages: &VecDeque<Said>) -> usize {
         messages.iter().map(|said| said.cost()).sum()
+    }
+
+    /// Messages accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.ledger.handed + self.queue.len() as u64
+    }
+
+    /// Whether every accepted message is written.
+    pub fn is_written(&self) -> bool {
+        self.ledger.written == self.accepted()
+    }
+
+    /// Whether messages travel on a channel, or did so until the end.
+    pub fn is_on_channel(&self) -> bool {
+        let stage = matches!(self.state, client::State::Channel | client::State::Closed);
+        stage && self.transport == TransportKind::WebSocket
     }
 
     /// Whether a probe was asked to be sent and was not pulled.
@@ -255,7 +276,6 @@ impl Model {
         self.get = None;
         self.waiting.extend(items);
         self.waiting.push_back(Item::AnswerEnd);
-        self.pump();
     }
 
     /// The GET that is under way has no answer that helps.
@@ -270,28 +290,29 @@ impl Model {
         match error {
             _ if !self.known => self.fail_opening(reason),
             // The server knows of no session.
-            RequestError::Status(_) => self.end(self.unless_asked_for(reason, 0)),
-            _ => self.leave(self.unless_asked_for(reason, 0)),
+            RequestError::Status(_) => self.end(reason),
+            _ => self.leave(reason),
         }
     }
 
     /// The server took the POST.
     pub fn posted(&mut self) {
         let Some(post) = self.post.take() else { return };
+        self.ledger.exchange_written(post.id);
         self.stalled = false;
         self.due.drain = self.flushing.is_some();
         if post.last {
-            return self.end(CloseReason::ForcedClose);
+            self.end(CloseReason::ForcedClose);
         }
-        self.go_on();
     }
 
     /// The POST that is under way has no answer that helps.
     pub fn post_failed(&mut self, error: RequestError) {
-        let Some(post) = self.post.take() else { return };
+        if self.post.take().is_none() {
+            return;
+        }
         self.note(error);
         let reason = CloseReason::TransportError(TransportError::Post(error));
-        let reason = self.unless_asked_for(reason, post.messages);
         match error {
             // The server did not like the body; the session is not over there.
             RequestError::Status(413) => self.leave(reason),
@@ -319,7 +340,6 @@ impl Model {
                 self.shift(client::Trigger::ProbeAnswered, client::State::Pausing);
                 self.worked = true;
                 self.due.upgrading = true;
-                self.go_on();
             }
             _ => self.fail_probe(UpgradeError::UnexpectedPacket),
         }
@@ -328,7 +348,20 @@ impl Model {
     /// A packet on the channel that the client is on, or opens the session on.
     pub fn frame(&mut self, item: Item) {
         self.waiting.push_back(item);
-        self.pump();
+    }
+
+    /// The channel that the client is on, or was, has written everything up to this message.
+    pub fn channel_written(&mut self, messages: u64) {
+        let news = self.ledger.channel_written(messages);
+        self.stalled &= !news;
+    }
+
+    /// A connection takes more again: the server reads.
+    pub fn unblocked(&mut self) {
+        if let Some(patience) = &mut self.patience {
+            *patience = self.now + PATIENCE;
+            self.stalled = false;
+        }
     }
 
     pub fn gone(&mut self, end: ChannelEnd) {
@@ -346,7 +379,6 @@ impl Model {
         if !self.known {
             return self.fail_opening(reason);
         }
-        let reason = self.unless_asked_for(reason, 0);
         if self.owes_upgrade { self.leave(reason) } else { self.end(reason) }
     }
 
@@ -354,13 +386,20 @@ impl Model {
 
     pub fn send(&mut self, said: &[Said]) {
         self.queue.extend(said);
-        self.flush();
+    }
+
+    /// Waits until so many messages are written.
+    pub fn wait_for(&mut self, messages: u64) -> bool {
+        let written = self.ledger.written >= messages;
+        if !written && self.reason.is_none() {
+            self.awaited = Some(self.awaited.map_or(messages, |awaited| awaited.min(messages)));
+        }
+        written
     }
 
     pub fn recv(&mut self) -> Option<Said> {
         let said = self.unread.pop_front();
         self.readable &= said.is_some();
-        self.pump();
         said
     }
 
@@ -373,18 +412,11 @@ impl Model {
             // The server has not agreed to the change.
             self.fail_probe(UpgradeError::SessionClosed);
         }
-        self.give_up_switch();
-        self.flush();
-        let nothing = !self.known && self.transport == TransportKind::WebSocket && self.queue.is_empty();
-        if nothing {
-            return self.end(CloseReason::ForcedClose);
-        }
-        self.end_if_done();
     }
 
     pub fn abort(&mut self) {
-        self.queue.clear();
-        self.full = None;
+        // Whatever was asked for before: this is no end in order.
+        self.closing = None;
         self.unread.clear();
         self.waiting.clear();
         self.leave(CloseReason::ForcedClose);
@@ -393,7 +425,6 @@ impl Model {
     pub fn discard(&mut self) {
         self.wanted = false;
         self.unread.clear();
-        self.pump();
     }
 
     // What the server takes.
@@ -402,7 +433,6 @@ impl Model {
     pub fn pull(&mut self) -> Option<Heard> {
         let heard = self.next_frame();
         self.ready &= heard.is_some();
-        self.end_if_done();
         heard
     }
 
@@ -420,7 +450,6 @@ impl Model {
         if !self.has_frames() {
             return None;
         }
-        self.stalled = false;
         if self.batch.0 == 0 {
             self.batch = (self.queue.len() + usize::from(self.owes_pong), self.owes_pong);
             self.due.flush = Some(self.batch.0);
@@ -433,6 +462,7 @@ impl Model {
         }
         self.batch.0 -= 1;
         self.due.drain = self.batch.0 == 0;
+        self.ledger.give_to_channel();
         self.queue.pop_front().map(Said::heard)
     }
 
@@ -471,7 +501,8 @@ impl Model {
         let fits = packets.is_empty() || len + 2 <= MAX_PAYLOAD;
         let last = self.closing.is_some() && self.queue.is_empty() && fits;
         packets.extend(last.then(|| Heard::new(b'1', "")));
-        self.post = Some(Post { id: NEW_POST, messages, last });
+        self.ledger.give(NEW_POST, messages);
+        self.post = Some(Post { id: NEW_POST, last });
         assert!(self.due.post.replace(packets).is_none(), "two POSTs in one step");
     }
 

@@ -1,19 +1,20 @@
 //! The rules behind the model: opening, time, how packets are handled, what follows from that, how it ends.
+//!
+//! What follows from something is not written where that happens, but once, in `Model::follow`.
 
 use engineio_proto::client;
 use engineio_proto::{CloseReason, Instant, Phase, TransportError, TransportKind, UpgradeError};
 
 use crate::alphabet::Word;
 use crate::model::{Item, Model};
-use crate::setting::{PATIENCE, SEND_LOW};
+use crate::setting::PATIENCE;
 
 impl Model {
     /// Time passed and the client was woken.
     pub fn tick(&mut self) {
         let due = |at: Instant| at <= self.now;
         if self.closing.is_some_and(due) {
-            let reason = CloseReason::TransportError(TransportError::CloseTimeout);
-            self.leave(self.unless_asked_for(reason, 0));
+            self.leave(CloseReason::TransportError(TransportError::CloseTimeout));
         }
         self.look_at_the_server();
         let due = |at: Instant| at <= self.now;
@@ -31,35 +32,47 @@ impl Model {
         if self.patience.is_none_or(|at| at > self.now) {
             return;
         }
-        let waits = !self.queue.is_empty() || self.post.is_some_and(|post| post.messages > 0);
+        let waits = !self.is_written();
         if self.excused && !(self.stalled && waits) {
             self.excused = false;
             self.stalled = waits;
             self.patience = Some(self.now + PATIENCE);
         } else {
-            self.leave(self.unless_asked_for(CloseReason::PingTimeout, 0));
+            self.leave(CloseReason::PingTimeout);
         }
     }
 
-    /// Handles what waits, as far as there is room, and does what follows.
-    pub fn pump(&mut self) {
+    /// What follows from what happened: what waits is handled as far as there is room, the transport is changed when nothing
+    /// is under way, what can leave by polling leaves, and a session that is closing ends when everything is written.
+    pub fn follow(&mut self) {
+        self.pump();
+        let closing = self.closing.is_some();
+        if closing && self.state == client::State::Pausing && !self.waiting.is_empty() {
+            // It does not wait for its application to take messages before it changes.
+            self.fail_probe(UpgradeError::SessionClosed);
+        }
+        self.switch();
+        self.flush();
+        self.poll();
+        let done = match self.state {
+            client::State::Opening => self.transport == TransportKind::WebSocket && self.queue.is_empty(),
+            client::State::Channel => !self.has_frames() && self.is_written(),
+            _ => false,
+        };
+        if closing && done {
+            self.end(CloseReason::ForcedClose);
+            self.pump();
+        }
+    }
+
+    fn pump(&mut self) {
         while self.has_inbox_room() {
             let Some(item) = self.waiting.pop_front() else { break };
             self.handle(item);
         }
-        self.give_up_switch();
-        self.go_on();
     }
 
-    /// A closing client does not wait for its application to take messages before it changes its transport.
-    pub fn give_up_switch(&mut self) {
-        if self.closing.is_some() && self.state == client::State::Pausing && !self.waiting.is_empty() {
-            self.fail_probe(UpgradeError::SessionClosed);
-        }
-    }
-
-    /// Changes the transport if nothing is under way any more; or polls and posts on.
-    pub fn go_on(&mut self) {
+    fn switch(&mut self) {
         let idle = self.get.is_none() && self.post.is_none() && self.waiting.is_empty();
         if self.state == client::State::Pausing && idle {
             self.shift(client::Trigger::Paused, client::State::Channel);
@@ -68,8 +81,6 @@ impl Model {
             self.due.upgraded = true;
             self.owes_upgrade = true;
         }
-        self.poll();
-        self.flush();
     }
 
     fn handle(&mut self, item: Item) {
@@ -106,7 +117,7 @@ impl Model {
             }
             Item::Other(Word::Junk) => {
                 self.waiting.clear();
-                self.leave(self.unless_asked_for(CloseReason::TransportError(TransportError::InvalidPacket), 0));
+                self.leave(CloseReason::TransportError(TransportError::InvalidPacket));
             }
             _ => (),
         }
@@ -134,8 +145,6 @@ impl Model {
                 self.start_probe();
             }
         }
-        self.end_if_done();
-        self.flush();
     }
 
     /// The transport failed before the session was open: the next one is tried if that is wanted.
@@ -144,7 +153,7 @@ impl Model {
         self.waiting.clear();
         self.left.retain(|&kind| kind != self.transport);
         let next = self.left.first().copied().filter(|_| self.kind.all && self.phase() == Phase::Opening);
-        let Some(next) = next else { return self.end(self.unless_asked_for(reason, 0)) };
+        let Some(next) = next else { return self.end(reason) };
         self.shift(client::Trigger::Retried, client::State::Opening);
         self.details = None;
         self.due.cancels.extend(self.get.take());
@@ -158,7 +167,6 @@ impl Model {
         self.shift(client::Trigger::ProbeFailed, client::State::Polling);
         self.worked = false;
         self.drop_probe(error);
-        self.go_on();
     }
 
     fn drop_probe(&mut self, error: UpgradeError) {
@@ -167,32 +175,30 @@ impl Model {
         self.ready = false;
     }
 
-    /// Whoever asked for the end gets the end that was asked for, unless messages are lost.
-    pub fn unless_asked_for(&self, reason: CloseReason, lost: usize) -> CloseReason {
-        let under_way = self.post.map_or(0, |post| post.messages);
-        let complete = self.queue.is_empty() && under_way + lost == 0;
-        if self.closing.is_some() && complete { CloseReason::ForcedClose } else { reason }
-    }
-
-    /// On a channel a session that is closing ends when everything has left.
-    pub fn end_if_done(&mut self) {
-        if self.state == client::State::Channel && self.closing.is_some() && !self.has_frames() {
-            self.end(CloseReason::ForcedClose);
+    /// The true reason of an end: if the application asked for one in order, and all that it sent is written, it gets what
+    /// it asked for. If not, what went wrong; where the server just left, messages are lost.
+    fn true_reason(&self, cause: CloseReason) -> CloseReason {
+        match cause {
+            _ if self.closing.is_none() => cause,
+            _ if self.is_written() => CloseReason::ForcedClose,
+            CloseReason::TransportClose => CloseReason::TransportLost,
+            _ => cause,
         }
     }
 
     /// The end, of which the server should hear, if it can.
-    pub fn leave(&mut self, reason: CloseReason) {
+    pub fn leave(&mut self, cause: CloseReason) {
         // A server that was not told of the change waits on polling.
         self.due.farewell |= (self.on_polling() || self.owes_upgrade) && self.post.is_none();
-        self.end(reason);
+        self.end(cause);
     }
 
     /// The end.
-    pub fn end(&mut self, reason: CloseReason) {
+    pub fn end(&mut self, cause: CloseReason) {
         if self.reason.is_some() {
             return;
         }
+        let reason = self.true_reason(cause);
         self.due.cancels.extend(self.get.take());
         self.due.cancels.extend(self.post.take().map(|post| post.id));
         if self.is_upgrading() {
@@ -206,10 +212,8 @@ impl Model {
         self.patience = None;
         self.owes_upgrade = false;
         self.owes_pong = false;
-        if Self::cost(&self.queue) > SEND_LOW {
-            // Nobody needs to wait for room any more.
-            self.full = None;
-        }
-        self.pump();
+        // Nobody needs to wait any more.
+        self.full = None;
+        self.awaited = None;
     }
 }

@@ -47,6 +47,7 @@ enum Call {
     SendAll(Vec<Message>),
     /// Sends, and then looks at the timers.
     SendLate(Message),
+    Await(u64),
     Recv,
     Close,
     Abort,
@@ -61,6 +62,7 @@ enum Answer {
     Nothing,
     Sent(Result<(), SendError>),
     SentAll(Result<(), SendError<Vec<Message>>>),
+    Written(bool),
     Received(Option<Message>),
     Pulled(Option<Frame>),
 }
@@ -76,6 +78,7 @@ impl Call {
                 client.handle_timeout(now);
                 return answer;
             }
+            Self::Await(messages) => return Answer::Written(client.poll_written(*messages)),
             Self::Recv => return Answer::Received(client.recv(now)),
             Self::Close => client.close(now),
             Self::Abort => client.abort(now),
@@ -124,6 +127,7 @@ impl World {
         let answer = call.apply(&mut self.client, self.model.now);
         let outputs = drain(&mut self.client);
         self.expect(op, &answer);
+        self.model.follow();
         let is_closed = |output: &client::Output| matches!(output, client::Output::Event(Event::Closed(_)));
         assert!(!outputs.iter().rev().skip(1).any(is_closed), "law 3: Closed is not the last");
         outputs.iter().for_each(|output| self.model.hear(output));
@@ -163,6 +167,47 @@ impl World {
             assert_eq!(past.recv(self.model.now), None, "law 6: a recv without need");
         }
         assert!(past == self.client, "law 6: a call without need changed something");
+    }
+
+    /// Law 6 and 14: reports of what cannot be written change nothing.
+    fn reports_without_need(&self) {
+        let now = self.model.now;
+        let mut past = self.client.clone();
+        let written = |channel| client::Input::ChannelWritten { channel, messages: u64::MAX };
+        if !self.model.is_on_channel() {
+            past.handle_input(now, written(self.latest_channel()));
+        } else if self.model.ledger.on_channel() == 0 {
+            let mut past = past.clone();
+            past.handle_input(now, written(self.latest_channel()));
+            assert_eq!((past.stats(), past.poll_output()), (self.client.stats(), None), "law 14");
+        }
+        if self.model.state != client::State::Closed {
+            past.handle_input(now, written(STRAY));
+        }
+        if self.model.patience.is_none() {
+            past.handle_input(now, client::Input::Unblocked);
+        }
+        let open = matches!(self.model.phase(), Phase::Opening | Phase::Open);
+        if self.model.patience.is_none_or(|patience| patience > now) {
+            assert_eq!(
+                past.send_all(now, Vec::new()).is_ok(),
+                open,
+                "no messages at all are accepted, while it is open"
+            );
+        }
+        assert!(past.poll_written(self.model.ledger.written), "what is written is written");
+        assert!(past == self.client, "law 6: a report without need changed something");
+        assert_eq!(past.poll_written(self.model.accepted()), self.model.is_written(), "law 14");
+    }
+
+    /// What a letter says is written by the channel.
+    fn written(&self, op: Op) -> u64 {
+        if op == Op::MessageWritten { self.model.ledger.next_on_channel() } else { u64::MAX }
+    }
+
+    /// How many messages the application waits for.
+    fn awaited(&self, op: Op) -> u64 {
+        if op == Op::AwaitNext { self.model.ledger.written + 1 } else { self.model.accepted() }
     }
 
     /// The GET that is under way, or just the latest.
@@ -208,10 +253,15 @@ impl World {
             Op::Opened => client::Input::ChannelOpened { channel: self.latest_channel() },
             Op::Frame(word) => client::Input::ChannelFrame { channel: self.latest_channel(), frame: self.frame(word) },
             Op::StrayFrame => client::Input::ChannelFrame { channel: STRAY, frame: Frame::received("4x".into()) },
+            Op::ChannelWritten | Op::MessageWritten => {
+                client::Input::ChannelWritten { channel: self.latest_channel(), messages: self.written(op) }
+            }
+            Op::Unblocked => client::Input::Unblocked,
             Op::Gone(end) => client::Input::ChannelClosed { channel: self.latest_channel(), end, details: None },
             Op::Send | Op::SendLong => return Call::Send(self.next_said(op).message()),
             Op::SendLate => return Call::SendLate(self.next_said(op).message()),
             Op::SendBoth => return Call::SendAll(self.next_two().map(Said::message).to_vec()),
+            Op::Await | Op::AwaitNext => return Call::Await(self.awaited(op)),
             Op::Recv => return Call::Recv,
             Op::Close => return Call::Close,
             Op::Abort => return Call::Abort,
@@ -272,11 +322,16 @@ impl World {
                 let item = self.item(word);
                 self.model.frame(item);
             }
+            Op::ChannelWritten | Op::MessageWritten if self.model.is_on_channel() => {
+                self.model.channel_written(self.written(op));
+            }
+            Op::Unblocked => self.model.unblocked(),
             Op::Gone(end) if has_channel => self.model.gone(end),
             Op::Send | Op::SendLong => self.expect_sent(op, answer),
             Op::SendLate => {
                 self.model.look_at_the_server();
                 self.expect_sent(op, answer);
+                self.model.follow();
                 self.model.tick();
             }
             Op::SendBoth => {
@@ -284,6 +339,10 @@ impl World {
                 let messages = both.map(Said::message).to_vec();
                 let expected = self.expected_send(&both).map_err(|refusal| refusal(messages));
                 assert_eq!(*answer, Answer::SentAll(expected), "send_all");
+            }
+            Op::Await | Op::AwaitNext => {
+                let written = self.model.wait_for(self.awaited(op));
+                assert_eq!(*answer, Answer::Written(written), "law 14");
             }
             Op::Recv => {
                 let expected = self.model.recv().map(Said::message);
@@ -343,13 +402,21 @@ impl Explored for World {
     }
 
     /// Everything that a transport can do where it is, and whatever else there is. A channel opens once, and carries
-    /// nothing before.
+    /// nothing before. Reports of what cannot be written are tested in every world, by law 6; a second letter for the same
+    /// thing is none.
     fn letters(&self) -> Vec<Op> {
+        let frames = self.model.ledger.on_channel();
+        let unwritten = self.model.accepted() - self.model.ledger.written;
         let opening = self.model.state == client::State::Opening;
         let open = self.model.channel.is_none_or(|channel| channel.open);
         let can_be = |op: &Op| match op {
             Op::Opened => !open,
             Op::Frame(_) => open,
+            Op::ChannelWritten => self.model.is_on_channel() && frames > 0,
+            Op::MessageWritten => self.model.is_on_channel() && frames > 1,
+            Op::Unblocked => self.model.patience.is_some(),
+            Op::Await => self.model.reason.is_none() && unwritten > 0,
+            Op::AwaitNext => self.model.reason.is_none() && unwritten > 1,
             _ => true,
         };
         let before = if opening { BEFORE } else { &[] };
@@ -375,6 +442,7 @@ impl Explored for World {
     }
 
     fn play_ends(&self) -> u64 {
+        self.reports_without_need();
         epilogue::play_all(self)
     }
 }

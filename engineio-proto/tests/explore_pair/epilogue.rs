@@ -1,11 +1,11 @@
 //! How it must end, from any world, when nothing more goes wrong.
 
-use engineio_proto::Phase;
 use engineio_proto::client;
 use engineio_proto::server::State;
+use engineio_proto::{CloseReason, Phase, Stats};
 
 use crate::setting::{CLOSE_TIMEOUT, Closer, INTERVAL, TIMEOUT};
-use crate::world::{Letter, World};
+use crate::world::{Letter, Side, World};
 
 /// More letters than anything needs to arrive.
 const LETTERS: usize = 300;
@@ -49,7 +49,8 @@ fn is_open(world: &World) -> bool {
     };
     let open = client.phase() == Phase::Open && session.phase() == Phase::Open;
     let answered = session.next_timeout().is_some_and(|next| next <= world.now + INTERVAL);
-    same && open && answered && received_all(world) && client.send_buffered() + session.send_buffered() == 0
+    let written = |stats: Stats| stats.messages_written == stats.messages_accepted;
+    same && open && answered && received_all(world) && written(client.stats()) && written(session.stats())
 }
 
 fn received_all(world: &World) -> bool {
@@ -68,16 +69,33 @@ fn judge(world: &World) {
         assert_eq!(over, world.promised.is_some(), "it ends without need, or goes on: {}", show(world));
     }
     if over {
-        // Whoever closes in order is heard to the end, if nothing is lost on the way.
-        let heard = match world.scene.closer {
-            Closer::Client => world.at_server.received,
-            _ => world.at_client.received,
-        };
-        let kept = world.promised.is_none_or(|promised| heard >= promised);
-        assert!(kept || world.lossy || world.may_lose_by_haste(), "law 2: a close loses messages: {}", show(world));
+        judge_reasons(world);
     } else if !world.faulty && !world.is_hurried() {
         assert!(world.client.upgraded(), "an upgrade does not complete: {}", show(world));
     }
+}
+
+/// Law 3 and 14: who closes in order gets the end that was asked for if, and only if, everything that was sent is written.
+/// Then the other side has heard it all, and no message is lost in silence; but nobody can know of what is lost after it
+/// was written. Without a close nobody has asked for the end.
+fn judge_reasons(world: &World) {
+    let World { at_client, at_server, .. } = world;
+    let in_order = |side: &Side| side.closed == Some(CloseReason::ForcedClose);
+    let (closer, other) = match (world.scene.closer, world.promised) {
+        (Closer::Client, Some(_)) => (at_client, at_server),
+        (Closer::Server, Some(_)) => (at_server, at_client),
+        _ => {
+            let asked = in_order(at_client) || in_order(at_server);
+            return assert!(!asked, "law 3: nobody asked for the end: {}", show(world));
+        }
+    };
+    assert_eq!(Some(in_order(closer)), closer.complete, "law 14: the reason of a close: {}", show(world));
+    let promised = world.promised.unwrap_or_default();
+    let excused = world.network.silent_loss || world.may_lose_by_haste();
+    let kept = !in_order(closer) || other.received >= promised;
+    assert!(kept || excused, "law 2: a close loses messages in silence: {}", show(world));
+    assert!(!in_order(other), "law 3: the other side asked for nothing: {}", show(world));
+    assert!(in_order(closer) || world.lossy || excused, "law 2: a close loses messages: {}", show(world));
 }
 
 fn show(world: &World) -> String {

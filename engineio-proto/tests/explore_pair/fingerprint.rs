@@ -51,7 +51,6 @@ impl Names {
                     behind
                 }
                 Marker::Number => split_number(behind).1,
-                Marker::Stats => behind.split_once('}').map_or("", |(_, behind)| behind),
             };
         }
         self.hasher.write(rest.as_bytes());
@@ -59,7 +58,7 @@ impl Names {
     }
 
     fn hash_network(&mut self, network: &Network) {
-        let Network { items, held, torn, wire } = network;
+        let Network { items, held, torn, wire, silent_loss } = network;
         let mut items: Vec<_> = items.iter().map(|(id, item)| (*id, kind(item), item)).collect();
         // Those that a machine knows have their names; of the others it matters only what they are.
         items.sort_by_key(|&(id, kind, _)| (self.known.iter().position(|known| *known == id), kind, id));
@@ -68,7 +67,7 @@ impl Names {
             match item {
                 Item::Request { body, .. } => body.hash(&mut self.hasher),
                 Item::Answer { status, body } => (status, body).hash(&mut self.hasher),
-                Item::ClientLearns | Item::ServerLearns => (),
+                Item::Report | Item::ClientLearns | Item::ServerLearns => (),
             }
         }
         for set in [held, torn] {
@@ -77,6 +76,7 @@ impl Names {
             names.hash(&mut self.hasher);
         }
         self.hash_machine(wire);
+        silent_loss.hash(&mut self.hasher);
     }
 }
 
@@ -87,26 +87,36 @@ fn kind(item: &Item) -> u8 {
         Item::Answer { .. } => 2,
         Item::ClientLearns => 3,
         Item::ServerLearns => 4,
+        Item::Report => 5,
     }
 }
 
-/// What follows is a number of an exchange, a number that does not matter, or what was counted.
+/// What follows is a number of an exchange, or a number that does not matter.
 enum Marker {
     Exchange,
     Number,
-    Stats,
 }
+
+/// Fields with numbers that do not matter: names, and what is only counted.
+const NUMBERS: [&str; 7] = [
+    " Numbers { last:",
+    " stamp:",
+    " received:",
+    " received_bytes:",
+    " sent_bytes:",
+    " heartbeats_sent:",
+    " heartbeats_received:",
+];
 
 /// The next marker, with what stands before it and behind. Each ends with a letter of its own.
 fn next_marker(text: &str) -> Option<(&str, Marker, &str)> {
     let mut from = 0;
     loop {
-        let at = from + text.as_bytes()[from..].iter().position(|letter| b"(:{".contains(letter))? + 1;
+        let at = from + text.as_bytes()[from..].iter().position(|letter| b"(:".contains(letter))? + 1;
         let (head, behind) = text.split_at(at);
         let (marker, behind) = match head.as_bytes()[at - 1] {
             b'(' if head.ends_with("ExchangeId(") => (Marker::Exchange, behind),
-            b':' if head.ends_with(" stamp:") || head.ends_with(" number:") => (Marker::Number, &behind[1..]),
-            b'{' if head.ends_with(" stats: Stats {") => (Marker::Stats, behind),
+            b':' if NUMBERS.iter().any(|name| head.ends_with(name)) => (Marker::Number, &behind[1..]),
             _ => {
                 from = at;
                 continue;
@@ -129,7 +139,7 @@ fn the_markers_are_those_of_the_machines() {
     assert_eq!(split_number(behind), (12, "), 7)"));
     let config = engineio_proto::client::Config::default();
     let client = Client::new(engineio_proto::Instant::ZERO, config.into(), 5).unwrap();
-    for marker in [" stamp: ", " number: ", " stats: Stats {", "ExchangeId("] {
+    for marker in NUMBERS.iter().chain(&["ExchangeId("]) {
         assert!(format!("{client:?}").contains(marker), "{marker}");
     }
 }

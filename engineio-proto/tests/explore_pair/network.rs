@@ -2,11 +2,16 @@
 //!
 //! Every request and every answer travels on its own, and may overtake any other; the frames of a channel keep their
 //! order in each direction.
+//!
+//! What was handed over is written when its connection has taken it, and not when it arrives: it may be lost before and
+//! after. Nobody can know of what is lost after it was written.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use engineio_proto::wire::Frame;
+
+use crate::explore_common::wire;
 
 /// Something about one exchange that has not arrived. Exchanges go by the client's numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +20,8 @@ pub enum Item {
     Request { target: String, body: Option<Bytes> },
     /// To the client.
     Answer { status: u16, body: Bytes },
+    /// The server will learn that the answer was written.
+    Report,
     /// The client will learn that the connection is lost.
     ClientLearns,
     /// The server will learn that the connection is lost.
@@ -36,6 +43,7 @@ pub enum Down {
     Refused,
     Frame(Frame),
     Closed,
+    Lost,
 }
 
 /// A channel: both directions, and what its ends do.
@@ -46,6 +54,8 @@ pub struct Wire {
     pub down: VecDeque<Down>,
     pub client: End,
     pub server: End,
+    /// Its connection is torn. An end that has not learned of it still writes, and nothing arrives.
+    pub torn: bool,
 }
 
 /// One end of a channel.
@@ -57,11 +67,13 @@ pub struct End {
     pub ready: bool,
     /// Frames are read from it.
     pub reads: bool,
+    /// Frames were pulled and are not written: what is to be reported when they are.
+    pub unwritten: Option<u64>,
 }
 
 impl Default for End {
     fn default() -> Self {
-        Self { open: true, ready: false, reads: true }
+        Self { open: true, ready: false, reads: true, unwritten: None }
     }
 }
 
@@ -73,6 +85,8 @@ pub struct Network {
     /// Those whose answer cannot arrive any more.
     pub torn: BTreeSet<u64>,
     pub wire: Option<Wire>,
+    /// Messages were lost that were written.
+    pub silent_loss: bool,
 }
 
 impl Network {
@@ -90,10 +104,17 @@ impl Network {
     pub fn cancel(&mut self, id: u64) {
         self.torn.insert(id);
         self.take(id, |item| matches!(item, Item::ClientLearns));
-        let answered = self.take(id, |item| matches!(item, Item::Answer { .. })).is_some();
-        if answered || self.held.contains(&id) {
+        if self.lose_answer(id) || self.held.contains(&id) {
             self.put(id, Item::ServerLearns);
         }
+    }
+
+    /// An answer that has not arrived is lost, if there is one. It is not written any more, if it was not yet.
+    fn lose_answer(&mut self, id: u64) -> bool {
+        let Some(answer) = self.take(id, |item| matches!(item, Item::Answer { .. })) else { return false };
+        let unwritten = self.take(id, |item| *item == Item::Report).is_some();
+        self.silent_loss |= !unwritten && matches!(answer, Item::Answer { body, .. } if messages(&body) > 0);
+        true
     }
 
     /// The connection of a request is torn; both sides will learn of it, each in its time.
@@ -101,7 +122,7 @@ impl Network {
         self.torn.insert(id);
         self.put(id, Item::ClientLearns);
         if self.take(id, |item| matches!(item, Item::Request { .. })).is_none() {
-            self.take(id, |item| matches!(item, Item::Answer { .. }));
+            self.lose_answer(id);
             self.put(id, Item::ServerLearns);
         }
     }
@@ -112,36 +133,65 @@ impl Network {
         torn.retain(|id| held.contains(id) || items.iter().any(|(other, _)| other == id));
     }
 
-    pub fn tear_channel(&mut self) {
+    /// So many messages on the channel are not written, up and down.
+    pub fn tear_channel(&mut self, unwritten: (u64, u64)) {
+        self.lose_frames(unwritten);
         if let Some(wire) = &mut self.wire {
             let before = matches!(wire.up.front(), Some(Up::Open(_)));
             let heard = !matches!(wire.down.front(), Some(Down::Opened));
             wire.up.clear();
             wire.up.extend((wire.server.open && !before).then_some(Up::Closed));
             wire.down.clear();
-            let down = if before || !heard { Down::Refused } else { Down::Closed };
+            let down = if before || !heard { Down::Refused } else { Down::Lost };
             wire.down.extend(wire.client.open.then_some(down));
+            (wire.client.unwritten, wire.server.unwritten) = (None, None);
+            wire.torn = true;
         }
     }
 
     /// The client has closed its end, behind what it wrote.
-    pub fn client_closes(&mut self) {
+    pub fn client_closes(&mut self, unwritten: u64) {
+        self.lose_frames((u64::MAX, unwritten));
         if let Some(wire) = &mut self.wire {
-            wire.client = End { open: false, ready: false, ..wire.client };
+            wire.client = End { open: false, ready: false, unwritten: None, ..wire.client };
+            wire.server.unwritten = None;
             wire.down.clear();
             wire.up.push_back(Up::Closed);
         }
     }
 
     /// The same of the server.
-    pub fn server_closes(&mut self) {
+    pub fn server_closes(&mut self, unwritten: u64) {
+        self.lose_frames((unwritten, u64::MAX));
         if let Some(wire) = &mut self.wire {
-            wire.server = End { open: false, ready: false, ..wire.server };
+            wire.server = End { open: false, ready: false, unwritten: None, ..wire.server };
+            wire.client.unwritten = None;
             wire.up.clear();
             if wire.client.open {
                 wire.down.push_back(Down::Closed);
             }
         }
+    }
+
+    /// What is on the channel will not arrive; of each direction so many messages were not written.
+    fn lose_frames(&mut self, unwritten: (u64, u64)) {
+        let Some(wire) = &self.wire else { return };
+        let up = wire.up.iter().filter(|up| matches!(up, Up::Frame(frame) if is_message(frame)));
+        let down = wire.down.iter().filter(|down| matches!(down, Down::Frame(frame) if is_message(frame)));
+        self.silent_loss |= up.count() as u64 > unwritten.0 || down.count() as u64 > unwritten.1;
+    }
+}
+
+/// How many messages are in a body.
+pub fn messages(body: &[u8]) -> usize {
+    let packets = wire::payload(body).unwrap_or_default();
+    packets.iter().filter(|packet| matches!(packet.kind, b'4' | b'b')).count()
+}
+
+pub fn is_message(frame: &Frame) -> bool {
+    match frame {
+        Frame::Text { head, data } => head.chars().chain(data.chars()).next() == Some('4'),
+        Frame::Binary(_) => true,
     }
 }
 

@@ -64,6 +64,9 @@ pub struct Scene {
     pub slow_channel: bool,
     /// Applications take messages one by one, and have room for one.
     pub slow_applications: bool,
+    /// That something is written is reported later than it leaves, maybe later than it arrives, or never if the connection
+    /// is torn before. When not, everything is written when it leaves.
+    pub late_reports: bool,
 }
 
 /// An upgrade, and nothing else.
@@ -76,6 +79,7 @@ pub const QUIET: Scene = Scene {
     impatient: Impatient::Nobody,
     slow_channel: false,
     slow_applications: false,
+    late_reports: false,
 };
 
 impl Scene {

@@ -2,18 +2,20 @@
 
 use bytes::Bytes;
 use engineio_proto::client;
-use engineio_proto::http::{Method, Operation, Rejection, Reply, Request, Response, Route};
-use engineio_proto::server::{Input, Output, SessionKey, SessionMut};
+use engineio_proto::http::{Method, Operation, Rejection, Reply, Request, Response};
+use engineio_proto::server::{Admission, Entry, Input, NotAdmitted, Output, SessionKey, SessionMut};
 use engineio_proto::{
     ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Message, RequestError, Server, Session,
-    Sid, TransportError,
+    Sid, Stats, TransportError,
 };
 
 use crate::epilogue;
+use crate::explore_common::ledger::Ledger;
 use crate::explore_common::said::Said;
 use crate::explore_common::search::Explored;
+use crate::explore_common::wire;
 use crate::fingerprint::fingerprint;
-use crate::network::{Down, Item, Network, Up, received};
+use crate::network::{Down, End, Item, Network, Up, is_message, messages, received};
 use crate::setting::{Closer, Fault, INTERVAL, Impatient, START, Scene};
 
 /// One thing that happens. The numbers are those of exchanges.
@@ -28,12 +30,17 @@ pub enum Letter {
     /// The client, or the server, learns that a connection is lost.
     ClientLearns(u64),
     ServerLearns(u64),
+    /// An answer is written.
+    Written(u64),
     /// What is next on the channel arrives at the server, or at the client.
     Up,
     Down,
     /// A frame is pulled from the client, or from the server.
     PullUp,
     PullDown,
+    /// What was pulled from the client, or from the server, is written.
+    WrittenUp,
+    WrittenDown,
     ClientSends,
     ServerSends,
     ClientTakes,
@@ -63,6 +70,8 @@ pub struct Side {
     /// There are messages to take.
     pub readable: bool,
     pub closed: Option<CloseReason>,
+    /// Whether everything that it sent was written when its session ended.
+    pub complete: Option<bool>,
 }
 
 #[derive(Clone)]
@@ -75,6 +84,9 @@ pub struct World {
     pub network: Network,
     pub at_client: Side,
     pub at_server: Side,
+    /// What became of the messages of either side, as their embedders know it.
+    pub by_client: Ledger,
+    pub by_server: Ledger,
     /// How many messages of the one who closed were sent before.
     pub promised: Option<u8>,
     ticks: u8,
@@ -97,6 +109,8 @@ impl World {
             network: Network::default(),
             at_client: Side::default(),
             at_server: Side::default(),
+            by_client: Ledger::default(),
+            by_server: Ledger::default(),
             promised: None,
             ticks: 0,
             faulty: false,
@@ -137,6 +151,10 @@ impl World {
             Letter::Vanish(id) => _ = self.network.take(id, is_request),
             Letter::Answer(id) => {
                 if let Some(Item::Answer { status, body }) = self.network.take(id, is_answer) {
+                    if (200..300).contains(&status) {
+                        // Of a POST: it was taken.
+                        self.by_client.exchange_written(id);
+                    }
                     self.tell_client(client::Input::Answered { exchange: ExchangeId(id), status, body });
                 }
             }
@@ -149,10 +167,16 @@ impl World {
                 self.network.held.remove(&id);
                 self.tell_server(Input::ExchangeLost { exchange: ExchangeId(id) });
             }
+            Letter::Written(id) => {
+                self.network.take(id, |item| *item == Item::Report);
+                self.answer_written(id);
+            }
             Letter::Up => self.up(),
             Letter::Down => self.down(),
             Letter::PullUp => self.pull_up(),
             Letter::PullDown => self.pull_down(),
+            Letter::WrittenUp => self.written_up(),
+            Letter::WrittenDown => self.written_down(),
             Letter::ClientSends => {
                 self.at_client.sent += 1;
                 let said = Said(b'c', self.at_client.sent);
@@ -184,11 +208,23 @@ impl World {
             Letter::Fault(fault, id) => self.fault(fault, id),
         }
         self.obey();
+        self.note_ends();
         self.network.tidy();
         // A channel that is torn before the client has changed to it is none that is needed.
         self.lossy |= self.faulty && self.client.upgraded();
         self.check();
         std::mem::take(&mut self.outputs)
+    }
+
+    fn note_ends(&mut self) {
+        let session_over = self.at_server.closed.is_some() || self.session().is_some_and(is_session_over);
+        let Self { client, at_client, at_server, by_client, by_server, .. } = self;
+        let note = |side: &mut Side, ledger: &Ledger, over: bool| {
+            let complete = ledger.written == u64::from(side.sent);
+            side.complete = side.complete.or(over.then_some(complete));
+        };
+        note(at_client, by_client, client.close_reason().is_some());
+        note(at_server, by_server, session_over);
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -219,47 +255,50 @@ impl World {
                     }
                 }
             }
-            Fault::Channel => self.network.tear_channel(),
+            Fault::Channel => {
+                self.network.tear_channel((self.by_client.on_channel(), self.by_server.on_channel()));
+            }
         }
     }
 
     // What arrives at the server.
 
-    fn route(&self, target: &str, method: Method, upgrade: bool) -> Result<Route, Rejection> {
-        let query = target.split_once('?').unwrap().1;
-        Route::parse(&Request { method, query, origin: None, upgrade }, self.server.config())
-    }
-
     /// What a request wants; its head is told to the session. A request that is refused is answered.
     fn admit(&mut self, id: u64, target: &str, method: Method) -> Option<Operation> {
-        let exchange = ExchangeId(id);
-        let route = self.route(target, method, false).and_then(|route| match route {
-            Route::Handshake(handshake) => {
-                assert!(self.key.is_none(), "one client opens two sessions");
-                self.key = Some(self.server.open(self.now, Sid::from_entropy([0; 15]), &handshake, None)?);
-                Ok(Operation::Poll)
-            }
-            Route::Session(request) => self.server.admit(&request).map(|_| request.operation),
-        });
         self.network.held.insert(id);
-        match route {
-            Ok(Operation::Post) => {
-                self.tell_server(Input::PostHead { exchange, octet_stream: false });
-                Some(Operation::Post)
+        let query = target.split_once('?').unwrap().1;
+        let request = Request { method, query, origin: None, upgrade: false };
+        let admission = Admission::begin(&request, self.server.config()).unwrap();
+        let operation = match &admission {
+            Admission::Session(request) => request.operation,
+            _ => {
+                assert!(self.key.is_none(), "one client opens two sessions");
+                Operation::Poll
             }
-            Ok(operation) => Some(operation),
-            Err(rejection) => {
+        };
+        let entry = Entry::Exchange { exchange: ExchangeId(id), octet_stream: false };
+        match self.server.admit(self.now, admission, entry, Some(Sid::from_entropy([0; 15]))) {
+            Ok(key) => {
+                self.key = Some(key);
+                Some(operation)
+            }
+            Err(NotAdmitted::Rejected(rejection)) => {
                 self.answer(id, Response::Rejected(rejection));
                 None
             }
+            Err(other) => panic!("a client is refused: {other}"),
         }
     }
 
     fn request(&mut self, id: u64, target: &str, body: Option<Bytes>) {
         let exchange = ExchangeId(id);
+        if self.network.torn.contains(&id) {
+            // The client has dropped it: nobody will take the answer.
+            self.network.put(id, Item::ServerLearns);
+        }
         let method = if body.is_some() { Method::Post } else { Method::Get };
         match self.admit(id, target, method) {
-            Some(Operation::Poll) => self.tell_server(Input::Poll { exchange }),
+            Some(Operation::Poll) => (),
             Some(Operation::Post) => {
                 let body = body.unwrap();
                 assert!(body.len() <= self.server.config().max_payload, "law 11: a body is too large");
@@ -279,10 +318,30 @@ impl World {
             // Foreign to a network that loses nothing: overlaps, and requests on the wrong transport.
             other => assert!(self.lossy, "{id} is refused: {other:?}"),
         }
+        let is_payload = matches!(response, Response::Payload(_));
         let Reply { status, body, .. } = response.into_reply();
-        if !self.network.torn.contains(&id) {
-            self.network.put(id, Item::Answer { status, body });
+        if is_payload {
+            let packets = wire::payload(&body).expect("law 11: everything emitted decodes");
+            // A farewell or a noop says nothing that must not be lost.
+            if packets.iter().any(|packet| !matches!(packet.kind, b'1' | b'6')) {
+                self.by_server.give(id, messages(&body));
+            }
         }
+        if self.network.torn.contains(&id) {
+            // Whoever learns that it is lost says so.
+            return;
+        }
+        self.network.put(id, Item::Answer { status, body });
+        if is_payload && self.scene.late_reports {
+            self.network.put(id, Item::Report);
+        } else if is_payload {
+            self.answer_written(id);
+        }
+    }
+
+    fn answer_written(&mut self, id: u64) {
+        self.by_server.exchange_written(id);
+        self.tell_server(Input::AnswerWritten { exchange: ExchangeId(id) });
     }
 
     fn up(&mut self) {
@@ -292,7 +351,7 @@ impl World {
             Some(Up::Open(target)) => self.open_channel(channel, &target),
             Some(Up::Frame(frame)) => self.tell_server(Input::ChannelFrame { channel, frame }),
             Some(Up::Closed) if wire.server.open => {
-                wire.server.open = false;
+                wire.server = End { open: false, unwritten: None, ..wire.server };
                 self.tell_server(Input::ChannelClosed { channel, end: ChannelEnd::Closed });
             }
             Some(Up::Closed) | None => (),
@@ -300,16 +359,17 @@ impl World {
     }
 
     fn open_channel(&mut self, channel: ChannelId, target: &str) {
-        let admitted = self.route(target, Method::Get, true).and_then(|route| match route {
-            Route::Session(request) => self.server.admit(&request).map(|_| request.base64),
-            Route::Handshake(handshake) => panic!("a client begins twice: {handshake:?}"),
-        });
+        let query = target.split_once('?').unwrap().1;
+        let request = Request { method: Method::Get, query, origin: None, upgrade: true };
+        let admission = Admission::begin(&request, self.server.config()).unwrap();
+        assert!(matches!(admission, Admission::Session(_)), "a client begins twice: {admission:?}");
+        let admitted = self.server.admit(self.now, admission, Entry::Channel { channel, head: None }, None);
         let Some(wire) = &mut self.network.wire else { return };
         if wire.client.open {
             wire.down.push_back(if admitted.is_ok() { Down::Opened } else { Down::Refused });
         }
         match admitted {
-            Ok(base64) => self.tell_server(Input::ChannelOpened { channel, base64 }),
+            Ok(_) => (),
             Err(_) => wire.server.open = false,
         }
     }
@@ -320,7 +380,7 @@ impl World {
         let Some(wire) = &mut self.network.wire else { return };
         let channel = ChannelId(wire.id);
         let mut closed = |end| {
-            wire.client.open = false;
+            wire.client = End { open: false, unwritten: None, ..wire.client };
             client::Input::ChannelClosed { channel, end, details: None }
         };
         let input = match wire.down.pop_front() {
@@ -328,6 +388,7 @@ impl World {
             Some(Down::Frame(frame)) => client::Input::ChannelFrame { channel, frame },
             Some(Down::Refused) => closed(ChannelEnd::Unopened),
             Some(Down::Closed) => closed(ChannelEnd::Closed),
+            Some(Down::Lost) => closed(ChannelEnd::Lost),
             None => return,
         };
         self.tell_client(input);
@@ -335,21 +396,63 @@ impl World {
 
     fn pull_up(&mut self) {
         let Some(wire) = &mut self.network.wire else { return };
-        match self.client.next_frame(self.now, ChannelId(wire.id)) {
-            Some(frame) => wire.up.push_back(Up::Frame(received(frame))),
-            None => wire.client.ready = false,
+        let Some(frame) = self.client.next_frame(self.now, ChannelId(wire.id)) else {
+            wire.client.ready = false;
+            return;
+        };
+        if is_message(&frame) {
+            self.by_client.give_to_channel();
+        }
+        if wire.server.open {
+            wire.up.extend((!wire.torn).then(|| Up::Frame(received(frame))));
+            wire.client.unwritten = Some(self.client.stats().messages_sent);
+            if !self.scene.late_reports {
+                self.written_up();
+            }
+        }
+    }
+
+    fn written_up(&mut self) {
+        let Some(wire) = &mut self.network.wire else { return };
+        if let Some(messages) = wire.client.unwritten.take() {
+            let channel = ChannelId(wire.id);
+            let news = self.by_client.channel_written(messages);
+            self.network.silent_loss |= news && wire.torn;
+            self.tell_client(client::Input::ChannelWritten { channel, messages });
         }
     }
 
     fn pull_down(&mut self) {
         let now = self.now;
         let Some(id) = self.network.wire.as_ref().map(|wire| wire.id) else { return };
-        let frame = self.session_mut().and_then(|mut session| session.next_frame(now, ChannelId(id)));
+        let frame = self.session_mut().and_then(|mut session| {
+            let frame = session.next_frame(now, ChannelId(id))?;
+            Some((frame, session.stats().messages_sent))
+        });
         let Some(wire) = &mut self.network.wire else { return };
-        match frame {
-            Some(frame) if wire.client.open => wire.down.push_back(Down::Frame(received(frame))),
-            Some(_) => (),
-            None => wire.server.ready = false,
+        let Some((frame, messages)) = frame else {
+            wire.server.ready = false;
+            return;
+        };
+        if is_message(&frame) {
+            self.by_server.give_to_channel();
+        }
+        if wire.client.open {
+            wire.down.extend((!wire.torn).then(|| Down::Frame(received(frame))));
+            wire.server.unwritten = Some(messages);
+            if !self.scene.late_reports {
+                self.written_down();
+            }
+        }
+    }
+
+    fn written_down(&mut self) {
+        let Some(wire) = &mut self.network.wire else { return };
+        if let Some(messages) = wire.server.unwritten.take() {
+            let channel = ChannelId(wire.id);
+            let news = self.by_server.channel_written(messages);
+            self.network.silent_loss |= news && wire.torn;
+            self.tell_server(Input::ChannelWritten { channel, messages });
         }
     }
 
@@ -416,6 +519,9 @@ impl World {
         match output {
             client::Output::Request { exchange, request } => {
                 let body = request.body.map(engineio_proto::wire::Payload::into_bytes);
+                if let Some(body) = &body {
+                    self.by_client.give(exchange.0, messages(body));
+                }
                 self.network.put(exchange.0, Item::Request { target: request.target, body });
             }
             client::Output::Cancel { exchange } => self.network.cancel(exchange.0),
@@ -428,7 +534,7 @@ impl World {
             client::Output::ChannelRead { enabled, .. } => {
                 wire.iter_mut().for_each(|wire| wire.client.reads = enabled);
             }
-            client::Output::ChannelClose { .. } => self.network.client_closes(),
+            client::Output::ChannelClose { .. } => self.network.client_closes(self.by_server.on_channel()),
             client::Output::Event(event) => hear(&mut self.at_client, event),
         }
     }
@@ -445,7 +551,7 @@ impl World {
             }
             Output::ChannelReady { .. } => wire.iter_mut().for_each(|wire| wire.server.ready = true),
             Output::ChannelRead { enabled, .. } => wire.iter_mut().for_each(|wire| wire.server.reads = enabled),
-            Output::ChannelClose { .. } => self.network.server_closes(),
+            Output::ChannelClose { .. } => self.network.server_closes(self.by_client.on_channel()),
             Output::Event(event) => hear(&mut self.at_server, event),
         }
     }
@@ -454,6 +560,7 @@ impl World {
     fn check(&self) {
         self.client.check().unwrap_or_else(|violation| panic!("the client: {violation}"));
         self.server.check().unwrap_or_else(|violation| panic!("the server: {violation}"));
+        self.check_cursors();
         let gets = |item: &&(u64, Item)| matches!(item.1, Item::Request { body: None, .. }) && self.is_wanted(item.0);
         let posts =
             |item: &&(u64, Item)| matches!(item.1, Item::Request { body: Some(_), .. }) && self.is_wanted(item.0);
@@ -466,6 +573,16 @@ impl World {
         assert!(!early, "law 3: Closed before the last message was taken");
         if !self.lossy && !self.may_lose_by_haste() {
             self.check_reasons();
+        }
+    }
+
+    /// Law 14: nothing is written that no embedder has reported.
+    fn check_cursors(&self) {
+        let cursors = |stats: Stats| [stats.messages_written, stats.messages_sent, stats.messages_accepted];
+        let expected = |ledger: &Ledger, side: &Side| [ledger.written, ledger.handed, u64::from(side.sent)];
+        assert_eq!(cursors(self.client.stats()), expected(&self.by_client, &self.at_client), "law 14: the client");
+        if let Some(session) = self.session() {
+            assert_eq!(cursors(session.stats()), expected(&self.by_server, &self.at_server), "law 14: the session");
         }
     }
 
@@ -505,6 +622,7 @@ impl World {
                     }
                 }
                 Item::Answer { .. } => letters.push(Letter::Answer(*id)),
+                Item::Report => letters.push(Letter::Written(*id)),
                 Item::ClientLearns => letters.push(Letter::ClientLearns(*id)),
                 Item::ServerLearns => letters.push(Letter::ServerLearns(*id)),
             }
@@ -518,8 +636,10 @@ impl World {
         if let Some(wire) = &self.network.wire {
             let up = matches!(wire.up.front(), Some(Up::Open(_) | Up::Closed)) || wire.server.reads;
             letters.extend((up && !wire.up.is_empty()).then_some(Letter::Up));
-            let down = matches!(wire.down.front(), Some(Down::Closed)) || wire.client.reads;
+            let down = matches!(wire.down.front(), Some(Down::Closed | Down::Lost)) || wire.client.reads;
             letters.extend((down && !wire.down.is_empty()).then_some(Letter::Down));
+            letters.extend(wire.client.unwritten.map(|_| Letter::WrittenUp));
+            letters.extend(wire.server.unwritten.map(|_| Letter::WrittenDown));
         }
         let (up, down) = self.ready();
         letters.extend(up.then_some(Letter::PullUp));
@@ -604,6 +724,10 @@ impl Explored for World {
     fn play_ends(&self) -> u64 {
         epilogue::play_all(self)
     }
+}
+
+fn is_session_over(session: &Session) -> bool {
+    session.close_reason().is_some()
 }
 
 fn is_request(item: &Item) -> bool {

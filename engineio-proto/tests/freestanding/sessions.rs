@@ -6,8 +6,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use engineio_proto::client;
-use engineio_proto::http::{Method, Operation, Request, Route};
-use engineio_proto::server::{Config, Input, Output, SessionKey};
+use engineio_proto::http::{Method, Request};
+use engineio_proto::server::{Admission, Config, Entry, Input, Output, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{
     ChannelEnd, ChannelId, Client, CloseReason, Event, ExchangeId, Instant, Message, Server, Sid, TransportKind,
@@ -23,9 +23,10 @@ pub(crate) fn server() -> u64 {
 
     let query = "EIO=4&transport=polling";
     let request = Request { method: Method::Get, query, origin: None, upgrade: false };
-    let Ok(Route::Handshake(handshake)) = Route::parse(&request, server.config()) else { panic!("no handshake") };
-    let key = server.open(now, Sid::from_entropy([7; 15]), &handshake, None).unwrap();
-    let answers = tell(&mut server, key, now, Input::Poll { exchange: ExchangeId(1) }).answers;
+    let admission = Admission::begin(&request, server.config()).unwrap();
+    let entry = Entry::Exchange { exchange: ExchangeId(1), octet_stream: false };
+    let key = server.admit(now, admission, entry, Some(Sid::from_entropy([7; 15]))).unwrap();
+    let answers = obey(&mut server).answers;
     assert!(matches!(&answers[..], [(1, body)] if body.starts_with("0{\"sid\":")));
 
     // A GET is held, a POST brings a message, and the answer to it leaves with the GET.
@@ -42,9 +43,8 @@ pub(crate) fn server() -> u64 {
 
     let query = String::from("EIO=4&transport=websocket&sid=") + server.session(key).unwrap().sid();
     let request = Request { method: Method::Get, query: &query, origin: None, upgrade: true };
-    let Ok(Route::Session(request)) = Route::parse(&request, server.config()) else { panic!("no session") };
-    assert_eq!((server.admit(&request), request.operation), (Ok(key), Operation::Upgrade));
-    tell(&mut server, key, now, Input::ChannelOpened { channel: CHANNEL, base64: false });
+    let admission = Admission::begin(&request, server.config()).unwrap();
+    assert_eq!(server.admit(now, admission, Entry::Channel { channel: CHANNEL, head: None }, None), Ok(key));
     tell(&mut server, key, now, frame_up("2probe"));
     assert_eq!(pull(&mut server, key, now), ["3probe"]);
     let events = tell(&mut server, key, now, frame_up("5")).events;

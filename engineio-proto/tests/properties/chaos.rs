@@ -4,16 +4,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engineio_proto::http::Handshake;
-use engineio_proto::server::{BodyError, Config, Input, Output, Overflow, SessionKey};
+use engineio_proto::http::{Method, Rejection, Request};
+use engineio_proto::server::{Admission, BodyError, Config, Entry, Input, NotAdmitted, Output, Overflow, SessionKey};
 use engineio_proto::wire::Frame;
-use engineio_proto::{
-    ChannelEnd, ChannelId, Event, ExchangeId, Instant, Message, SendError, Server, Session, Sid, TransportKind,
-};
+use engineio_proto::{ChannelEnd, ChannelId, Event, ExchangeId, Instant, Message, SendError, Server, Session, Sid};
 use proptest::prelude::*;
 
 /// How many sessions a crowd tries to have; the server takes one less.
 pub const SESSIONS: usize = 4;
+
+/// The exchange that opens a session on polling.
+const FIRST: ExchangeId = ExchangeId(1);
+
+/// Opens a session, on polling or on channel 1.
+fn open(server: &mut Server, now: Instant, sid: Sid, on_channel: bool, base64: bool) -> Result<SessionKey, Rejection> {
+    let (query, entry) = if on_channel {
+        ("EIO=4&transport=websocket", Entry::Channel { channel: ChannelId(1), head: None })
+    } else {
+        ("EIO=4&transport=polling", Entry::Exchange { exchange: FIRST, octet_stream: false })
+    };
+    let query = if base64 { format!("{query}&b64=1") } else { query.into() };
+    let request = Request { method: Method::Get, query: &query, origin: None, upgrade: on_channel };
+    let admission = Admission::begin(&request, server.config())?;
+    server.admit(now, admission, entry, Some(sid)).map_err(|error| match error {
+        NotAdmitted::Rejected(rejection) => rejection,
+        other => unreachable!("{other}"),
+    })
+}
 
 /// One thing that an embedder may do.
 #[derive(Clone, Debug)]
@@ -250,11 +267,8 @@ impl Crowd {
 
     fn open(&mut self, who: usize) {
         let on_channel = self.opened % 2 == 1;
-        let transport = if on_channel { TransportKind::WebSocket } else { TransportKind::Polling };
-        let handshake = Handshake { transport, protocol: 4, base64: who == 0 };
-        let channel = on_channel.then_some(ChannelId(1));
         let sid = Sid::from_entropy([self.opened; 15]);
-        match self.server.open(self.now, sid.clone(), &handshake, channel) {
+        match open(&mut self.server, self.now, sid.clone(), on_channel, who == 0) {
             Ok(key) => {
                 self.keys[who] = Some(key);
                 self.opened = self.opened.wrapping_add(1);
@@ -326,15 +340,17 @@ impl Beside {
         let mut members = Vec::new();
         for number in 0..SESSIONS - 1 {
             let on_channel = number == 1;
-            let transport = if on_channel { TransportKind::WebSocket } else { TransportKind::Polling };
-            let handshake = Handshake { transport, protocol: 4, base64: false };
             let sid = Sid::from_entropy([number as u8; 15]);
             let channel = on_channel.then_some(ChannelId(1));
-            let key = server.open(Instant::ZERO, sid.clone(), &handshake, channel).unwrap();
+            let key = open(&mut server, Instant::ZERO, sid.clone(), on_channel, false).unwrap();
             let config = Arc::clone(server.config());
             let session = match channel {
                 Some(channel) => Session::channel(Instant::ZERO, sid, config, channel, false),
-                None => Session::polling(Instant::ZERO, sid, config),
+                None => {
+                    let mut session = Session::polling(Instant::ZERO, sid, config);
+                    session.handle_input(Instant::ZERO, Input::Poll { exchange: FIRST });
+                    session
+                }
             };
             members.push((key, Lone { session, now: Instant::ZERO }, Vec::new()));
         }

@@ -1,10 +1,10 @@
-//! Races of closing.
+//! Races of closing.
 
 use core::time::Duration;
 
-use engineio_proto::http::{ErrorCode, Operation, SessionRequest};
-use engineio_proto::server::State;
-use engineio_proto::{ChannelEnd, CloseReason, Event, Phase, SendError, TransportError, TransportKind};
+use engineio_proto::http::{ErrorCode, Operation, Rejection, SessionRequest};
+use engineio_proto::server::{BodyError, Entry, State};
+use engineio_proto::{ChannelEnd, CloseReason, Event, ExchangeId, Phase, SendError, TransportError, TransportKind};
 
 use crate::common::{BAD_REQUEST, UNKNOWN_SID, World};
 
@@ -294,7 +294,8 @@ fn r56_a_request_for_a_dead_session_is_answered() {
         protocol: 4,
         base64: false,
     };
-    assert_eq!(world.server.admit(&request).unwrap_err().code(), ErrorCode::UnknownSid);
+    let entry = Entry::Exchange { exchange: ExchangeId(99), octet_stream: false };
+    assert_eq!(world.server.enter(world.now, &request, entry), Err(Rejection::UnknownSid.into()));
     world.drain();
     world.assert_no_connections();
 
@@ -444,5 +445,161 @@ fn r112_what_follows_the_end_in_a_payload_is_dropped() {
         world.lost(get);
         assert_eq!(world.recv_all(), ["a", "b"]);
         assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PollLost)));
+    }
+}
+
+// The application closes, and the last answer is lost on its way: the client never heard of what was in it.
+#[test]
+fn r121_a_close_whose_last_answer_is_lost_says_so() {
+    for written in [false, true] {
+        let mut world = World::polling();
+        world.writing = false;
+        let get = world.get();
+        world.send("a");
+        world.close();
+        assert_eq!(world.answer_of(get), Some("200 4a"));
+        // The next poll is faster than the report.
+        let next = world.get();
+        assert_eq!((world.answer_of(next), world.session().phase()), (None, Phase::Closing));
+        if written {
+            world.write_answer(get);
+        }
+        world.lost(get);
+        let reason = if written { CloseReason::ForcedClose } else { CloseReason::TransportLost };
+        assert_eq!(world.answer_of(next), Some("200 1"));
+        assert_eq!(world.closed(), Some(reason));
+        world.assert_empty();
+    }
+}
+
+// The same on a channel: the last frames were pulled, and the channel goes away before they are written.
+#[test]
+fn r121_a_close_whose_last_frame_is_lost_says_so() {
+    for written in [0, 1, 2] {
+        for mut world in [World::websocket(), World::upgraded()] {
+            world.writing = false;
+            let channel = world.channel;
+            world.send("a");
+            if written == 1 {
+                assert_eq!(world.frames(), ["4a"]);
+                world.write();
+            }
+            world.send("b");
+            world.close();
+            world.frames();
+            assert_eq!((world.closed(), world.is_open(channel)), (None, true), "it is not written");
+            assert_eq!(world.session().stats().messages_written, u64::from(written == 1));
+            if written == 2 {
+                world.write();
+            } else {
+                world.channel_closed();
+            }
+            let reason = if written == 2 { CloseReason::ForcedClose } else { CloseReason::TransportLost };
+            assert_eq!(world.closed(), Some(reason));
+            world.assert_empty();
+        }
+    }
+}
+
+// The application closes, and the client leaves before it has taken everything, in every way that it has.
+#[test]
+fn r121_a_client_that_leaves_while_the_session_closes_loses_what_it_did_not_take() {
+    type Leave = fn(&mut World);
+    let by_polling: [Leave; 2] = [
+        |world| _ = world.post("1"),
+        |world| {
+            let post = world.post_head();
+            world.lost(post);
+        },
+    ];
+    let on_channel: [Leave; 2] = [|world| world.frame("1"), World::channel_closed];
+    let ends = |begin: fn() -> World, leaves: [Leave; 2]| {
+        for leave in leaves {
+            for sent in [false, true] {
+                let mut world = begin();
+                if sent {
+                    world.send("a");
+                }
+                world.close();
+                assert_eq!(world.session().phase(), Phase::Closing);
+                world.draining = false;
+                leave(&mut world);
+                assert_eq!(world.session().unsent().count(), usize::from(sent));
+                world.drain();
+                let reason = if sent { CloseReason::TransportLost } else { CloseReason::ForcedClose };
+                assert_eq!(world.closed(), Some(reason));
+                world.assert_empty();
+            }
+        }
+    };
+    ends(World::polling, by_polling);
+    let not_opened = || {
+        let mut world = World::with(|_| ());
+        world.open_websocket();
+        world
+    };
+    ends(not_opened, on_channel);
+}
+
+// A close that takes too long, or whose client falls silent, tells that, unless nothing is lost.
+#[test]
+fn r121_a_close_that_takes_too_long_says_so() {
+    for written in [false, true] {
+        for mut world in [World::polling(), World::websocket()] {
+            world.writing = false;
+            world.send("a");
+            world.close();
+            if world.session().state() == State::Polling {
+                world.get();
+            } else {
+                world.frames();
+            }
+            if written {
+                world.write();
+            }
+            world.advance(30_000);
+            let late = CloseReason::TransportError(TransportError::CloseTimeout);
+            assert_eq!(world.closed(), Some(if written { CloseReason::ForcedClose } else { late }));
+            world.assert_empty();
+        }
+    }
+}
+
+// An abort is what was asked for, whatever becomes of messages.
+#[test]
+fn r121_an_abort_says_what_was_not_sent() {
+    for mut world in [World::polling(), World::websocket()] {
+        world.draining = false;
+        world.send("a");
+        world.send("b");
+        world.close();
+        world.abort();
+        assert!(world.session().unsent().cloned().eq(["a".into(), "b".into()]));
+        world.drain();
+        assert_eq!(world.closed(), Some(CloseReason::ForcedClose));
+    }
+}
+
+// The body of a POST is too large, and the client has changed its transport meanwhile: what it sent there would pass over
+// the hole.
+#[test]
+fn r121_a_body_that_is_too_large_ends_the_session_behind_an_upgrade_too() {
+    for upgrades in [false, true] {
+        let mut world = World::polling();
+        let post = world.post_head();
+        let mut get = None;
+        if upgrades {
+            world.upgrade();
+            world.frame("4behind");
+        } else {
+            get = Some(world.get());
+        }
+        world.post_end(post, Err(BodyError::TooLarge));
+        assert_eq!(world.answer_of(post), Some("413"));
+        assert_eq!(get.map(|get| world.answer_of(get)), get.map(|_| Some("200 1")));
+        assert_eq!(world.recv(), None);
+        assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PayloadTooLarge)));
+        world.assert_empty();
+        world.assert_no_connections();
     }
 }

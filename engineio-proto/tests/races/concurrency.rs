@@ -233,6 +233,30 @@ fn r116_a_poll_waits_while_too_many_answers_are_under_way() {
     panic!("every poll was answered");
 }
 
+// The same while the client changes its transport: it waits for its poll, and must not wait for ever. Nor must the clock of
+// the session stand still.
+#[test]
+fn r116_a_poll_that_waits_behind_many_answers_is_released_by_a_probe() {
+    let mut world = World::polling();
+    world.writing = false;
+    for _ in 0..8 {
+        world.send("a");
+        world.get();
+    }
+    world.send("b");
+    let get = world.get();
+    assert_eq!(world.answer_of(get), None);
+    world.probe();
+    assert_eq!(world.answer_of(get), Some("200 6"));
+    let get = world.get();
+    assert_eq!(world.answer_of(get), None, "not as fast as the first one");
+    world.advance(10);
+    assert_eq!(world.answer_of(get), Some("200 6"));
+    world.frame("5");
+    assert_eq!(world.frames(), ["4b"]);
+    assert_eq!(world.closed(), None);
+}
+
 // The client's next request is faster than the answer to its handshake.
 #[test]
 fn r108_a_session_is_known_before_its_handshake_is_answered() {

@@ -1,6 +1,8 @@
-//! Races of the heartbeat.
+//! Races of the heartbeat.
 
-use engineio_proto::{CloseReason, Event};
+use std::time::Duration;
+
+use engineio_proto::{CloseReason, Event, TransportError};
 
 use crate::common::World;
 
@@ -120,4 +122,171 @@ fn r97_a_flood_of_pongs_leaves_nothing_behind() {
     let (first, second) = (world.get(), world.get());
     assert_eq!(world.answer_of(first), Some("200 2"));
     assert_eq!(world.answer_of(second), None);
+}
+
+// The client's only POST was under way when the ping came, and its body takes long; the pong follows in the next one.
+#[test]
+fn r119_the_pong_behind_a_slow_body_has_the_time_that_the_body_took() {
+    let timeout = 5_000;
+    // The body is there just before the wait for the pong is over: as it was, and as it was put off for the body.
+    for takes in [timeout - 250, 2 * timeout - 250] {
+        for answers in [true, false] {
+            let mut world = World::polling_with(|config| config.ping_timeout = Duration::from_millis(timeout));
+            world.get();
+            world.advance(25_000);
+            world.advance(100);
+            world.post("4a"); // another packet: the wait is put off once for it
+            world.advance(100);
+            let post = world.post_head();
+            world.advance(takes);
+            world.post_body(post, "4b");
+            world.recv_all();
+            world.advance(200);
+            assert_eq!(world.closed(), None, "{takes}");
+            if answers {
+                world.post("3");
+                assert_eq!(world.session().stats().heartbeats_received, 1);
+                world.advance(24_999);
+                assert_eq!(world.closed(), None);
+            } else {
+                world.advance(timeout);
+                assert_eq!(
+                    world.closed(),
+                    Some(CloseReason::PingTimeout),
+                    "{takes}: what it sent does not excuse for ever"
+                );
+            }
+        }
+    }
+}
+
+// The client is silent, and the application sends all the time. That the kernel takes frames, or that the client polls, is no
+// sign of life.
+#[test]
+fn r118_a_silent_client_is_closed_although_the_application_sends() {
+    for mut world in [World::websocket(), World::upgraded()] {
+        for second in 1..=45 {
+            assert_eq!(world.closed(), None, "{second}");
+            for _ in 0..3 {
+                world.send("burst");
+            }
+            // Pulled and reported as written.
+            let pings = world.frames().iter().filter(|frame| *frame == "2").count();
+            assert_eq!(pings, usize::from(second == 26));
+            world.advance(1_000);
+        }
+        assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+    }
+
+    let mut world = World::polling();
+    for second in 1..=45 {
+        assert_eq!(world.closed(), None, "{second}");
+        let get = world.get();
+        world.send("burst");
+        assert!(world.answer_of(get).is_some());
+        world.advance(1_000);
+    }
+    assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+}
+
+// The link of the client is full, so that its pong takes long. It reads: the connection takes more from time to time.
+#[test]
+fn r118_a_client_whose_link_is_full_is_alive() {
+    for (mut world, polls) in [(World::websocket(), false), (World::upgraded(), false), (World::polling(), true)] {
+        world.writing = false;
+        world.advance(25_000);
+        if polls {
+            let get = world.get();
+            assert_eq!(world.answer_of(get), Some("200 2"));
+        } else {
+            world.send("large");
+            assert_eq!(world.frames(), ["2", "4large"]);
+        }
+        for _ in 0..10 {
+            world.advance(19_999);
+            world.unblocked();
+        }
+        world.advance(19_999);
+        assert_eq!(world.closed(), None);
+        world.advance(1);
+        assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+    }
+}
+
+// The upload of the client is slow, and its pong is in the body.
+#[test]
+fn r119_a_pong_in_a_slow_upload_is_waited_for() {
+    let mut world = World::polling();
+    let get = world.get();
+    world.advance(25_000);
+    assert_eq!(world.answer_of(get), Some("200 2"));
+    world.advance(1_000);
+    let post = world.post_head();
+    world.advance(29_999);
+    assert_eq!(world.closed(), None, "55.999 s, where a silent client is closed after 45");
+    world.post_body(post, "4large\x1e3");
+    assert_eq!(world.answer_of(post), Some("200 ok"));
+    // The next ping is due when it should be.
+    world.advance(24_999);
+    let get = world.get();
+    assert_eq!(world.answer_of(get), None);
+    world.advance(1);
+    assert_eq!(world.answer_of(get), Some("200 2"));
+}
+
+// The same, and the client has changed its transport meanwhile: its pong is a frame that waits for the body.
+#[test]
+fn r119_a_pong_behind_a_slow_upload_is_waited_for() {
+    let mut world = World::polling();
+    world.advance(24_000);
+    let post = world.post_head();
+    world.upgrade();
+    world.advance(1_000);
+    assert_eq!(world.frames(), ["2"]);
+    world.frame("3");
+    assert!(!world.is_reading(world.channel));
+    world.advance(28_999);
+    assert_eq!(world.closed(), None, "53.999 s, where a silent client is closed after 45");
+    world.post_body(post, "4large");
+    assert_eq!(world.recv_all(), ["large"]);
+    world.advance(24_999);
+    assert_eq!(world.frames(), Vec::<String>::new());
+    world.advance(1);
+    assert_eq!(world.frames(), ["2"]);
+}
+
+// A body that does not come excuses for no longer than it may take.
+#[test]
+fn r119_a_silent_client_with_a_stalled_upload_is_closed_at_the_deadline_of_the_body() {
+    for upgrades in [false, true] {
+        let mut world = World::polling();
+        world.advance(24_000);
+        let post = world.post_head();
+        if upgrades {
+            world.upgrade();
+            world.frame("4behind");
+        }
+        let get = (!upgrades).then(|| world.get());
+        world.advance(29_999);
+        assert_eq!((world.closed(), world.answer_of(post)), (None, None));
+        assert_eq!(get.map(|get| world.answer_of(get)), get.map(|_| Some("200 2")));
+        world.advance(1);
+        assert_eq!(world.answer_of(post), Some("408"));
+        assert_eq!(world.closed(), Some(CloseReason::TransportError(TransportError::PostTimeout)));
+        assert_eq!(world.recv(), None, "what is behind the body would pass over a hole");
+        world.assert_empty();
+    }
+
+    // The body comes in time, and no pong in it.
+    let mut world = World::polling();
+    world.get();
+    world.advance(24_000);
+    let post = world.post_head();
+    world.advance(29_999);
+    world.post_body(post, "4a");
+    world.advance(19_999);
+    assert_eq!(world.recv_all(), ["a"]);
+    assert_eq!(world.closed(), None);
+    world.advance(1);
+    assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
 }

@@ -1,6 +1,6 @@
 //! Races of the upgrade.
 
-use engineio_proto::server::{BodyError, State};
+use engineio_proto::server::State;
 use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, CloseReason, Event, Instant, TransportError, TransportKind};
 
@@ -49,6 +49,30 @@ fn r02_every_poll_during_the_probe_is_released() {
         }
         world.frame("5");
         assert_eq!(world.count(UPGRADED), 1);
+    }
+}
+
+// A probe fails, and the client tries another one.
+#[test]
+fn r02_the_polls_of_a_second_probe_are_released_as_fast_as_those_of_the_first() {
+    let mut world = World::polling();
+    for _ in 0..3 {
+        let mut get = world.get();
+        world.probe();
+        let start = world.now;
+        let mut released = Vec::new();
+        while released.len() < 6 {
+            if world.answer_of(get).is_some() {
+                released.push((world.now - start).as_millis());
+                get = world.get();
+            } else {
+                world.advance(1);
+            }
+        }
+        assert_eq!(released, [0, 10, 30, 70, 150, 250]);
+        world.channel_closed();
+        world.send("a");
+        assert_eq!(world.answer_of(get), Some("200 4a"));
     }
 }
 

@@ -87,18 +87,21 @@ pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
     match reason {
         CloseReason::ForcedClose => asked.is_some(),
         CloseReason::TransportClose => other_left || any(Incidents::TORN.and(Incidents::STRANGER)),
+        // An end that was asked for, and did not come before the other side was gone.
+        CloseReason::TransportLost => asked.is_some() && (other_left || any(Incidents::TORN.and(doubled))),
         CloseReason::PingTimeout => {
             other_left || (scene.is_troubled && any(Incidents::SILENT.and(Incidents::TORN).and(Incidents::SLOW)))
         }
         CloseReason::ParseError => any(Incidents::JUNK),
         CloseReason::TransportError(error) => match error {
-            // Whoever asked for the end gets the end that was asked for, even if the peer leaves first.
+            // Whoever asked for the end hears that it was asked for, or that something was lost.
             TransportError::PollLost | TransportError::PostLost => {
                 asked.is_none() && (other_left || any(Incidents::TORN.and(doubled)))
             }
             TransportError::PollOverlap | TransportError::PostOverlap => any(doubled.and(Incidents::JUNK)),
-            TransportError::PostTimeout => any(Incidents::SLOW_BODY),
-            TransportError::MessageTooLarge => any(Incidents::LARGE),
+            TransportError::PostTimeout => any(Incidents::SLOW_BODY.and(Incidents::SILENT).and(Incidents::TORN)),
+            TransportError::CloseTimeout => scene.is_over_time || (asked.is_some() && any(Incidents::LATE)),
+            TransportError::MessageTooLarge | TransportError::PayloadTooLarge => any(Incidents::LARGE),
             TransportError::SlowConsumer => {
                 any(Incidents::SLOW.and(Incidents::SILENT).and(Incidents::OVERFLOW).and(Incidents::TORN)) || other_left
             }
@@ -118,10 +121,13 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
         // A server that hears of the change of the transport too late has given it up, and closes the channel.
         CloseReason::TransportClose => other_left || any(Incidents::SILENT),
         // A message that is too large ends the connection.
-        CloseReason::TransportLost => any(cut.and(Incidents::LARGE)),
+        CloseReason::TransportLost => {
+            any(cut.and(Incidents::LARGE)) || (asked.is_some() && (other_left || any(Incidents::SILENT)))
+        }
         // A pong that nobody asked for puts off the next ping, at the server as in the reference.
         CloseReason::PingTimeout => {
-            let unheard = cut.and(Incidents::SILENT).and(Incidents::SLOW).and(Incidents::STRANGER);
+            let unheard =
+                cut.and(Incidents::SILENT).and(Incidents::SLOW).and(Incidents::STRANGER).and(Incidents::SLOW_BODY);
             other_left || (scene.is_troubled && any(unheard))
         }
         CloseReason::TransportError(error) => match error {
@@ -147,7 +153,7 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
 pub(crate) fn explains_upgrade_failure(error: UpgradeError, scene: Scene) -> bool {
     let Scene { incidents, asked, other_left, .. } = scene;
     let cut = Incidents::TORN.and(Incidents::CRASH).and(Incidents::REFUSED);
-    let disturbed = cut.and(Incidents::SILENT);
+    let disturbed = cut.and(Incidents::SILENT).and(Incidents::SLOW_BODY);
     match error {
         // Where there is another channel already, this one is closed at once; and a server that waits too long closes it.
         UpgradeError::TransportClosed => {

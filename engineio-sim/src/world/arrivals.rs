@@ -1,12 +1,13 @@
 //! What arrives at a server: requests and their bodies, channels and their frames, and word of connections that are lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use engineio_proto::app::Peer;
 use engineio_proto::client::Details;
-use engineio_proto::http::{Method, Operation, Rejection, Request, Response, Route};
-use engineio_proto::server::{BodyError, Input, SessionKey};
+use engineio_proto::http::{Method, Operation, Rejection, Request, Response};
+use engineio_proto::server::{Admission, BodyError, Entry, Input, NotAdmitted, SessionKey};
 use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Phase, Session, Sid};
 
@@ -53,65 +54,73 @@ impl Core {
         let method = if is_post { Method::Post } else { Method::Get };
         let query = target.split_once('?').map_or("", |(_, query)| query);
         let request = Request { method, query, origin: None, upgrade: false };
-        let route = Route::parse(&request, &self.servers[server].config);
-        match self.admit(server, life, route, None)? {
+        let admission = Admission::begin(&request, &self.servers[server].config);
+        let entry = Entry::Exchange { exchange: number, octet_stream: false };
+        match self.admit(server, life, admission, entry)? {
             Ok((seat, Operation::Poll)) => {
                 self.exchanges[index].at_server = Some((number, seat));
                 self.exchanges[index].stage = Stage::Held;
-                self.call_session(seat, Kind::Poll, |session, now| {
-                    session.handle_input(now, Input::Poll { exchange: number });
-                })?;
             }
             Ok((seat, Operation::Post)) => {
                 self.exchanges[index].at_server = Some((number, seat));
                 self.exchanges[index].stage = Stage::Body;
-                self.call_session(seat, Kind::PostHead, |session, now| {
-                    session.handle_input(now, Input::PostHead { exchange: number, octet_stream: false });
-                })?;
             }
-            Ok(_) => return broken(Law::Wire, format!("{target} was taken for something else")),
-            Err(rejection) => {
+            Err(NotAdmitted::Rejected(rejection)) => {
                 self.exchanges[index].stage = Stage::Held;
                 self.respond(index, Response::Rejected(rejection))?;
             }
+            Ok(_) | Err(_) => return broken(Law::Wire, format!("{target} was taken for something else")),
         }
         Ok(())
     }
 
-    /// Finds or opens the session that a request is for.
+    /// Gives a request to the session that it is for, which it opens or names.
     fn admit(
         &mut self,
         server: usize,
         life: Option<usize>,
-        route: Result<Route, Rejection>,
-        channel: Option<ChannelId>,
-    ) -> Outcome<Result<(usize, Operation), Rejection>> {
-        let request = match route {
-            Ok(Route::Handshake(handshake)) => {
+        admission: Result<Admission, Rejection>,
+        entry: Entry<'_>,
+    ) -> Outcome<Result<(usize, Operation), NotAdmitted>> {
+        let request = match admission {
+            Ok(Admission::Session(request)) => request,
+            Ok(admission) => {
                 let Some(life) = life else { return broken(Law::Wire, "a stranger opened a session") };
                 let entropy = u128::from(self.next_number()) << 64 | 0x5eed;
                 let [_, bytes @ ..] = entropy.to_le_bytes();
                 let node = &mut self.servers[server];
                 let now = node.clock.tell(self.now);
-                let opened = node.machine.open(now, Sid::from_entropy(bytes), &handshake, channel);
+                let opened = node.machine.admit(now, admission, entry, Some(Sid::from_entropy(bytes)));
                 return Ok(match opened {
                     Ok(key) => Ok((self.seat(server, life, key)?, Operation::Poll)),
-                    Err(rejection) => {
+                    Err(refused) => {
                         self.lives[life].incidents.add(Incidents::FULL);
-                        Err(rejection)
+                        Err(refused)
                     }
                 });
             }
-            Ok(Route::Session(request)) => request,
-            Err(rejection) => return Ok(Err(rejection)),
+            Err(rejection) => return Ok(Err(rejection.into())),
         };
         let node = &self.servers[server];
-        Ok(match node.machine.admit(&request) {
-            Err(rejection) => Err(rejection),
-            Ok(key) => match node.sessions.get(&key) {
-                Some(&seat) if self.sessions[seat].sid == request.sid => Ok((seat, request.operation)),
-                _ => return broken(Law::End, format!("server {server} found another session than {:?}", request.sid)),
-            },
+        let Some(key) = node.machine.find(&request.sid) else { return Ok(Err(Rejection::UnknownSid.into())) };
+        let seat = match node.sessions.get(&key) {
+            Some(&seat) if self.sessions[seat].sid == request.sid => seat,
+            _ => return broken(Law::End, format!("server {server} found another session than {:?}", request.sid)),
+        };
+        let kind = match request.operation {
+            Operation::Poll | Operation::Unsupported => Kind::Poll,
+            Operation::Post => Kind::PostHead,
+            Operation::Upgrade => Kind::ChannelOpened,
+        };
+        let config = Arc::clone(node.machine.config());
+        if let Some(Err(rejection)) = node.machine.session(key).map(|session| request.fits(session, &config)) {
+            return Ok(Err(rejection.into()));
+        }
+        let entered = self.call_session(seat, kind, |session, now| request.enter(session, &config, now, entry))?;
+        Ok(match entered {
+            Some(Ok(())) => Ok((seat, request.operation)),
+            Some(Err(refused)) => Err(refused),
+            None => Err(Rejection::UnknownSid.into()),
         })
     }
 
@@ -138,11 +147,14 @@ impl Core {
     fn body_arrives(&mut self, index: usize) -> Outcome {
         let exchange = &mut self.exchanges[index];
         let Some((number, seat)) = exchange.at_server else { return Ok(()) };
-        exchange.stage = Stage::Held;
+        if exchange.spoilt != Some(Spoilt::Slow) {
+            exchange.stage = Stage::Held;
+        }
         let (client, server) = (exchange.client, exchange.server);
         let limit = self.settings.max_payload;
         let body = match (exchange.spoilt, exchange.body.clone().unwrap_or_default()) {
-            (Some(Spoilt::Slow), _) => Err(BodyError::Timeout),
+            // The rest of it never comes; the session does not wait for ever.
+            (Some(Spoilt::Slow), _) => return Ok(()),
             (Some(Spoilt::Large), _) => Err(BodyError::TooLarge),
             (None, body) if body.len() > limit => Err(BodyError::TooLarge),
             (None, body) => Ok(body),
@@ -162,10 +174,25 @@ impl Core {
         Ok(())
     }
 
+    /// A server hears that an answer was written.
+    pub(crate) fn report(&mut self, index: usize) -> Outcome {
+        let exchange = &mut self.exchanges[index];
+        exchange.report = None;
+        exchange.server_learns = None;
+        // What was written is not lost from here on.
+        exchange.carries = false;
+        let Some((number, seat)) = exchange.at_server else { return Ok(()) };
+        self.call_session(seat, Kind::Written, |session, now| {
+            session.handle_input(now, Input::AnswerWritten { exchange: number });
+        })?;
+        Ok(())
+    }
+
     /// A server learns that the peer of an exchange is gone.
     pub(crate) fn server_learns(&mut self, index: usize) -> Outcome {
         let exchange = &mut self.exchanges[index];
         exchange.server_learns = None;
+        exchange.report = None;
         let was_open = matches!(exchange.stage, Stage::Held | Stage::Body);
         let carried = exchange.carries;
         if was_open {
@@ -198,13 +225,8 @@ impl Core {
         self.journal.arrow(self.now, ends, "asks for a channel", number.0, b"");
         let query = target.split_once('?').map_or("", |(_, query)| query);
         let request = Request { method: Method::Get, query, origin: None, upgrade: true };
-        let route = Route::parse(&request, &self.servers[server].config);
-        let base64 = match &route {
-            Ok(Route::Session(request)) => request.base64,
-            _ => false,
-        };
-        let is_handshake = matches!(route, Ok(Route::Handshake(_)));
-        match self.admit(server, life, route, Some(number))? {
+        let admission = Admission::begin(&request, &self.servers[server].config);
+        match self.admit(server, life, admission, Entry::Channel { channel: number, head: None })? {
             Ok((seat, _)) => {
                 // Whoever comes second is sent away.
                 let is_other = |other: &super::net::Channel| {
@@ -221,14 +243,9 @@ impl Core {
                 if channel.opener.is_none() || !channel.client_open {
                     channel.opening = Opening::Open;
                 }
-                if !is_handshake {
-                    self.call_session(seat, Kind::ChannelOpened, |session, now| {
-                        session.handle_input(now, Input::ChannelOpened { channel: number, base64 });
-                    })?;
-                }
             }
-            Err(rejection) => {
-                let reply = rejection.into_reply(true);
+            Err(refused) => {
+                let reply = refused.into_reply(true);
                 let channel = &mut self.channels[index];
                 channel.up.pieces.clear();
                 channel.opening = match channel.client_open && channel.opener.is_some() {

@@ -166,6 +166,7 @@ impl Core {
                     dropped: false,
                     spoilt: None,
                     carries: false,
+                    report: None,
                 });
             }
             client::Output::Cancel { exchange } => {
@@ -470,6 +471,11 @@ impl Core {
             return Ok(());
         };
         check_frame(&frame, false, first)?;
+        self.call_client(life, Kind::Written, |machine, now| {
+            let messages = machine.stats().messages_sent;
+            machine.handle_input(now, client::Input::ChannelWritten { channel: id, messages });
+        })?;
+        let channel = &mut self.channels[index];
         if !channel.torn {
             channel.up.pieces.push_back((at, Piece::Frame(received(frame))));
         }

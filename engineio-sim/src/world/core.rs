@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engineio_proto::{Instant, Message, Phase, Session};
 
-use super::net::{Channel, Exchange, Opening, Stage};
+use super::net::{Channel, Exchange, Opening, Spoilt, Stage};
 use super::nodes::{Call, ClientNode, Life, Seat, ServerNode};
 use crate::coverage::Coverage;
 use crate::journal::{Journal, Place};
@@ -50,6 +50,7 @@ pub(crate) enum Task {
     Exchange(usize),
     ClientLearns(usize),
     ServerLearns(usize),
+    Report(usize),
     Opening(usize),
     Up(usize),
     Down(usize),
@@ -215,6 +216,7 @@ impl Core {
         for (index, exchange) in self.exchanges.iter().enumerate() {
             let cut_off = exchange.sender.is_some() && self.is_cut_off(exchange.client);
             match exchange.stage {
+                Stage::Body if exchange.spoilt == Some(Spoilt::Slow) => (),
                 Stage::Travelling | Stage::Body if !cut_off => offer(exchange.due, Task::Exchange(index)),
                 Stage::Answered { .. } if !cut_off => {
                     let to_client = exchange.sender.is_some();
@@ -222,6 +224,9 @@ impl Core {
                     offer(due, Task::Exchange(index));
                 }
                 _ => (),
+            }
+            if let Some(at) = exchange.report {
+                offer(at, Task::Report(index));
             }
             if let Some(at) = exchange.client_learns.filter(|_| !cut_off) {
                 offer(self.awake(exchange.client, at), Task::ClientLearns(index));
@@ -266,6 +271,7 @@ impl Core {
             Task::Exchange(index) => self.advance_exchange(index),
             Task::ClientLearns(index) => self.client_learns(index),
             Task::ServerLearns(index) => self.server_learns(index),
+            Task::Report(index) => self.report(index),
             Task::Opening(index) => self.advance_opening(index),
             Task::Up(index) => self.frame_up(index),
             Task::Down(index) => self.frame_down(index),

@@ -70,7 +70,11 @@ impl Core {
             return None;
         }
         let is_there = match task {
-            Task::Exchange(index) => self.exchanges[index].stage != Stage::Held,
+            Task::Exchange(index) => {
+                self.exchanges[index].stage != Stage::Held
+                    && (self.exchanges[index].stage != Stage::Body
+                        || self.exchanges[index].spoilt != Some(Spoilt::Slow))
+            }
             Task::Up(index) => self.channels[index].up.reads && !self.channels[index].up.pieces.is_empty(),
             Task::Down(index) => self.channels[index].down.reads && !self.channels[index].down.pieces.is_empty(),
             _ => true,
@@ -178,6 +182,7 @@ impl Core {
             dropped: false,
             spoilt: None,
             carries: false,
+            report: None,
             ..self.exchanges[index].clone()
         };
         self.exchanges.push(copy);
@@ -264,6 +269,7 @@ impl Core {
             dropped: false,
             spoilt: None,
             carries: false,
+            report: None,
         });
     }
 

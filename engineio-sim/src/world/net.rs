@@ -35,8 +35,10 @@ pub(crate) struct Exchange {
     /// The client does not wait for it any more.
     pub(crate) dropped: bool,
     pub(crate) spoilt: Option<Spoilt>,
-    /// The answer has messages.
+    /// The answer has what must not be lost.
     pub(crate) carries: bool,
+    /// The answer was written; when the server hears of it.
+    pub(crate) report: Option<Instant>,
 }
 
 /// How far an exchange is.
@@ -64,7 +66,8 @@ pub(crate) enum Spoilt {
 impl Exchange {
     /// Whether it can be forgotten.
     pub(crate) fn is_over(&self) -> bool {
-        self.stage == Stage::Done && self.client_learns.is_none() && self.server_learns.is_none()
+        let learns = [self.client_learns, self.server_learns, self.report];
+        self.stage == Stage::Done && learns.iter().all(Option::is_none)
     }
 }
 

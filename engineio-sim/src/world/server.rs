@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engineio_proto::app::Peer;
 use engineio_proto::http::Response;
-use engineio_proto::server::Output;
+use engineio_proto::server::{Input, Output};
 use engineio_proto::wire::{Frame, PacketKind};
 use engineio_proto::{ChannelEnd, ChannelId, CloseReason, Event, ExchangeId, Instant, Session};
 
@@ -221,11 +221,14 @@ impl Core {
     pub(super) fn respond(&mut self, index: usize, response: Response) -> Outcome {
         let at = self.arrival();
         let limit = self.settings.max_payload;
+        let is_payload = matches!(response, Response::Payload(_));
         let (mut carries, mut pings) = (false, false);
         let body = match &response {
             Response::Payload(payload) => {
                 let has = |kind| payload.packets().iter().any(|packet| packet.kind() == kind);
-                (carries, pings) = (has(PacketKind::Message), has(PacketKind::Ping));
+                let idle = |kind| matches!(kind, PacketKind::Noop | PacketKind::Close);
+                carries = payload.packets().iter().any(|packet| !idle(packet.kind()));
+                pings = has(PacketKind::Ping);
                 let body = payload.clone().into_bytes();
                 check_body(payload, &body, limit, true)?;
                 Some((200, body))
@@ -240,6 +243,7 @@ impl Core {
         let number = exchange.at_server.map_or(0, |(id, _)| id.0);
         exchange.due = at;
         exchange.carries = carries;
+        exchange.report = is_payload.then_some(self.now);
         let lost = exchange.dropped || exchange.client_learns.is_some();
         exchange.stage = if lost { Stage::Done } else { Stage::Answered { status, body: body.clone() } };
         self.journal.note(self.now, Place::Server(exchange.server), "answers", number, &body);
@@ -321,7 +325,11 @@ impl Core {
         let (app, incidents) = (&self.sessions[seat].app, self.lives[self.sessions[seat].life].incidents);
         let other_left = self.client_left(seat);
         let is_troubled = self.is_troubled(self.sessions[seat].life);
-        let scene = Scene { incidents, is_troubled, asked: app.asked, is_over_time: false, other_left };
+        let closing = app.asked_at.map(|at| self.now.saturating_since(at));
+        // Its clock may be back by a little.
+        let limit = Duration::from_millis(self.settings.close_timeout.saturating_sub(1));
+        let is_over_time = closing.is_some_and(|time| time >= limit);
+        let scene = Scene { incidents, is_troubled, asked: app.asked, is_over_time, other_left };
         if explains_server(reason, scene) {
             return Ok(());
         }
@@ -365,6 +373,10 @@ impl Core {
         if matches!(&frame, Frame::Text { head: "2", .. }) {
             self.pings(seat)?;
         }
+        self.call_session(seat, Kind::Written, |session, now| {
+            let messages = session.stats().messages_sent;
+            session.handle_input(now, Input::ChannelWritten { channel: number, messages });
+        })?;
         let channel = &mut self.channels[index];
         if !channel.torn && channel.client_open {
             channel.down.pieces.push_back((at, Piece::Frame(received(frame))));

@@ -13,6 +13,31 @@ async fn next(events: &mut Events) -> Option<Event> {
     within(events.next()).await
 }
 
+/// What happens before the session is accepted is not missed.
+pub async fn a_session_is_observed_from_its_first_event() {
+    let host = Host::start(builder()).await;
+    {
+        let mut accept = std::pin::pin!(host.server.accept_observed());
+        assert!(accept.as_mut().now_or_never().is_none());
+    }
+    let client = Polling::open(host.addr).await;
+    assert_eq!(client.post("3").await.status, 200);
+    let mut upgraded = WebSocket::upgrade(&client).await;
+    upgraded.send("4early").await;
+    let mut events = within(host.server.accept_observed()).await;
+    while events.handle().receive_buffered() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut seen = Vec::new();
+    while !matches!(seen.last(), Some(Event::Message(_))) {
+        seen.extend(next(&mut events).await);
+    }
+    let websocket = TransportKind::WebSocket;
+    let expected = [Event::Heartbeat, Event::Upgrading(websocket), Event::Upgraded(websocket)];
+    assert!(expected.iter().all(|event| seen.contains(event)), "{seen:?}");
+    assert_eq!(seen.last(), Some(&Event::Message("early".into())));
+}
+
 /// Covers: S-134, S-135, R-27
 pub async fn s104_everything_in_order() {
     let host = Host::start(builder()).await;
@@ -35,7 +60,7 @@ pub async fn s104_everything_in_order() {
 
     let mut upgraded = WebSocket::upgrade(&client).await;
     assert_eq!(next(&mut events).await, Some(Event::Upgrading(TransportKind::WebSocket)));
-    assert_eq!(next(&mut events).await, Some(Event::Upgrade(TransportKind::WebSocket)));
+    assert_eq!(next(&mut events).await, Some(Event::Upgraded(TransportKind::WebSocket)));
     assert_eq!(events.handle().transport(), TransportKind::WebSocket);
 
     events.handle().try_send("c").unwrap();
@@ -92,7 +117,7 @@ pub async fn events_that_nobody_takes_are_bounded() {
     // Of each round 100 probes, and its pongs, which are told once.
     assert_eq!(told + lost, 20 * 101);
     assert!(told <= 1024, "{told}");
-    assert_eq!(rest, [Event::Upgrade(TransportKind::WebSocket), Event::Close(CloseReason::TransportClose)]);
+    assert_eq!(rest, [Event::Upgraded(TransportKind::WebSocket), Event::Close(CloseReason::TransportClose)]);
 }
 
 /// Writes down what it is called for.
@@ -114,7 +139,7 @@ impl Handler for Scribe {
         self.note(format!("upgrading {transport}"));
     }
 
-    async fn upgrade(&mut self, socket: &Handle, transport: TransportKind) {
+    async fn upgraded(&mut self, socket: &Handle, transport: TransportKind) {
         assert_eq!(socket.transport(), transport);
         self.note(format!("upgrade {transport}"));
     }

@@ -4,10 +4,42 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::adapter::{Broadcast, Builder, CloseReason, Handle, Handler, Message, Server};
+use crate::adapter::{Broadcast, Builder, CloseReason, Handle, Handler, Message, Phase, Server};
 use crate::counting::Counting;
 use crate::host::{HOUR, Host, builder, reason};
 use crate::raw::{CLOSE, Connection, Frame, POLLING, Polling, WebSocket, get, request, within};
+
+/// To all but the sender, and to a few.
+pub async fn broadcasts_to_some() {
+    let host = Host::start(builder().send_buffer(1, 0)).await;
+    let (mut clients, mut sockets) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        clients.push(Polling::open(host.addr).await);
+        sockets.push(host.accept().await);
+    }
+    let sender = sockets[0].id();
+    let outcome = host.server.broadcast_except(|handle| handle.id() == sender, "others");
+    assert_eq!(outcome, Broadcast { sent: 2, full: 0 });
+    let handles = [sockets[0].handle(), sockets[1].handle()];
+    assert_eq!(host.server.broadcast_to(&handles, "few"), Broadcast { sent: 1, full: 1 });
+    for (client, expected) in clients.iter().zip(["4few", "4others", "4others"]) {
+        assert_eq!(client.get().await.brief(), (200, expected));
+    }
+    assert_eq!(host.server.broadcast_to([] as [Handle; 0], "nobody"), Broadcast::default());
+}
+
+pub async fn a_handle_knows_the_phase_of_its_session() {
+    let host = Host::start(builder()).await;
+    let client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    assert_eq!(socket.phase(), Phase::Open);
+    socket.try_send("last").unwrap();
+    socket.close();
+    assert_eq!((socket.phase(), socket.is_open()), (Phase::Closing, false));
+    assert_eq!(client.get().await.brief(), (200, "4last"));
+    assert_eq!(client.get().await.brief(), (200, "6\x1e1"));
+    assert_eq!(socket.phase(), Phase::Closed);
+}
 
 /// Covers: S-166
 pub async fn s165_a_server_with_the_defaults() {
@@ -28,7 +60,7 @@ pub async fn s165_a_server_with_the_defaults() {
 }
 
 pub async fn sessions_are_found_by_id() {
-    let host = Host::start(builder().shards(4)).await;
+    let host = Host::start(builder()).await;
     let server = &host.server;
     assert!(server.is_empty() && server.sessions().is_empty());
     let mut clients = Vec::new();
@@ -93,7 +125,7 @@ pub async fn sec15_all_sessions_can_be_closed_at_once() {
     host.holds(1).await;
     let mut post = posting.start_post("content-length: 10\r\n").await;
 
-    host.server.close_all();
+    host.server.abort_all();
     assert!(host.server.is_empty());
     for socket in &sockets {
         assert_eq!(reason(socket).await, CloseReason::ForcedClose);

@@ -70,12 +70,12 @@ pub async fn an_upgrade_is_observed() {
     let mut events = crate::adapter::client(&url).unwrap().build().unwrap().connect_observed().await.unwrap();
     let mut seen = Vec::new();
     while let Some(event) = events.next().await {
-        if event == Event::Upgrade(TransportKind::WebSocket) {
+        if event == Event::Upgraded(TransportKind::WebSocket) {
             events.handle().close();
         }
         seen.push(event);
     }
-    let (upgrading, upgraded) = (Event::Upgrading(TransportKind::WebSocket), Event::Upgrade(TransportKind::WebSocket));
+    let (upgrading, upgraded) = (Event::Upgrading(TransportKind::WebSocket), Event::Upgraded(TransportKind::WebSocket));
     assert_eq!(seen, [upgrading, upgraded, Event::Close(CloseReason::ForcedClose)]);
 }
 

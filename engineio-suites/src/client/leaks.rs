@@ -1,7 +1,8 @@
 //! What a session leaves behind, and what it costs while nothing happens.
 
 use super::script::{Script, WEBSOCKET, open};
-use crate::adapter::{Client, ClientBuilder, Endpoint, Message, Socket, TransportKind};
+use crate::adapter::net::Endpoint;
+use crate::adapter::{Client, ClientBuilder, Message, Socket, TransportKind};
 use crate::counting::Counting;
 use crate::raw::{BINARY, Frame, within};
 use crate::runtime;

@@ -1,11 +1,14 @@
 //! Heartbeats, and the ways in which a session ends.
 
+use std::time::Duration;
+
 use futures_util::FutureExt;
 
 use super::script::{Request, Script, WebSocket, open, open_with};
+use crate::adapter::net::Endpoint;
 use crate::adapter::{
-    Client, ClientBuilder, CloseReason, Details, Endpoint, Event, RequestError, SendError, Socket, TcpConnector,
-    TransportError, TransportKind,
+    Client, ClientBuilder, CloseReason, Details, Event, RequestError, SendError, Socket, TcpConnector, TransportError,
+    TransportKind,
 };
 use crate::raw::{CLOSE, Frame, PING, within};
 use crate::runtime::Mortal;
@@ -405,6 +408,21 @@ pub async fn abort_on_polling() {
     assert_eq!(within(socket.flush()).await, Err(FORCED));
     under_way.gone().await;
     get.gone().await;
+    all_gone(&mut script).await;
+}
+
+/// A server that does not answer the last POST is not waited for any longer than was asked for.
+pub async fn a_farewell_has_a_limit() {
+    let mut script = Script::start().await;
+    let client = script.client().transports([TransportKind::Polling]).farewell_timeout(Duration::from_millis(20));
+    let client = client.build().unwrap();
+    let (socket, get) = (script.open(&client, "S", "").await, script.get().await);
+    socket.abort();
+    assert_eq!(closed(&socket).await, FORCED);
+    get.gone().await;
+    let began = std::time::Instant::now();
+    script.post().await.gone().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     all_gone(&mut script).await;
 }
 

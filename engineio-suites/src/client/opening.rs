@@ -304,7 +304,7 @@ pub async fn a_connection_takes_too_long() {
     for (transport, reason) in
         [(TransportKind::Polling, poll(RequestError::Unreachable)), (TransportKind::WebSocket, UNOPENED)]
     {
-        let connector = |_: &str, _: u16| pending::<io::Result<crate::adapter::BoxIo>>();
+        let connector = |_: &str, _: u16| pending::<io::Result<crate::adapter::net::BoxIo>>();
         let builder = crate::adapter::client("http://localhost").unwrap().connector(connector);
         let client = builder.transports([transport]).connect_timeout(SHORT).build().unwrap();
         let error = refused(connect(&client)).await;

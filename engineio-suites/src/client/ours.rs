@@ -183,7 +183,7 @@ pub async fn the_server_closes_all() {
             sockets.push(socket);
         }
     }
-    server.close_all();
+    server.abort_all();
     for mut socket in sockets {
         let reason = within(socket.closed()).await;
         assert!(is_gone(reason), "{reason}");

@@ -214,7 +214,7 @@ pub async fn closing_ends_it_also_when_something_is_lost() {
             CloseReason::TransportError(TransportError::Post(RequestError::Lost))
         } else {
             get.ok("1").await;
-            CloseReason::TransportClose
+            CloseReason::TransportLost
         };
         assert_eq!(closed(&mut sessions).await, (expected, None));
         over(&mut sessions).await;

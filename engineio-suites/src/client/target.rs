@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::script::{Request, Script, WEBSOCKET, open};
-use crate::adapter::{BoxIo, ClientBuilder, Connecting, Encryptor, Stamps, TransportKind};
+use crate::adapter::net::{BoxIo, Connecting, Encryptor};
+use crate::adapter::{ClientBuilder, Stamps, TransportKind};
 use crate::raw::{Frame, within};
 
 /// The target without its stamp, which is the only one and where it should be.

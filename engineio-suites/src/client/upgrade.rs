@@ -72,7 +72,7 @@ pub async fn an_upgrade_step_by_step() {
     assert!(!events.handle().is_upgraded());
     post.ok("ok").await;
     assert_eq!(next(&mut events).await, Event::Drain);
-    assert_eq!(next(&mut events).await, Event::Upgrade(TransportKind::WebSocket));
+    assert_eq!(next(&mut events).await, Event::Upgraded(TransportKind::WebSocket));
     assert_eq!(websocket.next().await, Frame::text("5"));
     assert_eq!(websocket.next().await, Frame::text("4two"));
     assert_eq!(websocket.next().await, Frame::Binary(vec![2]));
@@ -123,7 +123,7 @@ pub async fn r02_noops_come_first() {
     websocket.text("3probe").await;
     assert_eq!(next(&mut events).await, Event::Upgrading(TransportKind::WebSocket));
     get.ok("6").await;
-    assert_eq!(next(&mut events).await, Event::Upgrade(TransportKind::WebSocket));
+    assert_eq!(next(&mut events).await, Event::Upgraded(TransportKind::WebSocket));
     assert_eq!(websocket.next().await, Frame::text("5"));
     assert_eq!(script.pending(), 0);
 }
@@ -192,7 +192,7 @@ pub async fn y035_an_upgrade_that_is_refused() {
             2 => handshake.reset(),
             _ => drop(handshake),
         }
-        assert_eq!(next(&mut events).await, Event::UpgradeError(UpgradeError::TransportClosed));
+        assert_eq!(next(&mut events).await, Event::UpgradeFailed(UpgradeError::TransportClosed));
         works_on_polling(&mut events, &mut script).await;
         // It does not belong to the session's end.
         assert_eq!(events.handle().close_details(), None);
@@ -211,7 +211,7 @@ pub async fn r14_a_wrong_answer_to_the_probe() {
     for answer in ["3", "3prob", "4hello", "2probe", "", "x", "1"] {
         let (mut events, get, mut websocket) = probed(&mut script, &client).await;
         websocket.text(answer).await;
-        assert_eq!(next(&mut events).await, Event::UpgradeError(UpgradeError::UnexpectedPacket), "{answer}");
+        assert_eq!(next(&mut events).await, Event::UpgradeFailed(UpgradeError::UnexpectedPacket), "{answer}");
         // Once, and the probe is closed.
         websocket.closed().await;
         get.ok("6").await;
@@ -249,7 +249,7 @@ pub async fn r21_an_upgrade_that_takes_too_long() {
         }
         let error = next(&mut events).await;
         let expected = if stage == 2 { UpgradeError::UnexpectedPacket } else { UpgradeError::Timeout };
-        assert_eq!(error, Event::UpgradeError(expected));
+        assert_eq!(error, Event::UpgradeFailed(expected));
         get.ok("6").await;
         works_on_polling(&mut events, &mut script).await;
         let get = script.get().await;
@@ -293,7 +293,7 @@ pub async fn r12_the_websocket_dies_after_the_answer() {
                     UpgradeError::UnexpectedPacket
                 }
             };
-            assert_eq!(next(&mut events).await, Event::UpgradeError(expected));
+            assert_eq!(next(&mut events).await, Event::UpgradeFailed(expected));
             if let Some(post) = post {
                 assert_eq!(post.text(), "4one");
                 post.ok("ok").await;
@@ -321,7 +321,7 @@ pub async fn the_websocket_dies_after_the_switch() {
     websocket.text("3probe").await;
     assert_eq!(next(&mut events).await, Event::Upgrading(TransportKind::WebSocket));
     get.ok("6").await;
-    assert_eq!(next(&mut events).await, Event::Upgrade(TransportKind::WebSocket));
+    assert_eq!(next(&mut events).await, Event::Upgraded(TransportKind::WebSocket));
     // Before this has left, the server would have to be told of the end by polling.
     assert_eq!(websocket.next().await, Frame::text("5"));
     drop(websocket);
@@ -349,7 +349,7 @@ pub async fn the_session_ends_during_an_upgrade() {
                 1 => get.answer(400, "", "").await,
                 _ => drop(get),
             }
-            assert_eq!(next(&mut events).await, Event::UpgradeError(UpgradeError::SessionClosed));
+            assert_eq!(next(&mut events).await, Event::UpgradeFailed(UpgradeError::SessionClosed));
             assert_eq!(next(&mut events).await, Event::Close(expected));
             websocket.closed().await;
             if how == 2 {
@@ -415,7 +415,7 @@ pub async fn a_probe_that_says_goodbye() {
     let client = script.client().build().unwrap();
     let (mut events, get, mut websocket) = probed(&mut script, &client).await;
     websocket.frame(CLOSE, "").await;
-    assert_eq!(next(&mut events).await, Event::UpgradeError(UpgradeError::TransportClosed));
+    assert_eq!(next(&mut events).await, Event::UpgradeFailed(UpgradeError::TransportClosed));
     assert_eq!(websocket.next().await, Frame::close(None));
     websocket.ended().await;
     get.ok("6").await;
@@ -428,7 +428,7 @@ pub async fn an_abandoned_probe_does_not_hold_up_the_end() {
     let client = script.client().build().unwrap();
     let (mut events, get, mut websocket) = probed(&mut script, &client).await;
     websocket.text("4wrong").await;
-    assert_eq!(next(&mut events).await, Event::UpgradeError(UpgradeError::UnexpectedPacket));
+    assert_eq!(next(&mut events).await, Event::UpgradeFailed(UpgradeError::UnexpectedPacket));
     events.handle().close();
     script.post().await.ok("ok").await;
     assert_eq!(within(events.handle().closed()).await, CloseReason::ForcedClose);
@@ -484,7 +484,7 @@ pub async fn c053_close_during_an_upgrade_that_fails() {
     events.handle().try_send("last").unwrap();
     events.handle().close();
     drop(websocket);
-    assert_eq!(next(&mut events).await, Event::UpgradeError(UpgradeError::TransportClosed));
+    assert_eq!(next(&mut events).await, Event::UpgradeFailed(UpgradeError::TransportClosed));
     let post = script.post().await;
     assert_eq!(post.text(), "4last\x1e1");
     get.ok("6").await;
@@ -516,7 +516,7 @@ pub async fn r09_close_during_a_probe() {
             events.handle().close();
             handshake.gone().await;
         }
-        assert_eq!(telling(&mut events).await, Event::UpgradeError(UpgradeError::SessionClosed));
+        assert_eq!(telling(&mut events).await, Event::UpgradeFailed(UpgradeError::SessionClosed));
         assert_eq!(first.text(), "4last");
         first.ok("ok").await;
         let second = script.post().await;

@@ -15,10 +15,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
-use engineio_driver::rustls::ClientConfig;
+use engineio_driver::net::rustls::ClientConfig;
+use engineio_driver::net::{Connector, Encryptor, Proxy, TlsConfig};
 use engineio_driver::{
-    Client, ClientBuilder, CloseReason, ConnectError, Connector, Details, Encryptor, Event, Events, Handle, Message,
-    Proxy, ReconnectConfig, ReconnectEvent, SendError, TlsConfig, TransportKind, UrlError,
+    Client, ClientBuilder, CloseReason, ConnectError, Details, Event, Events, Handle, Message, ReconnectConfig,
+    ReconnectEvent, SendError, TransportKind, UrlError,
 };
 use futures_util::future::{Either, select};
 use serde_json::{Value, json};
@@ -301,10 +302,10 @@ async fn talk<P: Connect>(client: &Client) -> bool {
         };
         match event {
             Some(Event::Message(message)) => print_message(&message),
-            Some(Event::Upgrade(transport)) => {
+            Some(Event::Upgraded(transport)) => {
                 print_line(&json!({ "event": "upgrade", "transport": transport.name() }));
             }
-            Some(Event::UpgradeError(error)) => {
+            Some(Event::UpgradeFailed(error)) => {
                 print_line(&json!({ "event": "upgrade_error", "message": error.to_string() }));
             }
             Some(Event::Close(reason)) => {
@@ -462,7 +463,7 @@ impl Check {
                     self.mismatches += usize::from(message != sample(self.received, limit));
                     self.received += 1;
                 }
-                Event::Upgrade(_) | Event::UpgradeError(_) => self.upgrading = false,
+                Event::Upgraded(_) | Event::UpgradeFailed(_) => self.upgrading = false,
                 Event::Close(reason) => return Some(reason),
                 _ => (),
             }

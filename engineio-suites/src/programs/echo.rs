@@ -221,7 +221,7 @@ impl<P: Echo> Handler for Session<P> {
         self.report.line(&json!({ "event": "upgrading", "sid": socket.id().as_str(), "transport": transport.name() }));
     }
 
-    async fn upgrade(&mut self, socket: &Handle, transport: TransportKind) {
+    async fn upgraded(&mut self, socket: &Handle, transport: TransportKind) {
         self.report.line(&json!({ "event": "upgrade", "sid": socket.id().as_str(), "transport": transport.name() }));
     }
 

@@ -121,8 +121,14 @@ pub async fn s049_a_client_that_vanished_before_the_close() {
     let host = Host::start(builder().ping_interval(SHORT).ping_timeout(SHORT).close_timeout(HOUR)).await;
     let _client = Polling::open(host.addr).await;
     let socket = host.accept().await;
+    socket.try_send("never fetched").unwrap();
     socket.close();
     assert_eq!(reason(&socket).await, CloseReason::PingTimeout);
+    let _client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    socket.close();
+    // It ends when the heartbeat does, but nothing was lost.
+    assert_eq!(reason(&socket).await, CloseReason::ForcedClose);
 }
 
 pub async fn s079_an_upgraded_session_is_pinged() {

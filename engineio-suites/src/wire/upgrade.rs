@@ -71,7 +71,7 @@ pub async fn s135_the_application_is_told() {
     let (_host, client, socket) = polling().await;
     let mut events = socket.events();
     let mut upgraded = WebSocket::upgrade(&client).await;
-    for expected in [Event::Upgrading(TransportKind::WebSocket), Event::Upgrade(TransportKind::WebSocket)] {
+    for expected in [Event::Upgrading(TransportKind::WebSocket), Event::Upgraded(TransportKind::WebSocket)] {
         assert_eq!(within(events.next()).await, Some(expected));
     }
     upgraded.send("4after").await;

@@ -9,8 +9,8 @@
 //! * Any other packet extends the wait once per ping, as in the reference.
 //! * The wait is extended while the session itself does not read because its application is slow: then a pong that came
 //!   would not be seen. It is not extended for a peer that meanwhile takes nothing of the messages that wait for it.
-//! * The wait is extended while the body of a POST is being received: the pong may stand behind it. The body has a
-//!   deadline of its own.
+//! * The wait is extended while the body of a POST is being received, and by as long as that took: the pong may stand in it,
+//!   or behind it. The body has a deadline of its own.
 //! * The wait is extended when a connection that took no more takes more again, because then the peer reads, and when a
 //!   client polls a session that is closing, which sends no pings. Handing packets over is no sign of life: the kernel
 //!   takes them too.
@@ -129,6 +129,13 @@ impl Pinger {
     pub(crate) fn progress(&mut self, now: Instant, times: Times) {
         if let Self::Pinged { wait, .. } = self {
             wait.extend(now, times.timeout);
+        }
+    }
+
+    /// A body was received, which took so long.
+    pub(crate) fn received(&mut self, now: Instant, took: Duration, times: Times) {
+        if let Self::Pinged { wait, .. } = self {
+            wait.received(now, took, times.timeout);
         }
     }
 

@@ -1,11 +1,12 @@
 use super::*;
+use crate::http::route::{Method, Request};
+use crate::parts::event::{ChannelId, ExchangeId};
 use crate::session::event::Input;
 use crate::wire::frame::Frame;
 use alloc::format;
 use alloc::vec::Vec;
 
 const START: Instant = Instant::from_millis(1000);
-const HANDSHAKE: Handshake = Handshake { transport: TransportKind::WebSocket, protocol: 4, base64: false };
 
 fn channel(n: u64) -> ChannelId {
     ChannelId(n)
@@ -15,10 +16,16 @@ fn server() -> Server {
     Server::new(Config::default()).unwrap()
 }
 
+fn admission(query: &str, upgrade: bool) -> Admission {
+    let request = Request { method: Method::Get, query, origin: None, upgrade };
+    Admission::begin(&request, &Config::default()).unwrap()
+}
+
 /// Opens a session on a channel with the same number, and lets its open packet go.
 fn open(server: &mut Server, now: Instant, n: u64) -> SessionKey {
     let sid = Sid::new(&format!("session-{n}")).unwrap();
-    let key = server.open(now, sid, &HANDSHAKE, Some(channel(n))).unwrap();
+    let entry = Entry::Channel { channel: channel(n), head: None };
+    let key = server.admit(now, admission("EIO=4&transport=websocket", true), entry, Some(sid)).unwrap();
     while server.session_mut(key).unwrap().next_frame(now, channel(n)).is_some() {}
     while server.poll_output().is_some() {}
     key
@@ -34,18 +41,19 @@ fn frame(server: &mut Server, now: Instant, key: SessionKey, n: u64, text: &'sta
 fn r95_a_heartbeat_does_not_touch_the_deadlines() {
     let mut server = server();
     let keys: Vec<_> = (0..100).map(|n| open(&mut server, START, n)).collect();
-    let before = server.deadlines.clone();
-    assert_eq!(before.len(), 100);
-    for (n, key) in (0..).zip(keys) {
+    let queued = |server: &Server| keys.iter().map(|&key| server.sessions.deadline(key)).collect::<Vec<_>>();
+    let before = queued(&server);
+    assert_eq!(before, [Some(Instant::from_millis(26_000)); 100]);
+    for (n, &key) in (0..).zip(&keys) {
         for second in 1..20 {
             frame(&mut server, START + core::time::Duration::from_secs(second), key, n, "3");
         }
     }
-    assert_eq!(server.deadlines, before);
+    assert_eq!(queued(&server), before);
     // When the old deadlines are reached, the true ones take their place.
     server.handle_timeout(Instant::from_millis(26_000));
-    assert_eq!(server.deadlines.len(), 100);
     assert_eq!(server.next_timeout(), Some(Instant::from_millis(45_000)));
+    assert!(queued(&server).iter().all(Option::is_some));
     server.check().unwrap();
 }
 
@@ -59,12 +67,12 @@ fn an_earlier_deadline_replaces_a_later_one() {
     // Thirty seconds for the close are more than what is left of the interval.
     assert_eq!(server.next_timeout(), Some(Instant::from_millis(26_000)));
 
-    let handshake = Handshake { transport: TransportKind::Polling, ..HANDSHAKE };
-    let key = server.open(START, Sid::new("polling").unwrap(), &handshake, None).unwrap();
+    let entry = Entry::Exchange { exchange: ExchangeId(1), octet_stream: false };
+    let sid = Sid::new("polling").unwrap();
+    let key = server.admit(START, admission("EIO=4&transport=polling", false), entry, Some(sid)).unwrap();
     let probe = Input::ChannelOpened { channel: channel(2), base64: false };
     server.session_mut(key).unwrap().handle_input(START, probe);
     assert_eq!(server.next_timeout(), Some(Instant::from_millis(11_000)));
-    assert_eq!(server.deadlines.len(), 2);
     server.check().unwrap();
 }
 
@@ -82,24 +90,11 @@ fn sessions_take_turns() {
 }
 
 #[test]
-fn a_key_is_never_used_for_another_session() {
-    let mut server = server();
-    let first = open(&mut server, START, 1);
-    server.session_mut(first).unwrap().abort(START);
-    while server.poll_output().is_some() {}
-    let second = open(&mut server, START, 2);
-    assert_eq!(first.index(), second.index());
-    assert_ne!(first, second);
-    assert!(server.session(first).is_none() && server.session_mut(first).is_none());
-    assert!(server.session(second).is_some());
-}
-
-#[test]
 fn a_session_leaves_with_the_pull_behind_its_end() {
     let mut server = server();
     let key = open(&mut server, START, 1);
     server.session_mut(key).unwrap().abort(START);
-    assert!(server.index.is_empty(), "unknown at once");
+    assert!(server.is_empty(), "unknown at once");
     let outputs = [
         Some((key, Output::ChannelClose { channel: channel(1) })),
         Some((key, Output::Event(crate::Event::Closed(crate::CloseReason::ForcedClose)))),
@@ -119,21 +114,22 @@ fn a_session_leaves_with_the_pull_behind_its_end() {
 fn a_server_whose_sessions_are_gone_keeps_nothing() {
     let mut server = server();
     let keys: Vec<_> = (0..1000).map(|n| open(&mut server, START, n)).collect();
-    assert!(server.slots.capacity() >= 1000);
+    assert_eq!(server.sessions.held(), 1000);
     for key in keys {
         server.session_mut(key).unwrap().abort(START);
     }
     while server.poll_output().is_some() {}
     server.check().unwrap();
-    assert!(server.index.is_empty() && server.deadlines.is_empty() && server.ready.is_empty());
-    assert_eq!((server.slots.capacity(), server.finished), (0, None));
+    assert_eq!((server.len(), server.next_timeout(), server.sessions.take_turn()), (0, None, None));
+    assert_eq!((server.sessions.held(), server.finished), (0, None));
 }
 
 #[test]
 fn a_session_whose_end_was_pulled_from_itself_leaves_too() {
     let mut server = Server::new(Config::default()).unwrap();
-    let handshake = Handshake { transport: TransportKind::WebSocket, protocol: 4, base64: false };
-    let key = server.open(Instant::ZERO, Sid::from_entropy([9; 15]), &handshake, Some(ChannelId(1))).unwrap();
+    let admission = admission("EIO=4&transport=websocket", true);
+    let entry = Entry::Channel { channel: ChannelId(1), head: None };
+    let key = server.admit(Instant::ZERO, admission, entry, Some(Sid::from_entropy([9; 15]))).unwrap();
     let mut session = server.session_mut(key).unwrap();
     session.abort(Instant::ZERO);
     while session.poll_output().is_some() {}
@@ -168,30 +164,23 @@ fn a_finished_session_that_is_looked_at_leaves_beside_another() {
 
 #[test]
 fn every_law_can_fail() {
-    type Break = fn(&mut Server);
-    const LATER: core::time::Duration = core::time::Duration::from_secs(1);
-    // The second of three slots, none of which has anything to say.
+    type Break = fn(&mut Server, SessionKey);
+    // The second of three sessions, none of which has anything to say.
     let cases: &[(&str, Break)] = &[
-        ("byte counts are exact, cursors in order", |s| s.slots[1].session.break_a_law()),
-        ("a slot knows its key", |s| s.slots[1].key.index = 9),
-        ("a session is found by its id until it is closed", |s| s.slots[1].is_indexed = false),
-        ("a session is found by its id until it is closed", |s| {
-            s.slots[1].is_indexed = false;
-            s.index.remove("session-1");
+        ("byte counts are exact, cursors in order", |s, key| s.sessions.value_mut(key).break_a_law()),
+        ("a session is found by its id until it is closed", |s, key| s.sessions.forget(key)),
+        ("a session is woken in time", |s, key| assert_eq!(s.sessions.schedule(key, None), None)),
+        ("a session is woken in time", |s, key| {
+            s.sessions.schedule(key, None);
+            s.sessions.schedule(key, Some(Instant::from_millis(27_000)));
         }),
-        ("a session is woken in time", |s| s.slots[1].deadline = None),
-        ("a session is woken in time", |s| *s.slots[1].deadline.as_mut().unwrap() += LATER),
-        ("a deadline is queued", |s| s.deadlines.retain(|&(_, index)| index != 1)),
-        ("outputs are announced", |s| s.slots[1].session.send("a").unwrap()),
-        ("every deadline belongs to a session", |s| assert!(s.deadlines.insert((START, 9)))),
+        ("outputs are announced", |s, key| s.sessions.value_mut(key).send("a").unwrap()),
     ];
     for &(law, break_it) in cases {
         let mut server = server();
-        for n in 0..3 {
-            open(&mut server, START, n);
-        }
+        let keys: Vec<_> = (0..3).map(|n| open(&mut server, START, n)).collect();
         assert_eq!(server.check(), Ok(()));
-        break_it(&mut server);
+        break_it(&mut server, keys[1]);
         assert_eq!(server.check(), Err(Violation(law)));
     }
 }

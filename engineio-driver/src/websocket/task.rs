@@ -13,9 +13,9 @@ use hyper::rt::{Read, ReadBuf, Sleep, Write};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use smallvec::SmallVec;
 
-use crate::home::{Home, Place};
+use super::frames::Codec;
+use crate::session::AnySession;
 use crate::tasks::Guard;
-use crate::websocket::Codec;
 
 /// Frames are pulled while less than this waits to be written.
 const WRITE_AHEAD: usize = 32 * 1024;
@@ -28,7 +28,7 @@ const BUDGET: usize = 32;
 
 /// Serves one WebSocket from its 101 to its end.
 pub(crate) struct ChannelTask {
-    home: Home,
+    session: AnySession,
     channel: ChannelId,
     /// Of a server, which waits for it when it shuts down.
     _under_way: Option<Guard>,
@@ -42,8 +42,12 @@ pub(crate) struct ChannelTask {
     flushed: u64,
     /// Messages of which the session knows that they are.
     reported: u64,
-    /// Somebody wants to know.
-    awaited: bool,
+    /// The session wants to know at once.
+    wants_written: bool,
+    /// The connection took no more bytes when it was last asked.
+    blocked: bool,
+    /// It takes more again since, and the session does not know.
+    unblocked: bool,
     /// Bytes in `output` that answer the peer's pings, at most.
     answers: usize,
     /// The session takes frames.
@@ -69,30 +73,30 @@ struct Visit {
     drained: bool,
     /// The session takes frames.
     reading: bool,
-    /// Somebody waits to hear what is written.
-    awaited: bool,
+    /// The session wants to hear at once of what is written.
+    wants_written: bool,
     /// The session is done with the channel, or gone.
     close: bool,
 }
 
 impl ChannelTask {
     /// A WebSocket that a client opens; the 101 is on its way.
-    pub(crate) fn accept(home: Home, channel: ChannelId, upgrade: OnUpgrade, under_way: Guard) -> Self {
-        let codec = Codec::server(home.max_payload());
-        Self::new(home, channel, Stage::Accepting(upgrade), codec, Some(under_way))
+    pub(crate) fn accept(session: AnySession, channel: ChannelId, upgrade: OnUpgrade) -> Self {
+        let codec = Codec::server(session.environment().max_payload);
+        Self::new(session, channel, Stage::Accepting(upgrade), codec)
     }
 
     /// A WebSocket that was opened to a server.
-    pub(crate) fn opened(home: Home, channel: ChannelId, io: Upgraded) -> Self {
-        let codec = Codec::client(home.max_payload());
-        Self::new(home, channel, Stage::Open(io), codec, None)
+    pub(crate) fn opened(session: AnySession, channel: ChannelId, io: Upgraded) -> Self {
+        let codec = Codec::client(session.environment().max_payload);
+        Self::new(session, channel, Stage::Open(io), codec)
     }
 
-    fn new(home: Home, channel: ChannelId, stage: Stage, codec: Codec, under_way: Option<Guard>) -> Self {
+    fn new(session: AnySession, channel: ChannelId, stage: Stage, codec: Codec) -> Self {
         Self {
-            home,
             channel,
-            _under_way: under_way,
+            _under_way: session.environment().guard(),
+            session,
             stage,
             codec,
             output: Vec::new(),
@@ -100,7 +104,9 @@ impl ChannelTask {
             pulled: 0,
             flushed: 0,
             reported: 0,
-            awaited: false,
+            wants_written: false,
+            blocked: false,
+            unblocked: false,
             answers: 0,
             reading: true,
             goodbye: false,
@@ -112,38 +118,49 @@ impl ChannelTask {
         let channel = self.channel;
         let mut room = WRITE_AHEAD.saturating_sub(self.output.len() - self.written);
         let details = end.and_then(|_| self.codec.close_frame());
-        let (flushed, mut pulled) = (self.flushed, self.pulled);
-        let (visit, close) = self.home.visit_channel(channel, cx, |place, now| {
-            let mut visit = Visit::default();
-            let Some(Place { mut machine, hands, wakes, .. }) = place else {
-                return Visit { close: true, ..visit };
+        let (flushed, unblocked, mut pulled) = (self.flushed, std::mem::take(&mut self.unblocked), self.pulled);
+        let news = self.reported < flushed;
+        let visit = self.session.visit(|visit| {
+            let mut done = Visit::default();
+            let now = visit.now();
+            let Some(machine) = visit.machine() else {
+                return Visit { close: true, ..done };
             };
-            hands.set_written(flushed, wakes);
+            if news {
+                machine.channel_written(now, channel, flushed);
+            }
+            if unblocked {
+                machine.unblocked(now);
+            }
             for frame in incoming {
                 machine.channel_frame(now, channel, frame);
             }
             if let Some(end) = end {
                 machine.channel_closed(now, channel, end, details);
             }
-            while room > 0 && !visit.drained {
+            while room > 0 && !done.drained {
                 match machine.next_frame(now, channel) {
                     Some(frame) => {
                         room = room.saturating_sub(frame.len());
-                        visit.frames.push(frame);
+                        done.frames.push(frame);
                     }
-                    None => visit.drained = true,
+                    None => done.drained = true,
                 }
             }
-            visit.reading = machine.wants_frames(channel);
-            visit.awaited = !hands.waiters.is_empty();
-            pulled = machine.view().handed_over();
-            visit
+            done.reading = machine.wants_frames(channel);
+            pulled = machine.stats().messages_sent;
+            done.wants_written = machine.wants_written();
+            // Before this task is registered, or it would wake itself.
+            visit.attached.set_reports(done.wants_written);
+            visit.settle();
+            done.close = visit.attached.await_channel(channel, cx, visit.deferred);
+            done
         });
         self.reported = self.flushed;
-        self.awaited = visit.awaited;
+        self.wants_written = visit.wants_written;
         self.reading = visit.reading;
         self.pulled = pulled;
-        Visit { close: visit.close || close, ..visit }
+        visit
     }
 
     /// Turns until there is nothing to do but to wait. A visit to the session is made only when there is a reason: the
@@ -152,11 +169,14 @@ impl ChannelTask {
         let mut worth_a_visit = true;
         for _ in 0..BUDGET {
             let Stage::Open(io) = &mut self.stage else { return Poll::Ready(()) };
+            let before = self.written;
             let blocked = match poll_write(io, cx, &mut self.output, &mut self.written) {
                 Poll::Ready(Ok(())) => false,
                 Poll::Ready(Err(_)) => return self.end(cx, ChannelEnd::Lost),
                 Poll::Pending => true,
             };
+            self.unblocked |= self.blocked && (!blocked || before < self.written);
+            self.blocked = blocked;
             if !blocked {
                 self.answers = 0;
                 self.flushed = self.pulled;
@@ -175,7 +195,7 @@ impl ChannelTask {
             }
             let mut incoming = SmallVec::new();
             let end = if reading { self.decode(&mut incoming) } else { None };
-            let news = self.awaited && self.reported < self.flushed;
+            let news = self.unblocked || (self.wants_written && self.reported < self.flushed);
             if worth_a_visit || news || !incoming.is_empty() || end.is_some() {
                 let visit = self.visit(cx, incoming, end);
                 for frame in &visit.frames {
@@ -222,7 +242,10 @@ impl ChannelTask {
         self.codec.close(&mut self.output);
         // The peer's goodbye may be among what was read before.
         self.goodbye |= self.codec.receive_goodbye(&[], &mut self.output);
-        let sleep = self.home.runtime().sleep(self.home.close_timeout());
+        let sleep = {
+            let environment = self.session.environment();
+            environment.runtime().sleep(environment.close_timeout)
+        };
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Open(io) => self.stage = Stage::Closing(io, sleep),
             _ => return Poll::Ready(()),
@@ -238,15 +261,6 @@ impl ChannelTask {
         }
         if ready!(poll_write(io, cx, &mut self.output, &mut self.written)).is_err() {
             return Poll::Ready(());
-        }
-        if self.flushed < self.pulled {
-            // The last messages were pulled when the session was done with the channel. Now they are written.
-            self.flushed = self.pulled;
-            self.home.visit(|place, _| {
-                if let Some(Place { hands, wakes, .. }) = place {
-                    hands.set_written(self.flushed, wakes);
-                }
-            });
         }
         let mut chunk = [0; READ_CHUNK];
         for _ in 0..BUDGET {
@@ -298,7 +312,7 @@ impl Future for ChannelTask {
 
 impl Drop for ChannelTask {
     fn drop(&mut self) {
-        self.home.leave_channel(self.channel);
+        self.session.leave_channel(self.channel);
     }
 }
 

@@ -10,8 +10,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 
 use crate::body::ReplyBody;
-use crate::http::{Aborted, RemoteAddr};
-use crate::server::Server;
+use crate::server::{Aborted, RemoteAddr, Server};
 
 /// Serves one connection: requests for the server go to it, all others are not found. [`Server::http1`] is what to serve
 /// it with.
@@ -19,12 +18,19 @@ use crate::server::Server;
 pub struct HyperService {
     server: Server,
     remote_addr: Option<SocketAddr>,
+    /// It serves a connection of [`Server::http1`].
+    exact: bool,
 }
 
 impl HyperService {
     /// A service for a connection from this address.
     pub const fn new(server: Server, remote_addr: Option<SocketAddr>) -> Self {
-        Self { server, remote_addr }
+        Self { server, remote_addr, exact: false }
+    }
+
+    /// For a connection of [`Server::http1`], of which an answer knows by itself when it is written.
+    pub(crate) const fn exact(server: Server, remote_addr: Option<SocketAddr>) -> Self {
+        Self { server, remote_addr, exact: true }
     }
 }
 
@@ -38,7 +44,11 @@ impl Service<Request<Incoming>> for HyperService {
             request.extensions_mut().insert(RemoteAddr(addr));
         }
         if self.server.matches(&request) {
-            Box::pin(self.server.handle(request))
+            let (answer, exact) = (self.server.handle(request), self.exact);
+            Box::pin(async move {
+                let answer = answer.await?;
+                Ok(if exact { answer.map(ReplyBody::in_one_piece) } else { answer })
+            })
         } else {
             Box::pin(async { Ok(not_found()) })
         }

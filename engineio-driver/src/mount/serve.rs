@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 
-use crate::connect::Io;
+use super::hyper::HyperService;
+use crate::net::connect::Io;
 use crate::server::Server;
-use crate::service::HyperService;
 
 /// How long to wait when the system has no resources for another connection.
 const BREATHER: Duration = Duration::from_millis(50);
@@ -49,9 +49,11 @@ impl Server {
         self.runtime().spawn(async move { server.serve(listener).await });
     }
 
-    /// How hyper should serve a connection, for those who mount the server in a service of their own: the time for the
-    /// head of a request is limited, and an answer counts as taken only when it was written. With
-    /// [`writev`](http1::Builder::writev) off, hyper would copy it away first, and one that is then lost would leave a gap.
+    /// How hyper should serve a connection, for those who mount the server in a service of their own. The time for the head
+    /// of a request is limited. An answer counts as written when the connection took its last byte, whatever the connection
+    /// is made of: [`writev`](http1::Builder::writev) is on. With it off, hyper copies answers into a buffer of its own, and
+    /// what is lost with that buffer is not noticed; see
+    /// [when an answer counts as written](Server#when-an-answer-counts-as-written).
     pub fn http1(&self) -> http1::Builder {
         let mut builder = http1::Builder::new();
         builder.timer(self.runtime().clone()).header_read_timeout(self.header_timeout()).writev(true);
@@ -62,7 +64,7 @@ impl Server {
 /// Serves one connection to its end, or until a WebSocket took it over.
 async fn serve_connection(server: Server, io: impl Io + 'static, addr: Option<SocketAddr>) {
     let under_way = server.guard();
-    let connection = server.http1().serve_connection(io, HyperService::new(server.clone(), addr)).with_upgrades();
+    let connection = server.http1().serve_connection(io, HyperService::exact(server.clone(), addr)).with_upgrades();
     drop(server);
     let mut connection = pin!(connection);
     let mut ending = pin!(under_way.ending());
@@ -94,7 +96,8 @@ mod tests {
     use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-    use crate::{Builder, Runtime};
+    use crate::Builder;
+    use crate::rt::Runtime;
 
     /// Brings connections that are there already.
     struct These(Vec<DuplexStream>);

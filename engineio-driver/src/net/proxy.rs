@@ -9,9 +9,9 @@ use hyper::client::conn::http1;
 use hyper_util::client::proxy::matcher::Matcher;
 use thiserror::Error;
 
-use crate::connect::BoxIo;
+use super::connect::BoxIo;
+use super::url::{Endpoint, UrlError, bracketed};
 use crate::runtime::Runtime;
-use crate::url::{Endpoint, UrlError, bracketed};
 
 /// Bytes of the head of a proxy's answer.
 const MAX_HEAD: usize = 16 * 1024;
@@ -36,7 +36,7 @@ pub enum ProxyError {
     #[error("the proxy's address: {0}")]
     Url(#[from] UrlError),
     /// Its scheme is not `http`. Proxies that must be spoken to by TLS or by SOCKS need a
-    /// [`Connector`](crate::Connector) that does it.
+    /// [`Connector`](crate::net::Connector) that does it.
     #[error("the proxy's scheme is not http")]
     Scheme,
     /// The user name or the password has a character in it that must be percent-encoded.

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_platform_verifier::Verifier;
 use thiserror::Error;
 
-use crate::connect::{BoxIo, Connecting, Encryptor};
+use super::connect::{BoxIo, Connecting, Encryptor};
 
 /// The handshake of TLS on a connection: what an encryptor needs of a runtime crate.
 pub trait TlsHandshake: Send + Sync + 'static {
@@ -86,9 +86,9 @@ impl<H> fmt::Debug for TlsEncryptor<H> {
 /// [`dangerously_accept_any_certificate`](Self::dangerously_accept_any_certificate) was called.
 ///
 /// ```
-/// use engineio_driver::TlsConfig;
+/// use engineio_driver::net::TlsConfig;
 ///
-/// # fn client(authority: &[u8]) -> Result<(), engineio_driver::TlsError> {
+/// # fn client(authority: &[u8]) -> Result<(), engineio_driver::net::TlsError> {
 /// let config = TlsConfig::new().add_root_pem(authority)?.only_added_roots().build()?;
 /// # Ok(())
 /// # }

@@ -1,52 +1,38 @@
-//! Opening a WebSocket: RFC 6455, section 4.1.
+//! The client's side of opening a WebSocket: RFC 6455, section 4.1.
 
-use engineio_proto::client::Details;
 use http::header::{
-    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{Method, StatusCode};
-use hyper::upgrade::Upgraded;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
-use super::http::{Http, first_words};
-use crate::upgrade::is_upgrade;
+use super::accept::is_upgrade;
 
-/// Opens a WebSocket on a connection of its own.
-///
-/// # Errors
-/// What the server answered instead, if it did.
-pub(super) async fn open(http: &Http, target: &str) -> Result<Upgraded, Option<Details>> {
-    let key = generate_key();
-    let value = |text: &str| HeaderValue::from_str(text).ok();
-    let headers = [
-        (CONNECTION, value("Upgrade")),
-        (UPGRADE, value("websocket")),
-        (SEC_WEBSOCKET_VERSION, value("13")),
-        (SEC_WEBSOCKET_KEY, value(&key)),
-    ];
-    let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    let request = http.request(Method::GET, target, headers).ok_or(None)?;
-    let offered = request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL);
-    let mut sender = http.connect().await.map_err(|error| {
-        http.keep_error(error);
-        None
-    })?;
-    let response = sender.send_request(request).await.map_err(|_| None)?;
-    http.keep_cookies(response.headers());
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let status = response.status().as_u16();
-        let body = first_words(http.runtime(), response.into_body()).await;
-        return Err(Some(Details::answer(status, &body)));
-    }
-    if !is_accepted(response.headers(), &key, offered) {
-        return Err(None);
-    }
-    hyper::upgrade::on(response).await.map_err(|_| None)
+/// A handshake of a client.
+pub(crate) struct Opening {
+    key: String,
 }
 
-/// Whether the server understood, and wants nothing that was not offered.
+impl Opening {
+    pub(crate) fn new() -> Self {
+        Self { key: generate_key() }
+    }
+
+    /// What its request says beside the headers that every request of the client has.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
+        let key = HeaderValue::from_str(&self.key).ok();
+        let fixed = [(CONNECTION, "Upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, "13")];
+        let fixed = fixed.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value)));
+        fixed.chain(key.map(|key| (SEC_WEBSOCKET_KEY, key)))
+    }
+
+    /// Whether the server understood, and wants nothing that was not offered. `protocols`: whether subprotocols were.
+    pub(crate) fn is_accepted(&self, headers: &HeaderMap, protocols: bool) -> bool {
+        is_accepted(headers, &self.key, protocols)
+    }
+}
+
 fn is_accepted(headers: &HeaderMap, key: &str, protocols: bool) -> bool {
     let accept = headers.get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
     let protocol = headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && !protocols;

@@ -4,23 +4,23 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connect::{BoxIo, Connector, Encryptor};
-use crate::proxy::Proxy;
+use super::connect::{BoxIo, Connector, Encryptor};
+use super::proxy::Proxy;
+use super::url::Endpoint;
 use crate::runtime::Runtime;
-use crate::url::Endpoint;
 
 /// Opens connections to one server: directly or through a proxy, encrypted where the address says so.
-pub(super) struct Dialer {
-    pub(super) runtime: Runtime,
-    pub(super) endpoint: Endpoint,
-    pub(super) connector: Arc<dyn Connector>,
-    pub(super) encryptor: Option<Arc<dyn Encryptor>>,
-    pub(super) proxy: Option<Proxy>,
-    pub(super) timeout: Duration,
+pub(crate) struct Dialer {
+    pub(crate) runtime: Runtime,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) encryptor: Option<Arc<dyn Encryptor>>,
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) timeout: Duration,
 }
 
 impl Dialer {
-    pub(super) async fn dial(&self) -> io::Result<BoxIo> {
+    pub(crate) async fn dial(&self) -> io::Result<BoxIo> {
         let dialed = self.runtime.within(self.timeout, self.dial_on()).await;
         dialed.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }

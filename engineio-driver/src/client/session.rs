@@ -1,0 +1,234 @@
+//! The client's side of a session: its machine, and what its task has to do.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use engineio_proto::client::{Config, Details, Input, Output};
+use engineio_proto::{Client, CloseReason, ConfigError, Event, Instant, Machine, TransportKind};
+
+use crate::runtime::{Clock, Runtime};
+use crate::session::{
+    Attached, Cell, Deferred, End, Environment, Link, Offer, RequestHead, Side, Visit, register, set,
+};
+
+pub(super) struct Opened {
+    /// Until it has ended and everything was taken from it.
+    client: Option<Client>,
+    /// There from the moment in which the session opens.
+    link: Option<Arc<Link>>,
+    /// The head of the first request, until it is in the link.
+    head: Option<RequestHead>,
+    /// What the task has to do.
+    actions: VecDeque<Output>,
+    task: Option<Waker>,
+    /// When the task will look at the clock.
+    armed: Option<Instant>,
+    /// What the client said of it last, and what the next session should know of this one.
+    websocket_worked: bool,
+    memory: Arc<AtomicBool>,
+    /// The task has done what there was to do, and is over.
+    done: bool,
+    /// The machine has said its last.
+    closed: bool,
+}
+
+/// Why a session was not opened, and what the server said.
+pub(super) type Unopened = (CloseReason, Option<Details>);
+
+/// A session that is about to be opened.
+///
+/// # Errors
+/// When the options do not make sense.
+pub(super) fn begin(
+    runtime: &Runtime,
+    config: Arc<Config>,
+    head: RequestHead,
+    memory: Arc<AtomicBool>,
+    observed: bool,
+) -> Result<Arc<Cell<Opened>>, ConfigError> {
+    let environment = Environment {
+        clock: Clock::new(runtime.clone()),
+        close_timeout: config.close_timeout,
+        max_payload: config.max_payload,
+        tasks: None,
+    };
+    let websocket_worked = config.websocket_worked;
+    let side = Opened {
+        client: Some(Client::new(environment.clock.now(), config, entropy())?),
+        link: None,
+        head: Some(head),
+        actions: VecDeque::new(),
+        task: None,
+        armed: None,
+        websocket_worked,
+        memory,
+        done: false,
+        closed: false,
+    };
+    Ok(Arc::new(Cell::new(Arc::new(environment), side, Attached::new(observed))))
+}
+
+impl Cell<Opened> {
+    /// Waits until the session is open, or will never be.
+    pub(super) fn poll_opened(&self, cx: &Context<'_>) -> Poll<Result<Arc<Link>, Unopened>> {
+        self.visit(|visit| {
+            if let Some(link) = &visit.side.link {
+                return Poll::Ready(Ok(Arc::clone(link)));
+            }
+            if let Some(reason) = visit.side.client.as_ref().and_then(Client::close_reason) {
+                let details = visit.side.client.as_ref().and_then(Client::details).cloned();
+                return Poll::Ready(Err((reason, details)));
+            }
+            if let Some(end) = &visit.attached.end {
+                return Poll::Ready(Err((end.reason, end.details.clone())));
+            }
+            register(&mut visit.attached.waiters, cx);
+            Poll::Pending
+        })
+    }
+
+    /// Nobody wants the session any more.
+    pub(super) fn give_up(&self) {
+        self.visit(|visit| {
+            if let Some((machine, now)) = visit.timed() {
+                machine.discard_incoming();
+                machine.close(now);
+            }
+        });
+    }
+
+    pub(super) fn input(&self, input: Input) {
+        self.visit(|visit| visit.input(input));
+    }
+
+    /// What the task is to do next.
+    pub(super) fn next_work(&self, cx: &Context<'_>) -> Work {
+        self.visit(|visit| {
+            let now = visit.now();
+            if let Some(client) = &mut visit.side.client {
+                client.handle_timeout(now);
+            }
+            visit.settle();
+            let side = &mut *visit.side;
+            set(&mut side.task, cx, visit.deferred);
+            side.armed = side.client.as_ref().and_then(Client::next_timeout);
+            let over = match (&side.client, &visit.attached.end) {
+                (Some(client), _) => client.close_reason().map(|_| client.transport()),
+                (None, end) => Some(end.as_ref().map_or(TransportKind::Polling, |end| end.last.transport)),
+            };
+            Work { actions: std::mem::take(&mut side.actions), next: side.armed, over }
+        })
+    }
+
+    /// The task is over.
+    pub(super) fn finish(&self, inputs: impl IntoIterator<Item = Input>) {
+        self.visit(|visit| {
+            inputs.into_iter().for_each(|input| visit.input(input));
+            let now = visit.now();
+            if let Some(client) = visit.side.client.as_mut().filter(|client| client.close_reason().is_none()) {
+                client.abort(now);
+            }
+            visit.side.done = true;
+            visit.attached.wake_all(visit.deferred);
+            visit.settle();
+            // What nobody will carry out any more holds messages of the application.
+            visit.deferred.drop_value(std::mem::take(&mut visit.side.actions));
+        });
+    }
+}
+
+/// What the task of a session has to do.
+pub(super) struct Work {
+    pub(super) actions: VecDeque<Output>,
+    /// Until when it may sleep then.
+    pub(super) next: Option<Instant>,
+    /// The transport of a session that is over.
+    pub(super) over: Option<TransportKind>,
+}
+
+impl Visit<'_, Opened> {
+    pub(super) fn input(&mut self, input: Input) {
+        let now = self.now();
+        if let Some(client) = &mut self.side.client {
+            client.handle_input(now, input);
+        }
+    }
+}
+
+impl Side for Opened {
+    fn machine(&self) -> Option<&dyn Machine> {
+        self.client.as_ref().map(|client| client as &dyn Machine)
+    }
+
+    fn machine_mut(&mut self) -> Option<&mut dyn Machine> {
+        self.client.as_mut().map(|client| client as &mut dyn Machine)
+    }
+
+    /// One that was closed in order is over when the task has told the server. Then a program may end.
+    fn over(&self, attached: &Attached) -> Option<CloseReason> {
+        let client = self.client.as_ref()?;
+        let reason = client.close_reason()?;
+        (reason != CloseReason::ForcedClose || attached.aborted || self.done).then_some(reason)
+    }
+
+    fn settle(&mut self, attached: &mut Attached, deferred: &mut Deferred) {
+        let Some(client) = &mut self.client else { return };
+        while let Some(output) = client.poll_output() {
+            match output {
+                Output::ChannelReady { channel } | Output::ChannelRead { channel, .. } => {
+                    attached.wake_channel(channel, deferred);
+                }
+                Output::ChannelClose { channel } => {
+                    attached.close_channel(channel, deferred);
+                    self.actions.push_back(output);
+                }
+                Output::Event(Event::Closed(_)) => self.closed = true,
+                Output::Event(event) => {
+                    if event == Event::Opened {
+                        if let (Some(sid), Some(head)) = (client.sid().cloned(), self.head.take()) {
+                            self.link = Some(Arc::new(Link::new(sid, None, head, Offer::of(client))));
+                        }
+                        deferred.wake(attached.waiters.drain(..));
+                    }
+                    attached.notify(event, deferred);
+                }
+                Output::Request { .. } | Output::Cancel { .. } | Output::ChannelOpen { .. } => {
+                    self.actions.push_back(output);
+                }
+            }
+        }
+        if self.websocket_worked != client.websocket_worked() {
+            // Only news: another session may know better by now.
+            self.websocket_worked = client.websocket_worked();
+            self.memory.store(self.websocket_worked, Ordering::Relaxed);
+        }
+        let next = client.next_timeout();
+        let earlier = next.is_some_and(|next| self.armed.is_none_or(|armed| next < armed));
+        if earlier || !self.actions.is_empty() {
+            deferred.wake(self.task.take());
+        }
+        if let (true, Some(reason)) = (self.closed, self.over(attached)) {
+            if let Some(client) = self.client.take() {
+                attached.set_end(End::of(&client, reason), deferred);
+                // What was not sent is the application's.
+                deferred.drop_value(client);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.client.fmt(f)
+    }
+}
+
+/// Something unlike what others have. Without randomness it is just nothing special.
+pub(super) fn entropy() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}

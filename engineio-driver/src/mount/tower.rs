@@ -1,0 +1,357 @@
+//! The server as a tower service, for axum and other routers.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::hyper::not_found;
+use crate::body::ReplyBody;
+use crate::server::Server;
+
+/// Puts a server before another service: requests for its path go to the server, all others pass by.
+///
+/// ```
+/// use axum::Router;
+/// use axum::routing::get;
+/// use engineio_driver::Server;
+/// use engineio_driver::mount::EngineLayer;
+///
+/// # fn main() {}
+/// # fn app(server: Server) -> Router {
+/// let app: Router = Router::new().route("/", get(|| async { "hello" })).fallback(|| async { "not here" });
+/// let app = app.layer(EngineLayer::new(server));
+/// # app
+/// # }
+/// ```
+///
+/// axum layers only what was routed: add the layer after the routes and a `fallback`.
+///
+/// An answer to a poll that is lost before it was written ends its session. hyper tells a layer less than it tells
+/// [`Server::serve`]: see [when an answer counts as written](Server#when-an-answer-counts-as-written). A layer around this one
+/// should pass the data of an answer on as it comes.
+///
+/// Set `TCP_NODELAY` on the connections; `axum::serve` does not do it by itself. The last 4 KiB of an answer of more than
+/// 16 KiB are written after the rest. Without the option, they can wait for a delayed acknowledgement, 40 ms on Linux, as
+/// can messages on a WebSocket:
+///
+/// ```
+/// use axum::serve::ListenerExt as _;
+///
+/// # async fn serve(app: axum::Router) -> std::io::Result<()> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+/// let listener = listener.tap_io(|connection| {
+///     let _ = connection.set_nodelay(true);
+/// });
+/// axum::serve(listener, app).await
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct EngineLayer {
+    server: Server,
+}
+
+impl EngineLayer {
+    /// A layer for a server.
+    pub const fn new(server: Server) -> Self {
+        Self { server }
+    }
+}
+
+impl<S> Layer<S> for EngineLayer {
+    type Service = EngineService<S>;
+
+    fn layer(&self, inner: S) -> EngineService<S> {
+        EngineService { server: self.server.clone(), inner }
+    }
+}
+
+/// A server, and what answers the requests that are not for it.
+///
+/// Put an extension [`RemoteAddr`](crate::mount::RemoteAddr) into requests if sessions shall know where they come from.
+///
+/// What [`EngineLayer`] says of lost answers and of `TCP_NODELAY` is true of the service as well.
+#[derive(Clone, Debug)]
+pub struct EngineService<S = NotFound> {
+    server: Server,
+    inner: S,
+}
+
+impl EngineService {
+    /// A service that answers 404 to whatever is not for the server.
+    pub const fn new(server: Server) -> Self {
+        Self { server, inner: NotFound }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for EngineService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+{
+    type Response = Response<EngineBody<R>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if self.server.matches(&request) {
+            let answer = self.server.handle(request);
+            Box::pin(async { Ok(answer.await.unwrap_or_else(|_aborted| aborted()).map(EngineBody::engine)) })
+        } else {
+            let answer = self.inner.call(request);
+            Box::pin(async { answer.await.map(|response| response.map(EngineBody::other)) })
+        }
+    }
+}
+
+/// A service of this kind cannot drop its connection; it can only ask for it.
+fn aborted() -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::default());
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Answers 404 to everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NotFound;
+
+impl<B> Service<Request<B>> for NotFound {
+    type Response = Response<ReplyBody>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        std::future::ready(Ok(not_found()))
+    }
+}
+
+pin_project! {
+    /// The body of an answer: the server's, a [`ReplyBody`], or that of the service behind it.
+    #[derive(Debug)]
+    pub struct EngineBody<R> {
+        #[pin]
+        body: Either<R>,
+    }
+}
+
+pin_project! {
+    #[project = EitherProjection]
+    #[derive(Debug)]
+    enum Either<R> {
+        Engine { #[pin] body: ReplyBody },
+        Other { #[pin] body: R },
+    }
+}
+
+impl<R> EngineBody<R> {
+    fn engine(body: ReplyBody) -> Self {
+        Self { body: Either::Engine { body } }
+    }
+
+    fn other(body: R) -> Self {
+        Self { body: Either::Other { body } }
+    }
+}
+
+impl<R: Body> Body for EngineBody<R> {
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+        match self.project().body.project() {
+            EitherProjection::Engine { body } => {
+                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map(to_bytes).map_err(|never| match never {})))
+            }
+            EitherProjection::Other { body } => body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map(to_bytes))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Either::Engine { body } => body.is_end_stream(),
+            Either::Other { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Either::Engine { body } => body.size_hint(),
+            Either::Other { body } => body.size_hint(),
+        }
+    }
+}
+
+/// What is there in one piece already is not copied. hyper does not tell whether the bytes of the last piece are written: they
+/// count as written here.
+fn to_bytes<D: Buf>(frame: Frame<D>) -> Frame<Bytes> {
+    frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    use engineio_proto::{CloseReason, TransportError};
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use crate::rt::Runtime;
+    use crate::{Builder, Socket};
+
+    const TARGET: &str = "/engine.io/?EIO=4&transport=polling";
+
+    type Answer = Response<EngineBody<ReplyBody>>;
+
+    fn server() -> Server {
+        Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap()
+    }
+
+    async fn get(server: &Server, target: &str) -> Answer {
+        let request = Request::get(target).body(Empty::<Bytes>::new()).unwrap();
+        EngineService::new(server.clone()).call(request).await.unwrap()
+    }
+
+    async fn open(server: &Server) -> (Socket, String) {
+        get(server, TARGET).await.collect().await.unwrap();
+        let socket = server.accept().await;
+        let target = format!("{TARGET}&sid={}", socket.id().as_str());
+        (socket, target)
+    }
+
+    /// Takes the next piece as hyper does.
+    fn take(body: &mut EngineBody<ReplyBody>) -> Poll<Bytes> {
+        body.size_hint();
+        body.is_end_stream();
+        let frame = Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        frame.map(|frame| frame.unwrap().unwrap().into_data().unwrap())
+    }
+
+    async fn ended(socket: &Socket, server: &Server, target: &str) {
+        assert_eq!(socket.close_reason(), Some(CloseReason::TransportError(TransportError::PollLost)));
+        assert_eq!(get(server, target).await.status(), StatusCode::BAD_REQUEST);
+    }
+
+    /// The pieces were taken by the layer that writes them, which then loses its connection.
+    #[tokio::test]
+    async fn r79_an_answer_whose_pieces_are_dropped_ends_the_session() {
+        const PIECES: usize = 55;
+        for taken in 0..=PIECES {
+            for body_first in [false, true] {
+                let server = server();
+                let (socket, target) = open(&server).await;
+                socket.try_send("x".repeat(900_000)).unwrap();
+                let mut body = get(&server, &target).await.into_body();
+                let pieces: Vec<_> = (0..taken).map(|_| take(&mut body)).collect();
+                assert!(pieces.iter().all(Poll::is_ready));
+                if taken == PIECES {
+                    assert!(take(&mut body).is_pending());
+                }
+                assert_eq!(socket.close_reason(), None);
+                if body_first {
+                    drop(body);
+                } else {
+                    drop(pieces);
+                    if taken == PIECES {
+                        // They could have been written: a layer that finds its connection broken does not come back.
+                        assert!(take(&mut body).is_pending());
+                    }
+                    drop(body);
+                }
+                ended(&socket, &server, &target).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_whose_pieces_were_written_is_written() {
+        let server = server();
+        let (socket, target) = open(&server).await;
+        for _ in 0..2 {
+            let text = "x".repeat(900_000);
+            socket.try_send(text.as_str()).unwrap();
+            let mut body = get(&server, &target).await.into_body();
+            let mut written = Vec::new();
+            while !body.is_end_stream() {
+                if let Poll::Ready(piece) = take(&mut body) {
+                    written.extend_from_slice(&piece);
+                }
+            }
+            assert!(written == format!("4{text}").as_bytes());
+        }
+        assert_eq!(socket.close_reason(), None);
+    }
+
+    /// Whether hyper keeps what it is given until it is written, or copies it.
+    #[tokio::test(start_paused = true)]
+    async fn r79_an_answer_that_is_written_in_part_over_http1_ends_the_session() {
+        for writev in [true, false] {
+            let server = server();
+            let (mut client, io) = tokio::io::duplex(1024);
+            let service = EngineService::new(server.clone());
+            let service = service_fn(move |request| service.clone().call(request));
+            tokio::spawn(http1::Builder::new().writev(writev).serve_connection(TokioIo::new(io), service));
+            let (socket, target) = open(&server).await;
+            socket.try_send("x".repeat(900_000)).unwrap();
+            client.write_all(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+            client.read_exact(&mut [0; 1000]).await.unwrap();
+            assert_eq!(socket.close_reason(), None);
+            drop(client);
+            assert_eq!(socket.closed().await, CloseReason::TransportError(TransportError::PollLost), "{writev}");
+            ended(&socket, &server, &target).await;
+        }
+    }
+
+    /// Where hyper keeps what it is given, the loss of anything but the last 4 KiB is noticed.
+    #[tokio::test(start_paused = true)]
+    async fn r79_an_answer_that_is_written_up_to_its_end_ends_the_session() {
+        const LEN: usize = 20_000;
+        let server = server();
+        let (mut client, io) = tokio::io::duplex(1024);
+        let service = EngineService::new(server.clone());
+        let service = service_fn(move |request| service.clone().call(request));
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(io), service));
+        let (socket, target) = open(&server).await;
+        socket.try_send("x".repeat(LEN - 1)).unwrap();
+        client.write_all(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        // The rest is more than the last piece and what the pipe holds, by the length of the head.
+        client.read_exact(&mut vec![0; LEN - 4096 - 1024]).await.unwrap();
+        assert_eq!(socket.close_reason(), None);
+        drop(client);
+        assert_eq!(socket.closed().await, CloseReason::TransportError(TransportError::PollLost));
+    }
+
+    #[tokio::test]
+    async fn r79_a_small_answer_that_nobody_takes_ends_the_session() {
+        let server = server();
+        let (socket, target) = open(&server).await;
+        socket.try_send("a").unwrap();
+        assert_eq!(get(&server, &target).await.collect().await.unwrap().to_bytes(), "4a");
+        assert_eq!(socket.close_reason(), None);
+        socket.try_send("b").unwrap();
+        drop(get(&server, &target).await);
+        ended(&socket, &server, &target).await;
+    }
+}

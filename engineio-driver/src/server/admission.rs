@@ -1,0 +1,148 @@
+//! The one way in: from a request to a session, old or new. The steps and their order are the core's.
+
+use std::sync::Arc;
+
+use engineio_proto::http::{Rejection, Request};
+use engineio_proto::server::{Admission, Entry, NotAdmitted, Opening};
+use engineio_proto::{ChannelId, TransportKind};
+use http::header::ORIGIN;
+use http::{HeaderValue, request};
+use http_body::Body;
+use hyper::upgrade::OnUpgrade;
+
+use super::exchange::Waiting;
+use super::reply::Replies;
+use super::requests;
+use super::session::Served;
+use super::sessions;
+use super::state::{Aborted, ConnectionError, Inner, RemoteAddr};
+use crate::body::ReplyBody;
+use crate::session::{AnySession, Attached, Cell, Link, RequestHead};
+use crate::websocket::{ChannelTask, accept};
+
+pub(crate) type Result = std::result::Result<http::Response<ReplyBody>, Aborted>;
+
+/// Answers one request that is for this server.
+pub(crate) async fn handle<B>(server: Arc<Inner>, request: http::Request<B>) -> Result
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+{
+    let (mut parts, body) = request.into_parts();
+    let request = Request {
+        method: accept::method(&parts),
+        query: parts.uri.query().unwrap_or_default(),
+        origin: parts.headers.get(ORIGIN).map(HeaderValue::as_bytes),
+        upgrade: accept::is_upgrade(&parts.headers),
+    };
+    let replies = Replies::new(&parts, request.is_upgrade(&server.config));
+    let admission = Admission::begin(&request, &server.config).map_err(NotAdmitted::from);
+    let answered = match admission {
+        // The body is lent, since every future that it was moved into would have room for it.
+        Ok(admission) => admit(&server, &mut parts, &mut Some(body), admission, replies).await,
+        Err(refused) => Err(refused),
+    };
+    answered.unwrap_or_else(|refused| {
+        if let NotAdmitted::Rejected(rejection) = &refused {
+            server.report(&ConnectionError { rejection, request: &parts });
+        }
+        Ok(replies.refuse(refused))
+    })
+}
+
+/// Goes from step to step, to a session.
+async fn admit<B>(
+    server: &Arc<Inner>,
+    parts: &mut request::Parts,
+    body: &mut Option<B>,
+    mut admission: Admission,
+    replies: Replies,
+) -> std::result::Result<Result, NotAdmitted>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+{
+    loop {
+        admission = match admission {
+            Admission::Session(request) => return requests::serve(server, parts, body, &request, replies).await,
+            Admission::Ask(ask) => match server.allow(parts).await {
+                Ok(()) => ask.allow()?,
+                Err(refusal) => return Err(ask.refuse(refusal.into_message()).into()),
+            },
+            Admission::Head(ask) => ask.check(&accept::head(parts))?,
+            Admission::Name(ask) => ask.give(server.generate_sid(parts).await)?,
+            Admission::Open(opening) => {
+                return Ok(match open(server, parts, opening)? {
+                    Opened::Polling(waiting) => requests::deliver(waiting, replies).await,
+                    Opened::Channel => Ok(replies.switch(parts)),
+                });
+            }
+        }
+    }
+}
+
+/// A session that was opened.
+enum Opened {
+    /// The open packet is the answer to the GET.
+    Polling(Waiting),
+    /// The task of the WebSocket waits for the 101.
+    Channel,
+}
+
+/// Opens a session, if there is room: among the sessions, and among those to be accepted.
+fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> std::result::Result<Opened, NotAdmitted> {
+    let sid = opening.sid().clone();
+    server.sessions.check(&sid)?;
+    let room = server.backlog.reserve().ok_or(Rejection::Full)?;
+    let is_channel = opening.handshake().transport == TransportKind::WebSocket;
+    // Of a WebSocket, the head was checked on the way here.
+    let first = if is_channel {
+        Entry::Channel { channel: Served::FIRST_CHANNEL, head: None }
+    } else {
+        Entry::Exchange { exchange: Served::FIRST_EXCHANGE, octet_stream: false }
+    };
+    let environment = &server.environment;
+    let mut session = Some(opening.begin(environment.clock.now(), Arc::clone(&server.config), first)?);
+    let remote = parts.extensions.get::<RemoteAddr>().map(|addr| addr.0);
+    let link = Arc::new(Link::new(sid.clone(), remote, RequestHead::new(parts), None));
+    let entry = server.sessions.insert(sid, &mut |key| {
+        let mut attached = Attached::new(server.observes());
+        if is_channel {
+            attached.open_channel(Served::FIRST_CHANNEL);
+        }
+        let side = Served::new(session.take(), key, Arc::downgrade(server));
+        let cell = Arc::new(Cell::new(Arc::clone(environment), side, attached));
+        sessions::Entry { cell, link: Arc::clone(&link) }
+    })?;
+    server.start_timer();
+    let cell = Arc::clone(&entry.cell);
+    if is_channel {
+        // Its deadline is queued from now on.
+        cell.visit(|_| ());
+        serve_channel(server, cell, Served::FIRST_CHANNEL, parts);
+        room.fill(entry);
+        return Ok(Opened::Channel);
+    }
+    // The session is known to its server before its client knows its id, and to the application after the open packet is
+    // on its way.
+    let waiting = Waiting::first(server, cell);
+    room.fill(entry);
+    Ok(Opened::Polling(waiting))
+}
+
+/// Starts the task of a WebSocket that a client opened.
+pub(crate) fn serve_channel(
+    server: &Arc<Inner>,
+    cell: Arc<Cell<Served>>,
+    channel: ChannelId,
+    parts: &mut request::Parts,
+) {
+    // The upgrade alone; the other extensions belong to the application.
+    let mut request = http::Request::new(());
+    if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
+        request.extensions_mut().insert(upgrade);
+    }
+    let session = AnySession::new(cell, Some(Arc::clone(server) as _));
+    let task = ChannelTask::accept(session, channel, hyper::upgrade::on(request));
+    server.environment.runtime().spawn(task);
+}

@@ -1,0 +1,153 @@
+//! One HTTP request that waits for its answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use engineio_proto::server::{Entry, Input, NotAdmitted};
+use engineio_proto::{ExchangeId, http as proto};
+
+use super::session::{Answer, Served, answered};
+use super::state::Inner;
+use crate::body::Delivery;
+use crate::session::Cell;
+
+/// Waits for the answer. Dropped before it came, it tells the session that the peer is gone.
+pub(crate) struct Waiting {
+    cell: Arc<Cell<Served>>,
+    exchange: ExchangeId,
+    /// It was there at once.
+    answer: Option<Answer>,
+    answered: bool,
+    /// A session lives on its server's timer.
+    _server: Arc<Inner>,
+}
+
+impl Waiting {
+    /// Gives a request to its session.
+    ///
+    /// # Errors
+    /// When the two do not fit together, or the session has ended since it was found.
+    pub(crate) fn enter(
+        server: &Arc<Inner>,
+        cell: Arc<Cell<Served>>,
+        request: &proto::SessionRequest,
+        octet_stream: bool,
+    ) -> Result<Self, NotAdmitted> {
+        let (exchange, answer) = cell.visit(|visit| {
+            let now = visit.now();
+            let exchange = ExchangeId(visit.side.next_number());
+            let Some(session) = visit.side.session_mut() else {
+                return Err(NotAdmitted::Rejected(proto::Rejection::UnknownSid));
+            };
+            request.enter(session, &server.config, now, Entry::Exchange { exchange, octet_stream })?;
+            visit.side.open_exchange(exchange);
+            visit.settle();
+            Ok((exchange, visit.side.take_answer(exchange)))
+        })?;
+        Ok(Self::new(server, cell, exchange, answer))
+    }
+
+    /// The exchange that has opened a session.
+    pub(crate) fn first(server: &Arc<Inner>, cell: Arc<Cell<Served>>) -> Self {
+        let exchange = Served::FIRST_EXCHANGE;
+        let answer = cell.visit(|visit| {
+            visit.side.open_exchange(exchange);
+            visit.settle();
+            visit.side.take_answer(exchange)
+        });
+        Self::new(server, cell, exchange, answer)
+    }
+
+    fn new(server: &Arc<Inner>, cell: Arc<Cell<Served>>, exchange: ExchangeId, answer: Option<Answer>) -> Self {
+        Self { cell, exchange, answered: answer.is_some(), answer, _server: Arc::clone(server) }
+    }
+
+    /// A further input of the same exchange. The answer may come of it.
+    pub(crate) fn input(&mut self, input: impl FnOnce(ExchangeId) -> Input) {
+        if self.answered {
+            return;
+        }
+        self.answer = self.cell.visit(|visit| {
+            let now = visit.now();
+            if let Some(session) = visit.side.session_mut() {
+                session.handle_input(now, input(self.exchange));
+            }
+            visit.settle();
+            visit.side.take_answer(self.exchange)
+        });
+        self.answered = self.answer.is_some();
+    }
+
+    /// Something that learns whether the answer was taken.
+    pub(crate) fn delivery(&self) -> Delivery {
+        Delivery::new(answered(&self.cell), self.exchange)
+    }
+}
+
+impl Future for Waiting {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let this = &mut *self;
+        if let Some(answer) = this.answer.take() {
+            return Poll::Ready(answer);
+        }
+        let answer = this.cell.visit(|visit| visit.side.poll_answer(this.exchange, cx, visit.deferred));
+        this.answered = answer.is_ready();
+        answer
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.cell.visit(|visit| {
+                let now = visit.now();
+                visit.side.close_exchange(self.exchange, visit.deferred);
+                if let Some(session) = visit.side.session_mut() {
+                    session.handle_input(now, Input::ExchangeLost { exchange: self.exchange });
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use engineio_proto::{CloseReason, TransportError};
+    use http::Request;
+    use http_body::Body as _;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+    use crate::rt::Runtime;
+    use crate::{Builder, Server};
+
+    async fn get(server: &Server, target: String) -> http::Response<crate::mount::ReplyBody> {
+        let request = Request::builder().uri(target).body(Empty::<Bytes>::new()).unwrap();
+        server.handle(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn r79_an_answer_that_nobody_takes_ends_the_session() {
+        let server = Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap();
+        let opened = get(&server, "/engine.io/?EIO=4&transport=polling".into()).await;
+        assert!(opened.collect().await.unwrap().to_bytes().starts_with(b"0{"));
+        let socket = server.accept().await;
+        let target = format!("/engine.io/?EIO=4&transport=polling&sid={}", socket.id());
+
+        socket.send("a").await.unwrap();
+        let taken = get(&server, target.clone()).await;
+        assert_eq!(taken.collect().await.unwrap().to_bytes(), "4a");
+        assert!(socket.is_open());
+
+        socket.send("b").await.unwrap();
+        let lost = get(&server, target).await;
+        assert_eq!(lost.body().size_hint().exact(), Some(2));
+        drop(lost);
+        assert_eq!(socket.close_reason(), Some(CloseReason::TransportError(TransportError::PollLost)));
+    }
+}

@@ -1,0 +1,61 @@
+//! The one way out: everything that a server answers leaves through here, so that what is added to answers is added once.
+
+use engineio_proto::http::{Reply, Response, needs_xss_header};
+use engineio_proto::server::NotAdmitted;
+use http::header::{HeaderName, USER_AGENT};
+use http::{HeaderValue, request};
+
+use crate::body::{Delivery, ReplyBody};
+use crate::websocket::accept;
+
+/// What the answer to one request depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replies {
+    /// It is a WebSocket's handshake, and refused as such.
+    upgrade: bool,
+    /// The browser would mangle packets.
+    xss: bool,
+}
+
+impl Replies {
+    pub(crate) fn new(parts: &request::Parts, upgrade: bool) -> Self {
+        let agent = parts.headers.get(USER_AGENT);
+        Self { upgrade, xss: agent.is_some_and(|agent| needs_xss_header(agent.as_bytes())) }
+    }
+
+    /// The answer of a session. `delivery` learns what becomes of it.
+    pub(crate) fn answer(self, response: Response, delivery: Option<Delivery>) -> http::Response<ReplyBody> {
+        let is_content = response.is_content();
+        self.finish(response.into_reply(), is_content, delivery)
+    }
+
+    /// The answer to a request that reaches no session.
+    pub(crate) fn refuse(self, refused: NotAdmitted) -> http::Response<ReplyBody> {
+        self.finish(refused.into_reply(self.upgrade), false, None)
+    }
+
+    /// The 101 for a handshake whose head was checked.
+    pub(crate) fn switch(self, parts: &request::Parts) -> http::Response<ReplyBody> {
+        self.finish(accept::switch(parts), false, None)
+    }
+
+    /// The one exit. What is added to answers, is added here.
+    fn finish(self, mut reply: Reply, is_content: bool, delivery: Option<Delivery>) -> http::Response<ReplyBody> {
+        if self.xss && is_content {
+            reply.headers.push("x-xss-protection", "0");
+        }
+        let mut response = http::Response::new(ReplyBody::from(reply.body).with_delivery(delivery));
+        *response.status_mut() =
+            http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in reply.headers.into_pairs() {
+            let value = match value {
+                std::borrow::Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
+                std::borrow::Cow::Owned(value) => HeaderValue::try_from(value),
+            };
+            if let Ok(value) = value {
+                response.headers_mut().append(HeaderName::from_static(name), value);
+            }
+        }
+        response
+    }
+}

@@ -1,0 +1,59 @@
+//! What is left for the end of a visit.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+
+use smallvec::SmallVec;
+
+/// What is done after a visit, when no lock is held any more: when this is dropped, tasks are woken, and values are
+/// dropped. Wakers and messages belong to the application, whose code must not run under a lock: it may call back.
+#[derive(Default)]
+pub(crate) struct Deferred {
+    wakes: SmallVec<[Waker; 4]>,
+    stale: SmallVec<[Waker; 1]>,
+    values: SmallVec<[Box<dyn Send>; 1]>,
+    owners: SmallVec<[Arc<dyn Owner>; 1]>,
+}
+
+/// What a session belongs to and refers to only weakly: of a server's session, the server.
+pub(crate) trait Owner: Send + Sync {}
+
+impl Deferred {
+    /// Wakes tasks.
+    pub(crate) fn wake(&mut self, wakers: impl IntoIterator<Item = Waker>) {
+        self.wakes.extend(wakers);
+    }
+
+    /// Drops a waker without waking.
+    pub(crate) fn release(&mut self, waker: Option<Waker>) {
+        self.stale.extend(waker);
+    }
+
+    /// Lets go of an owner that was only looked for. It may be the last that holds it.
+    pub(crate) fn release_owner(&mut self, owner: Arc<dyn Owner>) {
+        self.owners.push(owner);
+    }
+
+    /// Drops a value.
+    pub(crate) fn drop_value(&mut self, value: impl Send + 'static) {
+        self.values.push(Box::new(value));
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        // First, since a destructor of the application may panic.
+        self.wakes.drain(..).for_each(Waker::wake);
+        self.stale.clear();
+        self.values.clear();
+        self.owners.clear();
+    }
+}
+
+impl fmt::Debug for Deferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (wakes, values) = (self.wakes.len(), self.values.len());
+        f.debug_struct("Deferred").field("wakes", &wakes).field("values", &values).finish()
+    }
+}

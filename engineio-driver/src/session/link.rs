@@ -1,0 +1,102 @@
+//! What stays the same for a session, and how it ended.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use engineio_proto::client::Details;
+use engineio_proto::{Client, CloseReason, Machine, Sid, Stats, TransportKind, Transports};
+
+use super::head::RequestHead;
+
+/// What stays the same for a session from the moment in which it opens.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) sid: Sid,
+    pub(crate) remote_addr: Option<SocketAddr>,
+    pub(crate) head: RequestHead,
+    pub(crate) offer: Option<Offer>,
+    /// The application has closed the session, whatever ended it then.
+    unwanted: AtomicBool,
+}
+
+impl Link {
+    pub(crate) const fn new(
+        sid: Sid,
+        remote_addr: Option<SocketAddr>,
+        head: RequestHead,
+        offer: Option<Offer>,
+    ) -> Self {
+        Self { sid, remote_addr, head, offer, unwanted: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn set_unwanted(&self) {
+        self.unwanted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.unwanted.load(Ordering::Relaxed)
+    }
+}
+
+/// What a server told its client when it opened the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Offer {
+    /// The transport that the session began on.
+    pub transport: TransportKind,
+    /// The transports that it offers to upgrade to.
+    pub upgrades: Transports,
+    /// How often it pings.
+    pub ping_interval: Duration,
+    /// How long it waits for a pong.
+    pub ping_timeout: Duration,
+    /// Bytes of one request body or message that it takes, if it said so.
+    pub max_payload: Option<usize>,
+}
+
+impl Offer {
+    pub(crate) fn of(client: &Client) -> Option<Self> {
+        Some(Self {
+            transport: client.transport(),
+            upgrades: client.upgrades()?,
+            ping_interval: client.ping_interval()?,
+            ping_timeout: client.ping_timeout()?,
+            max_payload: client.max_payload(),
+        })
+    }
+}
+
+/// How a session ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) reason: CloseReason,
+    pub(crate) details: Option<Details>,
+    pub(crate) last: Snapshot,
+}
+
+impl End {
+    pub(crate) fn of(machine: &dyn Machine, reason: CloseReason) -> Self {
+        Self { reason, details: machine.details().cloned(), last: Snapshot::of(machine) }
+    }
+}
+
+/// What changes about a session, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) transport: TransportKind,
+    pub(crate) upgraded: bool,
+    pub(crate) stats: Stats,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { transport: TransportKind::Polling, upgraded: false, stats: Stats::default() }
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn of(machine: &dyn Machine) -> Self {
+        Self { transport: machine.transport(), upgraded: machine.upgraded(), stats: machine.stats() }
+    }
+}

@@ -1,0 +1,44 @@
+//! The waker of a future among those of others who wait for the same.
+
+use std::task::{Context, Poll, Waker};
+
+use crate::session::{AnySession, Attached, Wakers};
+
+/// A future that waits for something of a session. When it is dropped, its waker is taken out of the list, or futures that
+/// are dropped would leave their wakers behind.
+pub(super) struct Waiting<'a> {
+    session: &'a AnySession,
+    list: fn(&mut Attached) -> &mut Wakers,
+    waker: Option<Waker>,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) const fn new(session: &'a AnySession, list: fn(&mut Attached) -> &mut Wakers) -> Self {
+        Self { session, list, waker: None }
+    }
+
+    /// Remembers the waker that a future that is not ready has registered, instead of the one before.
+    pub(super) fn note<T>(&mut self, cx: &Context<'_>, poll: Poll<T>) -> Poll<T> {
+        if poll.is_pending() && !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.leave();
+            self.waker = Some(cx.waker().clone());
+        }
+        poll
+    }
+
+    fn leave(&mut self) {
+        let Some(waker) = self.waker.take() else { return };
+        self.session.visit(|visit| {
+            let list = (self.list)(visit.attached);
+            let left = list.iter().position(|other| other.will_wake(&waker)).map(|index| list.remove(index));
+            // Another future of the same task may rely on it.
+            visit.deferred.wake(left);
+        });
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

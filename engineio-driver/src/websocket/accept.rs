@@ -1,0 +1,95 @@
+//! The server's side of opening a WebSocket. The rules are the core's; here is where they are read from and written to.
+
+use engineio_proto::http::{Method, Reply, WebSocketHead, has_token};
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderValue, request};
+use tungstenite::handshake::derive_accept_key;
+
+/// Whether the headers of a request or of an answer speak of a WebSocket. An upgrade to anything else is none.
+pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
+    let values = |name| headers.get_all::<HeaderName>(name).into_iter().map(HeaderValue::as_bytes);
+    has_token(values(CONNECTION), "upgrade") && has_token(values(UPGRADE), "websocket")
+}
+
+/// The method of a request, as far as it makes a difference.
+pub(crate) fn method(parts: &request::Parts) -> Method {
+    match parts.method {
+        http::Method::GET => Method::Get,
+        http::Method::POST => Method::Post,
+        _ => Method::Other,
+    }
+}
+
+/// What of a handshake counts.
+pub(crate) fn head(parts: &request::Parts) -> WebSocketHead<'_> {
+    let value = |name| parts.headers.get::<HeaderName>(name).map(HeaderValue::as_bytes);
+    WebSocketHead {
+        method: method(parts),
+        key: value(SEC_WEBSOCKET_KEY),
+        version: value(SEC_WEBSOCKET_VERSION),
+        protocols: value(SEC_WEBSOCKET_PROTOCOL),
+    }
+}
+
+/// The 101 for a handshake whose head was checked.
+pub(crate) fn switch(parts: &request::Parts) -> Reply {
+    let head = head(parts);
+    head.switch(derive_accept_key(head.key.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn parts(change: impl FnOnce(&mut HeaderMap)) -> request::Parts {
+        let (mut parts, ()) = Request::builder()
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "WebSocket")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13")
+            .body(())
+            .unwrap()
+            .into_parts();
+        change(&mut parts.headers);
+        parts
+    }
+
+    #[test]
+    fn the_example_of_the_rfc() {
+        let parts = parts(|_| ());
+        assert!(is_upgrade(&parts.headers));
+        assert_eq!(head(&parts).check(), Ok(()));
+        let reply = switch(&parts);
+        assert_eq!(reply.status, 101);
+        assert_eq!(reply.headers.get("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        assert_eq!(reply.headers.get("sec-websocket-protocol"), None);
+    }
+
+    #[test]
+    fn every_part_of_a_head_is_read() {
+        let mut parts = parts(|headers| {
+            headers.insert("sec-websocket-protocol", HeaderValue::from_static("chat, other"));
+            headers.insert("sec-websocket-version", HeaderValue::from_static("8"));
+        });
+        let read = head(&parts);
+        assert_eq!((read.version, read.protocols), (Some(&b"8"[..]), Some(&b"chat, other"[..])));
+        assert_eq!(switch(&parts).headers.get("sec-websocket-protocol"), Some("chat"));
+        for (name, known) in [("POST", Method::Post), ("PUT", Method::Other)] {
+            parts.method = name.parse().unwrap();
+            assert_eq!(head(&parts).method, known);
+        }
+    }
+
+    #[test]
+    fn only_websocket_is_an_upgrade() {
+        for upgrade in ["h2c", "", "websocketx"] {
+            let parts = parts(|headers| {
+                headers.insert("upgrade", HeaderValue::from_static(upgrade));
+            });
+            assert!(!is_upgrade(&parts.headers), "{upgrade}");
+        }
+    }
+}

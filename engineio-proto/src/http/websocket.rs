@@ -1,0 +1,173 @@
+//! The HTTP side of opening a WebSocket: RFC 6455, section 4.2. The key of the answer is a hash, which is the embedder's.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+
+use bytes::Bytes;
+
+use crate::http::headers::Headers;
+use crate::http::response::{REFUSED_UPGRADE, Reply};
+use crate::http::route::Method;
+
+/// What of the head of a WebSocket handshake counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebSocketHead<'a> {
+    /// The method of the request.
+    pub method: Method,
+    /// `Sec-WebSocket-Key`.
+    pub key: Option<&'a [u8]>,
+    /// `Sec-WebSocket-Version`.
+    pub version: Option<&'a [u8]>,
+    /// `Sec-WebSocket-Protocol`.
+    pub protocols: Option<&'a [u8]>,
+}
+
+/// What is wrong with the head of a WebSocket handshake. The texts are those of the reference's WebSocket library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum HeadError {
+    /// It is not a GET.
+    #[error("Invalid HTTP method")]
+    Method,
+    /// Its key is not 16 bytes in base64.
+    #[error("Missing or invalid Sec-WebSocket-Key header")]
+    Key,
+    /// Its version is neither 13 nor 8.
+    #[error("Missing or invalid Sec-WebSocket-Version header")]
+    Version,
+}
+
+impl HeadError {
+    /// The answer: bare text, and the connection ends.
+    pub fn into_reply(self) -> Reply {
+        let (status, text) = match self {
+            Self::Method => (405, "Invalid HTTP method"),
+            Self::Key => (400, "Missing or invalid Sec-WebSocket-Key header"),
+            Self::Version => (400, "Missing or invalid Sec-WebSocket-Version header"),
+        };
+        let mut headers = Headers::fixed(REFUSED_UPGRADE);
+        if self == Self::Version {
+            headers.push("sec-websocket-version", "13, 8");
+        }
+        Reply { status, headers, body: Bytes::from_static(text.as_bytes()) }
+    }
+}
+
+impl<'a> WebSocketHead<'a> {
+    /// Checks method, key and version.
+    ///
+    /// # Errors
+    /// The first of them that is broken.
+    pub fn check(&self) -> Result<(), HeadError> {
+        if self.method != Method::Get {
+            return Err(HeadError::Method);
+        }
+        if !self.key.is_some_and(is_key) {
+            return Err(HeadError::Key);
+        }
+        match self.version {
+            Some(b"13" | b"8") => Ok(()),
+            _ => Err(HeadError::Version),
+        }
+    }
+
+    /// The subprotocol that is agreed to: the first that the client offers.
+    pub fn protocol(&self) -> Option<&'a str> {
+        let first = self.protocols?.split(|&byte| byte == b',').next()?.trim_ascii();
+        let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        if first.is_empty() || !first.iter().all(token) {
+            return None;
+        }
+        core::str::from_utf8(first).ok()
+    }
+
+    /// The 101. `accept`: the value of `Sec-WebSocket-Accept`, made of [`WebSocketHead::key`].
+    pub fn switch(&self, accept: impl Into<Cow<'static, str>>) -> Reply {
+        let mut headers = Headers::fixed(&[("upgrade", "websocket"), ("connection", "Upgrade")]);
+        headers.push("sec-websocket-accept", accept);
+        if let Some(protocol) = self.protocol() {
+            headers.push("sec-websocket-protocol", String::from(protocol));
+        }
+        Reply { status: 101, headers, body: Bytes::new() }
+    }
+}
+
+/// Whether the values of a header have a token among them, in a list with commas, whatever its case: for `Connection` and
+/// `Upgrade`, which ask for a WebSocket with `upgrade` and `websocket`.
+pub fn has_token<'a>(values: impl IntoIterator<Item = &'a [u8]>, token: &str) -> bool {
+    let parts = values.into_iter().flat_map(|value| value.split(|&byte| byte == b','));
+    parts.into_iter().any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// 16 bytes in base64: 22 digits and two signs of equality.
+fn is_key(key: &[u8]) -> bool {
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    matches!(key, [digits @ .., b'=', b'='] if digits.len() == 22 && digits.iter().all(digit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    const HEAD: WebSocketHead<'static> = WebSocketHead {
+        method: Method::Get,
+        key: Some(b"dGhlIHNhbXBsZSBub25jZQ=="),
+        version: Some(b"13"),
+        protocols: None,
+    };
+
+    #[test]
+    fn the_example_of_the_rfc() {
+        assert_eq!(HEAD.check(), Ok(()));
+        let reply = HEAD.switch("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!((reply.status, reply.body.len()), (101, 0));
+        let headers = [
+            ("upgrade", "websocket"),
+            ("connection", "Upgrade"),
+            ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        ];
+        assert!(reply.headers.iter().eq(headers));
+    }
+
+    #[test]
+    fn m056_what_breaks_the_rules() {
+        let refused = |head: WebSocketHead<'_>| head.check().unwrap_err();
+        assert_eq!(refused(WebSocketHead { method: Method::Post, ..HEAD }), HeadError::Method);
+        assert_eq!(HeadError::Method.into_reply().status, 405);
+        for key in ["", "dGhlIHNhbXBsZSBub25jZQ=", "dGhlIHNhbXBsZSBub25jZQ=== ", "dGhlIHNhbXBsZSBub25j-Q=="] {
+            assert_eq!(refused(WebSocketHead { key: Some(key.as_bytes()), ..HEAD }), HeadError::Key, "{key}");
+        }
+        assert_eq!(refused(WebSocketHead { key: None, version: None, ..HEAD }), HeadError::Key);
+        let reply = HeadError::Key.into_reply();
+        assert_eq!((reply.status, &reply.body[..]), (400, &b"Missing or invalid Sec-WebSocket-Key header"[..]));
+        assert_eq!(reply.headers.get("connection"), Some("close"));
+        for version in [None, Some(&b"7"[..])] {
+            assert_eq!(refused(WebSocketHead { version, ..HEAD }), HeadError::Version);
+        }
+        let reply = HeadError::Version.into_reply();
+        assert_eq!((reply.status, reply.headers.get("sec-websocket-version")), (400, Some("13, 8")));
+        assert_eq!(WebSocketHead { version: Some(b"8"), ..HEAD }.check(), Ok(()));
+    }
+
+    #[test]
+    fn sec33_the_first_protocol_is_taken_in_linear_time() {
+        let long = " ,".repeat(32 * 1024);
+        for (offered, taken) in
+            [("a, b", Some("a")), (" chat ", Some("chat")), ("", None), ("a b", None), ("é", None), (&long, None)]
+        {
+            let head = WebSocketHead { protocols: Some(offered.as_bytes()), ..HEAD };
+            assert_eq!(head.protocol(), taken);
+            assert_eq!(head.switch("").headers.get("sec-websocket-protocol"), taken);
+        }
+    }
+
+    #[test]
+    fn tokens_in_lists() {
+        let has = |values: &[&'static str]| {
+            let values: Vec<_> = values.iter().map(|value| value.as_bytes()).collect();
+            has_token(values, "upgrade")
+        };
+        assert!(has(&["keep-alive, Upgrade"]) && has(&["keep-alive", "UPGRADE"]));
+        assert!(!has(&[]) && !has(&["h2c", ""]) && !has(&["upgradex", "up grade"]));
+    }
+}

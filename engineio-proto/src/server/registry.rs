@@ -1,0 +1,346 @@
+//! What concerns all sessions of a server: ids, deadlines, turns, and how many there may be.
+//!
+//! A registry does not know what a session is: it keeps a value of any type for each. [`Server`](crate::Server) keeps the
+//! sessions themselves. A server with several threads keeps references to sessions that have locks of their own, so that
+//! work with one session does not stop the others; the registry then has a lock too, which is taken when a session opens,
+//! is looked up or closes, and when its deadline moves to an earlier time.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque, btree_set};
+use core::fmt;
+use core::mem;
+
+use slab::Slab;
+
+use crate::http::rejection::Rejection;
+use crate::laws::Violation;
+use crate::parts::time::Instant;
+use crate::server::sid::Sid;
+
+/// Values by session id, with deadlines and turns.
+///
+/// ```
+/// use engineio_proto::http::Rejection;
+/// use engineio_proto::server::Registry;
+/// use engineio_proto::{Instant, Sid};
+///
+/// let mut registry = Registry::new(1);
+/// let sid = Sid::from_entropy([7; 15]);
+/// let key = registry.insert(sid.clone(), |_| "a session")?;
+/// assert_eq!(registry.find(&sid), Some(key));
+/// assert_eq!(registry.insert(Sid::from_entropy([8; 15]), |_| "another"), Err(Rejection::Full));
+///
+/// // A deadline is queued. That it moves to a later time costs nothing until the old one is reached.
+/// registry.schedule(key, Some(Instant::from_millis(25_000)));
+/// registry.schedule(key, Some(Instant::from_millis(30_000)));
+/// assert_eq!(registry.next_timeout(), Some(Instant::from_millis(25_000)));
+/// assert_eq!(registry.take_due(Instant::from_millis(25_000)).collect::<Vec<_>>(), [key]);
+/// registry.schedule(key, Some(Instant::from_millis(30_000)));
+///
+/// // A session that is closed is not found any more, but takes room until it is removed.
+/// registry.forget(key);
+/// assert_eq!(registry.find(&sid), None);
+/// assert_eq!(registry.remove(key), Some("a session"));
+/// # Ok::<(), Rejection>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Registry<T> {
+    slots: Slab<Slot<T>>,
+    /// The sessions that can be found. Ordered, so that nothing depends on a hash.
+    index: BTreeMap<Sid, SessionKey>,
+    /// At most one entry for a slot, at or before its true deadline.
+    deadlines: BTreeSet<(Instant, SessionKey)>,
+    /// The slots that wait for a turn, each once.
+    ready: VecDeque<SessionKey>,
+    generation: u32,
+    capacity: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Slot<T> {
+    value: T,
+    key: SessionKey,
+    sid: Sid,
+    deadline: Option<Instant>,
+    is_ready: bool,
+    is_indexed: bool,
+}
+
+/// A session in a [`Registry`] or a [`Server`](crate::Server). It is never used for another one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey {
+    index: u32,
+    generation: u32,
+}
+
+impl SessionKey {
+    /// A small number that no other session of this server has at the same time, for tables beside the server.
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}.{}", self.index, self.generation)
+    }
+}
+
+impl<T> Registry<T> {
+    /// A registry for at most `capacity` sessions.
+    pub const fn new(capacity: usize) -> Self {
+        Self {
+            slots: Slab::new(),
+            index: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            ready: VecDeque::new(),
+            generation: 0,
+            capacity,
+        }
+    }
+
+    /// Changes how many sessions there may be. Sessions above the new capacity stay. With 0, every further session is
+    /// refused.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
+    /// Whether a session with this id would be taken. The id is checked before the room.
+    ///
+    /// # Errors
+    /// [`Rejection::NoSid`] when a session with this id can be found, [`Rejection::Full`] when there is no room.
+    pub fn check(&self, sid: &str) -> Result<(), Rejection> {
+        if self.index.contains_key(sid) {
+            return Err(Rejection::NoSid);
+        }
+        if self.slots.len() >= self.capacity || u32::try_from(self.slots.vacant_key()).is_err() {
+            return Err(Rejection::Full);
+        }
+        Ok(())
+    }
+
+    /// Adds a session. Its value is made once the session is taken.
+    ///
+    /// # Errors
+    /// Those of [`Registry::check`].
+    pub fn insert(&mut self, sid: Sid, make: impl FnOnce(SessionKey) -> T) -> Result<SessionKey, Rejection> {
+        self.check(&sid)?;
+        let entry = self.slots.vacant_entry();
+        let Ok(index) = u32::try_from(entry.key()) else { return Err(Rejection::Full) };
+        self.generation = self.generation.wrapping_add(1);
+        let key = SessionKey { index, generation: self.generation };
+        let value = make(key);
+        entry.insert(Slot { value, key, sid: sid.clone(), deadline: None, is_ready: false, is_indexed: true });
+        self.index.insert(sid, key);
+        Ok(key)
+    }
+
+    /// The session with this id, until it is forgotten.
+    pub fn find(&self, sid: &str) -> Option<SessionKey> {
+        self.index.get(sid).copied()
+    }
+
+    /// The value of a session, until it is removed.
+    pub fn get(&self, key: SessionKey) -> Option<&T> {
+        self.slot(key).map(|slot| &slot.value)
+    }
+
+    /// The value of a session, until it is removed.
+    pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut T> {
+        self.slot_mut(key).map(|slot| &mut slot.value)
+    }
+
+    /// The sessions that can be found, in the order of their ids.
+    pub fn keys(&self) -> impl Iterator<Item = SessionKey> + '_ {
+        self.index.values().copied()
+    }
+
+    /// How many sessions can be found.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether no session can be found.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// How many sessions take room: those that can be found, and those that were forgotten and not removed.
+    pub fn held(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// A session is closed: its id is unknown from now on, and free.
+    pub fn forget(&mut self, key: SessionKey) {
+        let Some(slot) = self.slots.get_mut(key.index()).filter(|slot| slot.key == key && slot.is_indexed) else {
+            return;
+        };
+        slot.is_indexed = false;
+        self.index.remove(&slot.sid);
+    }
+
+    /// A session is over: it takes no room any more.
+    pub fn remove(&mut self, key: SessionKey) -> Option<T> {
+        self.slot(key)?;
+        let slot = self.slots.try_remove(key.index())?;
+        if let Some(at) = slot.deadline {
+            self.deadlines.remove(&(at, key));
+        }
+        if slot.is_indexed {
+            self.index.remove(&slot.sid);
+        }
+        if self.slots.is_empty() {
+            // After a time with many sessions, the memory for them is given back.
+            self.slots = Slab::new();
+            self.ready = VecDeque::new();
+        }
+        Some(slot.value)
+    }
+
+    /// A session has something to be done next at this time, or nothing. Gives the time that is queued for it, which is
+    /// not later.
+    ///
+    /// The queue is lazy: a later time is queued when the earlier one was reached. Whoever works with a session need
+    /// call this only if its deadline is earlier than the time that is queued.
+    pub fn schedule(&mut self, key: SessionKey, next: Option<Instant>) -> Option<Instant> {
+        let slot = self.slots.get_mut(key.index()).filter(|slot| slot.key == key)?;
+        let changes = match (slot.deadline, next) {
+            (Some(set), Some(next)) => next < set,
+            (set, next) => set.is_some() != next.is_some(),
+        };
+        if changes {
+            if let Some(set) = slot.deadline {
+                self.deadlines.remove(&(set, key));
+            }
+            if let Some(next) = next {
+                self.deadlines.insert((next, key));
+            }
+            slot.deadline = next;
+        }
+        slot.deadline
+    }
+
+    /// When [`Registry::take_due`] has something. It may turn out then that the session's own deadline is later.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|&(at, _)| at)
+    }
+
+    /// Takes every session whose queued time has come, each once, the earliest first. Nothing is queued for it until
+    /// [`Registry::schedule`] is called again.
+    pub fn take_due(&mut self, now: Instant) -> Due {
+        let last = SessionKey { index: u32::MAX, generation: u32::MAX };
+        let later = self.deadlines.split_off(&(now, last));
+        let due = mem::replace(&mut self.deadlines, later);
+        for (_, key) in &due {
+            if let Some(slot) = self.slots.get_mut(key.index()) {
+                slot.deadline = None;
+            }
+        }
+        Due { due: due.into_iter() }
+    }
+
+    /// A session waits for a turn. Without effect if it does already.
+    pub fn announce(&mut self, key: SessionKey) {
+        if let Some(slot) = self.slots.get_mut(key.index()).filter(|slot| slot.key == key && !slot.is_ready) {
+            slot.is_ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// The session whose turn it is. It waits no longer.
+    pub fn take_turn(&mut self) -> Option<SessionKey> {
+        while let Some(key) = self.ready.pop_front() {
+            if let Some(slot) = self.slots.get_mut(key.index()).filter(|slot| slot.key == key) {
+                slot.is_ready = false;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Whether a session waits for a turn.
+    pub fn is_announced(&self, key: SessionKey) -> bool {
+        self.slot(key).is_some_and(|slot| slot.is_ready)
+    }
+
+    /// Tests what must be true between any two calls.
+    ///
+    /// # Errors
+    /// The first law that does not hold.
+    pub fn check_laws(&self) -> Result<(), Violation> {
+        for (index, slot) in &self.slots {
+            let laws = [
+                ("a slot knows its key", slot.key.index() == index),
+                (
+                    "a session is found by its id until it is closed",
+                    (self.index.get(&slot.sid) == Some(&slot.key)) == slot.is_indexed,
+                ),
+                ("a deadline is queued", slot.deadline.is_none_or(|at| self.deadlines.contains(&(at, slot.key)))),
+                ("a turn is queued once", {
+                    let turns = self.ready.iter().filter(|&&key| key == slot.key).count();
+                    turns == usize::from(slot.is_ready)
+                }),
+            ];
+            if let Some((law, _)) = laws.iter().find(|(_, holds)| !holds) {
+                return Err(Violation(law));
+            }
+        }
+        let slots = || self.slots.iter().map(|(_, slot)| slot);
+        if slots().filter(|slot| slot.deadline.is_some()).count() != self.deadlines.len() {
+            return Err(Violation("every deadline belongs to a session"));
+        }
+        if slots().filter(|slot| slot.is_indexed).count() != self.index.len() {
+            return Err(Violation("every id belongs to a session"));
+        }
+        Ok(())
+    }
+
+    /// The time that is queued for a session.
+    pub fn deadline(&self, key: SessionKey) -> Option<Instant> {
+        self.slot(key)?.deadline
+    }
+
+    /// All sessions that take room, in no particular order that means anything, but always in the same.
+    pub fn entries(&self) -> impl Iterator<Item = (SessionKey, &T)> + '_ {
+        self.slots.iter().map(|(_, slot)| (slot.key, &slot.value))
+    }
+
+    /// The value of a session that is known to be there.
+    #[allow(clippy::indexing_slicing)] // A guard holds the registry, so that nobody can have removed it.
+    pub(super) fn value(&self, key: SessionKey) -> &T {
+        &self.slots[key.index()].value
+    }
+
+    #[allow(clippy::indexing_slicing)] // As above.
+    pub(super) fn value_mut(&mut self, key: SessionKey) -> &mut T {
+        &mut self.slots[key.index()].value
+    }
+
+    fn slot(&self, key: SessionKey) -> Option<&Slot<T>> {
+        self.slots.get(key.index()).filter(|slot| slot.key == key)
+    }
+
+    fn slot_mut(&mut self, key: SessionKey) -> Option<&mut Slot<T>> {
+        self.slots.get_mut(key.index()).filter(|slot| slot.key == key)
+    }
+}
+
+/// Sessions whose time has come: see [`Registry::take_due`].
+#[derive(Debug)]
+pub struct Due {
+    due: btree_set::IntoIter<(Instant, SessionKey)>,
+}
+
+impl Iterator for Due {
+    type Item = SessionKey;
+
+    fn next(&mut self) -> Option<SessionKey> {
+        self.due.next().map(|(_, key)| key)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.due.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

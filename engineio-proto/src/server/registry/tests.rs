@@ -1,0 +1,135 @@
+use super::*;
+use alloc::format;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+const START: Instant = Instant::from_millis(1000);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn sid(n: u32) -> Sid {
+    Sid::new(&format!("session-{n}")).unwrap()
+}
+
+fn with(sessions: u32) -> (Registry<u32>, Vec<SessionKey>) {
+    let mut registry = Registry::new(1000);
+    let keys = (0..sessions).map(|n| registry.insert(sid(n), |_| n).unwrap()).collect();
+    (registry, keys)
+}
+
+#[test]
+fn a_key_is_never_used_for_another_session() {
+    let (mut registry, keys) = with(1);
+    assert_eq!(registry.remove(keys[0]), Some(0));
+    let second = registry.insert(sid(1), |key| key.index() as u32).unwrap();
+    assert_eq!(keys[0].index(), second.index());
+    assert_ne!(keys[0], second);
+    assert_eq!((registry.get(keys[0]), registry.get(second)), (None, Some(&0)));
+    assert_eq!(registry.remove(keys[0]), None);
+    registry.forget(keys[0]);
+    registry.announce(keys[0]);
+    assert_eq!(registry.schedule(keys[0], Some(START)), None);
+    assert_eq!((registry.find("session-1"), registry.take_turn(), registry.next_timeout()), (Some(second), None, None));
+    registry.check_laws().unwrap();
+}
+
+#[test]
+fn an_id_is_checked_before_the_room_and_a_forgotten_one_is_free() {
+    let (mut registry, keys) = with(2);
+    registry.set_capacity(2);
+    assert_eq!(registry.insert(sid(0), |_| 9), Err(Rejection::NoSid));
+    assert_eq!(registry.insert(sid(2), |_| 9), Err(Rejection::Full));
+    registry.forget(keys[0]);
+    assert_eq!((registry.len(), registry.held(), registry.find("session-0")), (1, 2, None));
+    // It takes room until it is removed.
+    assert_eq!(registry.insert(sid(0), |_| 9), Err(Rejection::Full));
+    assert_eq!(registry.remove(keys[0]), Some(0));
+    assert_eq!(registry.insert(sid(0), |_| 9).map(|key| registry.get(key).copied()), Ok(Some(9)));
+    registry.check_laws().unwrap();
+    registry.set_capacity(0);
+    assert_eq!((registry.check("session-7"), registry.len()), (Err(Rejection::Full), 2));
+}
+
+#[test]
+fn a_deadline_moves_only_to_an_earlier_time() {
+    let (mut registry, keys) = with(2);
+    assert_eq!(registry.schedule(keys[0], Some(START + SECOND)), Some(START + SECOND));
+    assert_eq!(registry.schedule(keys[0], Some(START + 2 * SECOND)), Some(START + SECOND));
+    assert_eq!(registry.schedule(keys[0], Some(START)), Some(START));
+    assert_eq!(registry.schedule(keys[1], Some(START + 3 * SECOND)), Some(START + 3 * SECOND));
+    assert_eq!(registry.next_timeout(), Some(START));
+    assert_eq!(registry.take_due(START + SECOND).collect::<Vec<_>>(), [keys[0]]);
+    assert_eq!((registry.deadline(keys[0]), registry.next_timeout()), (None, Some(START + 3 * SECOND)));
+    assert_eq!(registry.schedule(keys[1], None), None);
+    assert_eq!(registry.next_timeout(), None);
+    registry.check_laws().unwrap();
+}
+
+/// At the very end of time a deadline cannot be put off any more.
+#[test]
+fn what_is_due_is_taken_once_and_in_order() {
+    let (mut registry, keys) = with(3);
+    for (key, at) in keys.iter().zip([2, 0, 1]) {
+        registry.schedule(*key, Some(START + at * SECOND));
+    }
+    assert_eq!(registry.take_due(Instant::from_micros(u64::MAX)).collect::<Vec<_>>(), [keys[1], keys[2], keys[0]]);
+    for &key in &keys {
+        registry.schedule(key, Some(Instant::from_micros(u64::MAX)));
+    }
+    let due = registry.take_due(Instant::from_micros(u64::MAX));
+    assert_eq!((due.size_hint(), due.count()), ((3, Some(3)), 3));
+}
+
+#[test]
+fn turns_are_taken_in_the_order_in_which_they_were_asked_for() {
+    let (mut registry, keys) = with(3);
+    for key in [keys[2], keys[0], keys[2], keys[1]] {
+        registry.announce(key);
+    }
+    assert!(registry.is_announced(keys[0]));
+    registry.remove(keys[0]);
+    assert_eq!(registry.take_turn(), Some(keys[2]));
+    assert!(!registry.is_announced(keys[2]));
+    registry.announce(keys[2]);
+    assert_eq!(
+        [registry.take_turn(), registry.take_turn(), registry.take_turn()],
+        [Some(keys[1]), Some(keys[2]), None]
+    );
+}
+
+#[test]
+fn without_sessions_it_keeps_no_memory() {
+    let (mut registry, keys) = with(1000);
+    assert!(registry.slots.capacity() >= 1000);
+    for key in keys {
+        registry.announce(key);
+        registry.schedule(key, Some(START));
+        registry.remove(key);
+    }
+    assert!(registry.index.is_empty() && registry.deadlines.is_empty());
+    assert_eq!((registry.slots.capacity(), registry.ready.capacity()), (0, 0));
+    registry.check_laws().unwrap();
+}
+
+#[test]
+fn every_law_can_fail() {
+    type Break = fn(&mut Registry<u32>);
+    const OTHER: SessionKey = SessionKey { index: 9, generation: 9 };
+    let cases: &[(&str, Break)] = &[
+        ("a slot knows its key", |r| r.slots[1].key.index = 9),
+        ("a session is found by its id until it is closed", |r| r.slots[1].is_indexed = false),
+        ("a session is found by its id until it is closed", |r| assert!(r.index.remove("session-1").is_some())),
+        ("a deadline is queued", |r| r.deadlines.clear()),
+        ("a turn is queued once", |r| r.ready.clear()),
+        ("a turn is queued once", |r| r.ready.push_back(r.slots[1].key)),
+        ("every deadline belongs to a session", |r| assert!(r.deadlines.insert((START, OTHER)))),
+        ("every id belongs to a session", |r| assert!(r.index.insert(sid(9), OTHER).is_none())),
+    ];
+    for &(law, break_it) in cases {
+        let (mut registry, keys) = with(3);
+        registry.schedule(keys[1], Some(START));
+        registry.announce(keys[2]);
+        assert_eq!(registry.check_laws(), Ok(()));
+        break_it(&mut registry);
+        assert_eq!(registry.check_laws(), Err(Violation(law)));
+    }
+}
