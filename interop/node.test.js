@@ -247,9 +247,10 @@ for (const [name, , options] of MODES.slice(0, 3)) {
       assert.equal(details.context.code, 1009);
       assert.equal(await server.closed(sid), "transport error");
     } else {
-      // the messages of the request are lost, so both sides end the session
-      assert.equal(reason, "transport error");
-      assert.equal(details.description, 413);
+      // the messages of the request are lost, so the server ends the session: its close packet, on the poll that is held,
+      // and the 413 may arrive in any order
+      if (reason === "transport error") assert.equal(details.description, 413);
+      else assert.equal(reason, "transport close");
       assert.equal(await server.closed(sid), "transport error");
     }
   });

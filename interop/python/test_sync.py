@@ -142,6 +142,6 @@ def test_message_too_large(client, mode):
     with Echo(*SHORT) as server:
         sid = opened(client, server, mode)
         client.send("x" * 1_000_000)
-        assert client.end() == "transport error"
-        # on polling the request is refused, not the session, which the client leaves without a word
-        assert server.closed(sid) == ("ping timeout" if mode == "polling" else "transport error")
+        # on polling, the close packet on the poll that is held and the 413 may arrive in any order
+        assert client.end() in ("transport error", *([ORDERLY[mode]] if mode == "polling" else []))
+        assert server.closed(sid) == "transport error"
