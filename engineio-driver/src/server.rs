@@ -96,7 +96,21 @@ impl Server {
         B: Body + Send + 'static,
         B::Data: Send,
     {
-        admission::handle(Arc::clone(&self.inner), request)
+        self.answer(request, false)
+    }
+
+    /// As [`Server::handle`]. `exact`: the connection is one of [`Server::http1`], so that an answer in one piece knows when it
+    /// is written.
+    pub(crate) fn answer<B>(
+        &self,
+        request: http::Request<B>,
+        exact: bool,
+    ) -> impl Future<Output = Result<http::Response<ReplyBody>, Aborted>> + Send + use<B>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+    {
+        admission::handle(Arc::clone(&self.inner), request, exact)
     }
 
     /// The next new session.

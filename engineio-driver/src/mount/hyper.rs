@@ -44,11 +44,7 @@ impl Service<Request<Incoming>> for HyperService {
             request.extensions_mut().insert(RemoteAddr(addr));
         }
         if self.server.matches(&request) {
-            let (answer, exact) = (self.server.handle(request), self.exact);
-            Box::pin(async move {
-                let answer = answer.await?;
-                Ok(if exact { answer.map(ReplyBody::in_one_piece) } else { answer })
-            })
+            Box::pin(self.server.answer(request, self.exact))
         } else {
             Box::pin(async { Ok(not_found()) })
         }

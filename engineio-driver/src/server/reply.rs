@@ -15,12 +15,14 @@ pub(crate) struct Replies {
     upgrade: bool,
     /// The browser would mangle packets.
     xss: bool,
+    /// An answer in one piece knows when it is written.
+    exact: bool,
 }
 
 impl Replies {
-    pub(crate) fn new(parts: &request::Parts, upgrade: bool) -> Self {
+    pub(crate) fn new(parts: &request::Parts, upgrade: bool, exact: bool) -> Self {
         let agent = parts.headers.get(USER_AGENT);
-        Self { upgrade, xss: agent.is_some_and(|agent| needs_xss_header(agent.as_bytes())) }
+        Self { upgrade, xss: agent.is_some_and(|agent| needs_xss_header(agent.as_bytes())), exact }
     }
 
     /// The answer of a session. `delivery` learns what becomes of it.
@@ -44,7 +46,11 @@ impl Replies {
         if self.xss && is_content {
             reply.headers.push("x-xss-protection", "0");
         }
-        let mut response = http::Response::new(ReplyBody::from(reply.body).with_delivery(delivery));
+        let mut body = ReplyBody::from(reply.body).with_delivery(delivery);
+        if self.exact {
+            body = body.in_one_piece();
+        }
+        let mut response = http::Response::new(body);
         *response.status_mut() =
             http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in reply.headers.into_pairs() {

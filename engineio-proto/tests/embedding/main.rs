@@ -263,15 +263,11 @@ impl Embedder {
         }
     }
 
-    /// Whether everything that was sent up to now is written. If not, `Event::Written`
-    /// follows.
-    fn flush(&mut self, now: Instant, key: SessionKey) -> bool {
+    /// Whether everything that was sent up to now is written. If not, `Event::Written` follows.
+    fn flush(&mut self, key: SessionKey) -> bool {
         let Some(mut session) = self.server.session_mut(key) else { return true };
         let messages = session.stats().messages_accepted;
-        let is_written = session.poll_written(messages);
-        drop(session);
-        self.obey(now);
-        is_written
+        session.poll_written(messages)
     }
 }
 

@@ -61,7 +61,7 @@ fn they_talk_by_polling_alone() {
     pair.pass(60_000);
 
     let key = pair.server.server.keys().next().unwrap();
-    assert!(pair.server.flush(pair.now, key), "all answers were reported as written");
+    assert!(pair.server.flush(key), "all answers were reported as written");
     pair.server.server.session_mut(key).unwrap().close(pair.now);
     pair.run();
     assert_eq!(pair.client.end, Some(CloseReason::TransportClose));

@@ -119,7 +119,7 @@ fn without_reports_of_written_answers_the_ninth_poll_hangs() {
                 world.embedder.written(NOW, poll);
             }
         }
-        assert_eq!(world.embedder.flush(NOW, world.key), reports);
+        assert_eq!(world.embedder.flush(world.key), reports);
         world.close();
         if reports {
             world.poll();
@@ -226,7 +226,7 @@ fn without_reports_of_written_frames_flush_and_close_never_finish() {
         }
         let session = world.embedder.server.session(world.key).unwrap();
         assert_eq!(session.stats().messages_written, u64::from(reports));
-        assert_eq!(world.embedder.flush(NOW, world.key), reports);
+        assert_eq!(world.embedder.flush(world.key), reports);
         world.close();
         if reports {
             assert_eq!(world.embedder.ends, [CloseReason::ForcedClose]);

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use engineio_proto::http::{ErrorCode, Operation, Rejection, SessionRequest};
+use engineio_proto::http::{Operation, Rejection, SessionRequest};
 use engineio_proto::server::{BodyError, Entry, State};
 use engineio_proto::{ChannelEnd, CloseReason, Event, ExchangeId, Phase, SendError, TransportError, TransportKind};
 
