@@ -315,9 +315,14 @@ impl Coverage {
         }
     }
 
+    /// Whether a situation occurred.
+    pub fn reached(&self, situation: Situation) -> bool {
+        self.situations[situation as usize] > 0
+    }
+
     /// The situations that did not occur.
     pub fn missing_situations(&self) -> Vec<String> {
-        let missing = Situation::ALL.iter().filter(|&&situation| self.situations[situation as usize] == 0);
+        let missing = Situation::ALL.iter().filter(|&&situation| !self.reached(situation));
         missing.map(|situation| format!("{situation:?}")).collect()
     }
 

@@ -2,7 +2,7 @@
 //! seed.
 //!
 //! The machines of [`engineio_proto`] run as they are; only what is around them is made up: network, clocks, and your own
-//! applications. A world has up to a few servers and clients, and lives through hours in a millisecond. After every step
+//! applications. A world has a few servers and clients; hours pass in it within a millisecond. After every step
 //! it is held against the laws of the protocol, and against yours. What breaks one is made small and printed as a test.
 //!
 //! # How to use it
@@ -120,7 +120,8 @@
 //!
 //! | what can go wrong | |
 //! |---|---|
-//! | connections | requests, answers and channels are torn, at one end or both, before or after they arrived; half-open silence |
+//! | connections | requests, answers and channels are torn, at one end or both, before, while or after they are written; half-open silence; slow links |
+//! | embedders | hold what the network does not take; report what is written late, in parts, or as lost although it arrived |
 //! | proxies | requests are held up or repeated; upgrades are refused, or lose their headers |
 //! | bodies | too late, too large |
 //! | strangers | a second GET, POST, or channel on a session; junk; probes that are given up or taken over |
@@ -131,9 +132,10 @@
 //! # The laws
 //!
 //! Those of the protocol hold whatever your applications do: [`Law`] lists them. Messages arrive in order, once, without a
-//! gap; every request is answered; ends are told once, last, and with the true reason; a silent peer is noticed in time,
-//! a live one is left alone; what is sent can be read by an independent [`decoder`]; buffers keep their bounds; nothing
-//! panics. If one of them breaks, that is a bug of this project: please report it with the test that was printed.
+//! gap; every request is answered; ends are announced once, last, and with the true reason; what counts as written was
+//! reported as written; a silent peer is noticed in time, a live one is left alone; what is sent can be read by an
+//! independent [`decoder`]; buffers keep their bounds; nothing panics. If one of them breaks, that is a bug of this
+//! project: please report it with the test that was printed.
 //!
 //! Yours are functions of the [`World`]: it shows the applications, the clock, and the [`Settings`].
 //!

@@ -3,7 +3,7 @@
 //! | room | subject |
 //! |---|---|
 //! | `core` | everything but the applications; what happens next, and when |
-//! | `nodes` | who lives there |
+//! | `nodes` | clients, servers, and both sides of their sessions |
 //! | `client`, `server` | the embedders of the machines: what is asked for is done |
 //! | `writing` | the embedders on the writing side: what is handed over is written and reported, or lost |
 //! | `arrivals` | what arrives at a server |
@@ -54,7 +54,7 @@ pub struct Totals {
     /// Microseconds of virtual time.
     pub micros: u64,
     /// Sessions that clients began.
-    pub lives: u64,
+    pub attempts: u64,
     /// Sessions that servers opened.
     pub sessions: u64,
     /// Sessions that clients saw open.
@@ -76,7 +76,7 @@ impl Default for Totals {
         Self {
             steps: 0,
             micros: 0,
-            lives: 0,
+            attempts: 0,
             sessions: 0,
             opened: 0,
             upgrades: 0,
@@ -93,7 +93,7 @@ impl Totals {
     pub fn merge(&mut self, other: &Self) {
         self.steps += other.steps;
         self.micros += other.micros;
-        self.lives += other.lives;
+        self.attempts += other.attempts;
         self.sessions += other.sessions;
         self.opened += other.opened;
         self.upgrades += other.upgrades;
@@ -335,7 +335,7 @@ impl<S: Application, C: Application> World<S, C> {
         node: Node,
         call: impl FnOnce(&mut dyn Application, &mut dyn Sockets),
     ) -> Result<(), Violation> {
-        let mut sockets = Hands { core: &mut self.core, node, violation: None };
+        let mut sockets = WorldSockets { core: &mut self.core, node, violation: None };
         let application: Option<&mut dyn Application> = match node {
             Node::Client(client) => self.clients.get_mut(client).map(|application| application as _),
             Node::Server(server) => self.servers.get_mut(server).map(|application| application as _),
@@ -464,14 +464,14 @@ impl<S, C> World<S, C> {
     }
 }
 
-/// What an application of a world holds its sessions with.
-struct Hands<'a> {
+/// The sessions of a node, for its application.
+struct WorldSockets<'a> {
     core: &'a mut Core,
     node: Node,
     violation: Option<Violation>,
 }
 
-impl Sockets for Hands<'_> {
+impl Sockets for WorldSockets<'_> {
     fn send(&mut self, peer: Peer, message: Message) -> Result<(), SendError> {
         let Some(end) = self.core.end_of_peer(self.node, peer) else { return Err(SendError::Closed(message)) };
         match self.core.send(end, vec![message.clone()]) {
@@ -503,7 +503,7 @@ impl Sockets for Hands<'_> {
     }
 }
 
-impl Hands<'_> {
+impl WorldSockets<'_> {
     fn end(&mut self, peer: Peer, how: Asked) {
         if let Some(end) = self.core.end_of_peer(self.node, peer) {
             if let Err(violation) = self.core.close(end, how) {

@@ -300,7 +300,7 @@ fn an_attempt_that_opens_nothing_is_not_told() {
     for op in [Op::Silence(0), CONNECT, Op::Wait(60_000_000)] {
         world.step(op).unwrap();
     }
-    assert_eq!(world.totals().lives, 1);
+    assert_eq!(world.totals().attempts, 1);
     assert!(!world.clients()[0].wrong);
     world.rest().unwrap();
 }

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     println!(
         "{seeds} worlds, {} operations, {} sessions, {} messages, {} hours of their time: no law was broken",
         totals.steps,
-        totals.lives,
+        totals.attempts,
         totals.messages_received,
         totals.micros / 3_600_000_000
     );

@@ -13,18 +13,18 @@ use crate::journal::Place;
 use crate::op::{Node, Side};
 use crate::oracle::{Asked, Incidents, Law, broken};
 
-/// One end of a session: a life of a client, or a seat at a server.
+/// One end of a session: a attempt of a client, or a slot at a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    Life(usize),
-    Seat(usize),
+    Attempt(usize),
+    Slot(usize),
 }
 
 impl Core {
     pub(crate) fn end_of(&self, side: Side) -> Option<End> {
         match side {
-            Side::Client(client) => self.life_of(client).map(End::Life),
-            Side::Server(client) => self.seat_of(client).map(End::Seat),
+            Side::Client(client) => self.attempt_of(client).map(End::Attempt),
+            Side::Server(client) => self.slot_of(client).map(End::Slot),
         }
     }
 
@@ -32,33 +32,33 @@ impl Core {
         let index = usize::try_from(peer.0).ok()?;
         match node {
             Node::Client(client) => {
-                self.lives.get(index).filter(|life| life.client == client).map(|_| End::Life(index))
+                self.attempts.get(index).filter(|attempt| attempt.client == client).map(|_| End::Attempt(index))
             }
             Node::Server(server) => {
-                self.sessions.get(index).filter(|seat| seat.server == server).map(|_| End::Seat(index))
+                self.sessions.get(index).filter(|slot| slot.server == server).map(|_| End::Slot(index))
             }
         }
     }
 
     pub(crate) fn app(&mut self, end: End) -> &mut App {
         match end {
-            End::Life(life) => &mut self.lives[life].app,
-            End::Seat(seat) => &mut self.sessions[seat].app,
+            End::Attempt(attempt) => &mut self.attempts[attempt].app,
+            End::Slot(slot) => &mut self.sessions[slot].app,
         }
     }
 
     pub(crate) fn app_of(&self, end: End) -> &App {
         match end {
-            End::Life(life) => &self.lives[life].app,
-            End::Seat(seat) => &self.sessions[seat].app,
+            End::Attempt(attempt) => &self.attempts[attempt].app,
+            End::Slot(slot) => &self.sessions[slot].app,
         }
     }
 
     /// The machine of an end, while there is one.
     pub(crate) fn machine(&self, end: End) -> Option<&dyn Machine> {
         match end {
-            End::Life(life) => Some(&self.lives[life].machine),
-            End::Seat(seat) => self.session(seat).map(|session| session as _),
+            End::Attempt(attempt) => Some(&self.attempts[attempt].machine),
+            End::Slot(slot) => self.session(slot).map(|session| session as _),
         }
     }
 
@@ -70,24 +70,24 @@ impl Core {
         call: impl Fn(&mut dyn Machine, Instant) -> R,
     ) -> Outcome<Option<R>> {
         match end {
-            End::Life(life) => self.call_client(life, kind, |machine, now| call(machine, now)).map(Some),
-            End::Seat(seat) => self.call_session(seat, kind, |machine, now| call(machine, now)),
+            End::Attempt(attempt) => self.call_client(attempt, kind, |machine, now| call(machine, now)).map(Some),
+            End::Slot(slot) => self.call_session(slot, kind, |machine, now| call(machine, now)),
         }
     }
 
     /// Whether a machine asked for something that was not done yet.
     pub(crate) fn has_output(&self, end: End) -> bool {
         match end {
-            End::Life(life) => self.lives[life].machine.has_output(),
-            End::Seat(seat) => self.session(seat).is_some_and(|session| session.has_output()),
+            End::Attempt(attempt) => self.attempts[attempt].machine.has_output(),
+            End::Slot(slot) => self.session(slot).is_some_and(|session| session.has_output()),
         }
     }
 
     /// What an end is called where it breaks a law.
     pub(crate) fn name_of(&self, end: End) -> String {
         match end {
-            End::Life(life) => format!("client {}", self.lives[life].client),
-            End::Seat(seat) => format!("session {seat}"),
+            End::Attempt(attempt) => format!("client {}", self.attempts[attempt].client),
+            End::Slot(slot) => format!("session {slot}"),
         }
     }
 
@@ -114,17 +114,17 @@ impl Core {
         }
     }
 
-    pub(crate) fn life_behind(&self, end: End) -> usize {
+    pub(crate) fn attempt_behind(&self, end: End) -> usize {
         match end {
-            End::Life(life) => life,
-            End::Seat(seat) => self.sessions[seat].life,
+            End::Attempt(attempt) => attempt,
+            End::Slot(slot) => self.sessions[slot].attempt,
         }
     }
 
     pub(crate) fn place_of(&self, end: End) -> Place {
         match end {
-            End::Life(life) => Place::Client(self.lives[life].client),
-            End::Seat(seat) => Place::Server(self.sessions[seat].server),
+            End::Attempt(attempt) => Place::Client(self.attempts[attempt].client),
+            End::Slot(slot) => Place::Server(self.sessions[slot].server),
         }
     }
 
@@ -132,17 +132,18 @@ impl Core {
     pub(crate) fn send(&mut self, end: End, messages: Vec<Message>) -> Outcome<Result<(), SendError<Vec<Message>>>> {
         let limit = self.settings.max_payload;
         if messages.iter().any(|message| message.len() * 4 / 3 + 5 > limit) {
-            let life = self.life_behind(end);
-            self.lives[life].incidents.add(Incidents::LARGE);
+            let attempt = self.attempt_behind(end);
+            self.attempts[attempt].incidents.add(Incidents::LARGE);
         }
         let told = match end {
-            End::Life(life) => Some((life, self.clients[self.lives[life].client].clock.peek(self.now))),
-            End::Seat(_) => None,
+            End::Attempt(attempt) => Some((attempt, self.clients[self.attempts[attempt].client].clock.peek(self.now))),
+            End::Slot(_) => None,
         };
+        let was_pending = self.has_output(end);
         let sent = self.call(end, Kind::Send, |machine, now| machine.send_all(now, messages.clone()))?;
         let sent = sent.unwrap_or_else(|| Err(SendError::Closed(messages.clone())));
-        if let Some((life, told)) = told {
-            self.is_in_time(life, told, sent.is_ok())?;
+        if let Some((attempt, told)) = told {
+            self.is_in_time(attempt, told, sent.is_ok())?;
         }
         let place = self.place_of(end);
         match &sent {
@@ -156,21 +157,32 @@ impl Core {
                     self.app(end).sent_at = self.now;
                 }
             }
-            Err(SendError::Full(_)) => self.app(end).events.full += 1,
+            Err(SendError::Full(_)) => {
+                let left = self.machine(end).map_or(0, |machine| machine.stats().messages_sent);
+                let app = self.app(end);
+                app.events.full += 1;
+                // Where room may have been announced and not heard of, this is not what the next announcement answers.
+                if !was_pending {
+                    app.full_at.get_or_insert(left);
+                }
+            }
             Err(SendError::Closed(_)) if self.settings.close_when_full => {
-                let life = self.life_behind(end);
-                self.lives[life].incidents.add(Incidents::OVERFLOW);
+                let attempt = self.attempt_behind(end);
+                self.attempts[attempt].incidents.add(Incidents::OVERFLOW);
             }
             Err(_) => (),
         }
         self.weigh(end)?;
         self.compare(end)?;
+        if let End::Slot(slot) = end {
+            self.note_held_poll(slot);
+        }
         Ok(sent)
     }
 
     /// Law 9: a client whose server is over time takes nothing more.
-    fn is_in_time(&self, life: usize, told: Instant, sent: bool) -> Outcome {
-        let machine = &self.lives[life].machine;
+    fn is_in_time(&self, attempt: usize, told: Instant, sent: bool) -> Outcome {
+        let machine = &self.attempts[attempt].machine;
         let is_open = matches!(machine.state(), client::State::Polling | client::State::Channel)
             && machine.phase() == Phase::Open;
         if sent && is_open && machine.next_timeout().is_some_and(|at| at <= told) {
@@ -181,31 +193,31 @@ impl Core {
 
     /// An end that was asked for comes in time.
     pub(crate) fn has_ended_in_time(&self, end: End) -> Outcome {
-        let (app, life) = (self.app_of(end), self.life_behind(end));
+        let (app, attempt) = (self.app_of(end), self.attempt_behind(end));
         let (Some(asked), Some(ended)) = (app.asked_at, app.ended_at) else { return Ok(()) };
         let took = ended.saturating_since(asked).as_micros();
         let limit = u128::from(self.settings.close_timeout * 1000 + self.settings.latency + 1000);
-        let is_late = took > limit && !self.lives[life].incidents.any(Incidents::LATE);
-        if is_late { broken(Law::Timers, format!("{end:?} took {took} µs to close")) } else { Ok(()) }
+        let is_late = took > limit && !self.attempts[attempt].incidents.any(Incidents::LATE);
+        if is_late { broken(Law::Timers, format!("{} took {took} µs to close", self.name_of(end))) } else { Ok(()) }
     }
 
     /// Law 4: a buffer holds no more than its limit and one message.
     fn weigh(&self, end: End) -> Outcome {
         let Some(buffered) = self.machine(end).map(Machine::send_buffered) else { return Ok(()) };
         let costs: Vec<_> = match end {
-            End::Life(life) => self.lives[life].machine.unsent().map(Message::cost).collect(),
-            End::Seat(seat) => {
-                self.session(seat).into_iter().flat_map(|session| session.unsent().map(Message::cost)).collect()
+            End::Attempt(attempt) => self.attempts[attempt].machine.unsent().map(Message::cost).collect(),
+            End::Slot(slot) => {
+                self.session(slot).into_iter().flat_map(|session| session.unsent().map(Message::cost)).collect()
             }
         };
         let (exact, largest) = (costs.iter().sum::<usize>(), costs.last().copied().unwrap_or(0));
         if buffered != exact {
-            return broken(Law::Bytes, format!("{end:?} counts {buffered} bytes, and holds {exact}"));
+            return broken(Law::Bytes, format!("{} counts {buffered} bytes, and holds {exact}", self.name_of(end)));
         }
         // Messages that stay together count as one.
         let limit = self.settings.send_limit + largest.max(TOGETHER);
         if buffered > limit {
-            broken(Law::Bytes, format!("{end:?} holds {buffered} bytes, above {limit}"))
+            broken(Law::Bytes, format!("{} holds {buffered} bytes, above {limit}", self.name_of(end)))
         } else {
             Ok(())
         }
@@ -248,7 +260,7 @@ impl Core {
         match self.phase_of(end) {
             None | Some(Phase::Closed) => Ok(()),
             Some(Phase::Closing) if how == Asked::Close => Ok(()),
-            Some(phase) => broken(Law::End, format!("{end:?} {what}, and is {phase:?}")),
+            Some(phase) => broken(Law::End, format!("{} {what}, and is {phase:?}", self.name_of(end))),
         }
     }
 
@@ -257,20 +269,38 @@ impl Core {
         self.call(end, Kind::Discard, |machine, _| machine.discard_incoming()).map(drop)
     }
 
+    /// Whoever was refused hears that there is room, and not before something has left: it would be refused again.
+    pub(crate) fn hear_writable(&mut self, end: End) -> Outcome {
+        let left = self.machine(end).map_or(u64::MAX, |machine| machine.stats().messages_sent);
+        let prompt = !self.settings.lazy_outputs;
+        let app = self.app(end);
+        if prompt {
+            app.events.full = 0;
+        }
+        match app.full_at.take() {
+            Some(before) if left <= before => {
+                broken(Law::End, format!("{} hears that there is room, and nothing has left", self.name_of(end)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn take(&mut self, end: End) -> Outcome {
         match end {
-            End::Life(life) if self.lives[life].app.readable.is_some() => self.client_takes(life).map(drop),
-            End::Seat(seat) if self.sessions[seat].app.readable.is_some() => self.server_takes(seat).map(drop),
+            End::Attempt(attempt) if self.attempts[attempt].app.readable.is_some() => {
+                self.client_takes(attempt).map(drop)
+            }
+            End::Slot(slot) if self.sessions[slot].app.readable.is_some() => self.server_takes(slot).map(drop),
             _ => Ok(()),
         }
     }
 
     pub(crate) fn set_reading(&mut self, end: End, reads: bool) {
         if !reads {
-            let life = self.life_behind(end);
-            self.lives[life].incidents.add(Incidents::SLOW);
+            let attempt = self.attempt_behind(end);
+            self.attempts[attempt].incidents.add(Incidents::SLOW);
         }
-        let client = self.lives[self.life_behind(end)].client;
+        let client = self.attempts[self.attempt_behind(end)].client;
         self.trouble(client, self.now);
         self.app(end).reads = reads;
     }

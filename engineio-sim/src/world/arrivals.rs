@@ -14,12 +14,12 @@ use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Message, Phase, Session,
 use super::core::{Core, Outcome};
 use super::faults::OVERTAKEN;
 use super::net::{Answer, Exchange, Opening, PARTS, Parts, Piece, Spoilt, Stage, Way, bytes_of};
-use super::nodes::{Call, Seat, What};
+use super::nodes::{Call, Slot, What};
 use crate::coverage::{Kind, Situation};
 use crate::decoder::{Decoded, decode_payload};
 use crate::journal::Place;
 use crate::op::Node;
-use crate::oracle::{Incidents, Law, MAX_ANSWERS, broken};
+use crate::oracle::{Incidents, Law, broken};
 
 impl Core {
     /// What is next of an exchange happens.
@@ -51,7 +51,7 @@ impl Core {
     fn request_arrives(&mut self, index: usize) -> Outcome {
         let at = self.arrival();
         let exchange = &mut self.exchanges[index];
-        let (client, server, life) = (exchange.client, exchange.server, exchange.life);
+        let (client, server, attempt) = (exchange.client, exchange.server, exchange.attempt);
         let target = exchange.target.clone();
         let is_post = exchange.body.is_some();
         if let Some(learns) = &mut exchange.server_learns {
@@ -67,18 +67,16 @@ impl Core {
         let request = Request { method, query, origin: None, upgrade: false };
         let admission = Admission::begin(&request, &self.servers[server].config);
         let entry = Entry::Exchange { exchange: number, octet_stream: false };
-        match self.admit(server, life, admission, entry)? {
-            Ok((seat, Operation::Poll)) => {
-                self.exchanges[index].at_server = Some((number, seat));
+        match self.admit(server, attempt, admission, entry)? {
+            Ok((slot, Operation::Poll)) => {
+                self.exchanges[index].at_server = Some((number, slot));
                 self.exchanges[index].stage = Stage::Held;
-                let is_held = self.sessions[seat].app.written.exchanges() >= MAX_ANSWERS
-                    && self.session(seat).is_some_and(|session| session.send_buffered() > 0);
-                self.coverage.situation_if(Situation::HeldPoll, is_held);
+                self.note_held_poll(slot);
             }
-            Ok((seat, Operation::Post)) => {
+            Ok((slot, Operation::Post)) => {
                 let now = self.now;
                 let exchange = &mut self.exchanges[index];
-                exchange.at_server = Some((number, seat));
+                exchange.at_server = Some((number, slot));
                 exchange.stage = Stage::Body;
                 exchange.head_at = now;
                 if exchange.pace > 0 {
@@ -99,23 +97,23 @@ impl Core {
     fn admit(
         &mut self,
         server: usize,
-        life: Option<usize>,
+        attempt: Option<usize>,
         admission: Result<Admission, Rejection>,
         entry: Entry<'_>,
     ) -> Outcome<Result<(usize, Operation), NotAdmitted>> {
         let request = match admission {
             Ok(Admission::Session(request)) => request,
             Ok(admission) => {
-                let Some(life) = life else { return broken(Law::Wire, "a stranger opened a session") };
+                let Some(attempt) = attempt else { return broken(Law::Wire, "a stranger opened a session") };
                 let entropy = u128::from(self.next_number()) << 64 | 0x5eed;
                 let [_, bytes @ ..] = entropy.to_le_bytes();
                 let node = &mut self.servers[server];
                 let now = node.clock.tell(self.now);
                 let opened = node.machine.admit(now, admission, entry, Some(Sid::from_entropy(bytes)));
                 return Ok(match opened {
-                    Ok(key) => Ok((self.seat(server, life, key)?, Operation::Poll)),
+                    Ok(key) => Ok((self.slot(server, attempt, key)?, Operation::Poll)),
                     Err(refused) => {
-                        self.lives[life].incidents.add(Incidents::FULL);
+                        self.attempts[attempt].incidents.add(Incidents::FULL);
                         Err(refused)
                     }
                 });
@@ -124,8 +122,8 @@ impl Core {
         };
         let node = &self.servers[server];
         let Some(key) = node.machine.find(&request.sid) else { return Ok(Err(Rejection::UnknownSid.into())) };
-        let seat = match node.sessions.get(&key) {
-            Some(&seat) if self.sessions[seat].sid == request.sid => seat,
+        let slot = match node.sessions.get(&key) {
+            Some(&slot) if self.sessions[slot].sid == request.sid => slot,
             _ => return broken(Law::End, format!("server {server} found another session than {:?}", request.sid)),
         };
         let kind = match request.operation {
@@ -137,39 +135,39 @@ impl Core {
         if let Some(Err(rejection)) = node.machine.session(key).map(|session| request.fits(session, &config)) {
             return Ok(Err(rejection.into()));
         }
-        let entered = self.call_session(seat, kind, |session, now| request.enter(session, &config, now, entry))?;
+        let entered = self.call_session(slot, kind, |session, now| request.enter(session, &config, now, entry))?;
         Ok(match entered {
-            Some(Ok(())) => Ok((seat, request.operation)),
+            Some(Ok(())) => Ok((slot, request.operation)),
             Some(Err(refused)) => Err(refused),
             None => Err(Rejection::UnknownSid.into()),
         })
     }
 
     /// A session was opened.
-    fn seat(&mut self, server: usize, life: usize, key: SessionKey) -> Outcome<usize> {
+    fn slot(&mut self, server: usize, attempt: usize, key: SessionKey) -> Outcome<usize> {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
         let Some(session) = self.servers[server].machine.session(key) else {
             return broken(Law::End, "a session that was opened is not there");
         };
-        let mut side = Seat::new(server, key, session, life, (self.now, self.settings.twins));
+        let mut side = Slot::new(server, key, session, attempt, (self.now, self.settings.twins));
         if let Some(greeting) = self.greeting() {
             side.app.sends.send(greeting);
             // By polling it comes with the open packet.
             side.app.greets = session.transport() == TransportKind::WebSocket;
         }
-        let seat = self.sessions.len();
+        let slot = self.sessions.len();
         self.sessions.push(side);
-        self.servers[server].sessions.insert(key, seat);
+        self.servers[server].sessions.insert(key, slot);
         self.totals.sessions += 1;
-        self.journal.note(self.now, Place::Server(server), "opens session", seat as u64 + 1, b"");
-        self.calls.push_back(Call::Of { node: Node::Server(server), peer: Peer(seat as u64), what: What::Open });
+        self.journal.note(self.now, Place::Server(server), "opens session", slot as u64 + 1, b"");
+        self.calls.push_back(Call::Of { node: Node::Server(server), peer: Peer(slot as u64), what: What::Open });
         self.look_at(server, lazy)?;
-        Ok(seat)
+        Ok(slot)
     }
 
     fn body_arrives(&mut self, index: usize) -> Outcome {
         let exchange = &mut self.exchanges[index];
-        let Some((number, seat)) = exchange.at_server else { return Ok(()) };
+        let Some((number, slot)) = exchange.at_server else { return Ok(()) };
         // The rest of it may never come.
         if !exchange.is_receiving() {
             return Ok(());
@@ -190,14 +188,14 @@ impl Core {
         let ends = (Place::Client(client), Place::Server(server));
         self.journal.arrow(self.now, ends, "body", number.0, &bytes);
         if decode_payload(&bytes).0.contains(&Decoded::Text('3', String::new())) {
-            self.ponged(seat);
+            self.ponged(slot);
         }
-        self.call_session(seat, kind, |session, now| {
+        self.call_session(slot, kind, |session, now| {
             session.handle_input(now, Input::PostBody { exchange: number, body: body.clone() });
         })?;
-        let goes_on = self.session(seat).is_some_and(|session| session.phase() != Phase::Closed);
+        let goes_on = self.session(slot).is_some_and(|session| session.phase() != Phase::Closed);
         if body.is_err() && goes_on {
-            return broken(Law::Messages, format!("session {seat} goes on, although a body was refused"));
+            return broken(Law::Messages, format!("session {slot} goes on, although a body was refused"));
         }
         Ok(())
     }
@@ -208,10 +206,10 @@ impl Core {
             Duration::from_millis(self.settings.body_timeout) + Duration::from_micros(self.settings.latency + 1000);
         let is_late = |exchange: &&Exchange| exchange.stage == Stage::Body && exchange.head_at + limit < self.now;
         for exchange in self.exchanges.iter().filter(is_late) {
-            let Some((_, seat)) = exchange.at_server else { continue };
-            let is_excused = self.lives[self.sessions[seat].life].incidents.any(Incidents::LATE);
-            if !is_excused && self.session(seat).is_some_and(|session| session.phase() != Phase::Closed) {
-                let what = format!("session {seat} waits for a body since {:?}", exchange.head_at);
+            let Some((_, slot)) = exchange.at_server else { continue };
+            let is_excused = self.attempts[self.sessions[slot].attempt].incidents.any(Incidents::LATE);
+            if !is_excused && self.session(slot).is_some_and(|session| session.phase() != Phase::Closed) {
+                let what = format!("session {slot} waits for a body since {:?}", exchange.head_at);
                 return broken(Law::Heartbeat, what);
             }
         }
@@ -227,8 +225,8 @@ impl Core {
         if was_open {
             exchange.stage = Stage::Done;
         }
-        let Some((number, seat)) = exchange.at_server else { return Ok(()) };
-        let written = &self.sessions[seat].app.written;
+        let Some((number, slot)) = exchange.at_server else { return Ok(()) };
+        let written = &self.sessions[slot].app.written;
         let carried = written.is_under_way(number);
         let overtaken = carried && written.is_overtaken(number);
         let without_messages = carried && written.is_without_messages(number);
@@ -236,12 +234,12 @@ impl Core {
         self.coverage.situation_if(Situation::LostWithoutMessages, without_messages);
         self.coverage.situation_if(Situation::LostWithMessages, carried && !without_messages);
         self.journal.note(self.now, Place::Server(exchange.server), "hears of a lost connection", number.0, b"");
-        self.call_session(seat, Kind::ExchangeLost, |session, now| {
+        self.call_session(slot, Kind::ExchangeLost, |session, now| {
             session.handle_input(now, Input::ExchangeLost { exchange: number });
         })?;
-        let lives_on = self.session(seat).is_some_and(|session| session.phase() != Phase::Closed);
-        if carried && lives_on {
-            return broken(Law::Messages, format!("session {seat} goes on, although an answer was lost"));
+        let goes_on = self.session(slot).is_some_and(|session| session.phase() != Phase::Closed);
+        if carried && goes_on {
+            return broken(Law::Messages, format!("session {slot} goes on, although an answer was lost"));
         }
         Ok(())
     }
@@ -253,7 +251,7 @@ impl Core {
         }
         let at = self.arrival();
         let channel = &self.channels[index];
-        let (client, server, life) = (channel.client, channel.server, channel.opener.map(|(life, _)| life));
+        let (client, server, attempt) = (channel.client, channel.server, channel.opener.map(|(attempt, _)| attempt));
         let target = channel.target.clone();
         let number = ChannelId(self.next_number());
         let ends = (Place::Client(client), Place::Server(server));
@@ -261,17 +259,17 @@ impl Core {
         let query = target.split_once('?').map_or("", |(_, query)| query);
         let request = Request { method: Method::Get, query, origin: None, upgrade: true };
         let admission = Admission::begin(&request, &self.servers[server].config);
-        match self.admit(server, life, admission, Entry::Channel { channel: number, head: None })? {
-            Ok((seat, _)) => {
+        match self.admit(server, attempt, admission, Entry::Channel { channel: number, head: None })? {
+            Ok((slot, _)) => {
                 // Whoever comes second is sent away.
                 let is_other = |other: &super::net::Channel| {
-                    other.opener.is_none() && other.server_open && other.at_server.is_some_and(|(_, own)| own == seat)
+                    other.opener.is_none() && other.server_open && other.at_server.is_some_and(|(_, own)| own == slot)
                 };
-                if let Some(life) = life.filter(|_| self.channels.iter().any(is_other)) {
-                    self.lives[life].incidents.add(Incidents::OTHER_CHANNEL);
+                if let Some(attempt) = attempt.filter(|_| self.channels.iter().any(is_other)) {
+                    self.attempts[attempt].incidents.add(Incidents::OTHER_CHANNEL);
                 }
                 let channel = &mut self.channels[index];
-                channel.at_server = Some((number, seat));
+                channel.at_server = Some((number, slot));
                 channel.server_open = true;
                 channel.heard_at = Some(self.now);
                 channel.opening = Opening::Accepted(at);
@@ -300,12 +298,12 @@ impl Core {
         let limit =
             Duration::from_millis(self.settings.upgrade_timeout) + Duration::from_micros(self.settings.latency + 1000);
         for channel in &self.channels {
-            let (Some((number, seat)), Some(heard_at)) = (channel.at_server, channel.heard_at) else { continue };
-            let is_late =
-                heard_at + limit < self.now && !self.lives[self.sessions[seat].life].incidents.any(Incidents::LATE);
+            let (Some((number, slot)), Some(heard_at)) = (channel.at_server, channel.heard_at) else { continue };
+            let is_late = heard_at + limit < self.now
+                && !self.attempts[self.sessions[slot].attempt].incidents.any(Incidents::LATE);
             let probes = |session: &Session| session.state().is_probing() && session.current_channel() == Some(number);
-            if is_late && self.session(seat).is_some_and(probes) {
-                return broken(Law::Probes, format!("session {seat} probes since {heard_at:?}"));
+            if is_late && self.session(slot).is_some_and(probes) {
+                return broken(Law::Probes, format!("session {slot} probes since {heard_at:?}"));
             }
         }
         Ok(())
@@ -319,7 +317,7 @@ impl Core {
         let channel = &mut self.channels[index];
         let Some(mut piece) = channel.up.next(self.now) else { return Ok(()) };
         let (client, server) = (channel.client, channel.server);
-        let Some((number, seat)) = channel.at_server.filter(|_| channel.server_open) else { return Ok(()) };
+        let Some((number, slot)) = channel.at_server.filter(|_| channel.server_open) else { return Ok(()) };
         let ends = (Place::Client(client), Place::Server(server));
         if matches!(&piece, Piece::Frame(frame) if frame.len() > self.settings.max_payload) {
             piece = Piece::End(ChannelEnd::TooLarge);
@@ -341,21 +339,21 @@ impl Core {
                     _ => Kind::Frame,
                 };
                 if frame == Frame::received("3".into()) {
-                    self.ponged(seat);
+                    self.ponged(slot);
                 }
-                let is_on = self.session(seat).is_some_and(|session| {
+                let is_on = self.session(slot).is_some_and(|session| {
                     session.current_channel() == Some(number) && session.state() == State::Channel
                 });
                 let is_stranger = self.channels[index].opener.is_none();
-                let life = &mut self.lives[self.sessions[seat].life];
+                let attempt = &mut self.attempts[self.sessions[slot].attempt];
                 if is_on && is_stranger && frame == Frame::received(OVERTAKEN.into()) {
                     // It comes behind what was posted, and nothing of the client's own follows.
-                    life.app.sends.divert(life.app.written.handed_over(), Message::from(&OVERTAKEN[1..]));
+                    attempt.app.sends.divert(attempt.app.written.handed_over(), Message::from(&OVERTAKEN[1..]));
                 }
                 let is_behind =
-                    is_on && self.exchanges.iter().any(|other| other.stage == Stage::Body && other.is_open_at(seat));
+                    is_on && self.exchanges.iter().any(|other| other.stage == Stage::Body && other.is_open_at(slot));
                 self.coverage.situation_if(Situation::FrameBehindBody, is_behind);
-                self.call_session(seat, kind, |session, now| {
+                self.call_session(slot, kind, |session, now| {
                     session.handle_input(now, Input::ChannelFrame { channel: number, frame: frame.clone() });
                 })?;
             }
@@ -365,7 +363,7 @@ impl Core {
                 channel.down.ready = None;
                 let what = if end == ChannelEnd::Closed { "closes the channel" } else { "the channel is lost" };
                 self.journal.arrow(self.now, ends, what, number.0, b"");
-                self.call_session(seat, Kind::ChannelClosed, |session, now| {
+                self.call_session(slot, Kind::ChannelClosed, |session, now| {
                     session.handle_input(now, Input::ChannelClosed { channel: number, end });
                 })?;
             }

@@ -1,4 +1,4 @@
-//! The hands of a client: what it asks for is done, and what becomes of that is told to it.
+//! The embedder of a client: it does what the machine asks for, and reports what becomes of it.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use engineio_proto::{
 use super::apps::End;
 use super::core::{Core, Outcome};
 use super::net::{Channel, Exchange, Opening, Piece, Pipe, Stage, Way, bytes_of};
-use super::nodes::{Call, Life, What};
+use super::nodes::{Attempt, Call, What};
 use crate::coverage::Kind;
 use crate::journal::Place;
 use crate::op::Node;
@@ -24,39 +24,39 @@ use crate::settings::{GREETING, Start};
 impl Core {
     /// A client begins a session, if it has none.
     pub(crate) fn connect(&mut self, client: usize, server: usize, start: Start) -> Outcome {
-        let is_free = self.life_of(client).is_none_or(|life| self.lives[life].is_over());
+        let is_free = self.attempt_of(client).is_none_or(|attempt| self.attempts[attempt].is_over());
         if !is_free || client >= self.clients.len() || server >= self.servers.len() {
             return Ok(());
         }
         let config = Arc::new(self.settings.client(start));
-        let entropy = self.lives.len() as u64 * 1000;
+        let entropy = self.attempts.len() as u64 * 1000;
         let machine = match Client::new(self.now, config, entropy) {
             Ok(machine) => machine,
             Err(error) => return broken(Law::Settings, format!("the settings make no sense: {error}")),
         };
-        let mut life = Life::new(client, server, machine, self.settings.twins);
-        life.dirty = Some(self.now);
+        let mut attempt = Attempt::new(client, server, machine, self.settings.twins);
+        attempt.dirty = Some(self.now);
         let node = &self.clients[client];
         let late = node.clock.late.max(node.asleep).max(self.servers[server].clock.late);
         if node.silent || late > self.now {
-            life.incidents.add(Incidents::SILENT.and(Incidents::LATE));
-            life.troubled_until = late.max(self.now);
+            attempt.incidents.add(Incidents::SILENT.and(Incidents::LATE));
+            attempt.troubled_until = late.max(self.now);
         }
-        self.clients[client].life = Some(self.lives.len());
-        self.lives.push(life);
-        self.totals.lives += 1;
+        self.clients[client].attempt = Some(self.attempts.len());
+        self.attempts.push(attempt);
+        self.totals.attempts += 1;
         Ok(())
     }
 
     /// Calls the machine of a client, and looks at it afterwards.
     pub(crate) fn call_client<R: PartialEq + Debug>(
         &mut self,
-        life: usize,
+        attempt: usize,
         kind: Kind,
         call: impl Fn(&mut Client, Instant) -> R,
     ) -> Outcome<R> {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
-        let side = &mut self.lives[life];
+        let side = &mut self.attempts[attempt];
         let now = self.clients[side.client].clock.tell(self.now);
         let (before, transport) = (side.machine.state(), side.machine.transport());
         let (phase, pending) = (side.machine.phase(), side.machine.has_output());
@@ -67,9 +67,9 @@ impl Core {
         if let Err(violation) = side.machine.check() {
             return broken(Law::Check, format!("client {}: {violation}", side.client));
         }
-        if side.seat.is_none() {
+        if side.slot.is_none() {
             let sid = side.machine.sid().map(|sid| sid.as_str());
-            side.seat = sid.and_then(|sid| self.sessions.iter().position(|seat| seat.sid == sid));
+            side.slot = sid.and_then(|sid| self.sessions.iter().position(|slot| slot.sid == sid));
         }
         let received = side.machine.receive_buffered();
         if received > self.settings.receive_limit + self.largest {
@@ -83,16 +83,16 @@ impl Core {
         if side.machine.has_output() && side.dirty.is_none() {
             side.dirty = Some(lazy);
         }
-        self.watch(End::Life(life), phase, pending)?;
+        self.watch(End::Attempt(attempt), phase, pending)?;
         Ok(result)
     }
 
     pub(crate) fn client_timer(&mut self, client: usize) -> Outcome {
-        let Some(life) = self.life_of(client) else { return Ok(()) };
+        let Some(attempt) = self.attempt_of(client) else { return Ok(()) };
         let now = self.now;
         self.clients[client].clock.back = 0;
-        self.call_client(life, Kind::Timeout, |machine, now| machine.handle_timeout(now))?;
-        match self.lives[life].machine.next_timeout() {
+        self.call_client(attempt, Kind::Timeout, |machine, now| machine.handle_timeout(now))?;
+        match self.attempts[attempt].machine.next_timeout() {
             Some(next) if next <= now => {
                 broken(Law::Timers, format!("client {client}: {next:?} is due at {now:?} still"))
             }
@@ -102,40 +102,41 @@ impl Core {
 
     /// Does what a client asks for.
     pub(crate) fn obey_client(&mut self, client: usize) -> Outcome {
-        let Some(life) = self.life_of(client) else { return Ok(()) };
-        self.lives[life].dirty = None;
-        while let Some(output) = self.lives[life].machine.poll_output() {
-            if let Some(twin) = &mut self.lives[life].twin {
+        let Some(attempt) = self.attempt_of(client) else { return Ok(()) };
+        self.attempts[attempt].dirty = None;
+        while let Some(output) = self.attempts[attempt].machine.poll_output() {
+            if let Some(twin) = &mut self.attempts[attempt].twin {
                 twin.expect(output.clone());
             }
-            self.obey_client_output(client, life, output)?;
+            self.obey_client_output(client, attempt, output)?;
         }
-        self.compare(End::Life(life))?;
-        if self.lives[life].is_over() {
+        self.compare(End::Attempt(attempt))?;
+        if self.attempts[attempt].is_over() {
             // Its last word may be on the way, and nothing else.
             let polls = |exchange: &Exchange| {
-                let own = exchange.sender.is_some_and(|(owner, _)| owner == life);
+                let own = exchange.sender.is_some_and(|(owner, _)| owner == attempt);
                 own && exchange.body.is_none() && !exchange.dropped && exchange.stage != Stage::Done
             };
-            if self.exchanges.iter().any(polls) || self.channels.iter().any(|own| own.is_of(life) && own.client_open) {
+            if self.exchanges.iter().any(polls) || self.channels.iter().any(|own| own.is_of(attempt) && own.client_open)
+            {
                 return broken(Law::Exchanges, format!("client {client} is over, and still has a poll or a channel"));
             }
-            if let Some(twin) = &mut self.lives[life].twin {
+            if let Some(twin) = &mut self.attempts[attempt].twin {
                 twin.compare()?;
             }
-            if !self.lives[life].machine.is_finished() {
+            if !self.attempts[attempt].machine.is_finished() {
                 return broken(Law::End, format!("client {client} is over, and not finished"));
             }
         }
         Ok(())
     }
 
-    fn obey_client_output(&mut self, client: usize, life: usize, output: client::Output) -> Outcome {
+    fn obey_client_output(&mut self, client: usize, attempt: usize, output: client::Output) -> Outcome {
         let place = Place::Client(client);
         let at = self.arrival();
         match output {
             client::Output::Request { exchange, request } => {
-                let limit = self.lives[life].machine.max_payload().unwrap_or(usize::MAX);
+                let limit = self.attempts[attempt].machine.max_payload().unwrap_or(usize::MAX);
                 let body = match request.body {
                     Some(payload) => {
                         let body = payload.clone().into_bytes();
@@ -143,7 +144,7 @@ impl Core {
                         let is_message = |packet: &&Packet| packet.kind() == PacketKind::Message;
                         let messages = payload.packets().iter().filter(is_message).count();
                         if messages > 0 {
-                            self.lives[life].app.written.leave_by_http(exchange, messages as u64);
+                            self.attempts[attempt].app.written.leave_by_http(exchange, messages as u64);
                         }
                         Some(body)
                     }
@@ -154,21 +155,21 @@ impl Core {
                 let is_post = body.is_some();
                 let same = |other: &&Exchange| {
                     let waits = !other.dropped || other.client_learns.is_some();
-                    other.sender.is_some_and(|(owner, _)| owner == life) && other.body.is_some() == is_post && waits
+                    other.sender.is_some_and(|(owner, _)| owner == attempt) && other.body.is_some() == is_post && waits
                 };
                 if self.exchanges.iter().filter(same).count() > 0 {
                     return broken(Law::Exchanges, format!("client {client} has two requests of a kind under way"));
                 }
-                let server = self.lives[life].server;
+                let server = self.attempts[attempt].server;
                 self.exchanges.push(Exchange {
-                    sender: Some((life, exchange)),
-                    life: Some(life),
+                    sender: Some((attempt, exchange)),
+                    attempt: Some(attempt),
                     ..Exchange::new(client, server, request.target, body, at)
                 });
             }
             client::Output::Cancel { exchange } => {
                 self.journal.note(self.now, place, "cancels", exchange.0, b"");
-                let own = self.exchanges.iter_mut().find(|other| other.sender == Some((life, exchange)));
+                let own = self.exchanges.iter_mut().find(|other| other.sender == Some((attempt, exchange)));
                 let Some(own) = own else {
                     return self.stale(format!("client {client} cancels {exchange:?}, which is not under way"));
                 };
@@ -184,9 +185,9 @@ impl Core {
                 self.journal.note(self.now, place, "asks for a channel", channel.0, b"");
                 self.channels.push(Channel {
                     client,
-                    opener: Some((life, channel)),
+                    opener: Some((attempt, channel)),
                     target,
-                    server: self.lives[life].server,
+                    server: self.attempts[attempt].server,
                     at_server: None,
                     opening: Opening::Asked(at),
                     heard_at: None,
@@ -199,7 +200,7 @@ impl Core {
             }
             client::Output::ChannelReady { channel } => {
                 let lazy = if self.settings.lazy_writes { self.lag() } else { self.now };
-                match self.channel_of(life, channel) {
+                match self.channel_of(attempt, channel) {
                     Some(own) => self.channels[own].up.ready = Some(lazy),
                     None => {
                         return self.stale(format!("client {client} has frames for {channel:?}, which is not open"));
@@ -207,13 +208,13 @@ impl Core {
                 }
             }
             client::Output::ChannelRead { channel, enabled } => {
-                if let Some(own) = self.channel_of(life, channel) {
+                if let Some(own) = self.channel_of(attempt, channel) {
                     self.channels[own].down.reads = enabled;
                 }
             }
             client::Output::ChannelClose { channel } => {
                 self.journal.note(self.now, place, "closes the channel", channel.0, b"");
-                if let Some(index) = self.channel_of(life, channel) {
+                if let Some(index) = self.channel_of(attempt, channel) {
                     let own = &mut self.channels[index];
                     own.client_open = false;
                     own.down.sink(0);
@@ -224,50 +225,48 @@ impl Core {
                     }
                 }
             }
-            client::Output::Event(event) => self.client_hears(client, life, event)?,
+            client::Output::Event(event) => self.client_hears(client, attempt, event)?,
         }
         Ok(())
     }
 
     /// A channel whose end at the client is open.
-    fn channel_of(&self, life: usize, channel: ChannelId) -> Option<usize> {
-        self.channels.iter().position(|other| other.opener == Some((life, channel)) && other.client_open)
+    fn channel_of(&self, attempt: usize, channel: ChannelId) -> Option<usize> {
+        self.channels.iter().position(|other| other.opener == Some((attempt, channel)) && other.client_open)
     }
 
-    fn client_hears(&mut self, client: usize, life: usize, event: Event) -> Outcome {
+    fn client_hears(&mut self, client: usize, attempt: usize, event: Event) -> Outcome {
         self.hear(Place::Client(client), event);
         let lazy = if self.settings.lazy_reads { self.lag() } else { self.now };
         let now = self.now;
-        let app = &mut self.lives[life].app;
+        let app = &mut self.attempts[attempt].app;
         app.events.hear(event)?;
         if app.events.is_over() {
             app.ended_at.get_or_insert(now);
             app.written.stop_waiting();
-            self.has_ended_in_time(End::Life(life))?;
+            self.has_ended_in_time(End::Attempt(attempt))?;
         }
-        let call = |what| Call::Of { node: Node::Client(client), peer: Peer(life as u64), what };
+        let call = |what| Call::Of { node: Node::Client(client), peer: Peer(attempt as u64), what };
         match event {
             Event::Opened => {
-                if self.lives[life].seat.is_none_or(|seat| self.sessions[seat].life != life) {
+                if self.attempts[attempt].slot.is_none_or(|slot| self.sessions[slot].attempt != attempt) {
                     return broken(Law::End, format!("client {client} opened a session that is not its own"));
                 }
                 self.totals.opened += 1;
                 self.calls.push_back(call(What::Open));
             }
             Event::Readable => {
-                self.lives[life].app.readable.get_or_insert(lazy);
+                self.attempts[attempt].app.readable.get_or_insert(lazy);
             }
             Event::Writable => {
-                if !self.settings.lazy_outputs {
-                    self.lives[life].app.events.full = 0;
-                }
+                self.hear_writable(End::Attempt(attempt))?;
                 self.calls.push_back(call(What::Writable));
             }
-            Event::Written => self.hear_written(End::Life(life))?,
+            Event::Written => self.hear_written(End::Attempt(attempt))?,
             Event::Upgraded(_) => self.totals.upgrades += 1,
             Event::UpgradeFailed(error) => {
                 self.totals.failed_upgrades += 1;
-                let scene = self.client_scene(life);
+                let scene = self.client_scene(attempt);
                 if !explains_upgrade_failure(error, scene) {
                     return broken(
                         Law::Probes,
@@ -275,14 +274,14 @@ impl Core {
                     );
                 }
             }
-            Event::Ended(reason) => self.explain_client(client, life, reason)?,
+            Event::Ended(reason) => self.explain_client(client, attempt, reason)?,
             Event::Closed(reason) => {
-                self.explain_client(client, life, reason)?;
-                if self.lives[life].app.events.closed != self.lives[life].machine.close_reason() {
+                self.explain_client(client, attempt, reason)?;
+                if self.attempts[attempt].app.events.closed != self.attempts[attempt].machine.close_reason() {
                     return broken(Law::End, format!("client {client} closed with {reason}, and says something else"));
                 }
                 // An application hears nothing of an attempt that opened no session.
-                if self.lives[life].app.events.has_opened() {
+                if self.attempts[attempt].app.events.has_opened() {
                     self.calls.push_back(call(What::Close(reason)));
                 }
             }
@@ -292,39 +291,45 @@ impl Core {
     }
 
     /// Law 3: something happened that explains the end.
-    fn explain_client(&self, client: usize, life: usize, reason: CloseReason) -> Outcome {
-        if explains_client(reason, self.client_scene(life)) {
+    fn explain_client(&self, client: usize, attempt: usize, reason: CloseReason) -> Outcome {
+        if explains_client(reason, self.client_scene(attempt)) {
             return Ok(());
         }
         broken(Law::End, format!("client {client} ended with {reason} ({reason:?}), which nothing explains"))
     }
 
-    fn client_scene(&self, life: usize) -> Scene {
-        let Life { incidents, app, machine, .. } = &self.lives[life];
+    fn client_scene(&self, attempt: usize) -> Scene {
+        let Attempt { incidents, app, machine, .. } = &self.attempts[attempt];
         let closing = app.asked_at.map(|at| self.now.saturating_since(at));
         // Its clock may be back by a little.
         let slack = Duration::from_millis(1);
         let is_over_time = closing.is_some_and(|time| time + slack >= machine.config().close_timeout);
-        let is_troubled = self.is_troubled(life);
-        Scene { incidents: *incidents, is_troubled, asked: app.asked, is_over_time, other_left: self.server_left(life) }
+        let is_troubled = self.is_troubled(attempt);
+        Scene {
+            incidents: *incidents,
+            is_troubled,
+            asked: app.asked,
+            is_over_time,
+            other_left: self.server_left(attempt),
+        }
     }
 
     /// The application of a client takes a message, if it reads and there is one.
-    pub(crate) fn client_takes(&mut self, life: usize) -> Outcome<bool> {
-        let client = self.lives[life].client;
-        let message = self.call_client(life, Kind::Recv, |machine, now| machine.recv(now))?;
+    pub(crate) fn client_takes(&mut self, attempt: usize) -> Outcome<bool> {
+        let client = self.attempts[attempt].client;
+        let message = self.call_client(attempt, Kind::Recv, |machine, now| machine.recv(now))?;
         let again = if self.settings.lazy_reads { self.lag() } else { self.now };
-        let app = &mut self.lives[life].app;
+        let app = &mut self.attempts[attempt].app;
         app.readable = message.is_some().then_some(again);
         let Some(message) = message else { return Ok(false) };
         self.received(Place::Client(client), &message);
         // What the server says before the client knows its session belongs to the one that it will know.
-        let Some(seat) = self.lives[life].seat else {
+        let Some(slot) = self.attempts[attempt].slot else {
             return broken(Law::Messages, format!("client {client} received {message:?} before it was open"));
         };
-        self.sessions[seat].app.sends.receive(&message)?;
+        self.sessions[slot].app.sends.receive(&message)?;
         let what = What::Message(message);
-        self.calls.push_back(Call::Of { node: Node::Client(client), peer: Peer(life as u64), what });
+        self.calls.push_back(Call::Of { node: Node::Client(client), peer: Peer(attempt as u64), what });
         Ok(true)
     }
 
@@ -332,7 +337,7 @@ impl Core {
     pub(crate) fn answer_arrives(&mut self, index: usize, status: u16, body: bytes::Bytes) -> Outcome {
         let exchange = &self.exchanges[index];
         let (server, client) = (exchange.server, exchange.client);
-        let Some((life, id)) = exchange.sender else { return Ok(()) };
+        let Some((attempt, id)) = exchange.sender else { return Ok(()) };
         let what = match status {
             200 => "200",
             408 => "408",
@@ -344,29 +349,29 @@ impl Core {
         self.journal.arrow(self.now, ends, what, id.0, &body);
         let kind = if status == 200 { Kind::Answered } else { Kind::Refused };
         // What a POST carried is written when it was answered.
-        if status == 200 && self.lives[life].machine.phase() != Phase::Closed {
-            self.lives[life].app.written.exchange_written(id);
+        if status == 200 && self.attempts[attempt].machine.phase() != Phase::Closed {
+            self.attempts[attempt].app.written.exchange_written(id);
         }
-        let pinged = self.awaits_ping(life, &body);
-        self.call_client(life, kind, |machine, now| {
+        let pinged = self.awaits_ping(attempt, &body);
+        self.call_client(attempt, kind, |machine, now| {
             machine.handle_input(now, client::Input::Answered { exchange: id, status, body: body.clone() });
         })?;
-        self.has_been_pinged(life, pinged)
+        self.has_been_pinged(attempt, pinged)
     }
 
     /// What a ping that is about to arrive must be counted as, if one is, and if the client is there to hear it.
-    fn awaits_ping(&self, life: usize, data: &[u8]) -> Option<u32> {
-        let machine = &self.lives[life].machine;
+    fn awaits_ping(&self, attempt: usize, data: &[u8]) -> Option<u32> {
+        let machine = &self.attempts[attempt].machine;
         let hears = !matches!(machine.state(), client::State::Opening | client::State::Closed)
             && machine.receive_buffered() < self.settings.receive_limit;
         (data == b"2" && hears).then(|| machine.stats().heartbeats_received + 1)
     }
 
     /// Law 9: a ping is heard, also by a client that is closing.
-    fn has_been_pinged(&self, life: usize, expected: Option<u32>) -> Outcome {
-        let machine = &self.lives[life].machine;
+    fn has_been_pinged(&self, attempt: usize, expected: Option<u32>) -> Outcome {
+        let machine = &self.attempts[attempt].machine;
         if expected.is_some_and(|count| machine.stats().heartbeats_received != count) {
-            return broken(Law::Heartbeat, format!("client {} did not hear a ping", self.lives[life].client));
+            return broken(Law::Heartbeat, format!("client {} did not hear a ping", self.attempts[attempt].client));
         }
         Ok(())
     }
@@ -376,13 +381,13 @@ impl Core {
         exchange.client_learns = None;
         exchange.dropped = true;
         let client = exchange.client;
-        let Some((life, id)) = exchange.sender else { return Ok(()) };
+        let Some((attempt, id)) = exchange.sender else { return Ok(()) };
         self.journal.note(self.now, Place::Client(client), "hears of a lost connection", id.0, b"");
-        self.exchange_failed(life, id)
+        self.exchange_failed(attempt, id)
     }
 
-    fn exchange_failed(&mut self, life: usize, exchange: ExchangeId) -> Outcome {
-        self.call_client(life, Kind::Failed, |machine, now| {
+    fn exchange_failed(&mut self, attempt: usize, exchange: ExchangeId) -> Outcome {
+        self.call_client(attempt, Kind::Failed, |machine, now| {
             machine.handle_input(now, client::Input::Failed { exchange, error: RequestError::Lost });
         })
     }
@@ -392,27 +397,27 @@ impl Core {
         let channel = &mut self.channels[index];
         let opening = std::mem::replace(&mut channel.opening, Opening::Open);
         let (client, server) = (channel.client, channel.server);
-        let Some((life, id)) = channel.opener.filter(|_| channel.client_open) else { return Ok(()) };
+        let Some((attempt, id)) = channel.opener.filter(|_| channel.client_open) else { return Ok(()) };
         let ends = (Place::Server(server), Place::Client(client));
         if let Opening::Refused(_, details) = opening {
             channel.client_open = false;
             self.journal.arrow(self.now, ends, "refuses the channel", id.0, b"");
-            return self.client_channel_ends(life, id, ChannelEnd::Unopened, details);
+            return self.client_channel_ends(attempt, id, ChannelEnd::Unopened, details);
         }
         self.journal.arrow(self.now, ends, "101", id.0, b"");
-        self.call_client(life, Kind::ChannelOpened, |machine, now| {
+        self.call_client(attempt, Kind::ChannelOpened, |machine, now| {
             machine.handle_input(now, client::Input::ChannelOpened { channel: id });
         })
     }
 
     fn client_channel_ends(
         &mut self,
-        life: usize,
+        attempt: usize,
         channel: ChannelId,
         end: ChannelEnd,
         details: Option<client::Details>,
     ) -> Outcome {
-        self.call_client(life, Kind::ChannelClosed, |machine, now| {
+        self.call_client(attempt, Kind::ChannelClosed, |machine, now| {
             machine.handle_input(now, client::Input::ChannelClosed { channel, end, details: details.clone() });
         })
     }
@@ -425,7 +430,7 @@ impl Core {
         let channel = &mut self.channels[index];
         let Some(piece) = channel.down.next(self.now) else { return Ok(()) };
         let (client, server) = (channel.client, channel.server);
-        let Some((life, id)) = channel.opener.filter(|_| channel.client_open) else {
+        let Some((attempt, id)) = channel.opener.filter(|_| channel.client_open) else {
             // A stranger does not answer; it leaves when it is told to.
             if matches!(piece, Piece::End(_)) {
                 channel.client_open = false;
@@ -440,20 +445,20 @@ impl Core {
                     Frame::Text { data, .. } if *data == *"3probe" => Kind::Probe,
                     _ => Kind::Frame,
                 };
-                let is_current = self.lives[life].machine.current_channel() == Some(id);
+                let is_current = self.attempts[attempt].machine.current_channel() == Some(id);
                 let is_text = matches!(frame, Frame::Text { .. });
-                let pinged = self.awaits_ping(life, &bytes_of(&frame)).filter(|_| is_current && is_text);
-                self.call_client(life, kind, |machine, now| {
+                let pinged = self.awaits_ping(attempt, &bytes_of(&frame)).filter(|_| is_current && is_text);
+                self.call_client(attempt, kind, |machine, now| {
                     machine.handle_input(now, client::Input::ChannelFrame { channel: id, frame: frame.clone() });
                 })?;
-                self.has_been_pinged(life, pinged)
+                self.has_been_pinged(attempt, pinged)
             }
             Piece::End(end) => {
                 channel.client_open = false;
                 channel.up.ready = None;
                 let what = if end == ChannelEnd::Closed { "closes the channel" } else { "the channel is lost" };
                 self.journal.arrow(self.now, ends, what, id.0, b"");
-                self.client_channel_ends(life, id, end, None)
+                self.client_channel_ends(attempt, id, end, None)
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use engineio_proto::{Instant, Message, Phase, Session};
 
 use super::net::{Answer, Channel, Exchange, Opening, Stage, Way};
-use super::nodes::{Call, ClientNode, Life, Seat, ServerNode};
+use super::nodes::{Attempt, Call, ClientNode, ServerNode, Slot};
 use crate::coverage::Coverage;
 use crate::journal::{Journal, Place};
 use crate::op::Node;
@@ -22,9 +22,9 @@ pub(crate) struct Core {
     pub(crate) servers: Vec<ServerNode>,
     pub(crate) clients: Vec<ClientNode>,
     /// Every session that a client began, one after the other.
-    pub(crate) lives: Vec<Life>,
+    pub(crate) attempts: Vec<Attempt>,
     /// Every session that a server opened.
-    pub(crate) sessions: Vec<Seat>,
+    pub(crate) sessions: Vec<Slot>,
     pub(crate) exchanges: Vec<Exchange>,
     pub(crate) channels: Vec<Channel>,
     pub(crate) journal: Journal,
@@ -82,7 +82,7 @@ impl Core {
             now: Instant::ZERO,
             clients: (0..settings.clients.max(1)).map(|_| ClientNode::default()).collect(),
             servers,
-            lives: Vec::new(),
+            attempts: Vec::new(),
             sessions: Vec::new(),
             exchanges: Vec::new(),
             channels: Vec::new(),
@@ -107,7 +107,7 @@ impl Core {
         self.later(self.settings.latency)
     }
 
-    /// When hands that are lazy do what they have to.
+    /// When an embedder that is lazy does its work.
     pub(crate) fn lag(&self) -> Instant {
         self.later(self.settings.latency / 4 + 50)
     }
@@ -118,54 +118,55 @@ impl Core {
     }
 
     /// The session of a client that is not over, or was the last one.
-    pub(crate) fn life_of(&self, client: usize) -> Option<usize> {
-        self.clients.get(client)?.life
+    pub(crate) fn attempt_of(&self, client: usize) -> Option<usize> {
+        self.clients.get(client)?.attempt
     }
 
     /// Its session at the server: that which the client knows, or the last one that the server opened for it.
-    pub(crate) fn seat_of(&self, client: usize) -> Option<usize> {
-        let life = self.life_of(client)?;
-        self.lives[life].seat.or_else(|| self.sessions.iter().rposition(|seat| seat.life == life))
+    pub(crate) fn slot_of(&self, client: usize) -> Option<usize> {
+        let attempt = self.attempt_of(client)?;
+        self.attempts[attempt].slot.or_else(|| self.sessions.iter().rposition(|slot| slot.attempt == attempt))
     }
 
     pub(crate) fn incident(&mut self, client: usize, incident: Incidents) {
-        if let Some(life) = self.life_of(client) {
-            self.lives[life].incidents.add(incident);
+        if let Some(attempt) = self.attempt_of(client) {
+            self.attempts[attempt].incidents.add(incident);
             self.trouble(client, self.now);
         }
     }
 
     /// Something that concerns the earlier sessions of a client too, as far as anything of them is on its way.
     pub(crate) fn incident_for_all(&mut self, client: usize, incident: Incidents) {
-        for life in self.lives.iter_mut().filter(|life| life.client == client) {
-            life.incidents.add(incident);
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.client == client) {
+            attempt.incidents.add(incident);
         }
         self.trouble(client, self.now);
     }
 
     /// Something that happened to a client lasts until then.
     pub(crate) fn trouble(&mut self, client: usize, until: Instant) {
-        for life in self.lives.iter_mut().filter(|life| life.client == client) {
-            life.troubled_until = life.troubled_until.max(until);
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.client == client) {
+            attempt.troubled_until = attempt.troubled_until.max(until);
         }
     }
 
     /// Whether something that keeps a session from hearing lasts, or did so not long ago: what a heartbeat notices, it
     /// notices within an interval and a timeout, and it is put off at most once.
-    pub(crate) fn is_troubled(&self, life: usize) -> bool {
+    pub(crate) fn is_troubled(&self, attempt: usize) -> bool {
         let silence = 2 * (self.settings.ping_interval + self.settings.ping_timeout);
         let window = Duration::from_millis(silence + 1000) + Duration::from_micros(20 * self.settings.latency);
-        let side = &self.lives[life];
-        let reads = side.app.reads && self.sessions.iter().filter(|seat| seat.life == life).all(|seat| seat.app.reads);
-        let is_slow = |channel: &Channel| channel.is_of(life) && (channel.up.pace > 0 || channel.down.pace > 0);
+        let side = &self.attempts[attempt];
+        let reads =
+            side.app.reads && self.sessions.iter().filter(|slot| slot.attempt == attempt).all(|slot| slot.app.reads);
+        let is_slow = |channel: &Channel| channel.is_of(attempt) && (channel.up.pace > 0 || channel.down.pace > 0);
         let lasts = !reads || self.clients[side.client].silent || self.channels.iter().any(is_slow);
         lasts || self.now <= side.troubled_until + window
     }
 
     /// The machine of a session at a server, while there is one.
-    pub(crate) fn session(&self, seat: usize) -> Option<&Session> {
-        let seat = self.sessions.get(seat).filter(|seat| !seat.crashed)?;
-        self.servers[seat.server].machine.session(seat.key)
+    pub(crate) fn session(&self, slot: usize) -> Option<&Session> {
+        let slot = self.sessions.get(slot).filter(|slot| !slot.crashed)?;
+        self.servers[slot.server].machine.session(slot.key)
     }
 
     /// Whether nothing can reach a client, or leave it.
@@ -183,7 +184,7 @@ impl Core {
         let mut next: Option<(Instant, Task)> = None;
         let now = self.now;
         let mut offer = |at: Instant, task: Task| {
-            // What is overdue is due now, like what hands do at once.
+            // What is overdue is due now, like what an embedder does at once.
             let at = at.max(now);
             if next.is_none_or(|(earliest, _)| at < earliest) {
                 next = Some((at, task));
@@ -193,14 +194,14 @@ impl Core {
             if let Some(at) = node.alarm {
                 offer(self.awake(index, at).max(node.clock.late), Task::Alarm(Node::Client(index)));
             }
-            let Some(life) = node.life.map(|life| &self.lives[life]) else { continue };
-            if let Some(at) = life.dirty {
+            let Some(attempt) = node.attempt.map(|attempt| &self.attempts[attempt]) else { continue };
+            if let Some(at) = attempt.dirty {
                 offer(self.awake(index, at), Task::ObeyClient(index));
             }
-            if let Some(at) = life.app.readable.filter(|_| life.app.reads) {
+            if let Some(at) = attempt.app.readable.filter(|_| attempt.app.reads) {
                 offer(self.awake(index, at), Task::ReadClient(index));
             }
-            if let Some(at) = life.machine.next_timeout() {
+            if let Some(at) = attempt.machine.next_timeout() {
                 offer(self.awake(index, at).max(node.clock.late), Task::ClientTimer(index));
             }
         }
@@ -215,8 +216,8 @@ impl Core {
                 offer(at.max(node.clock.late), Task::Alarm(Node::Server(index)));
             }
         }
-        for (index, seat) in self.sessions.iter().enumerate() {
-            if let Some(at) = seat.app.readable.filter(|_| seat.app.reads) {
+        for (index, slot) in self.sessions.iter().enumerate() {
+            if let Some(at) = slot.app.readable.filter(|_| slot.app.reads) {
                 offer(at, Task::ReadServer(index));
             }
         }
@@ -244,7 +245,7 @@ impl Core {
                 }
                 Answer::Writing(_) => (),
                 Answer::Written(at) => {
-                    let from = exchange.at_server.map_or(at, |(_, seat)| self.sessions[seat].app.reports_from);
+                    let from = exchange.at_server.map_or(at, |(_, slot)| self.sessions[slot].app.reports_from);
                     offer(at.max(from), Task::ReportAnswer(index));
                 }
             }
@@ -310,12 +311,12 @@ impl Core {
             Task::ObeyClient(client) => self.obey_client(client),
             Task::ObeyServer(server) => self.obey_server(server),
             Task::ReadClient(client) => {
-                let Some(life) = self.life_of(client) else { return Ok(()) };
-                while self.client_takes(life)? {}
+                let Some(attempt) = self.attempt_of(client) else { return Ok(()) };
+                while self.client_takes(attempt)? {}
                 Ok(())
             }
-            Task::ReadServer(seat) => {
-                while self.server_takes(seat)? {}
+            Task::ReadServer(slot) => {
+                while self.server_takes(slot)? {}
                 Ok(())
             }
             Task::Alarm(node) => {
@@ -361,25 +362,25 @@ impl Core {
     }
 
     /// Whether the other side of this client's session has ended or is about to, or never knew of it.
-    pub(crate) fn server_left(&self, life: usize) -> bool {
-        let seats = self.sessions.iter().enumerate().filter(|(_, seat)| seat.life == life);
-        let own = self.lives[life].seat;
-        let seats = seats.filter(|&(index, _)| own.is_none_or(|own| own == index));
+    pub(crate) fn server_left(&self, attempt: usize) -> bool {
+        let slots = self.sessions.iter().enumerate().filter(|(_, slot)| slot.attempt == attempt);
+        let own = self.attempts[attempt].slot;
+        let slots = slots.filter(|&(index, _)| own.is_none_or(|own| own == index));
         let mut left = false;
-        for (index, seat) in seats {
-            left |= seat.app.asked.is_some() || seat.crashed || seat.app.events.is_over();
+        for (index, slot) in slots {
+            left |= slot.app.asked.is_some() || slot.crashed || slot.app.events.is_over();
             left |= self.session(index).is_none_or(|session| session.phase() != Phase::Open);
         }
         left
     }
 
     /// The same, seen from a server.
-    pub(crate) fn client_left(&self, seat: usize) -> bool {
-        let own = self.sessions[seat].life;
-        let life = &self.lives[own];
+    pub(crate) fn client_left(&self, slot: usize) -> bool {
+        let own = self.sessions[slot].attempt;
+        let attempt = &self.attempts[own];
         // A client that tried several transports wants one of their sessions.
-        let others = self.sessions.iter().enumerate().any(|(index, other)| other.life == own && index != seat);
-        let spurned = (others || life.retried) && life.seat != Some(seat);
-        spurned || life.app.asked.is_some() || life.machine.phase() == Phase::Closed
+        let others = self.sessions.iter().enumerate().any(|(index, other)| other.attempt == own && index != slot);
+        let spurned = (others || attempt.retried) && attempt.slot != Some(slot);
+        spurned || attempt.app.asked.is_some() || attempt.machine.phase() == Phase::Closed
     }
 }

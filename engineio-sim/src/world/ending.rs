@@ -8,7 +8,7 @@ use engineio_proto::{ChannelEnd, CloseReason, Instant, Phase, RequestError, Tran
 use super::apps::End;
 use super::core::{Core, Outcome};
 use super::net::{Answer, Exchange, Opening, Parts, Piece, Spoilt, Stage};
-use super::nodes::{App, Life, Seat};
+use super::nodes::{App, Attempt, Slot};
 use crate::oracle::{Asked, Law, broken};
 
 /// How a world ends, once it has come to rest.
@@ -41,8 +41,8 @@ impl Core {
     pub(crate) fn heal(&mut self) {
         let at = self.arrival();
         let now = self.now;
-        for life in self.lives.iter_mut().filter(|life| !life.incidents.is_empty()) {
-            life.troubled_until = now;
+        for attempt in self.attempts.iter_mut().filter(|attempt| !attempt.incidents.is_empty()) {
+            attempt.troubled_until = now;
         }
         // A body whose end never comes is given up in its time.
         let endless = self.exchanges.iter().filter(|exchange| exchange.spoilt == Some(Spoilt::Slow));
@@ -59,8 +59,8 @@ impl Core {
             server.clock.late = Instant::ZERO;
             server.clock.back = 0;
         }
-        let apps = self.lives.iter_mut().map(|life| &mut life.app);
-        for app in apps.chain(self.sessions.iter_mut().map(|seat| &mut seat.app)) {
+        let apps = self.attempts.iter_mut().map(|attempt| &mut attempt.app);
+        for app in apps.chain(self.sessions.iter_mut().map(|slot| &mut slot.app)) {
             app.reads = true;
             app.reports_from = Instant::ZERO;
         }
@@ -101,8 +101,8 @@ impl Core {
 
     /// How long what is on its way takes at most where nothing goes wrong, in microseconds.
     pub(crate) fn transit(&self) -> u64 {
-        let missing = self.lives.iter().map(|life| life.app.sends.missing());
-        let missing: usize = missing.chain(self.sessions.iter().map(|seat| seat.app.sends.missing())).sum();
+        let missing = self.attempts.iter().map(|attempt| attempt.app.sends.missing());
+        let missing: usize = missing.chain(self.sessions.iter().map(|slot| slot.app.sends.missing())).sum();
         // So many answers may wait for their reports; the next one waits for those.
         let reports = self.settings.report_time * (4 + missing as u64);
         2_000_000 + self.settings.latency * (100 + 8 * missing as u64) + reports
@@ -111,7 +111,7 @@ impl Core {
     /// What is not at rest of the sessions to which nothing ever happened: these have nothing to wait for but what is on
     /// its way, whatever happens to others.
     pub(crate) fn dawdling(&self) -> Option<String> {
-        self.unrest_of(Life::is_quiet)
+        self.unrest_of(Attempt::is_quiet)
     }
 
     /// Law 12: what is wrong with the rest that the world has come to, if anything.
@@ -119,29 +119,31 @@ impl Core {
         self.unrest_of(|_| true).or_else(|| self.unrest_between())
     }
 
-    fn unrest_of(&self, concerned: impl Fn(&Life) -> bool) -> Option<String> {
-        let lives = self.clients.iter().filter_map(|node| node.life.map(|life| &self.lives[life]));
-        let unrest = lives.filter(|life| concerned(life) && !life.is_over()).find_map(|life| self.unrest_of_pair(life));
-        let is_alone = |(index, seat): &(usize, &Seat)| {
-            let life = &self.lives[seat.life];
-            concerned(life) && !seat.is_over() && (life.is_over() || life.seat != Some(*index))
+    fn unrest_of(&self, concerned: impl Fn(&Attempt) -> bool) -> Option<String> {
+        let attempts = self.clients.iter().filter_map(|node| node.attempt.map(|attempt| &self.attempts[attempt]));
+        let unrest = attempts
+            .filter(|attempt| concerned(attempt) && !attempt.is_over())
+            .find_map(|attempt| self.unrest_of_pair(attempt));
+        let is_alone = |(index, slot): &(usize, &Slot)| {
+            let attempt = &self.attempts[slot.attempt];
+            concerned(attempt) && !slot.is_over() && (attempt.is_over() || attempt.slot != Some(*index))
         };
         let alone = || self.sessions.iter().enumerate().find(is_alone);
         unrest.or_else(|| alone().map(|(index, _)| format!("session {index} is not over, and its client is gone")))
     }
 
     /// Both sides are open, on the same transport, with empty buffers, and everything has arrived.
-    fn unrest_of_pair(&self, life: &Life) -> Option<String> {
-        let (client, machine) = (life.client, &life.machine);
+    fn unrest_of_pair(&self, attempt: &Attempt) -> Option<String> {
+        let (client, machine) = (attempt.client, &attempt.machine);
         if machine.phase() != Phase::Open || !matches!(machine.state(), client::State::Polling | client::State::Channel)
         {
             return Some(format!("client {client} is {:?}, {:?}", machine.phase(), machine.state()));
         }
-        let seat = life.seat.filter(|&seat| !self.sessions[seat].is_over());
-        let Some(seat) = seat else { return Some(format!("client {client} is open, and its session is not")) };
-        let Some(session) = self.session(seat) else { return Some(format!("session {seat} is not there")) };
+        let slot = attempt.slot.filter(|&slot| !self.sessions[slot].is_over());
+        let Some(slot) = slot else { return Some(format!("client {client} is open, and its session is not")) };
+        let Some(session) = self.session(slot) else { return Some(format!("session {slot} is not there")) };
         if session.phase() != Phase::Open {
-            return Some(format!("session {seat} is {:?}", session.phase()));
+            return Some(format!("session {slot} is {:?}", session.phase()));
         }
         let transports = (machine.transport(), session.transport());
         if transports.0 != transports.1 {
@@ -151,23 +153,26 @@ impl Core {
         if buffered + session.send_buffered() + session.receive_buffered() > 0 {
             return Some(format!("messages of client {client} or its session wait in a buffer"));
         }
-        let seat = &self.sessions[seat];
+        let slot = &self.sessions[slot];
         let waits = |app: &App| app.events.full > 0 && !self.settings.lazy_outputs;
-        if waits(&life.app) || waits(&seat.app) {
+        if waits(&attempt.app) || waits(&slot.app) {
             return Some(format!("client {client} or its session waits to hear that there is room, and there is"));
         }
         let lacks = |from: &App, to: &App| from.sends.missing() > 0 && !to.discards;
-        let missing = lacks(&life.app, &seat.app) || lacks(&seat.app, &life.app);
+        let missing = lacks(&attempt.app, &slot.app) || lacks(&slot.app, &attempt.app);
         missing.then(|| format!("messages of client {client} or its session are missing"))
     }
 
     /// What is under way between the two, or is to be done.
     fn unrest_between(&self) -> Option<String> {
         let busy = |app: &App| app.readable.is_some();
-        let lives =
-            self.lives.iter().filter(|life| !life.is_over()).any(|life| life.dirty.is_some() || busy(&life.app));
-        if lives || self.sessions.iter().any(|seat| !seat.is_over() && busy(&seat.app)) {
-            return Some("an application or its hands have something to do".into());
+        let attempts = self
+            .attempts
+            .iter()
+            .filter(|attempt| !attempt.is_over())
+            .any(|attempt| attempt.dirty.is_some() || busy(&attempt.app));
+        if attempts || self.sessions.iter().any(|slot| !slot.is_over() && busy(&slot.app)) {
+            return Some("an application or its embedder has something to do".into());
         }
         if self.servers.iter().any(|server| server.dirty.is_some()) {
             return Some("a server has something to do".into());
@@ -187,10 +192,10 @@ impl Core {
 
     /// What must be true of sessions that are over, or at rest.
     pub(crate) fn audit(&self) -> Outcome {
-        for (index, seat) in self.sessions.iter().enumerate() {
-            let life = &self.lives[seat.life];
-            if life.seat == Some(index) && life.incidents.is_empty() && !seat.crashed {
-                self.audit_pair(life, index)?;
+        for (index, slot) in self.sessions.iter().enumerate() {
+            let attempt = &self.attempts[slot.attempt];
+            if attempt.slot == Some(index) && attempt.incidents.is_empty() && !slot.crashed {
+                self.audit_pair(attempt, index)?;
             }
         }
         for server in &self.servers {
@@ -205,26 +210,26 @@ impl Core {
     }
 
     /// Nothing went wrong with this session.
-    fn audit_pair(&self, life: &Life, index: usize) -> Outcome {
-        let seat = &self.sessions[index];
+    fn audit_pair(&self, attempt: &Attempt, index: usize) -> Outcome {
+        let slot = &self.sessions[index];
         let limit = Duration::from_millis(self.settings.close_timeout);
         let in_time = |app: &App| match (app.asked_at, app.ended_at) {
             (Some(asked), Some(ended)) => ended.saturating_since(asked) < limit,
             _ => false,
         };
-        let reasons = (life.app.events.closed, seat.app.events.closed);
-        let expected = match (life.app.asked, seat.app.asked) {
-            (Some(Asked::Close), None) if in_time(&life.app) => {
-                if life.app.sends.missing() > 0 && !seat.app.discards {
+        let reasons = (attempt.app.events.closed, slot.app.events.closed);
+        let expected = match (attempt.app.asked, slot.app.asked) {
+            (Some(Asked::Close), None) if in_time(&attempt.app) => {
+                if attempt.app.sends.missing() > 0 && !slot.app.discards {
                     return broken(
                         Law::Messages,
-                        format!("client {} closed in order, and its messages are lost", life.client),
+                        format!("client {} closed in order, and its messages are lost", attempt.client),
                     );
                 }
                 (Some(CloseReason::ForcedClose), Some(CloseReason::TransportClose))
             }
-            (None, Some(Asked::Close)) if in_time(&seat.app) => {
-                if seat.app.sends.missing() > 0 && !life.app.discards {
+            (None, Some(Asked::Close)) if in_time(&slot.app) => {
+                if slot.app.sends.missing() > 0 && !attempt.app.discards {
                     return broken(
                         Law::Messages,
                         format!("session {index} was closed in order, and its messages are lost"),
@@ -233,15 +238,15 @@ impl Core {
                 // Who was posting, be it a pong, may hear of it in this way.
                 let posting = CloseReason::TransportError(TransportError::Post(RequestError::Lost));
                 let refused = CloseReason::TransportError(TransportError::Post(RequestError::Status(400)));
-                let lost = life.app.events.closed.filter(|reason| [posting, refused].contains(reason));
+                let lost = attempt.app.events.closed.filter(|reason| [posting, refused].contains(reason));
                 let reason = lost.unwrap_or(CloseReason::TransportClose);
                 (Some(reason), Some(CloseReason::ForcedClose))
             }
             (None, None) => {
-                let wants = life.machine.config().transports.len() > 1
-                    && life.machine.config().transports[0] == TransportKind::Polling;
-                if wants && self.settings.allow_upgrades && !life.machine.upgraded() {
-                    return broken(Law::Probes, format!("client {} was not upgraded", life.client));
+                let wants = attempt.machine.config().transports.len() > 1
+                    && attempt.machine.config().transports[0] == TransportKind::Polling;
+                if wants && self.settings.allow_upgrades && !attempt.machine.upgraded() {
+                    return broken(Law::Probes, format!("client {} was not upgraded", attempt.client));
                 }
                 (None, None)
             }
@@ -252,23 +257,23 @@ impl Core {
         }
         broken(
             Law::End,
-            format!("client {} and session {index} ended with {reasons:?}, expected {expected:?}", life.client),
+            format!("client {} and session {index} ended with {reasons:?}, expected {expected:?}", attempt.client),
         )
     }
 
     /// Begins the end of the world. Who is left afterwards must end within a time, in microseconds.
     pub(crate) fn begin_ending(&mut self, ending: Ending) -> Outcome<u64> {
         self.ending_at = self.now;
-        let clients: Vec<_> = (0..self.clients.len()).filter_map(|client| self.life_of(client)).collect();
-        let seats: Vec<_> = (0..self.sessions.len()).filter(|&seat| !self.sessions[seat].is_over()).collect();
+        let clients: Vec<_> = (0..self.clients.len()).filter_map(|client| self.attempt_of(client)).collect();
+        let slots: Vec<_> = (0..self.sessions.len()).filter(|&slot| !self.sessions[slot].is_over()).collect();
         if matches!(ending, Ending::Clients | Ending::Both) {
-            for life in clients {
-                self.close(End::Life(life), Asked::Close)?;
+            for attempt in clients {
+                self.close(End::Attempt(attempt), Asked::Close)?;
             }
         }
         if matches!(ending, Ending::Servers | Ending::Both) {
-            for seat in seats {
-                self.close(End::Seat(seat), Asked::Close)?;
+            for slot in slots {
+                self.close(End::Slot(slot), Asked::Close)?;
             }
         }
         if !ending.is_silent() {
@@ -278,7 +283,7 @@ impl Core {
             self.set_silent(client, true);
         }
         // Law 9: an interval and a timeout, and no longer. A machine that could not read for a while waits once more.
-        let apps = self.lives.iter().map(|life| &life.app).chain(self.sessions.iter().map(|seat| &seat.app));
+        let apps = self.attempts.iter().map(|attempt| &attempt.app).chain(self.sessions.iter().map(|slot| &slot.app));
         let times = if apps.filter(|app| !app.events.is_over()).any(|app| app.crowded) { 2 } else { 1 };
         let silence = 1000 * (self.settings.ping_interval + self.settings.ping_timeout);
         Ok(times * silence + 20 * self.settings.latency + self.settings.report_time + 100_000)
@@ -286,8 +291,8 @@ impl Core {
 
     /// Every application that has a session sends something.
     pub(crate) fn burst(&mut self) -> Outcome {
-        let lives = (0..self.lives.len()).map(End::Life);
-        let ends: Vec<_> = lives.chain((0..self.sessions.len()).map(End::Seat)).collect();
+        let attempts = (0..self.attempts.len()).map(End::Attempt);
+        let ends: Vec<_> = attempts.chain((0..self.sessions.len()).map(End::Slot)).collect();
         for end in ends {
             if self.machine(end).is_some_and(|machine| machine.phase() == Phase::Open) {
                 let message = self.make(end, 1, false);
@@ -304,11 +309,11 @@ impl Core {
         // In silence an application may close what it does not hear of in time; and a client that takes nothing of what is
         // sent to it meanwhile is too slow. What was asked for before is no excuse.
         let has_left = |app: &App| silent && app.asked_at.is_some_and(|at| at >= self.ending_at);
-        if let Some(life) = self.lives.iter().find(|life| !life.is_over() && !has_left(&life.app)) {
-            return broken(law, format!("client {} did not end", life.client));
+        if let Some(attempt) = self.attempts.iter().find(|attempt| !attempt.is_over() && !has_left(&attempt.app)) {
+            return broken(law, format!("client {} did not end", attempt.client));
         }
-        if let Some(seat) = self.sessions.iter().position(|seat| !seat.is_over() && !has_left(&seat.app)) {
-            return broken(law, format!("session {seat} did not end"));
+        if let Some(slot) = self.sessions.iter().position(|slot| !slot.is_over() && !has_left(&slot.app)) {
+            return broken(law, format!("session {slot} did not end"));
         }
         let slow = CloseReason::TransportError(TransportError::SlowConsumer);
         let explains = |app: &App| match app.events.closed {
@@ -316,7 +321,7 @@ impl Core {
             Some(reason) => has_left(app) || (reason == slow && app.sent_at > self.ending_at),
             None => has_left(app),
         };
-        let apps = self.lives.iter().map(|life| &life.app).chain(self.sessions.iter().map(|seat| &seat.app));
+        let apps = self.attempts.iter().map(|attempt| &attempt.app).chain(self.sessions.iter().map(|slot| &slot.app));
         for app in apps.filter(|app| silent && app.ended_at.is_some_and(|at| at > self.ending_at)) {
             if !explains(app) {
                 return broken(law, format!("silence ended a session with {:?}", app.events.closed));

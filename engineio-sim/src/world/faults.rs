@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use engineio_proto::server::State;
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelEnd, Instant, Message, Session, Text};
+use engineio_proto::{ChannelEnd, Instant, Machine, Message, Session, Text};
 
 use super::apps::End;
 use super::core::{Core, Outcome, Task};
@@ -31,18 +31,19 @@ impl Core {
     /// What carries this line, and what happens next to it.
     pub(crate) fn carrier(&self, line: Line) -> Option<Task> {
         let client = line.client();
-        let life = self.life_of(client)?;
+        let attempt = self.attempt_of(client)?;
         match line {
             Line::Get(_) | Line::Post(_) => {
                 let is_post = matches!(line, Line::Post(_));
                 let is_it = |exchange: &Exchange| {
-                    let own = exchange.sender.is_some_and(|(owner, _)| owner == life);
+                    let own = exchange.sender.is_some_and(|(owner, _)| owner == attempt);
                     own && exchange.body.is_some() == is_post && !exchange.dropped && exchange.stage != Stage::Done
                 };
                 self.exchanges.iter().position(is_it).map(Task::Exchange)
             }
             Line::Up(_) | Line::Down(_) => {
-                let is_it = |channel: &Channel| channel.opener.is_some_and(|(owner, _)| owner == life) && !channel.torn;
+                let is_it =
+                    |channel: &Channel| channel.opener.is_some_and(|(owner, _)| owner == attempt) && !channel.torn;
                 let index = self.channels.iter().rposition(is_it)?;
                 let channel = &self.channels[index];
                 let up = matches!(line, Line::Up(_));
@@ -138,7 +139,7 @@ impl Core {
     /// A server hears that a connection broke before it saw that the answer was written, which may have arrived: of the
     /// answers that it did not report, oldest first, the one with this number.
     pub(crate) fn lose(&mut self, client: usize, which: usize) {
-        let answers = self.seat_of(client).map(|seat| self.unreported(seat)).unwrap_or_default();
+        let answers = self.slot_of(client).map(|slot| self.unreported(slot)).unwrap_or_default();
         let Some(&index) = answers.get(which) else { return };
         self.incident_for_all(client, Incidents::TORN);
         self.blame("breaks the connection of an answer to", client);
@@ -167,8 +168,8 @@ impl Core {
     pub(crate) fn withhold(&mut self, side: Side, micros: u64) {
         let Some(end) = self.end_of(side) else { return };
         let until = self.later(micros);
-        let life = self.life_behind(end);
-        self.lives[life].incidents.add(Incidents::UNREPORTED);
+        let attempt = self.attempt_behind(end);
+        self.attempts[attempt].incidents.add(Incidents::UNREPORTED);
         self.trouble(side.client(), until);
         let app = self.app(end);
         app.reports_from = app.reports_from.max(until);
@@ -197,8 +198,8 @@ impl Core {
         let Some(index) = self.with_server(line) else { return };
         self.incident(line.client(), Incidents::REPEATED);
         self.blame("repeats a request of", line.client());
-        let Exchange { client, server, life, target, body, .. } = self.exchanges[index].clone();
-        self.exchanges.push(Exchange { life, ..Exchange::new(client, server, target, body, self.now) });
+        let Exchange { client, server, attempt, target, body, .. } = self.exchanges[index].clone();
+        self.exchanges.push(Exchange { attempt, ..Exchange::new(client, server, target, body, self.now) });
     }
 
     /// The request of a line, if the server has it and has not answered.
@@ -244,9 +245,9 @@ impl Core {
 
     /// Somebody else uses a session.
     pub(crate) fn intrude(&mut self, client: usize, what: Intrusion) {
-        let Some(seat) = self.seat_of(client) else { return };
-        let sid = self.sessions[seat].sid.clone();
-        let server = self.sessions[seat].server;
+        let Some(slot) = self.slot_of(client) else { return };
+        let sid = self.sessions[slot].sid.clone();
+        let server = self.sessions[slot].server;
         let at = self.arrival();
         self.blame("lets a stranger use the session of", client);
         let target = |transport: &str| format!("/engine.io/?EIO=4&transport={transport}&sid={sid}");
@@ -278,7 +279,7 @@ impl Core {
     pub(crate) fn can_overtake(&self, client: usize) -> bool {
         let Some(Task::Exchange(index)) = self.carrier(Line::Post(client)) else { return false };
         let exchange = &self.exchanges[index];
-        let state = exchange.at_server.and_then(|(_, seat)| self.session(seat)).map(Session::state);
+        let state = exchange.at_server.and_then(|(_, slot)| self.session(slot)).map(Session::state);
         exchange.stage == Stage::Body && state == Some(State::Polling) && self.settings.allow_upgrades
     }
 
@@ -342,10 +343,10 @@ impl Core {
                 self.trouble(client, until);
             }
             Node::Server(server) => {
-                for life in 0..self.lives.len() {
-                    if self.lives[life].server == server {
-                        self.lives[life].incidents.add(Incidents::SILENT.and(Incidents::LATE));
-                        self.trouble(self.lives[life].client, until);
+                for attempt in 0..self.attempts.len() {
+                    if self.attempts[attempt].server == server {
+                        self.attempts[attempt].incidents.add(Incidents::SILENT.and(Incidents::LATE));
+                        self.trouble(self.attempts[attempt].client, until);
                     }
                 }
                 let clock = &mut self.servers[server].clock;
@@ -375,8 +376,8 @@ impl Core {
         let stranger = engineio_proto::ChannelId(u64::MAX);
         match node {
             Node::Client(client) => {
-                let Some(life) = self.life_of(client) else { return Ok(()) };
-                let machine = &self.lives[life].machine;
+                let Some(attempt) = self.attempt_of(client) else { return Ok(()) };
+                let machine = &self.attempts[attempt].machine;
                 if machine.next_timeout().is_some_and(|at| at <= now) {
                     return Ok(());
                 }
@@ -394,15 +395,18 @@ impl Core {
                 if once != again || frame.is_some() || again.has_output() != machine.has_output() {
                     return broken(Law::Idle, format!("client {client} was changed by calls without need"));
                 }
+                if believes_too_much(&mut once, now) {
+                    return broken(Law::Written, format!("client {client} counts as written what was not handed over"));
+                }
                 if machine.state() != engineio_proto::client::State::Closed {
                     self.client_timer(client)?;
                     self.client_timer(client)?;
                 }
             }
             Node::Server(server) => {
-                let seats: Vec<_> = self.servers[server].sessions.values().copied().collect();
-                for seat in seats {
-                    let Some(session) = self.session(seat) else { continue };
+                let slots: Vec<_> = self.servers[server].sessions.values().copied().collect();
+                for slot in slots {
+                    let Some(session) = self.session(slot) else { continue };
                     if session.next_timeout().is_some_and(|at| at <= now) {
                         continue;
                     }
@@ -411,14 +415,18 @@ impl Core {
                     if (once.next_timeout(), once.state(), once.phase())
                         != (session.next_timeout(), session.state(), session.phase())
                     {
-                        return broken(Law::Idle, format!("session {seat} was changed by an early call"));
+                        return broken(Law::Idle, format!("session {slot} was changed by an early call"));
                     }
                     let mut again = once.clone();
                     again.handle_timeout(now);
                     again.handle_timeout(Instant::ZERO);
                     let frame = again.next_frame(Instant::ZERO, stranger);
                     if once != again || frame.is_some() || again.has_output() != session.has_output() {
-                        return broken(Law::Idle, format!("session {seat} was changed by calls without need"));
+                        return broken(Law::Idle, format!("session {slot} was changed by calls without need"));
+                    }
+                    if believes_too_much(&mut once, now) {
+                        let what = format!("session {slot} counts as written what was not handed over");
+                        return broken(Law::Written, what);
                     }
                 }
                 if self.servers[server].machine.next_timeout().is_none_or(|at| at > now) {
@@ -431,20 +439,20 @@ impl Core {
     }
 
     pub(crate) fn shut_down(&mut self, server: usize) -> Outcome {
-        let seats: Vec<_> = self.servers[server].sessions.values().copied().collect();
-        seats.into_iter().try_for_each(|seat| self.close(End::Seat(seat), Asked::Abort))
+        let slots: Vec<_> = self.servers[server].sessions.values().copied().collect();
+        slots.into_iter().try_for_each(|slot| self.close(End::Slot(slot), Asked::Abort))
     }
 
     /// A server dies, and another one takes its place.
     pub(crate) fn crash(&mut self, server: usize) -> Outcome {
         self.journal.note(self.now, Place::Server(server), "dies", 0, b"");
         let at = self.arrival();
-        for life in self.lives.iter_mut().filter(|life| life.server == server) {
-            life.incidents.add(Incidents::CRASH);
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.server == server) {
+            attempt.incidents.add(Incidents::CRASH);
         }
-        for seat in self.sessions.iter_mut().filter(|seat| seat.server == server) {
-            seat.crashed = true;
-            seat.app.readable = None;
+        for slot in self.sessions.iter_mut().filter(|slot| slot.server == server) {
+            slot.crashed = true;
+            slot.app.readable = None;
         }
         for exchange in self.exchanges.iter_mut().filter(|exchange| exchange.server == server) {
             exchange.server_learns = None;
@@ -469,6 +477,15 @@ impl Core {
         self.servers[server] = ServerNode::new(&self.settings)?;
         Ok(())
     }
+}
+
+/// Whether a report of more than there is, is believed.
+fn believes_too_much(machine: &mut dyn Machine, now: Instant) -> bool {
+    if let Some(channel) = machine.current_channel() {
+        machine.channel_written(now, channel, u64::MAX);
+    }
+    let stats = machine.stats();
+    stats.messages_written > stats.messages_sent
 }
 
 /// What a stranger says who overtakes a POST.

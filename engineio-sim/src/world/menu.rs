@@ -234,12 +234,13 @@ impl Core {
     /// Every operation of a kind that means something now, without its details.
     pub(crate) fn candidates(&self, class: Class, out: &mut Vec<Op>) {
         let clients = 0..self.clients.len();
-        let has_life = |client: &usize| self.life_of(*client).is_some_and(|life| !self.lives[life].is_over());
-        let alive = clients.clone().filter(has_life);
+        let has_attempt =
+            |client: &usize| self.attempt_of(*client).is_some_and(|attempt| !self.attempts[attempt].is_over());
+        let alive = clients.clone().filter(has_attempt);
         let servers = 0..self.servers.len();
         let has_session = |side: &Side| match side {
-            Side::Client(client) => has_life(client),
-            Side::Server(client) => self.seat_of(*client).is_some_and(|seat| !self.sessions[seat].is_over()),
+            Side::Client(client) => has_attempt(client),
+            Side::Server(client) => self.slot_of(*client).is_some_and(|slot| !self.sessions[slot].is_over()),
         };
         let sides = clients.clone().flat_map(|client| [Side::Client(client), Side::Server(client)]).filter(has_session);
         let lines = clients
@@ -251,7 +252,7 @@ impl Core {
             Class::Wait => out.push(Op::Wait(0)),
             Class::Next => out.push(Op::Next),
             Class::Connect => {
-                for client in clients.filter(|client| !has_life(client)) {
+                for client in clients.filter(|client| !has_attempt(client)) {
                     out.extend(servers.clone().map(|server| Op::Connect { client, server, start: Start::Upgrade }));
                 }
             }
@@ -278,7 +279,7 @@ impl Core {
             }
             Class::Lose => {
                 for client in clients {
-                    let answers = self.seat_of(client).map_or(0, |seat| self.unreported(seat).len());
+                    let answers = self.slot_of(client).map_or(0, |slot| self.unreported(slot).len());
                     out.extend((0..answers).map(|which| Op::Lose(client, which)));
                 }
             }
@@ -309,7 +310,7 @@ impl Core {
                 false => Op::Silence(client),
             })),
             Class::Intrude => {
-                let known = alive.filter(|&client| self.seat_of(client).is_some());
+                let known = alive.filter(|&client| self.slot_of(client).is_some());
                 out.extend(known.map(|client| Op::Intrude(client, Intrusion::Get)));
             }
             Class::Suspend => out.extend(
@@ -325,8 +326,8 @@ impl Core {
 
     fn reads(&self, side: Side) -> bool {
         match self.end_of(side) {
-            Some(super::apps::End::Life(life)) => self.lives[life].app.reads,
-            Some(super::apps::End::Seat(seat)) => self.sessions[seat].app.reads,
+            Some(super::apps::End::Attempt(attempt)) => self.attempts[attempt].app.reads,
+            Some(super::apps::End::Slot(slot)) => self.sessions[slot].app.reads,
             None => true,
         }
     }

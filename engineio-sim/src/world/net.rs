@@ -20,10 +20,10 @@ use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant};
 pub(crate) struct Exchange {
     /// The client that it concerns.
     pub(crate) client: usize,
-    /// The life of the client that sent it; nobody, if a proxy or a stranger did.
+    /// The attempt of the client that sent it; nobody, if a proxy or a stranger did.
     pub(crate) sender: Option<(usize, ExchangeId)>,
-    /// The life whose session it opens, if it opens one.
-    pub(crate) life: Option<usize>,
+    /// The attempt whose session it opens, if it opens one.
+    pub(crate) attempt: Option<usize>,
     pub(crate) target: String,
     /// The body of a POST.
     pub(crate) body: Option<Bytes>,
@@ -104,7 +104,7 @@ impl Exchange {
         Self {
             client,
             sender: None,
-            life: None,
+            attempt: None,
             target,
             body,
             server,
@@ -143,9 +143,9 @@ impl Exchange {
     }
 
     /// Whether a session has it and owes an answer.
-    pub(crate) fn is_open_at(&self, seat: usize) -> bool {
+    pub(crate) fn is_open_at(&self, slot: usize) -> bool {
         let is_open = matches!(self.stage, Stage::Body | Stage::Held);
-        is_open && self.at_server.is_some_and(|(_, own)| own == seat)
+        is_open && self.at_server.is_some_and(|(_, own)| own == slot)
     }
 
     /// Whether its body is on its way and will come to its end.
@@ -159,7 +159,7 @@ impl Exchange {
 pub(crate) struct Channel {
     /// The client that it concerns.
     pub(crate) client: usize,
-    /// The life of the client that opened it; nobody, if a stranger did.
+    /// The attempt of the client that opened it; nobody, if a stranger did.
     pub(crate) opener: Option<(usize, ChannelId)>,
     pub(crate) target: String,
     pub(crate) server: usize,
@@ -322,9 +322,9 @@ impl Channel {
         is_open && !self.torn
     }
 
-    /// Whether this life of a client opened it.
-    pub(crate) fn is_of(&self, life: usize) -> bool {
-        self.opener.is_some_and(|(owner, _)| owner == life)
+    /// Whether this attempt of a client opened it.
+    pub(crate) fn is_of(&self, attempt: usize) -> bool {
+        self.opener.is_some_and(|(owner, _)| owner == attempt)
     }
 
     /// Whether it can be forgotten.

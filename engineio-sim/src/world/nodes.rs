@@ -1,4 +1,4 @@
-//! Who lives in a world: clients, servers, and the two sides of their sessions.
+//! The clients and servers of a world, and the two sides of their sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::Settings;
 use crate::op::Node;
 use crate::oracle::{Asked, Events, Flow, Incidents, Law, Written, broken};
 
-/// A client, which lives one session after the other.
+/// A client, which begins one session after the other.
 #[derive(Debug, Default)]
 pub(crate) struct ClientNode {
-    pub(crate) life: Option<usize>,
+    pub(crate) attempt: Option<usize>,
     /// Nothing comes through.
     pub(crate) silent: bool,
     /// It sleeps until then.
@@ -85,6 +85,8 @@ pub(crate) struct App {
     pub(crate) crowded: bool,
     /// How many messages it made up.
     pub(crate) made: u32,
+    /// How many messages had left when one was refused as too much.
+    pub(crate) full_at: Option<u64>,
     /// How far its messages got.
     pub(crate) written: Written,
     /// Its embedder reports nothing before that.
@@ -107,6 +109,7 @@ impl App {
             events,
             crowded: false,
             made: 0,
+            full_at: None,
             written: Written::default(),
             reports_from: Instant::ZERO,
             greets: false,
@@ -116,7 +119,7 @@ impl App {
 
 /// One session of a client.
 #[derive(Debug)]
-pub(crate) struct Life {
+pub(crate) struct Attempt {
     pub(crate) client: usize,
     pub(crate) server: usize,
     pub(crate) machine: Client,
@@ -126,7 +129,7 @@ pub(crate) struct Life {
     /// It began anew on another transport.
     pub(crate) retried: bool,
     /// Its session at the server, once the client knows.
-    pub(crate) seat: Option<usize>,
+    pub(crate) slot: Option<usize>,
     pub(crate) app: App,
     /// What happened to this session, on either side.
     pub(crate) incidents: Incidents,
@@ -134,7 +137,7 @@ pub(crate) struct Life {
     pub(crate) troubled_until: Instant,
 }
 
-impl Life {
+impl Attempt {
     pub(crate) fn is_over(&self) -> bool {
         self.app.events.closed.is_some()
     }
@@ -150,11 +153,11 @@ impl Life {
 
 /// One session at a server.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Slot {
     pub(crate) server: usize,
     pub(crate) key: SessionKey,
     pub(crate) sid: String,
-    pub(crate) life: usize,
+    pub(crate) attempt: usize,
     pub(crate) twin: Option<Box<Twin<Session, Output>>>,
     pub(crate) app: App,
     /// The requests that it has answered or dropped.
@@ -169,7 +172,7 @@ pub(crate) struct Seat {
     pub(crate) crashed: bool,
 }
 
-impl Seat {
+impl Slot {
     pub(crate) fn is_over(&self) -> bool {
         self.crashed || self.app.events.closed.is_some()
     }
@@ -204,7 +207,7 @@ impl ServerNode {
     }
 }
 
-impl Life {
+impl Attempt {
     pub(crate) fn new(client: usize, server: usize, machine: Client, twin: bool) -> Self {
         let twin = twin.then(|| Box::new(Twin::new(machine.clone(), Client::poll_output)));
         Self {
@@ -214,7 +217,7 @@ impl Life {
             twin,
             dirty: None,
             retried: false,
-            seat: None,
+            slot: None,
             app: App::new(Events::client()),
             incidents: Incidents::default(),
             troubled_until: Instant::ZERO,
@@ -222,12 +225,12 @@ impl Life {
     }
 }
 
-impl Seat {
+impl Slot {
     pub(crate) fn new(
         server: usize,
         key: SessionKey,
         session: &Session,
-        life: usize,
+        attempt: usize,
         (ponged_at, twin): (Instant, bool),
     ) -> Self {
         let twin = twin.then(|| Box::new(Twin::new(session.clone(), Session::poll_output)));
@@ -236,7 +239,7 @@ impl Seat {
             server,
             key,
             sid,
-            life,
+            attempt,
             twin,
             app: App::new(Events::server()),
             answered: BTreeSet::new(),

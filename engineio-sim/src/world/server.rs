@@ -1,4 +1,4 @@
-//! The hands of a server: what its sessions ask for is done. What arrives for them is in `arrivals`.
+//! The embedder of a server: it does what its sessions ask for. What arrives for them is in `arrivals`.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use engineio_proto::{ChannelId, CloseReason, Event, ExchangeId, Instant, Session
 use super::apps::End;
 use super::core::{Core, Outcome};
 use super::net::{Exchange, Stage, Way};
-use super::nodes::{Call, Seat, What};
+use super::nodes::{Call, Slot, What};
 use crate::coverage::Kind;
 use crate::journal::Place;
 use crate::op::Node;
@@ -21,12 +21,12 @@ impl Core {
     /// Calls a session, if it is still there, and looks at its server afterwards.
     pub(crate) fn call_session<R: PartialEq + Debug>(
         &mut self,
-        seat: usize,
+        slot: usize,
         kind: Kind,
         call: impl Fn(&mut Session, Instant) -> R,
     ) -> Outcome<Option<R>> {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
-        let side = &mut self.sessions[seat];
+        let side = &mut self.sessions[slot];
         if side.crashed {
             return Ok(None);
         }
@@ -39,7 +39,7 @@ impl Core {
         let received = session.receive_buffered();
         drop(session);
         if received > self.settings.receive_limit + self.largest {
-            return broken(Law::Bytes, format!("session {seat} holds {received} bytes that arrived"));
+            return broken(Law::Bytes, format!("session {slot} holds {received} bytes that arrived"));
         }
         side.app.crowded |= received >= self.settings.receive_limit;
         if let Some(twin) = &mut side.twin {
@@ -48,7 +48,7 @@ impl Core {
         self.coverage.session(before, kind, after);
         let index = side.server;
         self.look_at(index, lazy)?;
-        self.watch(End::Seat(seat), phase, pending)?;
+        self.watch(End::Slot(slot), phase, pending)?;
         Ok(Some(result))
     }
 
@@ -66,13 +66,13 @@ impl Core {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
         let now = self.now;
         let mut before = Vec::new();
-        for (index, seat) in
-            self.sessions.iter_mut().enumerate().filter(|(_, seat)| seat.server == server && !seat.crashed)
+        for (index, slot) in
+            self.sessions.iter_mut().enumerate().filter(|(_, slot)| slot.server == server && !slot.crashed)
         {
-            if let Some(session) = self.servers[server].machine.session(seat.key) {
+            if let Some(session) = self.servers[server].machine.session(slot.key) {
                 let is_due = session.next_timeout().is_some_and(|at| at <= now);
                 before.push((index, session.state(), session.phase(), session.has_output(), is_due));
-                if let Some(twin) = &mut seat.twin {
+                if let Some(twin) = &mut slot.twin {
                     twin.call(&(), |machine| machine.handle_timeout(now))?;
                 }
             }
@@ -80,10 +80,10 @@ impl Core {
         self.servers[server].clock.back = 0;
         self.servers[server].machine.handle_timeout(now);
         self.look_at(server, lazy)?;
-        for (seat, state, phase, pending, is_due) in before {
-            if let Some(after) = self.session(seat).map(Session::state).filter(|_| is_due) {
+        for (slot, state, phase, pending, is_due) in before {
+            if let Some(after) = self.session(slot).map(Session::state).filter(|_| is_due) {
                 self.coverage.session(state, Kind::Timeout, after);
-                self.watch(End::Seat(seat), phase, pending)?;
+                self.watch(End::Slot(slot), phase, pending)?;
             }
         }
         match self.servers[server].machine.next_timeout() {
@@ -98,17 +98,17 @@ impl Core {
     pub(crate) fn obey_server(&mut self, server: usize) -> Outcome {
         self.servers[server].dirty = None;
         while let Some((key, output)) = self.servers[server].machine.poll_output() {
-            let Some(&seat) = self.servers[server].sessions.get(&key) else {
+            let Some(&slot) = self.servers[server].sessions.get(&key) else {
                 return broken(Law::End, format!("server {server} has outputs of a session that has left"));
             };
-            if let Some(twin) = &mut self.sessions[seat].twin {
+            if let Some(twin) = &mut self.sessions[slot].twin {
                 twin.expect(output.clone());
             }
-            self.obey_output(server, seat, output)?;
+            self.obey_output(server, slot, output)?;
         }
         self.count_held(server)?;
-        for seat in self.servers[server].sessions.values().copied().collect::<Vec<_>>() {
-            self.compare(End::Seat(seat))?;
+        for slot in self.servers[server].sessions.values().copied().collect::<Vec<_>>() {
+            self.compare(End::Slot(slot))?;
         }
         // Whoever has told its end is gone by now.
         let node = &self.servers[server];
@@ -119,65 +119,65 @@ impl Core {
             .filter(|(key, _)| node.machine.session(**key).is_none())
             .map(|(k, s)| (*k, *s))
             .collect();
-        for (key, seat) in gone {
+        for (key, slot) in gone {
             self.servers[server].sessions.remove(&key);
-            if sessions[seat].app.events.closed.is_none() {
-                return broken(Law::End, format!("session {seat} has left without a word"));
+            if sessions[slot].app.events.closed.is_none() {
+                return broken(Law::End, format!("session {slot} has left without a word"));
             }
-            if let Some(twin) = &mut sessions[seat].twin {
+            if let Some(twin) = &mut sessions[slot].twin {
                 twin.compare()?;
             }
-            let is_own = |channel: &super::net::Channel| channel.at_server.is_some_and(|(_, own)| own == seat);
+            let is_own = |channel: &super::net::Channel| channel.at_server.is_some_and(|(_, own)| own == slot);
             if self.channels.iter().any(|channel| is_own(channel) && channel.server_open) {
-                return broken(Law::End, format!("session {seat} has left, and its channel is open"));
+                return broken(Law::End, format!("session {slot} has left, and its channel is open"));
             }
-            if self.exchanges.iter().any(|exchange| exchange.is_open_at(seat)) {
+            if self.exchanges.iter().any(|exchange| exchange.is_open_at(slot)) {
                 return broken(
                     Law::Exchanges,
-                    format!("session {seat} has left, and a request of it was not answered"),
+                    format!("session {slot} has left, and a request of it was not answered"),
                 );
             }
         }
-        let told = |seat: &Seat| seat.server == server && !seat.crashed && seat.app.events.closed.is_some();
-        let left = self.servers[server].sessions.values().any(|&seat| told(&self.sessions[seat]));
+        let told = |slot: &Slot| slot.server == server && !slot.crashed && slot.app.events.closed.is_some();
+        let left = self.servers[server].sessions.values().any(|&slot| told(&self.sessions[slot]));
         if left { broken(Law::End, format!("server {server} keeps a session that is over")) } else { Ok(()) }
     }
 
     /// Law 1: at most one GET and one POST.
     fn count_held(&self, server: usize) -> Outcome {
-        for &seat in self.servers[server].sessions.values() {
+        for &slot in self.servers[server].sessions.values() {
             for is_post in [false, true] {
-                let held = |exchange: &&Exchange| exchange.is_open_at(seat) && exchange.body.is_some() == is_post;
+                let held = |exchange: &&Exchange| exchange.is_open_at(slot) && exchange.body.is_some() == is_post;
                 if self.exchanges.iter().filter(held).count() > 1 {
-                    return broken(Law::Exchanges, format!("session {seat} holds two requests of a kind"));
+                    return broken(Law::Exchanges, format!("session {slot} holds two requests of a kind"));
                 }
             }
         }
         Ok(())
     }
 
-    fn obey_output(&mut self, server: usize, seat: usize, output: Output) -> Outcome {
+    fn obey_output(&mut self, server: usize, slot: usize, output: Output) -> Outcome {
         let at = self.arrival();
         if let Output::Respond { exchange, .. } | Output::Abort { exchange } = output {
             // Once, however late it is carried out.
-            if !self.sessions[seat].answered.insert(exchange) {
-                return broken(Law::Exchanges, format!("session {seat} answers {exchange:?} twice"));
+            if !self.sessions[slot].answered.insert(exchange) {
+                return broken(Law::Exchanges, format!("session {slot} answers {exchange:?} twice"));
             }
         }
         if let Output::Respond { exchange, response: Response::Payload(payload) } = &output {
-            self.answer_leaves(seat, *exchange, payload)?;
+            self.answer_leaves(slot, *exchange, payload)?;
         }
         match output {
-            Output::Respond { exchange, response } => match self.held(seat, exchange) {
+            Output::Respond { exchange, response } => match self.held(slot, exchange) {
                 Some(index) => self.respond(index, response),
-                None => self.stale(format!("session {seat} answers {exchange:?}, which does not wait for it")),
+                None => self.stale(format!("session {slot} answers {exchange:?}, which does not wait for it")),
             },
             Output::Abort { exchange } => {
-                let Some(index) = self.held(seat, exchange) else {
-                    return self.stale(format!("session {seat} drops {exchange:?}, which does not wait for it"));
+                let Some(index) = self.held(slot, exchange) else {
+                    return self.stale(format!("session {slot} drops {exchange:?}, which does not wait for it"));
                 };
                 let held = &mut self.exchanges[index];
-                self.sessions[seat].cut_short |= held.stage == Stage::Body;
+                self.sessions[slot].cut_short |= held.stage == Stage::Body;
                 held.stage = Stage::Done;
                 held.server_learns = None;
                 if held.sender.is_some() && !held.dropped {
@@ -189,7 +189,7 @@ impl Core {
                 let lazy = if self.settings.lazy_writes { self.lag() } else { self.now };
                 match self.channel_at(server, channel) {
                     Some(own) => self.channels[own].down.ready = Some(lazy),
-                    None => return self.stale(format!("session {seat} has frames for a channel that is gone")),
+                    None => return self.stale(format!("session {slot} has frames for a channel that is gone")),
                 }
                 Ok(())
             }
@@ -208,13 +208,13 @@ impl Core {
                 own.up.reads = true;
                 self.finish_channel(Way::Down, index)
             }
-            Output::Event(event) => self.server_hears(server, seat, event),
+            Output::Event(event) => self.server_hears(server, slot, event),
         }
     }
 
     /// The request that a session holds under this number.
-    fn held(&self, seat: usize, exchange: ExchangeId) -> Option<usize> {
-        self.exchanges.iter().position(|other| other.at_server == Some((exchange, seat)) && other.is_open_at(seat))
+    fn held(&self, slot: usize, exchange: ExchangeId) -> Option<usize> {
+        self.exchanges.iter().position(|other| other.at_server == Some((exchange, slot)) && other.is_open_at(slot))
     }
 
     /// A machine asks for something that has no meaning any more. That may be where its outputs are carried out late.
@@ -249,33 +249,33 @@ impl Core {
     }
 
     /// Law 9: a ping leaves only when the one before was answered.
-    pub(crate) fn pings(&mut self, seat: usize) -> Outcome {
-        let again = std::mem::replace(&mut self.sessions[seat].pinged, true);
+    pub(crate) fn pings(&mut self, slot: usize) -> Outcome {
+        let again = std::mem::replace(&mut self.sessions[slot].pinged, true);
         // Not later than an interval after the last pong, where nobody held it up.
-        let seat_of = &self.sessions[seat];
-        let life = &self.lives[seat_of.life];
+        let slot_of = &self.sessions[slot];
+        let attempt = &self.attempts[slot_of.attempt];
         let waits = Duration::from_micros(4 * self.settings.latency + self.settings.report_time + 10_000);
         let limit = Duration::from_millis(self.settings.ping_interval) + waits;
-        let held_up = !life.is_quiet() || life.app.crowded || seat_of.app.crowded;
-        if !held_up && self.now > seat_of.ponged_at + limit {
+        let held_up = !attempt.is_quiet() || attempt.app.crowded || slot_of.app.crowded;
+        if !held_up && self.now > slot_of.ponged_at + limit {
             return broken(
                 Law::Heartbeat,
-                format!("session {seat} pings {:?} after {:?}", self.now, seat_of.ponged_at),
+                format!("session {slot} pings {:?} after {:?}", self.now, slot_of.ponged_at),
             );
         }
         // The pong of a stranger may have answered one before it was carried out that it be sent.
-        let is_alone = !self.lives[self.sessions[seat].life].incidents.any(Incidents::STRANGER);
+        let is_alone = !self.attempts[self.sessions[slot].attempt].incidents.any(Incidents::STRANGER);
         if again && is_alone {
-            return broken(Law::Heartbeat, format!("session {seat} sends a ping, and the one before was not answered"));
+            return broken(Law::Heartbeat, format!("session {slot} sends a ping, and the one before was not answered"));
         }
         Ok(())
     }
 
     /// A pong arrives.
-    pub(super) fn ponged(&mut self, seat: usize) {
+    pub(super) fn ponged(&mut self, slot: usize) {
         let now = self.now;
-        let seat = &mut self.sessions[seat];
-        (seat.pinged, seat.ponged_at) = (false, now);
+        let slot = &mut self.sessions[slot];
+        (slot.pinged, slot.ponged_at) = (false, now);
     }
 
     /// A channel whose end at the server is open.
@@ -285,32 +285,30 @@ impl Core {
         })
     }
 
-    fn server_hears(&mut self, server: usize, seat: usize, event: Event) -> Outcome {
+    fn server_hears(&mut self, server: usize, slot: usize, event: Event) -> Outcome {
         self.hear(Place::Server(server), event);
         let lazy = if self.settings.lazy_reads { self.lag() } else { self.now };
         let now = self.now;
-        let app = &mut self.sessions[seat].app;
+        let app = &mut self.sessions[slot].app;
         app.events.hear(event)?;
         if app.events.is_over() {
             app.ended_at.get_or_insert(now);
             app.written.stop_waiting();
-            self.has_ended_in_time(End::Seat(seat))?;
+            self.has_ended_in_time(End::Slot(slot))?;
         }
-        let call = |what| Call::Of { node: Node::Server(server), peer: Peer(seat as u64), what };
+        let call = |what| Call::Of { node: Node::Server(server), peer: Peer(slot as u64), what };
         match event {
             Event::Readable => {
-                self.sessions[seat].app.readable.get_or_insert(lazy);
+                self.sessions[slot].app.readable.get_or_insert(lazy);
             }
             Event::Writable => {
-                if !self.settings.lazy_outputs {
-                    self.sessions[seat].app.events.full = 0;
-                }
+                self.hear_writable(End::Slot(slot))?;
                 self.calls.push_back(call(What::Writable));
             }
-            Event::Written => self.hear_written(End::Seat(seat))?,
-            Event::Ended(reason) => self.explain_session(seat, reason)?,
+            Event::Written => self.hear_written(End::Slot(slot))?,
+            Event::Ended(reason) => self.explain_session(slot, reason)?,
             Event::Closed(reason) => {
-                self.explain_session(seat, reason)?;
+                self.explain_session(slot, reason)?;
                 self.calls.push_back(call(What::Close(reason)));
             }
             _ => (),
@@ -319,40 +317,40 @@ impl Core {
     }
 
     /// Law 3: something happened that explains the end.
-    fn explain_session(&self, seat: usize, reason: CloseReason) -> Outcome {
-        let (app, incidents) = (&self.sessions[seat].app, self.lives[self.sessions[seat].life].incidents);
-        let other_left = self.client_left(seat);
-        let is_troubled = self.is_troubled(self.sessions[seat].life);
+    fn explain_session(&self, slot: usize, reason: CloseReason) -> Outcome {
+        let (app, incidents) = (&self.sessions[slot].app, self.attempts[self.sessions[slot].attempt].incidents);
+        let other_left = self.client_left(slot);
+        let is_troubled = self.is_troubled(self.sessions[slot].attempt);
         let closing = app.asked_at.map(|at| self.now.saturating_since(at));
         // Its clock may be back by a little.
         let limit = Duration::from_millis(self.settings.close_timeout.saturating_sub(1));
         let is_over_time = closing.is_some_and(|time| time >= limit);
         let scene = Scene { incidents, is_troubled, asked: app.asked, is_over_time, other_left };
-        if self.sessions[seat].cut_short && reason == CloseReason::PingTimeout {
-            return broken(Law::Heartbeat, format!("session {seat} calls a client silent of which it receives a body"));
+        if self.sessions[slot].cut_short && reason == CloseReason::PingTimeout {
+            return broken(Law::Heartbeat, format!("session {slot} calls a client silent of which it receives a body"));
         }
         if explains_server(reason, scene) {
             return Ok(());
         }
-        broken(Law::End, format!("session {seat} ended with {reason} ({reason:?}), which nothing explains"))
+        broken(Law::End, format!("session {slot} ended with {reason} ({reason:?}), which nothing explains"))
     }
 
     /// The application of a server takes a message of a session, if there is one.
-    pub(crate) fn server_takes(&mut self, seat: usize) -> Outcome<bool> {
-        let server = self.sessions[seat].server;
+    pub(crate) fn server_takes(&mut self, slot: usize) -> Outcome<bool> {
+        let server = self.sessions[slot].server;
         let again = if self.settings.lazy_reads { self.lag() } else { self.now };
-        let message = self.call_session(seat, Kind::Recv, |session, now| session.recv(now))?.flatten();
-        let side = &mut self.sessions[seat];
+        let message = self.call_session(slot, Kind::Recv, |session, now| session.recv(now))?.flatten();
+        let side = &mut self.sessions[slot];
         side.app.readable = message.is_some().then_some(again);
         let Some(message) = message else { return Ok(false) };
-        let life = side.life;
+        let attempt = side.attempt;
         self.received(Place::Server(server), &message);
-        if self.lives[life].seat.is_some_and(|own| own != seat) {
-            return broken(Law::Messages, format!("session {seat} received {message:?} of another session"));
+        if self.attempts[attempt].slot.is_some_and(|own| own != slot) {
+            return broken(Law::Messages, format!("session {slot} received {message:?} of another session"));
         }
-        self.lives[life].app.sends.receive(&message)?;
+        self.attempts[attempt].app.sends.receive(&message)?;
         let what = What::Message(message);
-        self.calls.push_back(Call::Of { node: Node::Server(server), peer: Peer(seat as u64), what });
+        self.calls.push_back(Call::Of { node: Node::Server(server), peer: Peer(slot as u64), what });
         Ok(true)
     }
 }

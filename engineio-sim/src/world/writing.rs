@@ -9,7 +9,7 @@ use engineio_proto::{ChannelEnd, ChannelId, CloseReason, ExchangeId, Instant, Ma
 
 use super::apps::End;
 use super::core::{Core, Outcome, Task};
-use super::net::{Answer, Channel, Held, PARTS, Parts, Piece, Stage, Way, received};
+use super::net::{Answer, Channel, Exchange, Held, PARTS, Parts, Piece, Stage, Way, received};
 use crate::coverage::{Kind, Situation};
 use crate::decoder::{Decoded, decode_frame};
 use crate::journal::Place;
@@ -20,8 +20,8 @@ impl Core {
     /// The machine that writes to a channel, and its number there.
     pub(crate) fn writer(&self, channel: &Channel, way: Way) -> Option<(End, ChannelId)> {
         match way {
-            Way::Up => channel.opener.map(|(life, number)| (End::Life(life), number)),
-            Way::Down => channel.at_server.map(|(number, seat)| (End::Seat(seat), number)),
+            Way::Up => channel.opener.map(|(attempt, number)| (End::Attempt(attempt), number)),
+            Way::Down => channel.at_server.map(|(number, slot)| (End::Slot(slot), number)),
         }
     }
 
@@ -48,8 +48,8 @@ impl Core {
             return Ok(());
         };
         check_frame(&frame, way == Way::Down, first)?;
-        if let (End::Seat(seat), Frame::Text { head: "2", .. }) = (end, &frame) {
-            self.pings(seat)?;
+        if let (End::Slot(slot), Frame::Text { head: "2", .. }) = (end, &frame) {
+            self.pings(slot)?;
         }
         self.frame_leaves(end, &frame);
         self.channels[index].pipe_mut(way).held.push_back(Held { frame, messages });
@@ -144,17 +144,17 @@ impl Core {
     // Answers.
 
     /// A session hands an answer over: what it carries, if that must not be lost.
-    pub(crate) fn answer_leaves(&mut self, seat: usize, exchange: ExchangeId, payload: &Payload) -> Outcome {
+    pub(crate) fn answer_leaves(&mut self, slot: usize, exchange: ExchangeId, payload: &Payload) -> Outcome {
         if !carries(payload) {
             return Ok(());
         }
         let of = |kind| payload.packets().iter().filter(move |packet| packet.kind() == kind).count() as u64;
         // The greeting comes with the open packet, and nothing else does.
         let messages = if of(PacketKind::Open) > 0 { 0 } else { of(PacketKind::Message) };
-        let written = &mut self.sessions[seat].app.written;
+        let written = &mut self.sessions[slot].app.written;
         let under_way = written.exchanges();
         if under_way >= MAX_ANSWERS {
-            return broken(Law::Exchanges, format!("session {seat} has {} answers under way", under_way + 1));
+            return broken(Law::Exchanges, format!("session {slot} has {} answers under way", under_way + 1));
         }
         written.leave_by_http(exchange, messages);
         self.coverage.situation_if(Situation::SeveralAnswers, under_way > 0);
@@ -163,7 +163,7 @@ impl Core {
 
     /// An embedder begins to write an answer.
     pub(crate) fn begin_answer(&mut self, index: usize, payload: &Payload) -> Outcome {
-        let Some((_, seat)) = self.exchanges[index].at_server else { return Ok(()) };
+        let Some((_, slot)) = self.exchanges[index].at_server else { return Ok(()) };
         let at = self.later(self.settings.write_time.min(self.settings.latency));
         let paced = self.later(self.exchanges[index].pace);
         let exchange = &mut self.exchanges[index];
@@ -173,7 +173,7 @@ impl Core {
             _ => Parts { left: PARTS, at: paced },
         });
         let pings = payload.packets().iter().any(|packet| packet.kind() == PacketKind::Ping);
-        if pings { self.pings(seat) } else { Ok(()) }
+        if pings { self.pings(slot) } else { Ok(()) }
     }
 
     /// The network takes the next part of an answer, or the last one.
@@ -192,9 +192,9 @@ impl Core {
             }
         }
         match exchange.at_server {
-            Some((_, seat)) if was_stuck => {
+            Some((_, slot)) if was_stuck => {
                 self.coverage.situation(Situation::AnswerUnblocked);
-                self.unblock(End::Seat(seat))
+                self.unblock(End::Slot(slot))
             }
             _ => Ok(()),
         }
@@ -207,23 +207,34 @@ impl Core {
         // It is not lost from here on, whatever becomes of it.
         exchange.server_learns = None;
         let (server, carries) = (exchange.server, exchange.carries);
-        let Some((number, seat)) = exchange.at_server else { return Ok(()) };
+        let Some((number, slot)) = exchange.at_server else { return Ok(()) };
         self.journal.note(self.now, Place::Server(server), "has written", number.0, b"");
-        let written = &mut self.sessions[seat].app.written;
+        let written = &mut self.sessions[slot].app.written;
         let is_first = written.first_exchange() == Some(number);
         written.exchange_written(number);
         self.coverage.situation_if(Situation::ReportedOutOfOrder, carries && !is_first);
-        self.call_session(seat, Kind::Written, |session, now| {
+        self.call_session(slot, Kind::Written, |session, now| {
             session.handle_input(now, Input::AnswerWritten { exchange: number });
         })?;
-        self.compare(End::Seat(seat))
+        self.compare(End::Slot(slot))
+    }
+
+    /// Whether a poll waits although there are messages, because too many answers are under way.
+    pub(crate) fn note_held_poll(&mut self, slot: usize) {
+        let many = self.sessions[slot].app.written.exchanges() >= MAX_ANSWERS;
+        let has_messages = self.session(slot).is_some_and(|session| session.send_buffered() > 0);
+        if many && has_messages {
+            let is_poll = |exchange: &Exchange| exchange.body.is_none() && exchange.is_open_at(slot);
+            let is_held = self.exchanges.iter().any(is_poll);
+            self.coverage.situation_if(Situation::HeldPoll, is_held);
+        }
     }
 
     /// The answers of a session that were not reported, oldest first.
-    pub(crate) fn unreported(&self, seat: usize) -> Vec<usize> {
+    pub(crate) fn unreported(&self, slot: usize) -> Vec<usize> {
         let is_it = |index: &usize| {
             let exchange = &self.exchanges[*index];
-            exchange.answer != Answer::Idle && exchange.at_server.is_some_and(|(_, own)| own == seat)
+            exchange.answer != Answer::Idle && exchange.at_server.is_some_and(|(_, own)| own == slot)
         };
         let mut all: Vec<_> = (0..self.exchanges.len()).filter(is_it).collect();
         all.sort_by_key(|&index| self.exchanges[index].at_server);
@@ -234,9 +245,9 @@ impl Core {
     pub(crate) fn reports(&self, side: Side) -> Vec<Task> {
         let mut all = Vec::new();
         let Some(end) = self.end_of(side) else { return all };
-        if let End::Seat(seat) = end {
+        if let End::Slot(slot) = end {
             let is_written = |index: &usize| matches!(self.exchanges[*index].answer, Answer::Written(_));
-            all.extend(self.unreported(seat).into_iter().filter(is_written).map(Task::ReportAnswer));
+            all.extend(self.unreported(slot).into_iter().filter(is_written).map(Task::ReportAnswer));
         }
         for (index, channel) in self.channels.iter().enumerate() {
             for way in [Way::Up, Way::Down] {
@@ -263,9 +274,9 @@ impl Core {
             exchange.due = arrival;
         }
         match exchange.sender {
-            Some((life, _)) if !exchange.dropped => {
+            Some((attempt, _)) if !exchange.dropped => {
                 self.coverage.situation(Situation::UploadUnblocked);
-                self.unblock(End::Life(life))
+                self.unblock(End::Attempt(attempt))
             }
             _ => Ok(()),
         }
