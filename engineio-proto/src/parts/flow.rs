@@ -275,6 +275,7 @@ impl<O: Output> Flow<O> {
     }
 
     /// How many messages wait on both sides.
+    #[cfg(debug_assertions)]
     pub(crate) fn len(&self) -> usize {
         self.inbox.len().saturating_add(self.outbox.len())
     }

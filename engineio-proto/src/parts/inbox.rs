@@ -161,6 +161,7 @@ impl Inbox {
     }
 
     /// Messages that were not taken.
+    #[cfg(debug_assertions)]
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }
