@@ -147,7 +147,7 @@ impl<'a> Picture<'a> {
     fn lifelines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for lane in 0..self.lanes.places.len() {
             let x = self.x(lane);
-            write!(f, "<path class=\"attempt\" d=\"M{x} {}", MARGIN + NAME_HEIGHT)?;
+            write!(f, "<path class=\"life\" d=\"M{x} {}", MARGIN + NAME_HEIGHT)?;
             for top in &self.pauses {
                 write!(f, "V{}M{x} {}", top + 4, top + PAUSE_HEIGHT - 2)?;
             }
