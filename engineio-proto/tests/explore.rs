@@ -1,9 +1,13 @@
 //! Every sequence of a small scope: whatever can happen to a session, in every order, up to some depth.
 //!
 //! Beside the session runs a [model](model): a second, plain telling of the rules. After every letter all laws that
-//! can be tested from outside are, by the [judge](judge), and from every world that is reached three
-//! [ends](epilogue) are played: all do their duty, the application closes, the client falls silent. A failure shows the
-//! shortest way to it.
+//! can be tested from outside are, by the [judge](judge), and from every world that is reached the [ends](epilogue) are
+//! played: all do their duty, the application closes, the client falls silent, with messages still leaving or without, or
+//! its link is full. A failure shows the shortest way to it.
+//!
+//! Three things keep this within a minute. A report of what was written is a letter only where it makes a difference
+//! (`World::letters`); everywhere else a test of law 6 makes it, once for each world. Exchanges have the lowest number
+//! that is free (`Numbers`), and what is only counted does not tell worlds apart (`explore_common::fingerprint`).
 //!
 //! `cargo test --release -p engineio-proto --test explore -- --nocapture` prints what was explored.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]

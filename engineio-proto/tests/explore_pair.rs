@@ -2,9 +2,13 @@
 //!
 //! Whatever is on its way is delivered in any order that a network allows: requests and answers overtake each other,
 //! the frames of a channel do not. One session is opened and upgraded, with messages both ways, a close from either
-//! side, heartbeats, and one thing that goes wrong. After every letter the laws are tested, and from every world that is
-//! reached an [end](epilogue) is played, in which nothing more goes wrong: then both are open with empty buffers, or
-//! both are closed. A failure shows the way to it.
+//! side, heartbeats, and one thing that goes wrong. What is on its way may be lost on every kind of link, before it is
+//! written or after, and several answers may be under way. After every letter the laws are tested, and from every world
+//! that is reached an [end](epilogue) is played, in which nothing more goes wrong: then both are open with empty buffers, or
+//! both are closed, and no message was lost in silence. A failure shows the way to it.
+//!
+//! That something is written is reported at once in most scenes, and late in a few smaller ones: each report that may be
+//! late doubles what can happen.
 //!
 //! `cargo test --release -p engineio-proto --test explore_pair -- --nocapture` prints what was explored.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
