@@ -228,6 +228,13 @@ impl Polling {
         get(self.addr, &self.target).await
     }
 
+    /// Polls once more, and the session is closed by the answer. The close packet stands alone when the poll was held
+    /// before the server knew that the answer to the last one is written; otherwise behind a noop.
+    pub async fn farewell(&self) {
+        let response = self.get().await;
+        assert!(matches!(response.brief(), (200, "1" | "6\x1e1")), "{response:?}");
+    }
+
     pub async fn post(&self, body: impl AsRef<[u8]>) -> Response {
         ask(self.addr, "POST", &self.target, "", body).await
     }
