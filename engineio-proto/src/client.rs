@@ -51,7 +51,7 @@ pub use state::{Row, State, TRANSITIONS, Trigger};
 use frames::Line;
 use opening::Opening;
 use post::Post;
-use probe::Probe;
+use probe::{Pause, Probe};
 use request::Numbers;
 
 surface!(Client, Output);
@@ -135,7 +135,7 @@ enum Stage {
     Opening(Opening),
     Polling,
     Probing(Probe),
-    Pausing(Probe),
+    Pausing(Pause),
     Channel(Line),
     Closed,
 }
@@ -197,11 +197,10 @@ impl Client {
     pub fn next_timeout(&self) -> Option<Instant> {
         let stage = match &self.stage {
             Stage::Opening(opening) => Some(opening.deadline()),
-            Stage::Probing(probe) | Stage::Pausing(probe) => Some(probe.deadline()),
-            Stage::Polling | Stage::Channel(_) | Stage::Closed => None,
+            _ => self.probe().map(Probe::deadline),
         };
         let heartbeat = self.listener.as_ref().map(Listener::deadline);
-        [stage, heartbeat, self.closing].into_iter().flatten().min()
+        [stage, heartbeat, self.closing, self.next_stalled_poll()].into_iter().flatten().min()
     }
 
     /// Does what is due. Without effect when nothing is.
@@ -211,14 +210,11 @@ impl Client {
             self.leave(CloseReason::TransportError(TransportError::CloseTimeout));
         }
         self.watch_server();
-        match &self.stage {
-            Stage::Opening(opening) if opening.deadline() <= now => {
-                self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
-            }
-            Stage::Probing(probe) | Stage::Pausing(probe) if probe.deadline() <= now => {
-                self.fail_probe(UpgradeError::Timeout);
-            }
-            _ => (),
+        if matches!(&self.stage, Stage::Opening(opening) if opening.deadline() <= now) {
+            self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
+        }
+        if self.probe().is_some_and(|probe| probe.deadline() <= now) {
+            self.fail_probe(UpgradeError::Timeout);
         }
         self.settle();
     }
@@ -378,7 +374,7 @@ impl Client {
     pub fn current_channel(&self) -> Option<ChannelId> {
         match &self.stage {
             Stage::Opening(opening) => opening.channel(),
-            Stage::Probing(probe) | Stage::Pausing(probe) => Some(probe.channel()),
+            Stage::Probing(_) | Stage::Pausing(_) => self.probe().map(Probe::channel),
             Stage::Channel(line) => Some(line.channel()),
             Stage::Polling | Stage::Closed => None,
         }

@@ -102,9 +102,9 @@ impl Client {
 
     fn pull_packet(&mut self) -> Option<Packet> {
         let line = match &mut self.stage {
-            Stage::Probing(probe) | Stage::Pausing(probe) => return probe.take_ping().then_some(PROBE),
+            Stage::Probing(probe) => return probe.take_ping().then_some(PROBE),
             Stage::Channel(line) => line,
-            Stage::Opening(_) | Stage::Polling | Stage::Closed => return None,
+            Stage::Opening(_) | Stage::Polling | Stage::Pausing(_) | Stage::Closed => return None,
         };
         if core::mem::take(&mut line.owes_upgrade) {
             return Some(UPGRADE);
@@ -133,9 +133,9 @@ impl Client {
     /// Whether there is anything to pull.
     pub(super) fn has_frames(&self) -> bool {
         match &self.stage {
-            Stage::Probing(probe) | Stage::Pausing(probe) => probe.owes_ping(),
+            Stage::Probing(probe) => probe.owes_ping(),
             Stage::Channel(line) => line.owes_upgrade || self.owes_pong || !self.flow.outbox.is_empty(),
-            Stage::Opening(_) | Stage::Polling | Stage::Closed => false,
+            Stage::Opening(_) | Stage::Polling | Stage::Pausing(_) | Stage::Closed => false,
         }
     }
 }

@@ -65,6 +65,7 @@ mod tests {
     use crate::client::event::Input;
     use crate::client::opening::Opening;
     use crate::client::post::Post;
+    use crate::client::probe::Pause;
     use crate::parts::event::{CloseReason, ExchangeId};
     use crate::parts::time::Instant;
     use crate::wire::codec::Codec;
@@ -152,7 +153,7 @@ mod tests {
             }),
             ("a pausing client waits for something", probing, |c| {
                 let Stage::Probing(probe) = c.stage else { panic!("it probes") };
-                c.stage = Stage::Pausing(probe);
+                c.stage = Stage::Pausing(Pause::new(probe, NOW));
                 c.get = None;
             }),
             ("what can be posted is posted", polling, |c| c.flow.accept(["a".into()])),

@@ -7,10 +7,11 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
-use super::Client;
+use super::{Client, Stage};
 use crate::client::event::Details;
 use crate::client::state::State;
 use crate::parts::event::{CloseReason, ExchangeId, RequestError, TransportError};
+use crate::parts::time::Instant;
 
 /// So many packets of one answer may be no messages.
 const MAX_IDLE_PACKETS: u32 = 1000;
@@ -21,11 +22,28 @@ const TOO_LARGE: u16 = 413;
 impl Client {
     /// Polls, when the last answer is done with and there is a reason to.
     pub(super) fn poll(&mut self) {
-        let polls = matches!(self.state(), State::Polling | State::Probing);
-        let leaving = self.post.is_some_and(|post| post.is_last);
-        if polls && self.get.is_none() && !self.flow.inbox.has_body() && !leaving {
+        let polls = match &self.stage {
+            Stage::Polling | Stage::Probing(_) => !self.post.is_some_and(|post| post.is_last),
+            Stage::Pausing(pause) => self.post.is_some() && pause.poll_at() <= self.now,
+            Stage::Opening(_) | Stage::Channel(_) | Stage::Closed => false,
+        };
+        if polls && self.may_begin_poll() {
             self.get = Some(self.request(None));
         }
+    }
+
+    /// When a client that pauses polls again, because the answer to its POST is withheld: the server's application does
+    /// not read, perhaps because it has no room to send, and a poll makes that room.
+    pub(super) fn next_stalled_poll(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Pausing(pause) if self.post.is_some() && self.may_begin_poll() => Some(pause.poll_at()),
+            _ => None,
+        }
+    }
+
+    /// Whether no GET is under way, and the answer to the last one was handled to its end.
+    fn may_begin_poll(&self) -> bool {
+        self.get.is_none() && !self.flow.inbox.has_body()
     }
 
     /// A request was answered.

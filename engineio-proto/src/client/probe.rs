@@ -22,6 +22,27 @@ pub(super) struct Probe {
     owes_ping: bool,
 }
 
+/// Polling comes to its end, so that the channel can take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub(super) probe: Probe,
+    /// When the client polls again if the POST is not answered by then.
+    poll_at: Instant,
+}
+
+impl Pause {
+    pub(super) const fn new(probe: Probe, poll_at: Instant) -> Self {
+        Self { probe, poll_at }
+    }
+
+    pub(super) const fn poll_at(&self) -> Instant {
+        self.poll_at
+    }
+}
+
+/// A POST that takes longer than this part of the time of the upgrade is one whose answer is withheld.
+const STALL: u32 = 10;
+
 impl Probe {
     pub(super) const fn channel(&self) -> ChannelId {
         self.channel
@@ -41,6 +62,14 @@ impl Probe {
 }
 
 impl Client {
+    /// The channel to change to.
+    pub(super) const fn probe(&self) -> Option<&Probe> {
+        match &self.stage {
+            Stage::Probing(probe) | Stage::Pausing(Pause { probe, .. }) => Some(probe),
+            Stage::Opening(_) | Stage::Polling | Stage::Channel(_) | Stage::Closed => None,
+        }
+    }
+
     /// Asks for a WebSocket to change to.
     pub(super) fn start_probe(&mut self) {
         self.websocket_worked = false;
@@ -59,7 +88,7 @@ impl Client {
 
     /// A message arrived on the channel that is to be changed to.
     pub(super) fn probe_frame(&mut self, frame: Frame) {
-        let asked = matches!(&self.stage, Stage::Probing(probe) | Stage::Pausing(probe) if !probe.owes_ping);
+        let asked = self.probe().is_some_and(|probe| !probe.owes_ping);
         match self.codec.decode_frame(frame) {
             // Some servers let a noop that was meant for a poll slip in here.
             Ok(packet) if packet.kind() == PacketKind::Noop => (),
@@ -69,8 +98,9 @@ impl Client {
     }
 
     fn probe_answered(&mut self) {
+        let poll_at = self.now + at_least(self.config.upgrade_timeout / STALL);
         let answered = self.shift(Trigger::ProbeAnswered, |stage| match stage {
-            Stage::Probing(probe) => Stage::Pausing(probe),
+            Stage::Probing(probe) => Stage::Pausing(Pause::new(probe, poll_at)),
             stage => stage,
         });
         if answered {
@@ -112,7 +142,7 @@ impl Client {
             return;
         }
         let switched = self.shift(Trigger::Paused, |stage| match stage {
-            Stage::Pausing(probe) => Stage::Channel(Line::upgraded(probe.channel)),
+            Stage::Pausing(pause) => Stage::Channel(Line::upgraded(pause.probe.channel)),
             stage => stage,
         });
         if switched {

@@ -11,7 +11,8 @@ pub enum State {
     Polling,
     /// By polling; a channel is being opened, or a probe on it was not answered yet.
     Probing,
-    /// The probe was answered; what is under way by polling comes to its end, and nothing new is begun.
+    /// The probe was answered; what is under way by polling comes to its end, and nothing new is begun. (Except for polls
+    /// while the answer to a POST is withheld for long.)
     Pausing,
     /// On the channel.
     Channel,

@@ -340,6 +340,12 @@ impl Pair {
         std::iter::from_fn(|| self.client.recv(self.now)).collect()
     }
 
+    /// The server's application takes one message.
+    pub(crate) fn server_receive(&mut self) -> Option<Message> {
+        let now = self.now;
+        self.with_session(|session| session.recv(now)).flatten()
+    }
+
     pub(crate) fn server_received(&mut self) -> Vec<Message> {
         let now = self.now;
         self.with_session(|session| std::iter::from_fn(|| session.recv(now)).collect()).unwrap_or_default()

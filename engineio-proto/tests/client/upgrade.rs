@@ -1,9 +1,13 @@
 //! Races of the upgrade, at the client.
 
-use engineio_proto::client;
-use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelEnd, CloseReason, Event, RequestError, TransportKind, UpgradeError};
+use std::time::Duration;
 
+use engineio_proto::client;
+use engineio_proto::server::Config;
+use engineio_proto::wire::Frame;
+use engineio_proto::{ChannelEnd, CloseReason, Event, Message, RequestError, TransportKind, UpgradeError};
+
+use crate::pair::Pair;
 use crate::world::{LOST, UPGRADED, UPGRADING, World, failed, open_packet};
 
 // The server's noop arrives before `3probe`: the client is not pausing yet and polls again, perhaps several times.
@@ -64,6 +68,71 @@ fn r07_a_flood_of_messages_does_not_hold_the_switch_up() {
     assert_eq!(world.pull().as_deref(), Some("5"));
     assert_eq!(world.frames(), expected);
     assert_eq!(world.posts, ["40"]);
+}
+
+// The answer to a POST is withheld: polls make the room that the server's application waits for.
+#[test]
+fn a_pause_polls_while_the_answer_to_a_post_is_withheld() {
+    let mut world = World::probing();
+    world.send("a");
+    world.frame("3probe");
+    world.answer_get("6");
+    world.advance(999);
+    assert_eq!(world.get(), None, "most POSTs are answered soon, and a poll would hold up the switch");
+    world.advance(1);
+    for _ in 0..3 {
+        assert!(world.get().is_some());
+        world.answer_get("4b");
+    }
+    world.answer_post();
+    assert_eq!((world.client.state(), world.count(UPGRADED)), (client::State::Pausing, 0));
+    world.answer_get("6");
+    assert_eq!((world.get(), world.count(UPGRADED)), (None, 1));
+    assert_eq!(world.recv_all(), ["b"; 3]);
+
+    // A pause that waits for nothing but a GET, or for the application, does not poll.
+    for limit in [1, 1000] {
+        let mut world = World::probing_with(|config| config.receive_limit = limit);
+        world.send("a");
+        world.frame("3probe");
+        if limit == 1 {
+            world.answer_get("4b\x1e4c");
+        } else {
+            world.answer_post();
+        }
+        let polled = world.get().is_some();
+        world.advance(2000);
+        assert_eq!(world.get().is_some(), polled);
+    }
+}
+
+// The same with a server whose application echoes, has room for one message in each direction, and waits for that.
+#[test]
+fn an_upgrade_does_not_stall_when_both_buffers_of_the_server_are_full() {
+    let mut config = Config::default();
+    (config.receive_limit, config.send_limit, config.send_low) = (1, 1, 0);
+    let mut pair = Pair::waiting(client::Config::default(), config);
+    let messages = ["a", "b", "c", "d"];
+    for message in messages {
+        pair.client_send(message).unwrap();
+    }
+    pair.hold_polls_behind_the_handshake();
+    assert_eq!((pair.client.state(), pair.posts.len()), (client::State::Pausing, 1));
+    pair.release();
+    let (start, mut echo, mut received) = (pair.now, None, Vec::new());
+    while !pair.client_events.contains(&UPGRADED) {
+        while let Some(message) = echo.take().or_else(|| pair.server_receive()) {
+            if !pair.server_send(message.clone()) {
+                echo = Some(message);
+                break;
+            }
+            pair.run();
+        }
+        received.extend(pair.client_received());
+        assert!(pair.tick() && pair.now < start + Duration::from_secs(5), "{:#?}", pair.client);
+    }
+    received.extend(pair.client_received());
+    assert_eq!(received, messages.map(Message::from));
 }
 
 // The drain of the upgrade packet, or the answer to the last POST, is counted for messages that it did not carry.

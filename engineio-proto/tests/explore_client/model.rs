@@ -101,6 +101,8 @@ pub struct Model {
 
     pub open_by: Instant,
     pub upgrade_by: Instant,
+    /// While it pauses: when it polls again although a POST is under way.
+    pub stalled_at: Instant,
     /// Until when the server may be silent.
     pub patience: Option<Instant>,
     /// A packet that is no ping came since the last ping.
@@ -160,6 +162,7 @@ impl Model {
             ended: false,
             open_by: START,
             upgrade_by: START,
+            stalled_at: START,
             patience: None,
             extended: false,
             excused: false,
@@ -338,6 +341,7 @@ impl Model {
             Word::Noop => (),
             Word::ProbeAnswer if self.state == client::State::Probing && !self.owes_probe() => {
                 self.shift(client::Trigger::ProbeAnswered, client::State::Pausing);
+                self.stalled_at = self.now + UPGRADE_TIMEOUT / 10;
                 self.worked = true;
                 self.due.upgrading = true;
             }
@@ -470,9 +474,16 @@ impl Model {
     pub fn poll(&mut self) {
         let polls = matches!(self.state, client::State::Polling | client::State::Probing);
         let leaving = self.post.is_some_and(|post| post.last);
-        if polls && self.get.is_none() && self.waiting.is_empty() && !leaving {
+        let polls = polls && self.get.is_none() && self.waiting.is_empty() && !leaving;
+        if polls || self.may_stall() && self.stalled_at <= self.now {
             self.ask_get();
         }
+    }
+
+    /// Whether the answer to a POST is all that a change of the transport waits for.
+    pub fn may_stall(&self) -> bool {
+        let waits = self.state == client::State::Pausing && self.post.is_some();
+        waits && self.get.is_none() && self.waiting.is_empty()
     }
 
     /// Posts what there is, if there is something, and no other POST is under way.
