@@ -1,12 +1,14 @@
 //! Bodies that arrive, with a limit.
 
+use std::any::TypeId;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 
 use bytes::{Buf, Bytes, BytesMut};
 use engineio_proto::server::BodyError;
 use http_body::Body;
+use hyper::body::Incoming;
 use hyper::rt::Sleep;
 
 /// What can keep a body from being read: a reason that the protocol knows, or a peer that went away.
@@ -18,11 +20,13 @@ pub(crate) enum ReadError {
 
 /// Reads a body of at most `limit` bytes. No more than the limit is ever kept, whatever the headers say; a body that announces
 /// more is refused before it is read.
-pub(crate) async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReadError> {
+///
+/// What is read is never memory of the application. A body of its own may hold some (`Bytes::from_owner`), whose destructor may
+/// call back; and what is read goes into a session, which drops it under its lock.
+pub(crate) async fn read<B: Body + 'static>(mut body: Pin<&mut B>, limit: usize) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ReadError::Body(BodyError::TooLarge));
     }
-    let mut body = pin!(body);
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
@@ -40,7 +44,7 @@ pub(crate) async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReadEr
             return Err(ReadError::Body(BodyError::TooLarge));
         }
         if first.is_empty() && rest.is_empty() {
-            // A body in one piece, the usual case, is not copied.
+            // A body in one piece, the usual case, is not copied if it is hyper's.
             first = data.copy_to_bytes(len);
         } else {
             rest.extend_from_slice(&std::mem::take(&mut first));
@@ -53,7 +57,18 @@ pub(crate) async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReadEr
             }
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(if !rest.is_empty() {
+        rest.freeze()
+    } else if is_hypers::<B>() {
+        first
+    } else {
+        Bytes::copy_from_slice(&first)
+    })
+}
+
+/// Whether a body is hyper's own: then hyper has allocated its memory.
+fn is_hypers<B: 'static>() -> bool {
+    TypeId::of::<B>() == TypeId::of::<Incoming>()
 }
 
 /// Reads what is left of a body and forgets it, up to a few times the limit and up to the deadline.
@@ -85,7 +100,12 @@ mod tests {
     use http_body::Frame;
     use http_body_util::{Full, StreamBody};
     use std::convert::Infallible;
+    use std::pin::pin;
     use std::task::Context;
+
+    async fn read<B: Body + 'static>(body: B, limit: usize) -> Result<Bytes, ReadError> {
+        super::read(pin!(body), limit).await
+    }
 
     fn chunks(chunks: &[&'static str]) -> impl Body<Data = Bytes, Error = Infallible> {
         let frames: Vec<_> = chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes())))).collect();
@@ -105,8 +125,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whole_and_chunked_bodies() {
         let data = Bytes::from_static(b"4hello");
-        let read_back = read(Full::new(data.clone()), 6).await.unwrap();
-        assert_eq!(read_back.as_ptr(), data.as_ptr());
+        let copy = read(Full::new(data.clone()), 6).await.unwrap();
+        assert_eq!(copy, data);
+        assert_ne!(copy.as_ptr(), data.as_ptr(), "it may be the application's");
         assert_eq!(read(chunks(&["4he", "", "llo"]), 6).await.unwrap(), "4hello");
         assert_eq!(read(chunks(&[]), 6).await.unwrap(), "");
     }

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant as StdInstant, SystemTime};
@@ -189,7 +189,7 @@ impl Http {
         let (parts, body) = response.into_parts();
         self.keep_cookies(&parts.headers);
         let body = if parts.status.is_success() {
-            match body::read(body, self.options.max_body).await {
+            match body::read(pin!(body), self.options.max_body).await {
                 Ok(body) => body,
                 Err(ReadError::Body(BodyError::TooLarge)) => return Err(RequestError::TooLarge),
                 Err(_) => return Err(RequestError::Lost),
