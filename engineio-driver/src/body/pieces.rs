@@ -9,7 +9,9 @@ use bytes::Bytes;
 pub(super) const PIECE: usize = 16 * 1024;
 
 /// The last piece of an answer of several, in bytes. It is longer than two TCP segments of an Ethernet: without `TCP_NODELAY`,
-/// a shorter one would wait for a delayed acknowledgement.
+/// a shorter one would wait for a delayed acknowledgement. With the segments of the loopback interface, 64 KiB long, it does
+/// wait if those before it are no full segment. No cut avoids that: the last write must come after the others were written, for
+/// that is what it shows, and it can never be as long as any segment.
 pub(super) const LAST: usize = 4 * 1024;
 
 /// What comes before the last piece of an answer, and decides when the last piece may follow.
