@@ -7,6 +7,7 @@ mod http;
 mod reconnecting;
 mod session;
 mod task;
+mod watched;
 
 use std::fmt;
 use std::future::poll_fn;

@@ -63,25 +63,35 @@ mod tasks;
 mod websocket;
 
 pub use builder::Builder;
-pub use client::{BuildError, Client, ClientBuilder, ConnectError, ReconnectEvent, Reconnecting};
+pub use client::{Client, ClientBuilder, ConnectError, ReconnectEvent, Reconnecting};
 pub use engineio_proto::client::{Details, ReconnectConfig, Stamps};
-pub use engineio_proto::http::{ErrorCode, Mount, Rejection};
+pub use engineio_proto::http::Mount;
 pub use engineio_proto::server::{Config, Overflow};
 pub use engineio_proto::{
-    CloseReason, ConfigError, Message, Phase, RequestError, SendError, Sid, SidError, Stats, Text, TransportError,
-    TransportKind, Transports, UpgradeError,
+    CloseReason, Message, Phase, RequestError, SendError, Sid, Stats, Text, TransportError, TransportKind, Transports,
+    UpgradeError,
 };
 pub use handler::Handler;
-pub use net::url::UrlError;
-pub use server::{Broadcast, ConnectionError, Incoming, Refusal, Server};
+pub use server::{Broadcast, Incoming, Refusal, Server};
 pub use session::{Event, Offer};
-pub use socket::{Events, Handle, SinkError, Socket};
+pub use socket::{Events, Handle, Socket};
 
 /// Applications that run on real sockets and in simulated worlds alike.
 pub mod app {
     pub use crate::host::Host;
     pub use engineio_proto::Instant;
     pub use engineio_proto::app::{Application, Peer, Sockets};
+}
+
+/// Errors that programs report more often than they name them: of options, addresses and session ids, of a [`Socket`] as a
+/// `Sink`, and of requests that a server rejects.
+pub mod error {
+    pub use crate::client::BuildError;
+    pub use crate::net::url::UrlError;
+    pub use crate::server::ConnectionError;
+    pub use crate::socket::SinkError;
+    pub use engineio_proto::http::{ErrorCode, Rejection};
+    pub use engineio_proto::{ConfigError, SidError};
 }
 
 /// What is needed of a runtime: an executor and a timer.

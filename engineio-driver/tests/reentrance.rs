@@ -535,3 +535,125 @@ impl futures_core::Stream for Never {
         Poll::Pending
     }
 }
+
+/// A body in memory of the application.
+struct Part(&'static str, #[allow(dead_code)] Caller);
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl Ends {
+    /// A POST whose body is in the application's memory.
+    fn post(&self, server: &Server, handle: &Handle, body: &'static str) -> impl Future<Output = Option<u16>> + use<> {
+        let body = Bytes::from_owner(Part(body, self.caller(handle)));
+        let request = Request::builder().method("POST").uri(own(handle)).body(Full::new(body)).unwrap();
+        let answer = server.handle(request);
+        async { answer.await.ok().map(|answer| answer.status().as_u16()) }
+    }
+}
+
+/// The messages and the rest of a body that was received are dropped by the session: while it reads the body, when it ends, and
+/// when its messages are taken.
+#[test]
+fn a_body_that_is_read_to_its_end_at_once() {
+    for body in ["3", "bZGF0YQ==", "4a", "", "3\u{1e}6"] {
+        on_a_thread(move |ends| async move {
+            let server = builder().build().unwrap();
+            let socket = open(&server).await;
+            assert_eq!(
+                ends.post(&server, &socket, body).await,
+                Some(if body.is_empty() { 400 } else { 200 }),
+                "{body}"
+            );
+            drop(socket);
+            ends.assert(1);
+        });
+    }
+}
+
+#[test]
+fn a_body_that_is_refused() {
+    for body in ["x", "4a\u{1e}x", "2", "4a\u{1e}1\u{1e}4b"] {
+        on_a_thread(move |ends| async move {
+            let server = builder().build().unwrap();
+            let socket = open(&server).await;
+            assert!(ends.post(&server, &socket, body).await.is_some());
+            assert!(socket.close_reason().is_some(), "{body}");
+            drop(socket);
+            ends.assert(1);
+        });
+    }
+}
+
+/// One message was taken up, and the others wait undecoded.
+const SEVERAL: &str = "4aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\u{1e}4b\u{1e}4c";
+
+#[test]
+fn messages_that_nobody_takes() {
+    let leave: [fn(&Server, Socket); 5] = [
+        |_, socket| socket.abort(),
+        |_, socket| socket.close(),
+        |_, socket| drop(socket),
+        |server, _socket| server.abort_all(),
+        |_, socket| drop(socket.events()),
+    ];
+    for leave in leave {
+        for room in [1, 100_000] {
+            on_a_thread(move |ends| async move {
+                let server = builder().receive_buffer(room).build().unwrap();
+                let socket = open(&server).await;
+                let mut post = Box::pin(ends.post(&server, &socket, SEVERAL));
+                assert_eq!(poll_once(post.as_mut(), Waker::noop()).is_pending(), room == 1);
+                leave(&server, socket);
+                drop(post);
+                ends.assert(1);
+            });
+        }
+    }
+}
+
+#[test]
+fn messages_that_are_taken_one_by_one() {
+    on_a_thread(|ends| async move {
+        let server = builder().receive_buffer(1).build().unwrap();
+        let mut socket = open(&server).await;
+        let mut post = Box::pin(ends.post(&server, &socket, "4a\u{1e}bZGF0YQ==\u{1e}3"));
+        assert!(poll_once(post.as_mut(), Waker::noop()).is_pending());
+        assert_eq!(socket.recv().await, Some("a".into()));
+        assert_eq!(socket.recv().await, Some(Bytes::from("data").into()));
+        assert_eq!(post.await, Some(200));
+        ends.assert(1);
+    });
+}
+
+#[test]
+fn a_post_that_is_dropped_while_its_body_waits() {
+    on_a_thread(|ends| async move {
+        let server = builder().receive_buffer(1).build().unwrap();
+        let socket = open(&server).await;
+        let mut post = Box::pin(ends.post(&server, &socket, SEVERAL));
+        assert!(poll_once(post.as_mut(), Waker::noop()).is_pending());
+        drop(post);
+        socket.abort();
+        ends.assert(1);
+    });
+}
+
+#[test]
+fn a_second_post_beside_one_that_waits() {
+    on_a_thread(|ends| async move {
+        let server = builder().receive_buffer(1).build().unwrap();
+        let socket = open(&server).await;
+        let mut post = Box::pin(ends.post(&server, &socket, SEVERAL));
+        assert!(poll_once(post.as_mut(), Waker::noop()).is_pending());
+        assert!(ends.post(&server, &socket, "4a").await.is_some());
+        drop((post, socket));
+        // A task reads and forgets the second body.
+        while ends.0.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    });
+}

@@ -8,9 +8,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use engineio_smol::ClientBuilder;
+use engineio_smol::error::UrlError;
 use engineio_smol::net::rustls::ClientConfig;
 use engineio_smol::net::{Connector, Encryptor, TlsEncryptor, UnixConnector};
-use engineio_smol::{ClientBuilder, UrlError};
 use engineio_suites::programs::connect::{self, Connect};
 use smol::Unblock;
 use smol::io::{AsyncBufReadExt as _, BufReader};

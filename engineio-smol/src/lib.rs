@@ -97,15 +97,14 @@ mod serve;
 mod tls;
 
 #[doc(inline)]
-pub use engineio_driver::mount;
-#[doc(inline)]
 pub use engineio_driver::{
-    Broadcast, BuildError, Builder, Client, ClientBuilder, CloseReason, Config, ConfigError, ConnectError,
-    ConnectionError, Details, ErrorCode, Event, Events, Handle, Handler, Incoming, Message, Mount, Offer, Overflow,
-    Phase, ReconnectConfig, ReconnectEvent, Reconnecting, Refusal, Rejection, RequestError, SendError, Server, Sid,
-    SidError, SinkError, Socket, Stamps, Stats, Text, TransportError, TransportKind, Transports, UpgradeError,
-    UrlError,
+    Broadcast, Builder, Client, ClientBuilder, CloseReason, Config, ConnectError, Details, Event, Events, Handle,
+    Handler, Incoming, Message, Mount, Offer, Overflow, Phase, ReconnectConfig, ReconnectEvent, Reconnecting, Refusal,
+    RequestError, SendError, Server, Sid, Socket, Stamps, Stats, Text, TransportError, TransportKind, Transports,
+    UpgradeError,
 };
+#[doc(inline)]
+pub use engineio_driver::{error, mount};
 pub use serve::{bind, serve};
 
 /// Applications that run on real sockets and in simulated worlds alike. [`host`] runs one on smol.
@@ -136,6 +135,7 @@ pub mod rt {
 }
 
 use app::{Application, Host};
+use error::UrlError;
 use net::Endpoint;
 use rt::Runtime;
 
@@ -145,7 +145,7 @@ use rt::Runtime;
 /// use std::time::Duration;
 ///
 /// let server = engineio_smol::builder().ping_interval(Duration::from_secs(10)).max_payload(100_000).build()?;
-/// # Ok::<(), engineio_smol::ConfigError>(())
+/// # Ok::<(), engineio_smol::error::ConfigError>(())
 /// ```
 pub fn builder() -> Builder {
     Builder::new(runtime())

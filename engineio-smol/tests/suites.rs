@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use engineio_smol::error::UrlError;
 use engineio_smol::net::rustls::ClientConfig;
 use engineio_smol::net::{BoxIo, Connecting, Connector, Encryptor, FuturesIo, TcpConnector};
 use engineio_smol::rt::{Runtime, SmolTimer, Task, WeakExecutor};
-use engineio_smol::{Builder, ClientBuilder, Server, UrlError};
+use engineio_smol::{Builder, ClientBuilder, Server};
 use engineio_suites::{Adapter, BoxFuture, Counting, EndingRuntime, Listening};
 use smol::Executor;
 use smol::channel::{Sender, bounded};

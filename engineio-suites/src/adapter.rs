@@ -9,6 +9,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use engineio_driver::error::UrlError;
 use engineio_driver::net::rustls::ClientConfig;
 use engineio_driver::net::{BoxIo, Connecting, Connector, Encryptor};
 use engineio_driver::rt::{Runtime, Task};

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engineio_suites::programs::connect::{self, Connect};
+use engineio_tokio::ClientBuilder;
+use engineio_tokio::error::UrlError;
 use engineio_tokio::net::rustls::ClientConfig;
 use engineio_tokio::net::{Connector, Encryptor, TlsEncryptor, UnixConnector};
-use engineio_tokio::{ClientBuilder, UrlError};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Stdin};
 
 mod runtime;

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engineio_suites::{Adapter, BoxFuture, Counting, EndingRuntime, Listening};
+use engineio_tokio::error::UrlError;
 use engineio_tokio::net::rustls::ClientConfig;
 use engineio_tokio::net::{BoxIo, Connecting, Connector, Encryptor, TcpConnector, TokioIo};
 use engineio_tokio::rt::{Runtime, Task};
-use engineio_tokio::{Builder, ClientBuilder, Server, UrlError};
+use engineio_tokio::{Builder, ClientBuilder, Server};
 use hyper::rt::Executor;
 use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};

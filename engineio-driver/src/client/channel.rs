@@ -16,7 +16,7 @@ pub(super) async fn open(http: &Http, target: &str) -> Result<Upgraded, Option<D
     let opening = Opening::new();
     let request = http.request(Method::GET, target, opening.headers()).ok_or(None)?;
     let offered = request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL);
-    let mut sender = http.connect().await.map_err(|error| {
+    let mut sender = http.connect(|io| io).await.map_err(|error| {
         http.keep_error(error);
         None
     })?;

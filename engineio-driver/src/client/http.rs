@@ -5,8 +5,8 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant as StdInstant, SystemTime};
 
@@ -23,10 +23,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 
 use super::cookies::Jar;
+use super::session::Opened;
+use super::watched::Watched;
 use crate::body::{self, ReadError};
+use crate::net::connect::{BoxIo, Io};
 use crate::net::dial::Dialer;
 use crate::runtime::Runtime;
-use crate::session::RequestHead;
+use crate::session::{Cell, RequestHead};
 
 type Body = Full<Bytes>;
 
@@ -108,8 +111,12 @@ impl Http {
         self.state().error.take()
     }
 
-    /// Sends a request and reads its answer: status and body.
-    pub(super) async fn exchange(&self, request: proto::client::Request) -> Result<(u16, Bytes), RequestError> {
+    /// Sends a request of a session and reads its answer: status and body.
+    pub(super) async fn exchange(
+        &self,
+        session: &Weak<Cell<Opened>>,
+        request: proto::client::Request,
+    ) -> Result<(u16, Bytes), RequestError> {
         let proto::client::Request { target, body } = &request;
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let headers = request.headers().iter();
@@ -118,7 +125,7 @@ impl Http {
         if let Some(payload) = request.body {
             *message.body_mut() = Full::new(payload.into_bytes());
         }
-        let exchange = self.send(message);
+        let exchange = self.send(session, message);
         match self.options.request_timeout {
             Some(timeout) => self.runtime.within(timeout, exchange).await.unwrap_or(Err(RequestError::Timeout)),
             None => exchange.await,
@@ -150,7 +157,11 @@ impl Http {
         Some(request)
     }
 
-    async fn send(&self, mut request: Request<Body>) -> Result<(u16, Bytes), RequestError> {
+    async fn send(
+        &self,
+        session: &Weak<Cell<Opened>>,
+        mut request: Request<Body>,
+    ) -> Result<(u16, Bytes), RequestError> {
         while let Some(mut sender) = self.take_idle() {
             if sender.ready().await.is_err() {
                 continue;
@@ -161,7 +172,7 @@ impl Http {
                 Err(mut error) => request = error.take_message().ok_or(RequestError::Lost)?,
             }
         }
-        let mut sender = self.connect().await.map_err(|error| {
+        let mut sender = self.connect(|io| Watched::new(io, Weak::clone(session))).await.map_err(|error| {
             self.keep_error(error);
             RequestError::Unreachable
         })?;
@@ -171,11 +182,14 @@ impl Http {
         }
     }
 
-    /// A new connection for requests.
-    pub(super) async fn connect(&self) -> io::Result<SendRequest<Body>> {
+    /// A new connection.
+    pub(super) async fn connect<T: Io + 'static>(
+        &self,
+        wrap: impl FnOnce(BoxIo) -> T,
+    ) -> io::Result<SendRequest<Body>> {
         let io = self.dialer.dial().await?;
         self.state().error = None;
-        let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
+        let (sender, connection) = http1::handshake(wrap(io)).await.map_err(io::Error::other)?;
         // How a connection ends is known to its requests.
         self.runtime.spawn(async { drop(connection.with_upgrades().await) });
         Ok(sender)
@@ -189,7 +203,7 @@ impl Http {
         let (parts, body) = response.into_parts();
         self.keep_cookies(&parts.headers);
         let body = if parts.status.is_success() {
-            match body::read(body, self.options.max_body).await {
+            match body::read(pin!(body), self.options.max_body).await {
                 Ok(body) => body,
                 Err(ReadError::Body(BodyError::TooLarge)) => return Err(RequestError::TooLarge),
                 Err(_) => return Err(RequestError::Lost),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -50,8 +50,8 @@ impl SessionTask {
         for action in actions {
             match action {
                 Output::Request { exchange, request } => {
-                    let http = Arc::clone(&self.http);
-                    self.exchanges.push((exchange, Box::pin(run_exchange(http, exchange, request))));
+                    let (http, session) = (Arc::clone(&self.http), Arc::downgrade(&self.session));
+                    self.exchanges.push((exchange, Box::pin(run_exchange(http, session, exchange, request))));
                 }
                 Output::Cancel { exchange } => self.exchanges.retain(|(other, _)| *other != exchange),
                 Output::ChannelOpen { channel, target } => {
@@ -184,8 +184,8 @@ impl Drop for SessionTask {
     }
 }
 
-async fn run_exchange(http: Arc<Http>, exchange: ExchangeId, request: Request) -> Input {
-    match http.exchange(request).await {
+async fn run_exchange(http: Arc<Http>, session: Weak<Cell<Opened>>, exchange: ExchangeId, request: Request) -> Input {
+    match http.exchange(&session, request).await {
         Ok((status, body)) => Input::Answered { exchange, status, body },
         Err(error) => Input::Failed { exchange, error },
     }

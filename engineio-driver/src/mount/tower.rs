@@ -39,9 +39,11 @@ use crate::server::Server;
 /// [`Server::serve`]: see [when an answer counts as written](Server#when-an-answer-counts-as-written). A layer around this one
 /// should pass the data of an answer on as it comes.
 ///
-/// Set `TCP_NODELAY` on the connections; `axum::serve` does not do it by itself. The last 4 KiB of an answer of more than
-/// 16 KiB are written after the rest. Without the option, they can wait for a delayed acknowledgement, 40 ms on Linux, as
-/// can messages on a WebSocket:
+/// Set `TCP_NODELAY` on the connections; `axum::serve` does not do it by itself. Without the option, messages on a WebSocket
+/// can wait for a delayed acknowledgement, 40 ms on Linux. So can answers to polls, whose last 4 KiB are written after the rest
+/// if they have more than 16 KiB. Over an Ethernet, they do not wait: 4 KiB are more than two segments, which the client
+/// acknowledges at once. On the loopback interface, where a segment has 64 KiB, answers of up to 64 KiB do, also those to a
+/// proxy on the same machine:
 ///
 /// ```
 /// use axum::serve::ListenerExt as _;

@@ -2,7 +2,8 @@
 
 use futures_util::{FutureExt, StreamExt};
 
-use crate::adapter::{CloseReason, Message, SendError, SinkError, Socket, TransportKind};
+use crate::adapter::error::SinkError;
+use crate::adapter::{CloseReason, Message, SendError, Socket, TransportKind};
 use crate::host::{Host, builder, reason};
 use crate::raw::{Frame, POLLING, Polling, WebSocket, ask, sid_of, within};
 

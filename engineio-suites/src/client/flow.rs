@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 
 use super::script::{Script, open, open_with};
+use crate::adapter::error::SinkError;
 use crate::adapter::{
-    Client, CloseReason, Event, Message, RequestError, SendError, SinkError, Socket, TransportError, TransportKind,
+    Client, CloseReason, Event, Message, RequestError, SendError, Socket, TransportError, TransportKind,
 };
 use crate::raw::{BINARY, Frame, PING, within};
 

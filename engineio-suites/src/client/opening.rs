@@ -10,10 +10,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::script::{Request, Script, WEBSOCKET, open, open_with};
-use crate::adapter::{
-    BuildError, Client, CloseReason, ConfigError, ConnectError, Details, RequestError, Socket, TransportError,
-    TransportKind,
-};
+use crate::adapter::error::{BuildError, ConfigError};
+use crate::adapter::{Client, CloseReason, ConnectError, Details, RequestError, Socket, TransportError, TransportKind};
 use crate::raw::{BINARY, Frame, within};
 
 /// Short enough to wait for; long enough for what should happen before it is over, on a busy machine too.

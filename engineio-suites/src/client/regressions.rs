@@ -8,10 +8,8 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 
 use super::script::{Script, WEBSOCKET, open};
-use crate::adapter::{
-    BuildError, CloseReason, ReconnectConfig, Reconnecting, RequestError, SinkError, Socket, TransportError,
-    TransportKind,
-};
+use crate::adapter::error::{BuildError, SinkError};
+use crate::adapter::{CloseReason, ReconnectConfig, Reconnecting, RequestError, Socket, TransportError, TransportKind};
 use crate::raw::{Frame, within};
 
 const POST_LOST: CloseReason = CloseReason::TransportError(TransportError::Post(RequestError::Lost));

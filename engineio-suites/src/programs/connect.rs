@@ -15,11 +15,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
+use engineio_driver::error::UrlError;
 use engineio_driver::net::rustls::ClientConfig;
 use engineio_driver::net::{Connector, Encryptor, Proxy, TlsConfig};
 use engineio_driver::{
     Client, ClientBuilder, CloseReason, ConnectError, Details, Event, Events, Handle, Message, ReconnectConfig,
-    ReconnectEvent, SendError, TransportKind, UrlError,
+    ReconnectEvent, SendError, TransportKind,
 };
 use futures_util::future::{Either, select};
 use serde_json::{Value, json};

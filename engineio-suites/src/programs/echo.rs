@@ -9,9 +9,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use engineio_driver::{
-    Builder, CloseReason, ConnectionError, Handle, Handler, Message, Mount, Refusal, Server, TransportKind,
-};
+use engineio_driver::error::ConnectionError;
+use engineio_driver::{Builder, CloseReason, Handle, Handler, Message, Mount, Refusal, Server, TransportKind};
 use serde_json::{Value, json};
 
 use super::Program;

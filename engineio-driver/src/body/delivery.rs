@@ -1,0 +1,51 @@
+//! What becomes of an answer, and who hears it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use engineio_proto::ExchangeId;
+
+/// Hears what becomes of an answer.
+pub(crate) trait Answered: Send + Sync {
+    /// The answer to this exchange is written to its end.
+    fn written(&self, exchange: ExchangeId);
+
+    /// A connection that had taken no more of an answer takes more again.
+    fn unblocked(&self);
+
+    /// The answer to this exchange is lost.
+    fn lost(&self, exchange: ExchangeId);
+}
+
+/// Watches over an answer on its way. Dropped before the answer was taken, it says that the answer is lost.
+pub(crate) struct Delivery {
+    pub(super) session: Arc<dyn Answered>,
+    exchange: ExchangeId,
+    taken: bool,
+}
+
+impl Delivery {
+    pub(crate) fn new(session: Arc<dyn Answered>, exchange: ExchangeId) -> Self {
+        Self { session, exchange, taken: false }
+    }
+
+    /// The last byte of the answer was taken.
+    pub(super) fn taken(mut self) {
+        self.taken = true;
+        self.session.written(self.exchange);
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.session.lost(self.exchange);
+        }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery").field("exchange", &self.exchange).finish_non_exhaustive()
+    }
+}

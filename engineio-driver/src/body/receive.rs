@@ -1,0 +1,143 @@
+//! Bodies that arrive, with a limit.
+
+use std::any::TypeId;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::{Buf, Bytes, BytesMut};
+use engineio_proto::server::BodyError;
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::rt::Sleep;
+
+/// What can keep a body from being read: a reason that the protocol knows, or a peer that went away.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    Body(BodyError),
+    Lost,
+}
+
+/// Reads a body of at most `limit` bytes. No more than the limit is ever kept, whatever the headers say; a body that announces
+/// more is refused before it is read.
+///
+/// What is read is never memory of the application. A body of its own may hold some (`Bytes::from_owner`), whose destructor may
+/// call back; and what is read goes into a session, which drops it under its lock.
+pub(crate) async fn read<B: Body + 'static>(mut body: Pin<&mut B>, limit: usize) -> Result<Bytes, ReadError> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(ReadError::Body(BodyError::TooLarge));
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let frame = poll_fn(|cx| body.as_mut().poll_frame(cx));
+        let mut data = match frame.await {
+            None => break,
+            Some(Err(_)) => return Err(ReadError::Lost),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => data,
+                Err(_trailers) => continue,
+            },
+        };
+        let len = data.remaining();
+        if first.len() + rest.len() + len > limit {
+            return Err(ReadError::Body(BodyError::TooLarge));
+        }
+        if first.is_empty() && rest.is_empty() {
+            // A body in one piece, the usual case, is not copied if it is hyper's.
+            first = data.copy_to_bytes(len);
+        } else {
+            rest.extend_from_slice(&std::mem::take(&mut first));
+            rest.reserve(len);
+            while data.has_remaining() {
+                let chunk = data.chunk();
+                let step = chunk.len();
+                rest.extend_from_slice(chunk);
+                data.advance(step);
+            }
+        }
+    }
+    Ok(if !rest.is_empty() {
+        rest.freeze()
+    } else if is_hypers::<B>() {
+        first
+    } else {
+        Bytes::copy_from_slice(&first)
+    })
+}
+
+/// Whether a body is hyper's own: then hyper has allocated its memory.
+fn is_hypers<B: 'static>() -> bool {
+    TypeId::of::<B>() == TypeId::of::<Incoming>()
+}
+
+/// Reads what is left of a body and forgets it, up to a few times the limit and up to the deadline.
+pub(crate) async fn discard<B: Body>(body: Pin<Box<B>>, limit: usize, deadline: Pin<Box<dyn Sleep>>) {
+    let mut body = body;
+    let mut deadline = deadline;
+    let mut left = limit.saturating_mul(4).max(1 << 20);
+    poll_fn(|cx| {
+        loop {
+            match body.as_mut().poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let len = frame.data_ref().map_or(0, Buf::remaining);
+                    left = left.saturating_sub(len);
+                    if left == 0 {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
+                Poll::Pending => return deadline.as_mut().poll(cx),
+            }
+        }
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
+    use std::convert::Infallible;
+    use std::pin::pin;
+    use std::task::Context;
+
+    async fn read<B: Body + 'static>(body: B, limit: usize) -> Result<Bytes, ReadError> {
+        super::read(pin!(body), limit).await
+    }
+
+    fn chunks(chunks: &[&'static str]) -> impl Body<Data = Bytes, Error = Infallible> {
+        let frames: Vec<_> = chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes())))).collect();
+        StreamBody::new(Frames(frames.into_iter()))
+    }
+
+    struct Frames<I>(I);
+
+    impl<I: Iterator + Unpin> futures_core::Stream for Frames<I> {
+        type Item = I::Item;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<I::Item>> {
+            Poll::Ready(self.0.next())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whole_and_chunked_bodies() {
+        let data = Bytes::from_static(b"4hello");
+        let copy = read(Full::new(data.clone()), 6).await.unwrap();
+        assert_eq!(copy, data);
+        assert_ne!(copy.as_ptr(), data.as_ptr(), "it may be the application's");
+        assert_eq!(read(chunks(&["4he", "", "llo"]), 6).await.unwrap(), "4hello");
+        assert_eq!(read(chunks(&[]), 6).await.unwrap(), "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sec1_nothing_above_the_limit_is_kept() {
+        for result in
+            [read(Full::new(Bytes::from_static(b"4hello!")), 6).await, read(chunks(&["4he", "llo!"]), 6).await]
+        {
+            assert!(matches!(result, Err(ReadError::Body(BodyError::TooLarge))));
+        }
+    }
+}
