@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tungstenite::handshake::derive_accept_key;
 
 use crate::adapter::{Client, ClientBuilder, ConnectError, Events, Socket, TransportKind};
+use crate::host::HOUR;
 use crate::raw::{BINARY, CLOSE, Frame, PING, PONG, TEXT, unmasked, within};
 
 /// The open packet of a session that offers these transports and whose heartbeat no test lives to see.
@@ -81,6 +82,11 @@ impl Script {
 
     pub(crate) fn client(&self) -> ClientBuilder {
         crate::adapter::client(&self.url).expect("this is an address")
+    }
+
+    /// A client with so much time for an upgrade that it does not poll while it pauses, however slow the test is.
+    pub(crate) fn patient(&self) -> Client {
+        self.client().upgrade_timeout(HOUR).build().expect("the options make sense")
     }
 
     /// A client with nothing but polling.

@@ -50,7 +50,7 @@ async fn works_on_polling(events: &mut Events, script: &mut Script) {
 /// Covers: C-045, R-01
 pub async fn an_upgrade_step_by_step() {
     let mut script = Script::start().await;
-    let client = script.client().build().unwrap();
+    let client = script.patient();
     let (mut events, get, mut websocket) = probed(&mut script, &client).await;
     assert!(events.next().now_or_never().is_none());
     // Until the answer it polls on.
@@ -395,7 +395,7 @@ pub async fn flush_waits_for_the_post_during_a_probe() {
 /// Messages of a POST that was answered have left, even if the WebSocket that follows it dies at once.
 pub async fn flush_of_the_last_post_before_the_switch() {
     let mut script = Script::start().await;
-    let client = script.client().build().unwrap();
+    let client = script.patient();
     let (mut events, get, mut websocket) = probed(&mut script, &client).await;
     events.handle().try_send("one").unwrap();
     let post = script.post().await;
@@ -445,7 +445,7 @@ async fn ended_by(socket: &Socket) -> CloseReason {
 /// Covers: C-054, C-055
 pub async fn c052_close_during_an_upgrade() {
     let mut script = Script::start().await;
-    let client = script.client().build().unwrap();
+    let client = script.patient();
     // The probe was answered: it changes first.
     for message in [None, Some("last")] {
         let socket = script.open(&client, "S", WEBSOCKET).await;
