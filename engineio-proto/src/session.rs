@@ -214,6 +214,20 @@ impl Session {
         }
     }
 
+    /// Whether a ping is to be handed over. A closing session sends none.
+    fn owes_ping(&self) -> bool {
+        self.closing.is_none() && self.pinger.owes_ping()
+    }
+
+    /// Hands the ping over, if one is owed.
+    fn take_ping(&mut self) -> bool {
+        let taken = self.owes_ping() && self.pinger.take_ping(self.now, self.config.times());
+        if taken {
+            self.flow.count_heartbeat_sent();
+        }
+        taken
+    }
+
     // The application.
 
     /// Sends a message, or keeps it until the transport takes it.

@@ -15,7 +15,7 @@ impl Session {
         let outbox = &self.flow.outbox;
         let laws = [
             ("a held poll has nothing to say, or too many answers are under way", {
-                let idle = outbox.is_empty() && !(self.pinger.owes_ping() && self.closing.is_none());
+                let idle = outbox.is_empty() && !self.owes_ping();
                 self.get.is_none() || (!self.greeting.open && (idle || !outbox.may_answer()))
             }),
             ("a closing session holds a poll only until everything is written", {
