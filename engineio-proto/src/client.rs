@@ -137,7 +137,10 @@ enum Stage {
     Probing(Probe),
     Pausing(Probe),
     Channel(Line),
-    Closed,
+    Closed {
+        /// The channel that the session was on, if it was on one.
+        last: Option<ChannelId>,
+    },
 }
 
 impl Client {
@@ -198,7 +201,7 @@ impl Client {
         let stage = match &self.stage {
             Stage::Opening(opening) => Some(opening.deadline()),
             Stage::Probing(probe) | Stage::Pausing(probe) => Some(probe.deadline()),
-            Stage::Polling | Stage::Channel(_) | Stage::Closed => None,
+            Stage::Polling | Stage::Channel(_) | Stage::Closed { .. } => None,
         };
         let heartbeat = self.listener.as_ref().map(Listener::deadline);
         [stage, heartbeat, self.closing].into_iter().flatten().min()
@@ -360,14 +363,14 @@ impl Client {
             Stage::Probing(_) => State::Probing,
             Stage::Pausing(_) => State::Pausing,
             Stage::Channel(_) => State::Channel,
-            Stage::Closed => State::Closed,
+            Stage::Closed { .. } => State::Closed,
         }
     }
 
     /// How far it is on its way.
     pub fn phase(&self) -> Phase {
         match (&self.stage, self.closing) {
-            (Stage::Closed, _) => Phase::Closed,
+            (Stage::Closed { .. }, _) => Phase::Closed,
             (_, Some(_)) => Phase::Closing,
             (Stage::Opening(_), None) => Phase::Opening,
             (_, None) => Phase::Open,
@@ -380,7 +383,7 @@ impl Client {
             Stage::Opening(opening) => opening.channel(),
             Stage::Probing(probe) | Stage::Pausing(probe) => Some(probe.channel()),
             Stage::Channel(line) => Some(line.channel()),
-            Stage::Polling | Stage::Closed => None,
+            Stage::Polling | Stage::Closed { .. } => None,
         }
     }
 

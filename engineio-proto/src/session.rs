@@ -106,7 +106,10 @@ enum Stage {
     Probing(Box<Probe>),
     Probed(Box<Probe>),
     Channel(Line),
-    Closed,
+    Closed {
+        /// The channel that the session was on, if it was on one.
+        last: Option<ChannelId>,
+    },
 }
 
 /// What must be sent before any message. It is never in a queue.
@@ -303,14 +306,14 @@ impl Session {
             Stage::Probing(_) => State::Probing,
             Stage::Probed(_) => State::Probed,
             Stage::Channel(_) => State::Channel,
-            Stage::Closed => State::Closed,
+            Stage::Closed { .. } => State::Closed,
         }
     }
 
     /// How far it is on its way.
     pub fn phase(&self) -> Phase {
         match (&self.stage, self.closing) {
-            (Stage::Closed, _) => Phase::Closed,
+            (Stage::Closed { .. }, _) => Phase::Closed,
             (_, Some(_)) => Phase::Closing,
             (_, None) => Phase::Open,
         }
@@ -321,7 +324,7 @@ impl Session {
         match &self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => Some(probe.channel()),
             Stage::Channel(line) => Some(line.channel()),
-            Stage::Polling | Stage::Closed => None,
+            Stage::Polling | Stage::Closed { .. } => None,
         }
     }
 

@@ -11,7 +11,7 @@ impl Session {
     /// # Errors
     /// The first law that does not hold.
     pub fn check(&self) -> Result<(), Violation> {
-        let closed = matches!(self.stage, Stage::Closed);
+        let closed = matches!(self.stage, Stage::Closed { .. });
         let outbox = &self.flow.outbox;
         let laws = [
             ("a held poll has nothing to say, or too many answers are under way", {
