@@ -176,9 +176,9 @@ impl ChannelTask {
             self.unblocked |= self.blocked && (!blocked || self.output.left() < before);
             self.blocked = blocked;
             self.answers = self.answers.min(self.output.left());
-            if !blocked {
-                self.flushed = self.pulled;
-            }
+            // While more is sent, a slow connection may never take everything at once.
+            self.flushed = if blocked { self.flushed.max(self.output.taken) } else { self.pulled };
+            self.output.mark(self.pulled);
             // A client that takes no answers to its pings is not read any further.
             let reading = self.reading && self.answers < WRITE_AHEAD;
             // Only a read that finds nothing brings a wakeup later.
@@ -199,6 +199,7 @@ impl ChannelTask {
                 for frame in &visit.frames {
                     self.codec.send(frame, &mut self.output.bytes);
                 }
+                self.output.mark(self.pulled);
                 if visit.close || end.is_some() {
                     self.goodbye = end == Some(ChannelEnd::Closed);
                     return self.start_closing(cx);
@@ -322,12 +323,24 @@ struct Output {
     written: usize,
     /// The connection took bytes and was not flushed since.
     unflushed: bool,
+    /// Where in `bytes` a frame ends, and how many messages of the session that makes.
+    mark: Option<(usize, u64)>,
+    /// So many messages of the session the connection took: those up to the last mark that it passed.
+    taken: u64,
 }
 
 impl Output {
     /// Bytes that the connection has not taken.
     fn left(&self) -> usize {
         self.bytes.len() - self.written
+    }
+
+    /// What is there ends with this message of the session. One mark at a time is enough: the next one follows when the
+    /// connection has passed it.
+    fn mark(&mut self, messages: u64) {
+        if self.mark.is_none() && self.left() > 0 {
+            self.mark = Some((self.bytes.len(), messages));
+        }
     }
 
     /// Writes everything. Ready when the connection took every byte and is flushed.
@@ -339,6 +352,9 @@ impl Output {
                 Poll::Ready(len) => {
                     self.written += len;
                     self.unflushed = true;
+                    if let Some((_, messages)) = self.mark.take_if(|(end, _)| *end <= self.written) {
+                        self.taken = messages;
+                    }
                 }
                 Poll::Pending => {
                     self.drop_written();
@@ -360,6 +376,7 @@ impl Output {
     fn drop_written(&mut self) {
         if self.written > self.left() {
             self.bytes.drain(..self.written);
+            self.mark = self.mark.map(|(end, messages)| (end - self.written, messages));
             self.written = 0;
         }
     }
