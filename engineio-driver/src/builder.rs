@@ -16,7 +16,6 @@ use crate::server::{ConnectionError, Options, Refusal, Server};
 pub struct Builder {
     runtime: Runtime,
     config: Config,
-    mount: Mount,
     options: Options,
 }
 
@@ -26,7 +25,6 @@ impl Builder {
         Self {
             runtime,
             config: Config::default(),
-            mount: Mount::default(),
             options: Options {
                 mount: Mount::default(),
                 header_timeout: Duration::from_secs(30),
@@ -135,7 +133,7 @@ impl Builder {
     /// Where the server is mounted. Default: `/engine.io`, with a slash behind it in requests.
     #[must_use]
     pub fn mount(mut self, mount: Mount) -> Self {
-        self.mount = mount;
+        self.options.mount = mount;
         self
     }
 
@@ -188,7 +186,7 @@ impl Builder {
     /// # Errors
     /// When the options do not make sense together.
     pub fn build(self) -> Result<Server, ConfigError> {
-        let mut options = Options { mount: self.mount, ..self.options };
+        let mut options = self.options;
         if options.backlog == 0 {
             return Err(ConfigError::Zero("accept_backlog"));
         }
@@ -204,6 +202,9 @@ impl Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("config", &self.config).field("mount", &self.mount).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("mount", &self.options.mount)
+            .finish_non_exhaustive()
     }
 }

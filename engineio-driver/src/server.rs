@@ -254,6 +254,7 @@ impl fmt::Debug for Server {
 
 /// The new sessions of a server: see [`Server::incoming`].
 #[derive(Clone, Debug)]
+#[must_use = "no session is accepted unless somebody asks for it"]
 pub struct Incoming {
     server: Server,
 }

@@ -83,6 +83,7 @@ impl Tasks {
 
 /// Something that [`Server::shutdown`](crate::Server::shutdown) waits for, until it is dropped. For those who serve
 /// connections themselves: hold one for each. [`Server::serve`](crate::Server::serve) does.
+#[must_use = "a shutdown waits only for guards that are held"]
 pub struct Guard {
     tasks: Arc<Tasks>,
     task: usize,

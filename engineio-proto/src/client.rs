@@ -137,7 +137,10 @@ enum Stage {
     Probing(Probe),
     Pausing(Pause),
     Channel(Line),
-    Closed,
+    Closed {
+        /// The channel that the session was on, if it was on one.
+        last: Option<ChannelId>,
+    },
 }
 
 impl Client {
@@ -356,14 +359,14 @@ impl Client {
             Stage::Probing(_) => State::Probing,
             Stage::Pausing(_) => State::Pausing,
             Stage::Channel(_) => State::Channel,
-            Stage::Closed => State::Closed,
+            Stage::Closed { .. } => State::Closed,
         }
     }
 
     /// How far it is on its way.
     pub fn phase(&self) -> Phase {
         match (&self.stage, self.closing) {
-            (Stage::Closed, _) => Phase::Closed,
+            (Stage::Closed { .. }, _) => Phase::Closed,
             (_, Some(_)) => Phase::Closing,
             (Stage::Opening(_), None) => Phase::Opening,
             (_, None) => Phase::Open,
@@ -376,7 +379,7 @@ impl Client {
             Stage::Opening(opening) => opening.channel(),
             Stage::Probing(_) | Stage::Pausing(_) => self.probe().map(Probe::channel),
             Stage::Channel(line) => Some(line.channel()),
-            Stage::Polling | Stage::Closed => None,
+            Stage::Polling | Stage::Closed { .. } => None,
         }
     }
 

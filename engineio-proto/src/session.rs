@@ -106,7 +106,10 @@ enum Stage {
     Probing(Box<Probe>),
     Probed(Box<Probe>),
     Channel(Line),
-    Closed,
+    Closed {
+        /// The channel that the session was on, if it was on one.
+        last: Option<ChannelId>,
+    },
 }
 
 /// What must be sent before any message. It is never in a queue.
@@ -214,6 +217,20 @@ impl Session {
         }
     }
 
+    /// Whether a ping is to be handed over. A closing session sends none.
+    fn owes_ping(&self) -> bool {
+        self.closing.is_none() && self.pinger.owes_ping()
+    }
+
+    /// Hands the ping over, if one is owed.
+    fn take_ping(&mut self) -> bool {
+        let taken = self.owes_ping() && self.pinger.take_ping(self.now, self.config.times());
+        if taken {
+            self.flow.count_heartbeat_sent();
+        }
+        taken
+    }
+
     // The application.
 
     /// Sends a message, or keeps it until the transport takes it.
@@ -289,14 +306,14 @@ impl Session {
             Stage::Probing(_) => State::Probing,
             Stage::Probed(_) => State::Probed,
             Stage::Channel(_) => State::Channel,
-            Stage::Closed => State::Closed,
+            Stage::Closed { .. } => State::Closed,
         }
     }
 
     /// How far it is on its way.
     pub fn phase(&self) -> Phase {
         match (&self.stage, self.closing) {
-            (Stage::Closed, _) => Phase::Closed,
+            (Stage::Closed { .. }, _) => Phase::Closed,
             (_, Some(_)) => Phase::Closing,
             (_, None) => Phase::Open,
         }
@@ -307,7 +324,7 @@ impl Session {
         match &self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => Some(probe.channel()),
             Stage::Channel(line) => Some(line.channel()),
-            Stage::Polling | Stage::Closed => None,
+            Stage::Polling | Stage::Closed { .. } => None,
         }
     }
 

@@ -4,7 +4,8 @@
 /// The methods that both machines have. `$output` is what the machine asks of its embedder.
 ///
 /// A machine brings `config`, `now`, `stage`, `transport`, `upgraded` and `flow`; the functions `settle`, `state`, `phase`,
-/// `accepts_messages`, `current_channel`, `written_on` and `pull`; and the types `Stage` and `Trigger`.
+/// `accepts_messages`, `current_channel`, `has_frames`, `is_reading`, `note_written`, `pull` and `check`; and the types `Stage` and
+/// `Trigger`.
 macro_rules! surface {
     ($machine:ident, $output:ty) => {
         impl $machine {
@@ -142,17 +143,15 @@ macro_rules! surface {
                 let Some(to) = from.next(trigger) else { return false };
                 #[cfg(feature = "tracing")]
                 tracing::trace!(sid = ?self.sid(), ?from, ?trigger, ?to);
-                self.stage = enter(core::mem::replace(&mut self.stage, Stage::Closed));
+                self.stage = enter(core::mem::replace(&mut self.stage, Stage::Closed { last: None }));
                 debug_assert_eq!(self.state(), to);
                 true
             }
 
             /// The connection of a channel took frames.
             fn channel_written(&mut self, channel: crate::ChannelId, messages: u64) {
-                // The last frames may be written when the session is over.
-                let after_end = self.state() == State::Closed && self.transport == crate::TransportKind::WebSocket;
-                let on_channel = self.state() == State::Channel && self.current_channel() == Some(channel);
-                if (on_channel || after_end) && self.flow.outbox.set_written_on_channel(messages) {
+                let counts = self.stage.carrier() == Some(channel);
+                if counts && self.flow.outbox.set_written_on_channel(messages) {
                     self.note_written();
                 }
             }
@@ -178,6 +177,17 @@ macro_rules! surface {
                 if self.flow.len() <= 256 {
                     let result = self.check();
                     debug_assert!(result.is_ok(), "{result:?} in {self:#?}");
+                }
+            }
+        }
+
+        impl Stage {
+            /// The channel that carries messages. After the end, the last one: its last frames may be written then.
+            const fn carrier(&self) -> Option<crate::ChannelId> {
+                match self {
+                    Self::Channel(line) => Some(line.channel()),
+                    Self::Closed { last } => *last,
+                    _ => None,
                 }
             }
         }

@@ -150,6 +150,8 @@ struct World {
     aborted: bool,
     flushing: bool,
     closed: bool,
+    /// The channel that the client is on, or was at the end.
+    on: Option<ChannelId>,
     calls: u8,
 }
 
@@ -181,6 +183,7 @@ impl World {
             aborted: false,
             flushing: false,
             closed: false,
+            on: None,
             calls: 0,
         };
         world.drain();
@@ -254,6 +257,9 @@ impl World {
         }
         if let Some((packets, complete)) = packets {
             self.say(packets, complete, was_opening);
+        }
+        if self.client.state() == client::State::Channel {
+            self.on = self.client.current_channel();
         }
         self.heed(call, &answer);
         self.drain();
@@ -339,12 +345,7 @@ impl World {
 
     /// The last frames of a session may be written when it is over.
     fn expect_written(&mut self, channel: ChannelId, messages: u64) {
-        let is_on = match self.client.state() {
-            client::State::Channel => self.client.current_channel() == Some(channel),
-            client::State::Closed => self.client.transport() == TransportKind::WebSocket,
-            _ => false,
-        };
-        if is_on {
+        if self.on == Some(channel) {
             self.written.channel_written(messages);
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use engineio_proto::http::Response;
 use engineio_proto::server::{Config, Input, Output, Overflow, State};
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelId, Event, ExchangeId, Instant, Message, Phase, Session, Sid, TransportKind, Transports};
+use engineio_proto::{ChannelId, Event, ExchangeId, Instant, Message, Phase, Session, Sid, Transports};
 use engineio_sim::decoder::{Decoded, decode_frame, decode_payload};
 
 use crate::calls::{Answer, Call, Numbers, Step, apply, tells_time};
@@ -114,6 +114,8 @@ pub(crate) struct World {
     pinged: bool,
     flushing: bool,
     closed: bool,
+    /// The channel that the session is on, or was at the end.
+    on: Option<ChannelId>,
     calls: u8,
 }
 
@@ -148,6 +150,7 @@ impl World {
             pinged: false,
             flushing: false,
             closed: false,
+            on: matches!(start, Start::Channel { .. }).then_some(Numbers::FIRST_CHANNEL),
             calls: 0,
             config,
         };
@@ -187,6 +190,9 @@ impl World {
             assert!(next.is_none_or(|next| next > self.now), "law 5: {next:?} at {:?}", self.now);
         }
         self.numbers.settle(self.session.current_channel());
+        if self.session.state() == State::Channel {
+            self.on = self.session.current_channel();
+        }
         self.check();
         self.written.check(&self.session, is_harmless(call));
         // Not after every call, for it costs more than the call.
@@ -258,9 +264,7 @@ impl World {
 
     /// The last frames of a session may be written when it is over.
     fn expect_written(&mut self, channel: ChannelId, messages: u64) {
-        let session = &self.session;
-        let is_over = session.state() == State::Closed && session.transport() == TransportKind::WebSocket;
-        if self.is_on(channel) || is_over {
+        if self.on == Some(channel) {
             self.written.channel_written(messages);
         }
     }

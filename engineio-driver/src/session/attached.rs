@@ -3,7 +3,7 @@
 use std::task::{Context, Waker};
 
 use engineio_proto as proto;
-use engineio_proto::{ChannelId, CloseReason, Machine};
+use engineio_proto::{ChannelId, CloseReason, Machine, Phase};
 use smallvec::SmallVec;
 
 use super::deferred::Deferred;
@@ -135,6 +135,13 @@ impl Attached {
             }
         }
         self.reports = wants;
+    }
+
+    /// Nobody need wait for room in a session that takes no more messages, though it may go on for long.
+    pub(crate) fn note_phase(&mut self, machine: &dyn Machine, deferred: &mut Deferred) {
+        if !self.senders.is_empty() && matches!(machine.phase(), Phase::Closing | Phase::Closed) {
+            deferred.wake(self.senders.drain(..));
+        }
     }
 
     /// The task of a channel waits for something to do. Whether the session is done with the channel.

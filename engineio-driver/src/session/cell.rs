@@ -160,6 +160,7 @@ impl<S: Side + ?Sized> Visit<'_, S> {
         self.side.settle(self.attached, self.deferred);
         if let Some(machine) = self.side.machine() {
             self.attached.note_wants_written(machine, self.deferred);
+            self.attached.note_phase(machine, self.deferred);
         }
     }
 }

@@ -301,3 +301,62 @@ fn offer<T>(
         None => Err(SendError::Closed(what)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+    use super::*;
+    use crate::Builder;
+    use crate::rt::Runtime;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_room_learns_that_the_session_is_closing() {
+        let runtime = Runtime::new(TokioExecutor::new(), TokioTimer::new());
+        let server = Builder::new(runtime).send_buffer(Message::OVERHEAD, 0).build().unwrap();
+        let closers: [fn(crate::Socket) -> Option<crate::Socket>; 2] = [
+            |socket| {
+                socket.close();
+                Some(socket)
+            },
+            |socket| {
+                drop(socket);
+                None
+            },
+        ];
+        for close in closers {
+            let target = "/engine.io/?EIO=4&transport=polling";
+            let request = http::Request::builder().uri(target).body(Empty::<Bytes>::new()).unwrap();
+            server.handle(request).await.unwrap().collect().await.unwrap().to_bytes();
+            let socket = server.accept().await;
+            let handle = socket.handle();
+            handle.try_send("").unwrap();
+
+            let wakes = Arc::new(Wakes::default());
+            let waker = Waker::from(Arc::clone(&wakes));
+            let mut cx = Context::from_waker(&waker);
+            let mut sending = pin!(handle.send("late"));
+            assert!(sending.as_mut().poll(&mut cx).is_pending());
+            let _socket = close(socket);
+            assert_eq!(handle.phase(), Phase::Closing);
+            assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+            assert_eq!(sending.as_mut().poll(&mut cx), Poll::Ready(Err(SendError::Closed("late".into()))));
+        }
+    }
+}

@@ -34,8 +34,7 @@ pub(crate) struct ChannelTask {
     _under_way: Option<Guard>,
     stage: Stage,
     codec: Codec,
-    output: Vec<u8>,
-    written: usize,
+    output: Output,
     /// Messages in `output`, and before.
     pulled: u64,
     /// Messages that are written.
@@ -99,8 +98,7 @@ impl ChannelTask {
             session,
             stage,
             codec,
-            output: Vec::new(),
-            written: 0,
+            output: Output::default(),
             pulled: 0,
             flushed: 0,
             reported: 0,
@@ -116,7 +114,7 @@ impl ChannelTask {
     /// Hands over what arrived, pulls what is to leave.
     fn visit(&mut self, cx: &Context<'_>, incoming: SmallVec<[Frame; FRAMES]>, end: Option<ChannelEnd>) -> Visit {
         let channel = self.channel;
-        let mut room = WRITE_AHEAD.saturating_sub(self.output.len() - self.written);
+        let mut room = WRITE_AHEAD.saturating_sub(self.output.left());
         let details = end.and_then(|_| self.codec.close_frame());
         let (flushed, unblocked, mut pulled) = (self.flushed, std::mem::take(&mut self.unblocked), self.pulled);
         let news = self.reported < flushed;
@@ -169,18 +167,18 @@ impl ChannelTask {
         let mut worth_a_visit = true;
         for _ in 0..BUDGET {
             let Stage::Open(io) = &mut self.stage else { return Poll::Ready(()) };
-            let before = self.written;
-            let blocked = match poll_write(io, cx, &mut self.output, &mut self.written) {
+            let before = self.output.left();
+            let blocked = match self.output.poll_write(io, cx) {
                 Poll::Ready(Ok(())) => false,
                 Poll::Ready(Err(_)) => return self.end(cx, ChannelEnd::Lost),
                 Poll::Pending => true,
             };
-            self.unblocked |= self.blocked && (!blocked || before < self.written);
+            self.unblocked |= self.blocked && (!blocked || self.output.left() < before);
             self.blocked = blocked;
-            if !blocked {
-                self.answers = 0;
-                self.flushed = self.pulled;
-            }
+            self.answers = self.answers.min(self.output.left());
+            // While more is sent, a slow connection may never take everything at once.
+            self.flushed = if blocked { self.flushed.max(self.output.taken) } else { self.pulled };
+            self.output.mark(self.pulled);
             // A client that takes no answers to its pings is not read any further.
             let reading = self.reading && self.answers < WRITE_AHEAD;
             // Only a read that finds nothing brings a wakeup later.
@@ -199,15 +197,16 @@ impl ChannelTask {
             if worth_a_visit || news || !incoming.is_empty() || end.is_some() {
                 let visit = self.visit(cx, incoming, end);
                 for frame in &visit.frames {
-                    self.codec.send(frame, &mut self.output);
+                    self.codec.send(frame, &mut self.output.bytes);
                 }
+                self.output.mark(self.pulled);
                 if visit.close || end.is_some() {
                     self.goodbye = end == Some(ChannelEnd::Closed);
                     return self.start_closing(cx);
                 }
                 worth_a_visit = !blocked && !visit.drained;
             }
-            let writable = !blocked && !self.output.is_empty();
+            let writable = !blocked && self.output.left() > 0;
             let readable = self.reading && self.answers < WRITE_AHEAD && (unread || self.codec.has_input());
             if !writable && !readable && !worth_a_visit {
                 return Poll::Pending;
@@ -220,9 +219,9 @@ impl ChannelTask {
     /// Decodes up to a visit's worth of frames.
     fn decode(&mut self, frames: &mut SmallVec<[Frame; FRAMES]>) -> Option<ChannelEnd> {
         while frames.len() < FRAMES {
-            let len = self.output.len();
-            let next = self.codec.next(&mut self.output);
-            self.answers += self.output.len() - len;
+            let len = self.output.left();
+            let next = self.codec.next(&mut self.output.bytes);
+            self.answers += self.output.left() - len;
             match next? {
                 Ok(frame) => frames.push(frame),
                 Err(end) => return Some(end),
@@ -239,9 +238,9 @@ impl ChannelTask {
     }
 
     fn start_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.codec.close(&mut self.output);
+        self.codec.close(&mut self.output.bytes);
         // The peer's goodbye may be among what was read before.
-        self.goodbye |= self.codec.receive_goodbye(&[], &mut self.output);
+        self.goodbye |= self.codec.receive_goodbye(&[], &mut self.output.bytes);
         let sleep = {
             let environment = self.session.environment();
             environment.runtime().sleep(environment.close_timeout)
@@ -259,7 +258,7 @@ impl ChannelTask {
         if sleep.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if ready!(poll_write(io, cx, &mut self.output, &mut self.written)).is_err() {
+        if ready!(self.output.poll_write(io, cx)).is_err() {
             return Poll::Ready(());
         }
         let mut chunk = [0; READ_CHUNK];
@@ -276,7 +275,7 @@ impl ChannelTask {
                 Err(_) | Ok(0) => return Poll::Ready(()),
                 Ok(len) => {
                     let bytes = chunk.get(..len).unwrap_or_default();
-                    self.goodbye = self.codec.receive_goodbye(bytes, &mut self.output);
+                    self.goodbye = self.codec.receive_goodbye(bytes, &mut self.output.bytes);
                 }
             }
         }
@@ -316,30 +315,143 @@ impl Drop for ChannelTask {
     }
 }
 
-fn poll_write(
-    io: &mut Upgraded,
-    cx: &mut Context<'_>,
-    output: &mut Vec<u8>,
-    written: &mut usize,
-) -> Poll<std::io::Result<()>> {
-    if output.is_empty() {
-        return Poll::Ready(Ok(()));
+/// Bytes on their way to the connection.
+#[derive(Debug, Default)]
+struct Output {
+    bytes: Vec<u8>,
+    /// How many of them the connection took.
+    written: usize,
+    /// The connection took bytes and was not flushed since.
+    unflushed: bool,
+    /// Where in `bytes` a frame ends, and how many messages of the session that makes.
+    mark: Option<(usize, u64)>,
+    /// So many messages of the session the connection took: those up to the last mark that it passed.
+    taken: u64,
+}
+
+impl Output {
+    /// Bytes that the connection has not taken.
+    fn left(&self) -> usize {
+        self.bytes.len() - self.written
     }
-    while *written < output.len() {
-        let rest = output.get(*written..).unwrap_or_default();
-        match ready!(Pin::new(&mut *io).poll_write(cx, rest))? {
-            0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
-            len => *written += len,
+
+    /// What is there ends with this message of the session. One mark at a time is enough: the next one follows when the
+    /// connection has passed it.
+    fn mark(&mut self, messages: u64) {
+        if self.mark.is_none() && self.left() > 0 {
+            self.mark = Some((self.bytes.len(), messages));
         }
     }
-    ready!(Pin::new(&mut *io).poll_flush(cx))?;
-    *output = Vec::new();
-    *written = 0;
-    Poll::Ready(Ok(()))
+
+    /// Writes everything. Ready when the connection took every byte and is flushed.
+    fn poll_write(&mut self, io: &mut (impl Write + Unpin), cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while self.left() > 0 {
+            let rest = self.bytes.get(self.written..).unwrap_or_default();
+            match Pin::new(&mut *io).poll_write(cx, rest)? {
+                Poll::Ready(0) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(len) => {
+                    self.written += len;
+                    self.unflushed = true;
+                    if let Some((_, messages)) = self.mark.take_if(|(end, _)| *end <= self.written) {
+                        self.taken = messages;
+                    }
+                }
+                Poll::Pending => {
+                    self.drop_written();
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.bytes = Vec::new();
+        self.written = 0;
+        if self.unflushed {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Drops what was written, once that is more than what is left: a connection that never takes everything would let it
+    /// grow. So no byte is moved more than once on average.
+    fn drop_written(&mut self) {
+        if self.written > self.left() {
+            self.bytes.drain(..self.written);
+            self.mark = self.mark.map(|(end, messages)| (end - self.written, messages));
+            self.written = 0;
+        }
+    }
 }
 
 fn poll_read(io: &mut Upgraded, cx: &mut Context<'_>, chunk: &mut [u8]) -> Poll<std::io::Result<usize>> {
     let mut buf = ReadBuf::new(chunk);
     ready!(Pin::new(io).poll_read(cx, buf.unfilled()))?;
     Poll::Ready(Ok(buf.filled().len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    /// A connection that takes a little at a time.
+    #[derive(Default)]
+    struct Slow {
+        taken: Vec<u8>,
+        room: usize,
+        flushed: usize,
+        flushes: bool,
+    }
+
+    impl Write for Slow {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+            let len = bytes.len().min(self.room);
+            if len == 0 {
+                return Poll::Pending;
+            }
+            self.room -= len;
+            self.taken.extend_from_slice(&bytes[..len]);
+            Poll::Ready(Ok(len))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            if !self.flushes {
+                return Poll::Pending;
+            }
+            self.flushed = self.taken.len();
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Sends on a connection that takes so much a turn, while so much waits. Gives the most that was kept.
+    fn most_kept(mut io: Slow, waits: usize, turns: usize) -> usize {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut output, mut sent, mut most) = (Output::default(), Vec::new(), 0);
+        for turn in 0..turns {
+            let more: Vec<u8> = (0..waits - output.left()).map(|byte| (turn + byte) as u8).collect();
+            output.bytes.extend_from_slice(&more);
+            sent.extend(more);
+            most = most.max(output.bytes.len());
+            io.room = 100;
+            assert!(output.poll_write(&mut io, &mut cx).is_pending());
+        }
+        (io.room, io.flushes) = (usize::MAX, true);
+        assert!(output.poll_write(&mut io, &mut cx).is_ready());
+        assert!(io.taken == sent && io.flushed == sent.len(), "everything arrives, in order");
+        most
+    }
+
+    #[test]
+    fn what_is_written_is_not_kept_by_a_connection_that_is_never_done() {
+        assert!(most_kept(Slow::default(), 1000, 1000) < 3000);
+        assert!(most_kept(Slow { flushes: true, ..Slow::default() }, 101, 1000) < 3000);
+    }
+
+    #[test]
+    fn what_is_written_is_not_kept_by_a_connection_that_is_never_flushed() {
+        assert_eq!(most_kept(Slow::default(), 100, 1000), 100);
+    }
 }

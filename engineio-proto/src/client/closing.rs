@@ -105,7 +105,7 @@ impl Client {
     pub(super) fn finish_with(&mut self, cause: CloseReason, channel: Option<ChannelId>) {
         let upgrading = self.state().is_upgrading();
         let reason = self.flow.reason_for(cause, self.closing.is_some());
-        if !self.shift(Trigger::Ended, |_| Stage::Closed) {
+        if !self.shift(Trigger::Ended, |stage| Stage::Closed { last: stage.carrier() }) {
             return;
         }
         #[cfg(feature = "tracing")]

@@ -104,7 +104,7 @@ impl Client {
         let line = match &mut self.stage {
             Stage::Probing(probe) => return probe.take_ping().then_some(PROBE),
             Stage::Channel(line) => line,
-            Stage::Opening(_) | Stage::Polling | Stage::Pausing(_) | Stage::Closed => return None,
+            Stage::Opening(_) | Stage::Polling | Stage::Pausing(_) | Stage::Closed { .. } => return None,
         };
         if core::mem::take(&mut line.owes_upgrade) {
             return Some(UPGRADE);
@@ -135,7 +135,7 @@ impl Client {
         match &self.stage {
             Stage::Probing(probe) => probe.owes_ping(),
             Stage::Channel(line) => line.owes_upgrade || self.owes_pong || !self.flow.outbox.is_empty(),
-            Stage::Opening(_) | Stage::Polling | Stage::Pausing(_) | Stage::Closed => false,
+            Stage::Opening(_) | Stage::Polling | Stage::Pausing(_) | Stage::Closed { .. } => false,
         }
     }
 }

@@ -25,7 +25,7 @@ impl Client {
         let polls = match &self.stage {
             Stage::Polling | Stage::Probing(_) => !self.post.is_some_and(|post| post.is_last),
             Stage::Pausing(pause) => self.post.is_some() && pause.poll_at() <= self.now,
-            Stage::Opening(_) | Stage::Channel(_) | Stage::Closed => false,
+            Stage::Opening(_) | Stage::Channel(_) | Stage::Closed { .. } => false,
         };
         if polls && self.may_begin_poll() {
             self.get = Some(self.request(None));

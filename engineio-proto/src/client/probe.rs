@@ -66,7 +66,7 @@ impl Client {
     pub(super) const fn probe(&self) -> Option<&Probe> {
         match &self.stage {
             Stage::Probing(probe) | Stage::Pausing(Pause { probe, .. }) => Some(probe),
-            Stage::Opening(_) | Stage::Polling | Stage::Channel(_) | Stage::Closed => None,
+            Stage::Opening(_) | Stage::Polling | Stage::Channel(_) | Stage::Closed { .. } => None,
         }
     }
 

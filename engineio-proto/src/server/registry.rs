@@ -326,6 +326,7 @@ impl<T> Registry<T> {
 
 /// Sessions whose time has come: see [`Registry::take_due`].
 #[derive(Debug)]
+#[must_use = "nothing is queued for these sessions any more"]
 pub struct Due {
     due: btree_set::IntoIter<(Instant, SessionKey)>,
 }

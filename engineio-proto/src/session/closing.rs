@@ -67,7 +67,7 @@ impl Session {
     fn end(&mut self, cause: CloseReason, channel: Option<ChannelId>) {
         let was_on_channel = self.state() == State::Channel;
         let reason = self.flow.reason_for(cause, self.closing.is_some());
-        if !self.shift(Trigger::Ended, |_| Stage::Closed) {
+        if !self.shift(Trigger::Ended, |stage| Stage::Closed { last: stage.carrier() }) {
             return;
         }
         #[cfg(feature = "tracing")]

@@ -83,13 +83,14 @@ impl Session {
         let line = match &mut self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => probe.line_mut(),
             Stage::Channel(line) => line,
-            Stage::Polling | Stage::Closed => return None,
+            Stage::Polling | Stage::Closed { .. } => return None,
         };
         let codec = line.codec;
         if let Some(pongs) = line.pongs.checked_sub(1) {
             line.pongs = pongs;
             return Some(codec.encode_frame(PROBE_ANSWER));
         }
+        let ping = self.owes_ping();
         let Stage::Channel(line) = &mut self.stage else { return None };
         if core::mem::take(&mut self.greeting.open) {
             return Some(codec.encode_frame(open_packet(&self.sid, TransportKind::WebSocket, &self.config)));
@@ -97,7 +98,6 @@ impl Session {
         if core::mem::take(&mut self.greeting.initial) {
             return self.config.initial_message.clone().map(|message| codec.encode_frame(message.into()));
         }
-        let ping = self.pinger.owes_ping() && self.closing.is_none();
         if line.batch == 0 {
             let packets = self.flow.outbox.len().saturating_add(usize::from(ping));
             line.batch = u32::try_from(packets).unwrap_or(u32::MAX);
@@ -107,14 +107,10 @@ impl Session {
         } else if ping {
             line.batch = line.batch.saturating_add(1);
         }
-        let packet = if ping && self.pinger.take_ping(self.now, self.config.times()) {
-            self.flow.count_heartbeat_sent();
-            PING
-        } else {
-            self.flow.hand_over()?.into()
-        };
         line.batch = line.batch.saturating_sub(1);
-        if line.batch == 0 {
+        let last = line.batch == 0;
+        let packet = if self.take_ping() { PING } else { self.flow.hand_over()?.into() };
+        if last {
             self.flow.emit(Event::Drain);
         }
         Some(codec.encode_frame(packet))
@@ -125,11 +121,10 @@ impl Session {
         match &self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => probe.line().pongs > 0,
             Stage::Channel(line) => {
-                let ping = self.pinger.owes_ping() && self.closing.is_none();
                 let greeting = self.greeting.open || self.greeting.initial;
-                line.pongs > 0 || greeting || ping || !self.flow.outbox.is_empty()
+                line.pongs > 0 || greeting || self.owes_ping() || !self.flow.outbox.is_empty()
             }
-            Stage::Polling | Stage::Closed => false,
+            Stage::Polling | Stage::Closed { .. } => false,
         }
     }
 }

@@ -11,11 +11,11 @@ impl Session {
     /// # Errors
     /// The first law that does not hold.
     pub fn check(&self) -> Result<(), Violation> {
-        let closed = matches!(self.stage, Stage::Closed);
+        let closed = matches!(self.stage, Stage::Closed { .. });
         let outbox = &self.flow.outbox;
         let laws = [
             ("a held poll has nothing to say, or too many answers are under way", {
-                let idle = outbox.is_empty() && !(self.pinger.owes_ping() && self.closing.is_none());
+                let idle = outbox.is_empty() && !self.owes_ping();
                 self.get.is_none() || (!self.greeting.open && (idle || !outbox.may_answer()))
             }),
             ("a closing session holds a poll only until everything is written", {

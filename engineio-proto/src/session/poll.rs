@@ -42,7 +42,7 @@ impl Session {
     pub(super) fn answer_poll(&mut self) {
         let Some(exchange) = self.get else { return };
         let closing = self.closing.is_some();
-        let waiting = !self.flow.outbox.is_empty() || (self.pinger.owes_ping() && !closing);
+        let waiting = !self.flow.outbox.is_empty() || self.owes_ping();
         if self.greeting.open {
             let payload = self.handshake_payload();
             self.respond_with_packets(exchange, payload);
@@ -74,8 +74,7 @@ impl Session {
     fn next_payload(&mut self) -> Payload {
         let mut payload = Payload::with_capacity(self.codec, self.flow.outbox.len().saturating_add(1).min(64));
         let mut len = 0_usize;
-        if self.pinger.take_ping(self.now, self.config.times()) {
-            self.flow.count_heartbeat_sent();
+        if self.take_ping() {
             len = self.codec.text_len(&PING);
             payload.push(PING);
         }

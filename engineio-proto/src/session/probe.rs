@@ -76,7 +76,7 @@ impl Session {
     pub(super) const fn probe(&self) -> Option<&Probe> {
         match &self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => Some(probe),
-            Stage::Polling | Stage::Channel(_) | Stage::Closed => None,
+            Stage::Polling | Stage::Channel(_) | Stage::Closed { .. } => None,
         }
     }
 

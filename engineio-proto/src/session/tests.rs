@@ -424,3 +424,16 @@ fn a_ping_does_not_matter_to_a_session_that_is_closing() {
     let session = closing_behind("2\u{1e}3");
     assert_eq!((session.phase(), session.stats().heartbeats_received), (Phase::Closing, 1));
 }
+
+// A closed session took the report of any channel for that of its own.
+#[test]
+fn behind_the_end_only_the_last_channel_counts_as_written() {
+    let mut session = drained(on_channel());
+    session.send("a").unwrap();
+    assert!(session.next_frame(NOW, CHANNEL).is_some());
+    session.abort(NOW);
+    for (channel, written) in [(ChannelId(99), 0), (CHANNEL, 1)] {
+        session.handle_input(NOW, Input::ChannelWritten { channel, messages: 1 });
+        assert_eq!(session.stats().messages_written, written, "{channel:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! What was wrong once.
 
-use engineio_proto::{CloseReason, Event, RequestError, TransportError};
+use engineio_proto::{ChannelId, CloseReason, Event, RequestError, TransportError, client};
 
 use crate::world::{NO_HANDSHAKE, World, open_packet};
 
@@ -112,5 +112,19 @@ fn a_client_that_leaves_before_it_told_of_the_change_says_so_by_polling() {
         let mut world = World::switched();
         end(&mut world);
         assert_eq!(world.post(), Some("1"));
+    }
+}
+
+// A closed client took the report of any channel for that of its own.
+#[test]
+fn behind_the_end_only_the_last_channel_counts_as_written() {
+    let mut world = World::websocket();
+    let own = world.channel();
+    world.client.send(world.now, "a").unwrap();
+    assert!(world.client.next_frame(world.now, own).is_some());
+    world.client.abort(world.now);
+    for (channel, written) in [(ChannelId(99), 0), (own, 1)] {
+        world.client.handle_input(world.now, client::Input::ChannelWritten { channel, messages: 1 });
+        assert_eq!(world.client.stats().messages_written, written, "{channel:?}");
     }
 }

@@ -95,6 +95,8 @@ pub struct Model {
     /// When the body of the POST must be there.
     pub body_by: Instant,
     pub channel: Option<u64>,
+    /// The channel that messages travel on, or did so until the end.
+    pub carrier: Option<u64>,
     pub probe_deadline: Instant,
     /// How many `3probe` are owed.
     pub pongs: u32,
@@ -153,6 +155,7 @@ impl Model {
             post: Post::Free,
             body_by: START,
             channel: on_channel.then_some(1),
+            carrier: on_channel.then_some(1),
             probe_deadline: START,
             pongs: 0,
             released: None,
@@ -334,6 +337,7 @@ impl Model {
                 self.state = State::Channel;
                 self.transport = TransportKind::WebSocket;
                 self.upgraded = true;
+                self.carrier = self.channel;
                 self.due.upgraded = true;
                 if let Some(id) = self.get.take() {
                     self.answer(id, Answer::Bare(b"6"));

@@ -139,7 +139,7 @@ impl Model {
     fn next_packets(&mut self) -> Vec<Heard> {
         let mut packets = Vec::new();
         let mut len = 0;
-        if matches!(self.ping, Ping::Owed(_)) {
+        if self.owes_ping() {
             packets.push(Heard::new(b'2', ""));
             len = 1;
             self.ping = Ping::Sent(self.now);

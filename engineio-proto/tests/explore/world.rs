@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use engineio_proto::server::{BodyError, Input, Output, Row, State, TRANSITIONS, Trigger};
 use engineio_proto::wire::Frame;
-use engineio_proto::{
-    ChannelId, Event, ExchangeId, Instant, Message, Phase, SendError, Session, Sid, TransportError, TransportKind,
-};
+use engineio_proto::{ChannelId, Event, ExchangeId, Instant, Message, Phase, SendError, Session, Sid, TransportError};
 
 use crate::alphabet::{EVERYTHING, Op, Word};
 use crate::epilogue;
@@ -193,12 +191,11 @@ impl World {
             past.handle_input(now, Input::ChannelWritten { channel: self.latest_channel(), messages: u64::MAX });
         } else if self.model.ledger.on_channel() == 0 {
             let mut past = past.clone();
-            past.handle_input(now, Input::ChannelWritten { channel: self.latest_channel(), messages: u64::MAX });
+            let channel = self.model.carrier.map_or(self.latest_channel(), ChannelId);
+            past.handle_input(now, Input::ChannelWritten { channel, messages: u64::MAX });
             assert_eq!((past.stats(), past.poll_output()), (self.session.stats(), None), "law 14");
         }
-        if self.model.state != State::Closed {
-            past.handle_input(now, Input::ChannelWritten { channel: STRAY, messages: u64::MAX });
-        }
+        past.handle_input(now, Input::ChannelWritten { channel: STRAY, messages: u64::MAX });
         if !self.is_pinged() {
             past.handle_input(now, Input::Unblocked);
         }
@@ -211,7 +208,7 @@ impl World {
 
     /// Whether messages travel on a channel, or did so until the end.
     fn is_on_channel(&self) -> bool {
-        matches!(self.model.state, State::Channel | State::Closed) && self.model.transport == TransportKind::WebSocket
+        self.model.carrier.is_some()
     }
 
     /// Whether a pong is awaited.
@@ -315,7 +312,8 @@ impl World {
             Op::Frame(word) => Input::ChannelFrame { channel: self.latest_channel(), frame: self.frame(word) },
             Op::StrayFrame => Input::ChannelFrame { channel: STRAY, frame: Frame::received("4x".into()) },
             Op::ChannelWritten | Op::MessageWritten => {
-                Input::ChannelWritten { channel: self.latest_channel(), messages: self.written(op) }
+                let channel = self.model.carrier.map_or(self.latest_channel(), ChannelId);
+                Input::ChannelWritten { channel, messages: self.written(op) }
             }
             Op::Unblocked => Input::Unblocked,
             Op::Gone(end) => Input::ChannelClosed { channel: self.latest_channel(), end },

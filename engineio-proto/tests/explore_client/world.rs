@@ -181,9 +181,7 @@ impl World {
             past.handle_input(now, written(self.latest_channel()));
             assert_eq!((past.stats(), past.poll_output()), (self.client.stats(), None), "law 14");
         }
-        if self.model.state != client::State::Closed {
-            past.handle_input(now, written(STRAY));
-        }
+        past.handle_input(now, written(STRAY));
         if self.model.patience.is_none() {
             past.handle_input(now, client::Input::Unblocked);
         }

@@ -290,3 +290,26 @@ fn r119_a_silent_client_with_a_stalled_upload_is_closed_at_the_deadline_of_the_b
     world.advance(1);
     assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
 }
+
+// A ping that is due before or behind the close waits. Only a message or a poll may follow.
+#[test]
+fn a_closing_session_sends_no_ping() {
+    for close_at in [24_000, 26_000] {
+        let mut world = World::polling();
+        world.send("a");
+        world.advance(close_at);
+        world.close();
+        world.advance(26_000 - close_at);
+        let get = world.get();
+        assert_eq!(world.answer_of(get), Some("200 4a"));
+        let get = world.get();
+        assert_eq!(world.answer_of(get), Some("200 6\u{1e}1"));
+        assert_eq!(world.closed(), Some(CloseReason::ForcedClose));
+    }
+
+    let mut world = World::websocket();
+    world.send("a");
+    world.advance(26_000);
+    world.close();
+    assert_eq!(world.frames(), ["4a"]);
+}
