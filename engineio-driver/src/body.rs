@@ -1,4 +1,4 @@
-//! Request bodies with a limit, and response bodies that know whether they were taken.
+//! Request bodies with a limit, and answer bodies that report whether they were written.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,19 +14,19 @@ use engineio_proto::server::BodyError;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Sleep;
 
-/// Hears what becomes of an answer.
+/// Learns whether an answer was written.
 pub(crate) trait Answered: Send + Sync {
-    /// The answer to this exchange is written to its end.
+    /// The answer to this exchange is completely written.
     fn written(&self, exchange: ExchangeId);
 
-    /// A connection that had taken no more of an answer takes more again.
+    /// A connection that was blocked while it wrote an answer takes more bytes again.
     fn unblocked(&self);
 
     /// The answer to this exchange is lost.
     fn lost(&self, exchange: ExchangeId);
 }
 
-/// Watches over an answer on its way. Dropped before the answer was taken, it says that the answer is lost.
+/// Watches an answer until it is written. If this is dropped before that, it reports the answer as lost.
 pub(crate) struct Delivery {
     session: Arc<dyn Answered>,
     exchange: ExchangeId,
@@ -58,15 +58,15 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// What can keep a body from being read: a reason that the protocol knows, or a peer that went away.
+/// Why a body could not be read: a reason of the protocol, or a peer that is gone.
 #[derive(Debug)]
 pub(crate) enum ReadError {
     Body(BodyError),
     Lost,
 }
 
-/// Reads a body of at most `limit` bytes. No more than the limit is ever kept, whatever the headers say; a body that announces
-/// more is refused before it is read.
+/// Reads a body of at most `limit` bytes. No more than that is ever kept, whatever the headers announce. A body that
+/// announces more is rejected before it is read.
 pub(crate) async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ReadError::Body(BodyError::TooLarge));
@@ -105,7 +105,7 @@ pub(crate) async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReadEr
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-/// Reads what is left of a body and forgets it, up to a few times the limit and up to the deadline.
+/// Reads and drops the rest of a body, up to a few times the limit and up to the deadline.
 pub(crate) async fn discard<B: Body>(body: Pin<Box<B>>, limit: usize, deadline: Pin<Box<dyn Sleep>>) {
     let mut body = body;
     let mut deadline = deadline;
@@ -128,34 +128,35 @@ pub(crate) async fn discard<B: Body>(body: Pin<Box<B>>, limit: usize, deadline: 
     .await;
 }
 
-/// The longest answer that is one piece, and the longest piece of another, in bytes.
+/// The maximum size of an answer in one piece, and of each piece of a longer answer, in bytes.
 const PIECE: usize = 16 * 1024;
 
-/// The last piece of an answer of several, in bytes. It is longer than two TCP segments of an Ethernet: without `TCP_NODELAY`,
-/// a shorter one would wait for a delayed acknowledgement.
+/// The size of the last piece of a longer answer, in bytes. It is longer than two TCP segments on Ethernet: without
+/// `TCP_NODELAY`, a shorter piece would wait for a delayed acknowledgement.
 const LAST: usize = 4 * 1024;
 
-/// The body of an answer.
+/// The body of a server's answer.
 ///
-/// An answer of at most 16 KiB is one piece of data. A longer one is pieces of at most 16 KiB, the last of 4 KiB, unless
-/// [`Server::serve`](crate::Server::serve) writes it. The length is exact from the beginning.
+/// An answer of at most 16 KiB is one piece of data. A longer answer is split into pieces of at most 16 KiB, the last
+/// one of 4 KiB, unless [`Server::serve`](crate::Server::serve) writes it. The total length is known from the
+/// beginning.
 ///
-/// The answer counts as written once all bytes of its last piece were taken from their [`Buf`]. If the body, or its last
-/// piece, is dropped before that, the answer is lost, and the session ends. See
-/// [when an answer counts as written](crate::Server#when-an-answer-counts-as-written).
+/// The answer counts as written once all bytes of its last piece were taken from their [`Buf`]. If the body or its last
+/// piece is dropped before that, the answer is lost, and the session ends. See [when an answer counts as
+/// written](crate::Server#when-an-answer-counts-as-written).
 ///
-/// The last of several pieces is ready when those before it were dropped: hyper drops data when it is written. A layer that
-/// keeps all pieces until it has the last would wait forever. So the last piece waits only for a layer that reads the body as
-/// hyper does: it asks for the length ([`Body::size_hint`]) before it takes the first piece, and for the end
-/// ([`Body::is_end_stream`]) before it takes any piece. Any other layer gets the last piece at once.
+/// The last of several pieces is ready once all earlier pieces were dropped: hyper drops data when it is written. A
+/// layer that keeps all pieces until it has the last one would wait forever. So the last piece waits only if the layer
+/// reads the body as hyper does: it asks for the length ([`Body::size_hint`]) before it takes the first piece, and for
+/// the end ([`Body::is_end_stream`]) before it takes any piece. Other layers get the last piece at once.
 #[derive(Default)]
 pub struct ReplyBody {
-    /// What was not taken; where there is a front, the last piece.
+    /// What was not taken. If there is a front, this is the last piece.
     rest: Bytes,
     delivery: Option<Delivery>,
-    /// What comes before the last piece, from the first poll on.
+    /// What comes before the last piece; present from the first poll on.
     front: Option<Box<Front>>,
-    /// It is one piece, whatever its length.
+    /// The answer is one piece, whatever its length.
     whole: bool,
     length_asked: AtomicBool,
     /// The end was asked for since a piece was taken.
@@ -168,7 +169,7 @@ impl ReplyBody {
         self
     }
 
-    /// The next piece of the front; none when the last piece may follow.
+    /// Returns the next piece of the front, or `None` when the last piece may follow.
     fn poll_front(&mut self, cx: &Context<'_>) -> Poll<Option<ReplyData>> {
         let Self { rest, front, .. } = self;
         let front = front.get_or_insert_with(|| {
@@ -181,8 +182,8 @@ impl ReplyBody {
         Poll::Ready(piece.map(|bytes| ReplyData { answered, ..ReplyData::new(bytes) }))
     }
 
-    /// For a connection that keeps data until it is written. Then the last byte of the answer tells that, and there is nothing
-    /// to hold back.
+    /// For a connection that keeps data until it is written. There the last byte of the answer tells when it is
+    /// written, so nothing is held back.
     pub(crate) fn in_one_piece(mut self) -> Self {
         self.whole = true;
         self
@@ -235,15 +236,15 @@ impl Body for ReplyBody {
     }
 }
 
-/// What comes before the last piece of an answer, and decides when the last piece may follow.
+/// The part of an answer before its last piece. It decides when the last piece may follow.
 #[derive(Debug)]
 struct Front {
     /// What was not taken.
     rest: Bytes,
     state: Arc<Mutex<FrontState>>,
-    /// A piece was taken without asking. The layer that took it may keep all of them.
+    /// A piece was taken without asking for the length or the end. The layer that took it may keep all pieces.
     unasked: bool,
-    /// An earlier poll has seen that all was dropped.
+    /// An earlier poll found that all pieces were dropped.
     seen: bool,
 }
 
@@ -260,16 +261,16 @@ impl Front {
         Self { rest, state, unasked: false, seen: false }
     }
 
-    /// The next piece; none when the last piece of the answer may follow. `asked`: for the length, and since the last piece for
-    /// the end.
+    /// Returns the next piece, or `None` when the last piece may follow. `asked`: the length was asked for, and, since
+    /// the last piece, the end.
     ///
-    /// The front is dropped when it was written, and also when its connection broke. So the last piece may follow one poll
-    /// after the front was seen to be dropped: if the connection broke, the body is dropped before that. A layer that copied
-    /// the front gets the chance to write it in between.
+    /// The front is dropped when it was written, but also when its connection broke. So the last piece may follow one
+    /// poll after the front was found to be dropped: if the connection broke, the body is dropped before that poll. A
+    /// layer that copied the front can write it in between.
     fn poll(&mut self, asked: bool, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         self.unasked |= !asked;
         if !self.rest.is_empty() {
-            // Nothing of it stays here, or it would never be dropped.
+            // No reference to the piece may stay here, or the piece would never count as dropped.
             let len = self.rest.len();
             let piece = if len > PIECE { self.rest.split_to(PIECE) } else { std::mem::take(&mut self.rest) };
             return Poll::Ready(Some(piece));
@@ -279,7 +280,8 @@ impl Front {
         }
         let waker = Some(cx.waker().clone());
         let (dropped, _replaced) = {
-            // A waker that is replaced is dropped outside of the lock: its task may go with it, and the front with that.
+            // A replaced waker is dropped without the lock: its task may be dropped with it, and the front with the
+            // task.
             let mut state = lock(&self.state);
             (state.dropped, std::mem::replace(&mut state.waker, waker))
         };
@@ -320,14 +322,14 @@ fn lock(state: &Mutex<FrontState>) -> MutexGuard<'_, FrontState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The data of an answer. hyper keeps it until it is written, and so it knows whether it was.
+/// A piece of an answer's data. hyper keeps it until it is written, so it knows whether it was.
 pub struct ReplyData {
     bytes: Bytes,
     /// Learns whether the last byte of the answer was taken. Only the last piece has it.
     delivery: Option<Delivery>,
-    /// The session, of a piece before the last.
+    /// The session, in a piece before the last.
     answered: Option<Arc<dyn Answered>>,
-    /// The connection has taken a part, and no more at that moment.
+    /// The connection has taken a part of the piece, and no more at that moment.
     blocked: bool,
 }
 
@@ -422,7 +424,7 @@ mod tests {
         (ReplyBody::from(bytes.clone()), bytes)
     }
 
-    /// Counts how often it was woken.
+    /// Counts how often it is woken.
     #[derive(Default)]
     struct Wakes(AtomicUsize);
 
@@ -432,7 +434,7 @@ mod tests {
         }
     }
 
-    /// Polls a body as hyper does, and notes how often it was woken.
+    /// Polls a body as hyper does, and counts how often it is woken.
     struct Hyper {
         body: ReplyBody,
         wakes: Arc<Wakes>,
@@ -446,7 +448,7 @@ mod tests {
             Self { body, wakes: Arc::default() }
         }
 
-        /// The next piece, and whether it is the last.
+        /// Returns the next piece, and whether it is the last.
         fn poll(&mut self) -> Poll<Option<(ReplyData, bool)>> {
             let waker = Arc::clone(&self.wakes).into();
             let frame = Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(&waker));
@@ -523,7 +525,7 @@ mod tests {
         assert!(hyper.poll().is_pending());
         drop(first);
         assert!(hyper.poll().is_pending());
-        // What is written is not gone before it is dropped, nor is what was taken from it.
+        // Written data counts only when it is dropped, and so do bytes that were split off.
         second.advance(1000);
         let rest = second.copy_to_bytes(second.remaining());
         drop(second);
@@ -539,7 +541,7 @@ mod tests {
         assert!(matches!(hyper.poll(), Poll::Ready(None)));
     }
 
-    /// A layer that keeps everything would wait for itself.
+    /// A layer that keeps all pieces would wait for itself.
     #[tokio::test(start_paused = true)]
     async fn the_last_piece_waits_only_for_those_who_ask_as_hyper_does() {
         let (body, bytes) = reply(900_000);
