@@ -132,7 +132,7 @@
 //! A [`Client`] is driven in the same way, but it asks for its requests and WebSockets itself. Its page shows a session, and
 //! the example [`client`] is a complete one on sockets. What both sides have in common is the trait [`Machine`].
 //!
-//! # What is promised
+//! # Guarantees
 //!
 //! * Messages arrive in order, once, and without a gap. A session that cannot keep this ends, and its [`CloseReason`] is the
 //!   true one.

@@ -2,7 +2,7 @@
 
 use crate::wire::message::Message;
 
-/// Why a message was refused, or several messages (`T`). The error gives them back.
+/// Why a message, or several messages (`T`), was refused. The error returns them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError<T = Message> {
@@ -24,7 +24,7 @@ pub enum SendError<T = Message> {
 }
 
 impl<T> SendError<T> {
-    /// The message, or the messages, that were refused.
+    /// Returns the message or the messages.
     pub fn into_inner(self) -> T {
         match self {
             Self::Full(back)
