@@ -32,9 +32,9 @@ use task::SessionTask;
 pub use builder::{BuildError, ClientBuilder};
 pub use reconnecting::{ReconnectEvent, Reconnecting};
 
-/// An Engine.IO client of one server.
+/// An Engine.IO client.
 ///
-/// A client has the server's address, the options, and what is remembered between sessions. [`ClientBuilder`] builds
+/// A client has one server's address, the options, and what is remembered between sessions. [`ClientBuilder`] builds
 /// it; the runtime crates have functions that start one. Each [`connect`](Client::connect) opens a new session. A clone
 /// is another handle to the same client.
 #[derive(Clone)]

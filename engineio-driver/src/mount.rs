@@ -1,4 +1,4 @@
-//! Ways to serve a server's requests: listeners, a hyper service, a tower service and layer.
+//! Ways to serve the requests of a server: listeners, a hyper service, a tower service and layer.
 //!
 //! The `bind` and `serve` functions of the runtime crates listen on TCP without any of these.
 

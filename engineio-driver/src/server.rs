@@ -260,7 +260,9 @@ impl fmt::Debug for Server {
     }
 }
 
-/// A stream of a server's new sessions; see [`Server::incoming`].
+/// A stream of a server's new sessions.
+///
+/// See [`Server::incoming`].
 #[derive(Clone, Debug)]
 pub struct Incoming {
     server: Server,

@@ -18,10 +18,10 @@ use crate::tasks::Guard;
 pub use events::Events;
 pub use handle::Handle;
 
-/// A session: a [`Stream`] of received messages, and a [`Sink`] for messages to send.
+/// A session: a stream of received messages, and a sink for messages to send.
 ///
-/// Each session has one socket. Dropping it closes the session in order. A socket dereferences to a [`Handle`], which
-/// does everything except receiving, and which can be cloned.
+/// Each session has one socket, which implements [`Stream`] and [`Sink`]. Dropping it closes the session in order. A
+/// socket dereferences to a [`Handle`], which does everything except receiving, and which can be cloned.
 #[derive(Debug)]
 pub struct Socket {
     handle: Handle,
@@ -134,7 +134,7 @@ impl Stream for Socket {
     }
 }
 
-/// Why a [`Socket`] accepts no more messages as a sink.
+/// The error of a [`Socket`] that is used as a sink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {

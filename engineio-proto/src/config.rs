@@ -9,8 +9,9 @@ use crate::parts::transport::{TransportKind, Transports};
 use crate::wire::codec::Codec;
 use crate::wire::message::Message;
 
-/// The options of a server and of its sessions. Options have the defaults of the reference implementation where it has
-/// them.
+/// The options of a server and of its sessions.
+///
+/// Options have the defaults of the reference implementation where it has them.
 ///
 /// ```
 /// use core::time::Duration;
@@ -63,7 +64,7 @@ pub struct Config {
     pub max_sessions: usize,
 }
 
-/// What happens when a message is sent and the send buffer of the session is full.
+/// What happens when the send buffer of a session is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Overflow {

@@ -16,7 +16,9 @@ use super::{Client, ConnectError};
 use crate::runtime::Clock;
 use crate::socket::{Handle, Socket};
 
-/// A client that opens a new session when one is lost; see [`Client::reconnecting`].
+/// A client that opens a new session when one is lost.
+///
+/// See [`Client::reconnecting`].
 ///
 /// Nothing is carried over from one session to the next. Messages that were not delivered are lost with their session;
 /// [`ReconnectEvent::Closed`] reports its end, and the application must send again what has to arrive. After a session

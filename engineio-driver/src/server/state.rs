@@ -44,7 +44,9 @@ pub(crate) struct Options {
 pub(crate) type Hook<T> = Box<dyn Fn(&Parts) -> Pin<Box<dyn Future<Output = T> + Send>> + Send + Sync>;
 pub(crate) type Report = Box<dyn Fn(&ConnectionError<'_>) + Send + Sync>;
 
-/// The application's refusal of a handshake: see [`Builder::allow_request`](crate::Builder::allow_request).
+/// The application's refusal of a handshake.
+///
+/// See [`Builder::allow_request`](crate::Builder::allow_request).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     message: Option<String>,

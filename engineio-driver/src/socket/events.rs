@@ -10,7 +10,9 @@ use super::Socket;
 use super::handle::Handle;
 use crate::session::{Event, Observed, Side, Visit, set};
 
-/// All events of a session, including its messages; see [`Socket::events`].
+/// The events of a session, including its messages.
+///
+/// See [`Socket::events`].
 #[derive(Debug)]
 pub struct Events {
     socket: Socket,

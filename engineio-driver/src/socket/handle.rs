@@ -12,7 +12,7 @@ use engineio_proto::{CloseReason, Instant, Machine, Message, Phase, SendError, S
 use super::waiting::Waiting;
 use crate::session::{AnySession, Deferred, Link, Offer, Side, Snapshot, Visit, register};
 
-/// A handle to a session, for sending, closing and its state.
+/// A handle to a session: sends messages, closes the session, returns its state.
 ///
 /// It can be cloned, stored in maps and used from any task. A handle does not keep the session open; the
 /// [`Socket`](crate::Socket) does.

@@ -10,7 +10,9 @@ use crate::parts::config::refuse_zero;
 use crate::parts::flow::Limits;
 use crate::parts::transport::{TransportKind, Transports};
 
-/// The options of a client. Options have the defaults of the reference implementation where it has them.
+/// The options of a client.
+///
+/// Options have the defaults of the reference implementation where it has them.
 ///
 /// ```
 /// use engineio_proto::client::Config;

@@ -6,7 +6,9 @@ use crate::parts::config::ConfigError;
 use crate::parts::time::Instant;
 use crate::parts::wait::at_least;
 
-/// The options of a [`Reconnect`]. The defaults are those of the Socket.IO client.
+/// The options of a client that reconnects.
+///
+/// The defaults are those of the Socket.IO client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReconnectConfig {

@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use crate::parts::transport::TransportKind;
 
-/// Why a request is rejected before it reaches a session. The client gets its [`ErrorCode`].
+/// Why a request is rejected before it reaches a session.
+///
+/// The client gets the [`ErrorCode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -63,7 +65,7 @@ pub enum Rejection {
     InvalidPayload,
 }
 
-/// The error codes that clients get.
+/// The error code of a rejection, as the client gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum ErrorCode {

@@ -64,7 +64,9 @@ pub enum Event {
     Closed(CloseReason),
 }
 
-/// Why a client did not change its transport. Unless it was closed, the session continues on polling.
+/// Why a client did not change its transport.
+///
+/// Unless the session was closed, it continues on polling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpgradeError {
@@ -82,8 +84,9 @@ pub enum UpgradeError {
     SessionClosed,
 }
 
-/// Why a session ended, as seen from this side.
+/// Why a session ended.
 ///
+/// The reason is the one seen from this side.
 /// The reference implementation has five reasons, see [`CloseReason::as_str`]. The variants distinguish more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -125,7 +128,9 @@ pub enum RequestError {
     TooLarge,
 }
 
-/// How a transport failed. Failures that the reference implementation knows have its texts.
+/// How a transport failed.
+///
+/// Failures that the reference implementation has, too, have its texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {

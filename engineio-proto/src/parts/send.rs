@@ -2,7 +2,9 @@
 
 use crate::wire::message::Message;
 
-/// Why a message, or several messages (`T`), was refused. The error returns them.
+/// Why a message was refused.
+///
+/// The error returns the message, or the messages (`T`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError<T = Message> {

@@ -8,7 +8,9 @@ use core::ops::Deref;
 
 use base64::Engine as _;
 
-/// The id of a session. It is a secret: anyone who knows it can poll, post and upgrade.
+/// The id of a session.
+///
+/// An id is a secret: anyone who knows it can poll, post and upgrade.
 ///
 /// Ids of our own servers need no escaping in URLs or in JSON. A client accepts any id from its server.
 ///

@@ -7,7 +7,9 @@ use core::ops::Deref;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-/// UTF-8 text in a reference-counted buffer. Clones and slices share the buffer, and the encoding is checked once.
+/// UTF-8 text in a shared buffer.
+///
+/// Clones and slices share the buffer, which is reference-counted. The encoding is checked once.
 ///
 /// ```
 /// use engineio_proto::Text;
