@@ -1,4 +1,4 @@
-//! The ends of a world: everything is healed, and has to come to rest.
+//! The end of a world: faults are healed, and the world must come to rest.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use super::net::{Answer, Exchange, Opening, Parts, Piece, Spoilt, Stage};
 use super::nodes::{App, Attempt, Slot};
 use crate::oracle::{Asked, Law, broken};
 
-/// How a world ends, once it has come to rest.
+/// How a world ends after it has come to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The clients close their sessions.
     Clients,
-    /// The servers do.
+    /// The servers close their sessions.
     Servers,
-    /// Both do.
+    /// Both close them.
     Both,
-    /// Nothing reaches anybody any more.
+    /// The network drops everything.
     Silence,
-    /// The same, while the applications go on sending.
+    /// The network drops everything, while the applications continue to send.
     Bursts,
 }
 
 impl Ending {
-    /// All of them.
+    /// All ways to end.
     pub const ALL: [Self; 5] = [Self::Clients, Self::Servers, Self::Both, Self::Silence, Self::Bursts];
 
     /// Whether it ends because nobody hears anything.

@@ -1,85 +1,85 @@
-//! What can happen next, and how likely it is.
+//! The operations that are possible now, and their probabilities.
 
 use super::core::Core;
 use crate::Chooser;
 use crate::op::{Intrusion, Line, Node, Op, Side};
 use crate::settings::Start;
 
-/// Kinds of operations.
+/// A kind of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// Time passes.
     Wait,
     /// Time passes until something happens.
     Next,
-    /// A client begins.
+    /// A client starts a session.
     Connect,
     /// Something arrives early.
     Arrive,
     /// A message is sent.
     Send,
-    /// Several are.
+    /// Several messages are sent together.
     SendTogether,
     /// A buffer is filled.
     Flood,
     /// A message is taken.
     Take,
-    /// An application stops to read, or goes on.
+    /// An application stops or resumes reading.
     Read,
-    /// It does not want anything more.
+    /// An application discards what arrives.
     Discard,
-    /// It waits until its messages are written.
+    /// An application waits until its messages are written.
     Await,
-    /// It closes in order.
+    /// An application closes in order.
     Close,
-    /// It closes at once.
+    /// An application aborts.
     Abort,
-    /// It does something of its own.
+    /// An application gets an impulse.
     Impulse,
     /// What is written is reported early.
     Report,
-    /// A connection is torn.
+    /// A connection breaks.
     Tear,
-    /// A connection is reset while something is being written.
+    /// A connection is reset while data is being written.
     Reset,
     /// A connection breaks before it is known that an answer was written.
     Lose,
-    /// Something leaves slowly.
+    /// Data leaves slowly.
     Throttle,
     /// What is written is reported late.
     Withhold,
-    /// Something is held up.
+    /// Data is delayed.
     Delay,
     /// A request is repeated.
     Repeat,
-    /// A body is late.
+    /// A body never ends.
     SlowBody,
     /// A body is too large.
     LargeBody,
     /// A channel is refused.
     Refuse,
-    /// A client is cut off, or is not any more.
+    /// A client is cut off, or connected again.
     Silence,
-    /// A stranger meddles.
+    /// A stranger uses a session.
     Intrude,
-    /// A stranger takes a session over while a body is on its way.
+    /// A stranger takes a session over while a body is in transit.
     Overtake,
     /// A client sleeps.
     Suspend,
     /// Timers are late.
     Late,
-    /// A machine is called without need.
+    /// A machine gets redundant calls.
     Spurious,
     /// A clock goes backwards.
     Backwards,
     /// A server aborts its sessions.
     Shutdown,
-    /// A server dies.
+    /// A server is killed.
     Crash,
 }
 
 impl Class {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 34] = {
         use Class::*;
         [
@@ -138,12 +138,12 @@ impl Class {
         }
     }
 
-    /// Whether it is what a network, a stranger, or a clock does.
+    /// Returns whether it is a fault of a network, a stranger, or a clock.
     pub const fn is_fault(self) -> bool {
         self as usize >= Self::Tear as usize
     }
 
-    /// What kind of operation this is.
+    /// Returns the kind of an operation.
     pub const fn of(op: &Op) -> Self {
         match op {
             Op::Wait(_) => Self::Wait,
