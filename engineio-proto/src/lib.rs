@@ -69,7 +69,7 @@
 //! }
 //! ```
 //!
-//! The [guide] goes on from here: what an embedder must report in return, and the symptom of each report that is
+//! The [guide] continues from here: what an embedder must report in return, and the symptom of each report that is
 //! forgotten. The examples [`blocking`], [`event_loop`] and [`completion`] are complete servers on threads, on readiness and
 //! on io_uring.
 //!

@@ -26,7 +26,7 @@ pub(super) struct Opened {
     task: Option<Waker>,
     /// The deadline for which the task's timer is armed.
     armed: Option<Instant>,
-    /// Whether a WebSocket worked, as the machine last reported it; the next session is told.
+    /// Whether a WebSocket worked, as the machine last reported it. It is passed to the next session.
     websocket_worked: bool,
     memory: Arc<AtomicBool>,
     /// The task has carried out everything and has ended.
