@@ -1,4 +1,4 @@
-//! What may be done to a session, read from bytes.
+//! Calls of a session, read from bytes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One client, with an embedder and a server that do anything at any time. The laws are those of `ARCHITECTURE.md`.
+//! One client, with an embedder and a server that do anything at any time, against the laws of `ARCHITECTURE.md`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

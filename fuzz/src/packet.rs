@@ -1,5 +1,4 @@
-//! Whatever packets there are, they arrive: in a payload, in frames with and without base64, and by the independent
-//! decoder's reading.
+//! All packets arrive: in a payload, in frames with and without base64, and as the independent decoder reads them.
 
 use bytes::Bytes;
 use engineio_proto::wire::{Codec, Frame, Packet, PacketKind, Payload, SEPARATOR};

@@ -1,4 +1,4 @@
-//! Any body means the same to the decoder of the core and to the independent one, and what was read can be written.
+//! Any body has the same meaning for the core's decoder and the independent one, and what was decoded can be encoded.
 
 use bytes::Bytes;
 use engineio_proto::Text;

@@ -1,9 +1,9 @@
-//! From bytes to choices.
+//! Choices, read from bytes.
 //!
-//! Everything is read from the front, and small numbers are written as digits, so that a seed can be written by hand and
-//! a find can be read.
+//! Everything is read from the front, and small numbers are written as digits, so that seeds can be written by hand and
+//! findings can be read.
 
-/// Bytes that choices are read from.
+/// A source of choices.
 #[derive(Debug)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 

@@ -1,4 +1,4 @@
-//! Any request is sorted as a second reading of the table says, down to what the client is told.
+//! Any request is classified as by a second implementation of the table, including the answer to the client.
 
 use engineio_proto::http::{Handshake, Method, Mount, Operation, Rejection, Request, Response, Route, SessionRequest};
 use engineio_proto::server::{Admission, Config, Entry, NotAdmitted};

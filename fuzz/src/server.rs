@@ -1,5 +1,5 @@
-//! A server with many sessions is each of them by itself: whatever happens to the others, and whenever its outputs are
-//! drained, a session in it does what the same session does alone. And all of it is found, woken and forgotten.
+//! The sessions of a server are independent: whatever happens to the others, and whenever outputs are drained, a
+//! session in the server does what the same session does alone. All sessions are found, woken and forgotten.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! One session, with an embedder and a client that do anything at any time. The laws are those of `ARCHITECTURE.md`.
+//! One session, with an embedder and a client that do anything at any time, against the laws of `ARCHITECTURE.md`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Any stream of bytes means the same to the codec however it is cut, and the same as to a strict reading of RFC 6455
-//! by hand; what the codec writes is well-formed, and means what it was given.
+//! The WebSocket codec gives the same result for a stream of bytes however it is split, and the same as a strict
+//! reading of RFC 6455 written by hand. What the codec writes is well-formed, and has the meaning of its input.
 
 use engineio_driver::fuzz::Codec;
 use engineio_proto::client::Details;
@@ -58,7 +58,7 @@ impl Role {
         }
     }
 
-    /// A client hides what it sends.
+    /// A client masks what it sends.
     fn masks(self) -> bool {
         self == Self::Client
     }

@@ -1,4 +1,4 @@
-//! What packets mean, in the words of the independent decoder.
+//! The meaning of packets for the independent decoder.
 
 use engineio_proto::Message;
 use engineio_proto::wire::Packet;

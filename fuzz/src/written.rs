@@ -1,4 +1,4 @@
-//! What leaves a machine, and how much of it was reported as written.
+//! What leaves a machine, and what was reported as written.
 
 use std::collections::VecDeque;
 
