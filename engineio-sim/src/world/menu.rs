@@ -120,7 +120,7 @@ impl Class {
         ]
     };
 
-    /// How likely it is where everything is.
+    /// The weight of the kind if it occurs.
     const fn weight(self) -> u64 {
         match self {
             Self::Wait => 20,
@@ -189,11 +189,11 @@ impl Class {
 pub(crate) struct Weights([u64; Class::ALL.len()]);
 
 impl Weights {
-    /// Draws weights. Some kinds do not occur at all: what one of them prevents, the others would never show. One world
-    /// in four has no faults, and in one in five sessions are short.
+    /// Draws weights. Some kinds do not occur at all, because they would hide others. One world in four has no faults,
+    /// and in one in five sessions are short.
     pub(crate) fn draw(chooser: &mut impl Chooser, own_applications: bool) -> Self {
         let quiet = chooser.chance(1, 4);
-        // In some worlds nobody stays for long, so that ends meet with everything.
+        // In some worlds all sessions are short, so that ends coincide with everything else.
         let hasty = chooser.chance(1, 5);
         let mut weights = [0; Class::ALL.len()];
         for class in Class::ALL {
@@ -202,7 +202,8 @@ impl Weights {
             let factor = chooser.pick(factors).copied().unwrap_or_default();
             let barred = match class {
                 Class::Impulse => !own_applications,
-                // What the applications do not say themselves would be strange to them, as would be what they do not hear.
+                // User-defined applications would not know messages that they have not sent, or miss messages that were
+                // discarded.
                 Class::Send | Class::SendTogether | Class::Flood | Class::Discard => own_applications,
                 Class::Overtake => own_applications || quiet,
                 class => quiet && (class.is_fault() || matches!(class, Class::Read)),
@@ -226,12 +227,12 @@ impl Core {
         self.candidates(class, &mut candidates);
         match chooser.pick(&candidates) {
             Some(&op) => self.detail(op, chooser),
-            // Where a fault has nothing to strike, everything goes on.
+            // If a fault has no subject, the world continues.
             None => Op::Next,
         }
     }
 
-    /// Every operation of a kind that means something now, without its details.
+    /// Returns every operation of a kind that has a meaning now, without its details.
     pub(crate) fn candidates(&self, class: Class, out: &mut Vec<Op>) {
         let clients = 0..self.clients.len();
         let has_attempt =
@@ -332,7 +333,7 @@ impl Core {
         }
     }
 
-    /// Draws what an operation leaves open.
+    /// Draws the details of an operation.
     fn detail(&self, op: Op, chooser: &mut impl Chooser) -> Op {
         let latency = self.settings.latency.max(1);
         let mut of = |choices: &[u64]| chooser.pick(choices).copied().unwrap_or_default();
@@ -346,10 +347,10 @@ impl Core {
             Op::Send { side, .. } => {
                 let whole = self.settings.max_payload as u64;
                 let size = of(&[0, 1, 3, 10, 10, whole / 3, whole / 2, whole.saturating_sub(2)]) as usize;
-                // Base64 takes a third more.
+                // Base64 needs a third more.
                 let binary = of(&[0, 0, 1]) == 1;
                 let size = if binary { size * 3 / 4 } else { size };
-                // Now and then one that is larger than what may be sent.
+                // Occasionally one that is larger than allowed.
                 let size = if chooser.chance(1, 60) { size + 2 * whole as usize } else { size };
                 Op::Send { side, size, binary }
             }
@@ -370,7 +371,7 @@ impl Core {
             Op::Throttle(line, _) => {
                 let (interval, timeout) = (1000 * self.settings.ping_interval, 1000 * self.settings.ping_timeout);
                 let window = self.settings.window.max(1) as u64;
-                // So slow that a heartbeat would notice, and not so slow that nothing gets through in its time.
+                // So slow that a heartbeat would detect it, but not so slow that nothing arrives in time.
                 let micros = match line {
                     Line::Get(_) => of(&[timeout / 2, timeout / 2, timeout / 4]),
                     Line::Post(_) => {
