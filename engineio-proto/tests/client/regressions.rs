@@ -1,4 +1,4 @@
-//! What was wrong once.
+//! Regression tests.
 
 use engineio_proto::{CloseReason, Event, RequestError, TransportError};
 

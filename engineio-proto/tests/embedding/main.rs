@@ -1,4 +1,4 @@
-//! The program of the guide (`src/guide.md`), as it stands there, and the tests of what the guide says.
+//! The program of the guide (`src/guide.md`), line by line, and tests of what the guide says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // This is an embedder: it may know what time it is.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
