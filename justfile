@@ -26,12 +26,12 @@ bench *args:
 chat *args:
     cargo run --release -p engineio-tokio --example chat -- {{ args }}
 
-# Mutation testing of the core: whether some test notices each small change of its code (needs cargo-mutants)
+# Mutation testing of the core: reports small changes of its code that no test notices (needs cargo-mutants)
 mutants *args:
     @# A mutant may ask for memory without end.
     ulimit -v 8000000 2>/dev/null; cargo mutants -p engineio-proto {{ args }}
 
-# Everything that can happen in a small scope: to a session, to a client, and between the two
+# All sequences of events in a small scope: for a session, for a client, for both
 explore:
     cargo test --release -p engineio-proto --test explore --test explore_client --test explore_pair -- --nocapture
 
@@ -43,6 +43,6 @@ sim *args:
 planted *args:
     engineio-sim/planted/run {{ args }}
 
-# A short run of every fuzz target; or so many seconds of each
+# A short run of every fuzz target, or a run of this many seconds each
 fuzz *seconds:
     fuzz/smoke {{ seconds }}

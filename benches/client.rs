@@ -1,4 +1,4 @@
-//! What one step of one client costs.
+//! The cost of one step of a client.
 #![allow(missing_docs, clippy::unwrap_used)] // The macro of criterion makes a function without documentation.
 
 use std::hint::black_box;
@@ -30,7 +30,7 @@ fn drain(client: &mut Client) -> Option<ExchangeId> {
     last
 }
 
-/// A frame in, its message taken and sent back, the frame out.
+/// A frame arrives, its message is taken and echoed, and the frame is pulled.
 fn websocket_echo(c: &mut Criterion) {
     let mut client = client(TransportKind::WebSocket);
     let Some(client::Output::ChannelOpen { channel, .. }) = client.poll_output() else { return };
@@ -59,7 +59,7 @@ fn websocket_echo(c: &mut Criterion) {
     });
 }
 
-/// The answer to a poll in, its message taken and sent back by a POST, down to the bytes of both requests.
+/// The answer to a poll arrives, its message is taken and echoed by a POST; including the bytes of both requests.
 fn polling_echo(c: &mut Criterion) {
     let mut client = client(TransportKind::Polling);
     let answered = |exchange, body: &'static str| client::Input::Answered {

@@ -1,8 +1,7 @@
 //! Memory of idle WebSocket sessions: `cargo bench -p engineio-benches --bench memory`.
 //!
-//! For each kind of server, a process of its own serves 10,000 connections from this one, each opened and used for one
-//! echo, and then idle. What counts is by how much the server's resident memory has grown. `--connections N` changes
-//! the number.
+//! For each kind of server, a separate process serves 10,000 connections from this one. Each is opened, used for one
+//! echo, and then idle. The result is the growth of the server's resident memory. `--connections N` changes the number.
 #![allow(missing_docs)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -33,7 +32,7 @@ fn value<'a>(args: &'a [String], flag: &str) -> Option<&'a str> {
     args.get(place + 1).map(String::as_str)
 }
 
-// ---- the measuring side ----
+// ---- the measuring process ----
 
 struct Server {
     process: Child,
@@ -54,7 +53,7 @@ fn measure(kind: &str, connections: usize) -> Result<f64> {
     BufReader::new(stdout).read_line(&mut line)?;
     let server = Server { process, addr: line.trim().parse()? };
 
-    // What every server needs once is not what we ask for.
+    // What every server needs once does not count.
     let mut clients = vec![open(server.addr)?];
     let before = resident(&server.process)?;
     for _ in 0..connections {
@@ -95,7 +94,7 @@ fn read_until(stream: &mut TcpStream, done: impl Fn(&[u8]) -> bool) -> Result<()
     Ok(())
 }
 
-/// Resident memory in bytes.
+/// Resident memory, in bytes.
 fn resident(process: &Child) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
@@ -103,7 +102,7 @@ fn resident(process: &Child) -> Result<f64> {
     Ok(kib * 1024.0)
 }
 
-// ---- the serving side ----
+// ---- the serving process ----
 
 #[tokio::main(worker_threads = 2)]
 async fn serve(kind: &str) -> Result<()> {
@@ -127,7 +126,7 @@ async fn serve_engine(listener: tokio::net::TcpListener) -> Result<()> {
     }
 }
 
-/// No HTTP server, no sessions, no heartbeat: the least that a WebSocket server can be.
+/// No HTTP server, no sessions, no heartbeat: the minimum of a WebSocket server.
 async fn serve_bare(listener: tokio::net::TcpListener) -> Result<()> {
     use futures_util::{SinkExt as _, StreamExt as _};
     loop {

@@ -1,4 +1,4 @@
-//! What many sessions in one container cost.
+//! The cost of many sessions in one container.
 #![allow(missing_docs, clippy::unwrap_used)] // The macro of criterion makes a function without documentation.
 
 use std::hint::black_box;
@@ -12,10 +12,10 @@ use engineio_proto::{ChannelEnd, ChannelId, Instant, Server, Sid, Text};
 
 const SESSIONS: u64 = 10_000;
 
-/// Opens a WebSocket session; `number` tells it from the others, and is its channel.
+/// Opens a WebSocket session; `number` distinguishes it from others, and is its channel.
 fn open(server: &mut Server, now: Instant, number: u64) -> SessionKey {
     let mut entropy = [0; 15];
-    // Ids are random, so they must not come in order.
+    // Ids are random, so they must not be in order.
     entropy[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
     entropy[8..].copy_from_slice(&number.to_le_bytes()[..7]);
     let request = Request { method: Method::Get, query: "EIO=4&transport=websocket", origin: None, upgrade: true };
@@ -24,7 +24,7 @@ fn open(server: &mut Server, now: Instant, number: u64) -> SessionKey {
     server.admit(now, admission, entry, Some(Sid::from_entropy(entropy))).unwrap()
 }
 
-/// Does everything that the server asks for; the applications echo.
+/// Carries out the outputs of the server; the applications echo.
 fn serve(server: &mut Server, now: Instant) {
     while let Some((key, output)) = server.poll_output() {
         if let Some(mut session) = server.session_mut(key) {
@@ -58,7 +58,7 @@ fn crowded(spread: Duration) -> (Server, Vec<SessionKey>, Instant) {
     (server, keys, now)
 }
 
-/// One session comes and goes among 10,000.
+/// One session opens and closes among 10,000.
 fn open_and_close(c: &mut Criterion) {
     let (mut server, _, now) = crowded(Duration::ZERO);
     let mut number = SESSIONS;
@@ -75,7 +75,7 @@ fn open_and_close(c: &mut Criterion) {
     assert_eq!(server.len() as u64, SESSIONS);
 }
 
-/// One echo, by each of 10,000 in turn.
+/// One echo, by each of 10,000 sessions in turn.
 fn echo(c: &mut Criterion) {
     let (mut server, keys, now) = crowded(Duration::ZERO);
     let mut turns = (0..SESSIONS).map(ChannelId).zip(keys).cycle();

@@ -1,4 +1,4 @@
-//! What one step of one session costs.
+//! The cost of one step of a session.
 #![allow(missing_docs, clippy::unwrap_used)] // The macro of criterion makes a function without documentation.
 
 use std::hint::black_box;
@@ -23,7 +23,7 @@ fn text_frame(text: &'static str) -> Frame {
     Frame::received(Text::from_static(text))
 }
 
-/// A frame in, its message taken and sent back, the frame out.
+/// A frame arrives, its message is taken and echoed, and the frame is pulled.
 fn websocket_echo(c: &mut Criterion) {
     let mut session = Session::channel(NOW, Sid::from_entropy([1; 15]), Arc::default(), CHANNEL, false);
     while session.next_frame(NOW, CHANNEL).is_some() {}
@@ -45,8 +45,8 @@ fn websocket_echo(c: &mut Criterion) {
     });
 }
 
-/// A POST in, its message taken and sent back, a GET answered, down to the bytes of both answers and the report that they
-/// are written.
+/// A POST arrives, its message is taken and echoed, and a GET is answered; including the bytes of both answers and the
+/// report that they are written.
 fn polling_echo(c: &mut Criterion) {
     let mut session = Session::polling(NOW, Sid::from_entropy([1; 15]), Arc::default());
     session.handle_input(NOW, Input::Poll { exchange: ExchangeId(0) });

@@ -1,7 +1,7 @@
-//! Writes the macro `suites!`, which makes a `#[test]` of every case.
+//! Writes the macro `suites!`, which makes a `#[test]` from every case.
 //!
-//! A case is a function without arguments and result that is declared at the beginning of a line, `pub async fn name() {` or
-//! `pub fn name() {`. It keeps its `#[cfg]`.
+//! A case is a function without arguments and result that is declared at the beginning of a line, `pub async fn name()
+//! {` or `pub fn name() {`. It keeps its `#[cfg]`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,10 +11,10 @@ use std::{env, fs};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Modules whose cases belong to a feature of the runtime crate, which has the same name.
+/// Modules whose cases belong to the feature of the runtime crate with the same name.
 const FEATURES: [&str; 1] = ["tls"];
 
-/// The cases of a module, each with its attributes and the function that runs it, and the modules below.
+/// The cases of a module, each with its attributes and the function that runs it, and the submodules.
 #[derive(Default)]
 struct Module {
     cases: Vec<(String, Vec<String>, &'static str)>,
@@ -85,7 +85,7 @@ impl Module {
         self.cases.is_empty() && self.modules.values().all(Self::is_empty)
     }
 
-    /// Writes the tests of a module, whose path ends with `::` if it is not the root.
+    /// Writes the tests of a module. Its path ends with `::` unless it is the root.
     fn write(&self, path: &str, depth: usize, out: &mut String) -> Result<()> {
         let indent = "    ".repeat(depth);
         for (name, attributes, run) in &self.cases {

@@ -12,7 +12,9 @@ use http::request::Parts;
 use crate::runtime::Runtime;
 use crate::server::{ConnectionError, Options, Refusal, Server};
 
-/// Makes a [`Server`]. The defaults are those of the reference where it has the option.
+/// Builds a [`Server`].
+///
+/// Options have the reference's names and defaults where the reference has them.
 pub struct Builder {
     runtime: Runtime,
     config: Config,
@@ -20,7 +22,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Begins with the defaults. The runtime crates have a function that does it with their runtime.
+    /// Starts with the default options. The runtime crates have a function that does this with their runtime.
     pub fn new(runtime: Runtime) -> Self {
         Self {
             runtime,
@@ -36,64 +38,64 @@ impl Builder {
         }
     }
 
-    /// From the handshake, or from a pong, to the next ping. Default: 25 s.
+    /// Sets the time from the handshake, or from a pong, to the next ping. Default: 25 s.
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.config.ping_interval = interval;
         self
     }
 
-    /// How long a ping may stay without its pong. Default: 20 s.
+    /// Sets how long a pong may take before the session is closed. Default: 20 s.
     #[must_use]
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.config.ping_timeout = timeout;
         self
     }
 
-    /// How long an upgrade may take. Default: 10 s.
+    /// Sets how long an upgrade may take. Default: 10 s.
     #[must_use]
     pub fn upgrade_timeout(mut self, timeout: Duration) -> Self {
         self.config.upgrade_timeout = timeout;
         self
     }
 
-    /// How long the orderly end of a session may take. Default: 30 s.
+    /// Sets how long an orderly close of a session may take. Default: 30 s.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.config.close_timeout = timeout;
         self
     }
 
-    /// Bytes of one request body or one WebSocket message. Default: 1,000,000.
+    /// Sets the maximum size of a request body or a WebSocket message, in bytes. Default: 1,000,000.
     #[must_use]
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.config.max_payload = bytes;
         self
     }
 
-    /// The enabled transports. Default: all.
+    /// Sets the enabled transports. Default: all.
     #[must_use]
     pub fn transports(mut self, transports: impl IntoIterator<Item = TransportKind>) -> Self {
         self.config.transports = transports.into_iter().collect();
         self
     }
 
-    /// Whether sessions may change their transport. Default: yes.
+    /// Sets whether sessions may change their transport. Default: yes.
     #[must_use]
     pub fn allow_upgrades(mut self, allow: bool) -> Self {
         self.config.allow_upgrades = allow;
         self
     }
 
-    /// A message that every client receives right behind the open packet. Default: none.
+    /// Sets a message that every client receives right after the open packet. Default: none.
     #[must_use]
     pub fn initial_message(mut self, message: impl Into<Message>) -> Self {
         self.config.initial_message = Some(message.into());
         self
     }
 
-    /// Above how many bytes a session takes no more messages to send, and down to how many it must come to take them
-    /// again. Default: 1 MiB and 256 KiB.
+    /// Sets the limits of the send buffer of a session, in bytes. At `limit`, the session accepts no more messages; it
+    /// accepts messages again once the buffer has emptied to `low`. Default: 1 MiB and 256 KiB.
     #[must_use]
     pub fn send_buffer(mut self, limit: usize, low: usize) -> Self {
         self.config.send_limit = limit;
@@ -101,59 +103,60 @@ impl Builder {
         self
     }
 
-    /// What happens to a session whose send buffer is full. Default: the sender waits, or gets the message back.
+    /// Sets what happens when the send buffer of a session is full. Default: the sender waits, or gets the message
+    /// back.
     #[must_use]
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.config.overflow = overflow;
         self
     }
 
-    /// Above how many bytes that the application has not taken a session stops to read from its client.
-    /// Default: 1 MiB.
+    /// Sets the limit of the receive buffer of a session, in bytes. While more waits for the application, the session
+    /// does not read from its client. Default: 1 MiB.
     #[must_use]
     pub fn receive_buffer(mut self, limit: usize) -> Self {
         self.config.receive_limit = limit;
         self
     }
 
-    /// How many sessions there may be. A handshake above it is answered 503. Default: 1,000,000.
+    /// Sets the maximum number of sessions. A handshake above it is answered with 503. Default: 1,000,000.
     #[must_use]
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.config.max_sessions = sessions;
         self
     }
 
-    /// How many sessions may wait to be accepted. A handshake above it is answered 503. Default: 1024.
+    /// Sets how many sessions may wait to be accepted. A handshake above it is answered with 503. Default: 1024.
     #[must_use]
     pub fn accept_backlog(mut self, sessions: usize) -> Self {
         self.options.backlog = sessions;
         self
     }
 
-    /// Where the server is mounted. Default: `/engine.io`, with a slash behind it in requests.
+    /// Sets the path at which the server is mounted. Default: `/engine.io`; requests have a slash after it.
     #[must_use]
     pub fn mount(mut self, mount: Mount) -> Self {
         self.options.mount = mount;
         self
     }
 
-    /// How long the body of a POST may take. Default: 30 s.
+    /// Sets how long the body of a POST may take. Default: 30 s.
     #[must_use]
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.config.body_timeout = timeout;
         self
     }
 
-    /// How long the head of a request may take, where the server reads it itself. Default: 30 s.
+    /// Sets how long the head of a request may take, on connections that the server reads itself. Default: 30 s.
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.options.header_timeout = timeout;
         self
     }
 
-    /// Asks before a session is opened. It is not asked for the later requests of a session.
+    /// Sets a check that runs before a session is opened. It is not called for later requests of the session.
     ///
-    /// The closure may look at the request and take from it what its future needs.
+    /// The closure reads the request, and copies from it what the future needs.
     #[must_use]
     pub fn allow_request<F>(mut self, allow: impl Fn(&Parts) -> F + Send + Sync + 'static) -> Self
     where
@@ -163,8 +166,9 @@ impl Builder {
         self
     }
 
-    /// Makes the ids of sessions. Without an id the handshake is refused, and so it is with one that is taken. Default:
-    /// 120 random bits in 20 characters.
+    /// Sets the generator of session ids. Default: 120 random bits, written as 20 characters.
+    ///
+    /// The handshake is rejected if the generator returns `None`, or an id that is in use.
     #[must_use]
     pub fn generate_id<F>(mut self, generate: impl Fn(&Parts) -> F + Send + Sync + 'static) -> Self
     where
@@ -174,17 +178,18 @@ impl Builder {
         self
     }
 
-    /// Is told of every request that is refused with a code, before the answer is written. It must not block.
+    /// Sets a callback for every request that is rejected with an error code. It runs before the answer is written, and
+    /// must not block.
     #[must_use]
     pub fn on_connection_error(mut self, report: impl Fn(&ConnectionError<'_>) + Send + Sync + 'static) -> Self {
         self.options.on_error = Some(Box::new(report));
         self
     }
 
-    /// The server.
+    /// Builds the server.
     ///
     /// # Errors
-    /// When the options do not make sense together.
+    /// Returns an error if the options are not valid.
     pub fn build(self) -> Result<Server, ConfigError> {
         let mut options = self.options;
         if options.backlog == 0 {
@@ -193,7 +198,7 @@ impl Builder {
         if options.header_timeout.is_zero() {
             return Err(ConfigError::Zero("header_timeout"));
         }
-        // Longer would be beyond what clocks can count.
+        // The clock cannot represent much longer times.
         let longest = Duration::from_secs(365 * 24 * 60 * 60);
         options.header_timeout = options.header_timeout.min(longest);
         Server::new(self.runtime, self.config, options)

@@ -1,4 +1,4 @@
-//! A client: how it reaches its server, and the sessions that it opens.
+//! A client: the sessions that it opens, and how it reaches its server.
 
 mod builder;
 mod channel;
@@ -33,10 +33,11 @@ use task::SessionTask;
 pub use builder::{BuildError, ClientBuilder};
 pub use reconnecting::{ReconnectEvent, Reconnecting};
 
-/// A client for one server: its address, its options, and what it remembers from session to session.
+/// An Engine.IO client.
 ///
-/// It is made by a [`ClientBuilder`]; the runtime crates have functions for that. Each [`connect`](Client::connect)
-/// opens a session of its own. Cloning gives another handle to the same client.
+/// A client has one server's address, the options, and what is remembered between sessions. [`ClientBuilder`] builds
+/// it; the runtime crates have functions that start one. Each [`connect`](Client::connect) opens a new session. A clone
+/// is another handle to the same client.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -48,17 +49,17 @@ struct Shared {
     config: Arc<proto::client::Config>,
     dialer: Arc<Dialer>,
     http: HttpOptions,
-    /// How long requests may take that are under way when a session ends.
+    /// How long requests that are under way when a session ends may take.
     farewell_timeout: Duration,
-    /// Whether what worked is remembered.
+    /// Whether a client remembers that a WebSocket worked.
     remember_upgrade: bool,
-    /// A WebSocket worked in the last session.
+    /// Whether a WebSocket worked in the last session.
     websocket_worked: Arc<AtomicBool>,
 }
 
-/// Why no session was opened.
+/// Why a session could not be opened.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("no session was opened: {reason}")]
+#[error("could not open a session: {reason}")]
 pub struct ConnectError {
     reason: CloseReason,
     details: Option<Details>,
@@ -66,23 +67,23 @@ pub struct ConnectError {
 }
 
 impl ConnectError {
-    /// The options were validated when the client was made, so this does not happen.
+    /// Does not happen: the options were validated when the client was built.
     fn options(error: ConfigError) -> Self {
         let reason = CloseReason::TransportError(TransportError::Unopened);
         Self { reason, details: None, source: Some(Arc::new(io::Error::other(error))) }
     }
 
-    /// What ended the attempt.
+    /// Returns what ended the attempt.
     pub const fn reason(&self) -> CloseReason {
         self.reason
     }
 
-    /// What the server said, if it answered.
+    /// Returns the server's answer, if it answered.
     pub const fn details(&self) -> Option<&Details> {
         self.details.as_ref()
     }
 
-    /// Why there was no connection, if it was for that.
+    /// Returns the I/O error, if no connection could be made.
     pub fn io_error(&self) -> Option<&io::Error> {
         self.source.as_deref()
     }
@@ -91,38 +92,39 @@ impl ConnectError {
 impl Client {
     /// Opens a session.
     ///
-    /// Dropped before it is done, the future gives up the attempt: nothing is left to be taken, and a server that answers
-    /// later is told. That goes on in the background, for as long as opening may take.
+    /// If the future is dropped before it completes, the attempt is abandoned: no socket is left behind. If the server
+    /// answers later, it is told that the session is closed; this happens in the background, and takes at most as long
+    /// as opening may take.
     ///
     /// # Errors
-    /// When the server cannot be reached, refuses, or is no Engine.IO server; after all transports failed, if the
-    /// client may try them all.
+    /// Returns an error if the server cannot be reached, rejects the request, or is not an Engine.IO server. With
+    /// [`ClientBuilder::try_all_transports`], the error comes after all transports have failed.
     pub async fn connect(&self) -> Result<Socket, ConnectError> {
         Ok(Socket::new(self.open(false).await?))
     }
 
-    /// Opens a session, and observes it from its first moment; see [`Socket::events`].
+    /// Opens a session, and observes it from the beginning; see [`Socket::events`].
     ///
     /// # Errors
-    /// As [`Client::connect`].
+    /// The same as [`Client::connect`].
     pub async fn connect_observed(&self) -> Result<Events, ConnectError> {
         Ok(Socket::new(self.open(true).await?).events())
     }
 
-    /// Sessions one after the other: when one is lost, another is opened.
+    /// Returns a client that opens a new session when one is lost.
     ///
     /// # Errors
-    /// When the options do not make sense.
+    /// Returns an error if the options are not valid.
     pub fn reconnecting(&self, config: ReconnectConfig) -> Result<Reconnecting, ConfigError> {
         Reconnecting::new(self.clone(), config)
     }
 
-    /// Where the server is.
+    /// Returns the address of the server.
     pub fn endpoint(&self) -> &Endpoint {
         &self.shared.endpoint
     }
 
-    /// The options of its sessions.
+    /// Returns the options of the client's sessions.
     pub fn config(&self) -> &proto::client::Config {
         &self.shared.config
     }
@@ -156,7 +158,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// An attempt to open a session. Whoever drops it gives it up.
+/// An attempt to open a session. Dropping it abandons the attempt.
 struct Attempt {
     session: Arc<Cell<Opened>>,
     over: bool,

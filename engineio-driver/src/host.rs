@@ -20,11 +20,12 @@ use crate::session::{Deferred, set};
 use crate::socket::{Handle, Socket};
 use crate::tasks::Guard;
 
-/// Runs an [`Application`] on real sockets: the same code that `engineio-sim` runs in simulated worlds.
+/// Runs an [`Application`] on real sockets.
 ///
-/// [`serve`](Host::serve) gives it the sessions of a server, [`attach`](Host::attach) any session, as that of a client. It is
-/// called as [`Application`] promises. Cloning gives another handle to the same host. Sessions that were attached go on
-/// without one, until they end.
+/// `engineio-sim` runs the same code in simulated worlds. [`serve`](Host::serve) adds the sessions of a server, and
+/// [`attach`](Host::attach) adds any session, such as that of a client. The callbacks are called as [`Application`]
+/// documents. A clone is another handle to the same host. Attached sessions continue until they end, also without a
+/// handle.
 ///
 /// ```
 /// use engineio_driver::app::{Application, Host, Peer, Sockets};
@@ -34,7 +35,7 @@ use crate::tasks::Guard;
 /// use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
 ///
-/// /// Says what it hears, and counts.
+/// /// Sends each message back, and counts messages.
 /// #[derive(Default)]
 /// struct Echo {
 ///     messages: u64,
@@ -73,25 +74,26 @@ use crate::tasks::Guard;
 /// # let sid = open.split('"').nth(3).ok_or("no session")?.to_owned();
 /// # assert!(exchange(format!("POST {path}&sid={sid}"), "4hello").await?.ends_with("ok"));
 /// # assert!(exchange(format!("GET {path}&sid={sid}"), "").await?.ends_with("4hello"));
-/// // Somebody has said hello.
+/// // A client has sent one message.
 /// assert_eq!(host.with(|echo| echo.messages), 1);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// # What to know
+/// # Usage
 ///
-/// * The application is behind one lock, and its calls come one after the other, whatever session they are about. One that
-///   takes long holds up all sessions of the host, and a thread of the runtime; what has to wait belongs elsewhere, and
-///   comes back as an [`impulse`](Host::impulse).
-/// * Nothing of the host may be called from within the application: the lock is taken.
-/// * Messages are taken from a session when the application is to be told, and not before. So a client that sends faster than
-///   the application hears is slowed down, at the bounds of its session, and nothing is queued here.
-/// * Timeouts are those of the runtime: the host has one timer, and only if the application has timeouts.
-/// * A call that panics ends the session that it was about, and no end of that is told. The application stays, as the call
-///   has left it. If the call was about a timeout, the next call of any kind starts the timer anew.
-/// * [`attach`](Host::attach) wants to be called where tasks can be started: on tokio, within the runtime. Where the
-///   application has timeouts, `new` and all that follows does.
+/// * The application has one lock, and its callbacks run one after the other, for all sessions. A slow callback delays
+///   all sessions of the host and blocks a thread of the runtime. Do slow work elsewhere, and report its result with
+///   [`impulse`](Host::impulse).
+/// * A callback must not call the host: the application's lock is held.
+/// * Messages are taken from a session only when the application is called with them. A client that sends faster than
+///   the application works is slowed down at the limits of its session, and the host queues nothing.
+/// * Timeouts use the timer of the runtime. The host has one timer, and only if the application has timeouts.
+/// * A callback that panics ends its session, and the application is not called for that end. The application keeps the
+///   state in which the panic left it. If the callback was `on_timeout`, the next callback of any kind restarts the
+///   timer.
+/// * [`attach`](Host::attach) must be called where tasks can be started: with tokio, inside the runtime. If the
+///   application has timeouts, this holds for `new` and for all other methods too.
 pub struct Host<A: Application + Send + 'static> {
     shared: Arc<Shared<A>>,
 }
@@ -113,15 +115,15 @@ struct State<A> {
 /// A session that the application knows.
 struct Entry {
     handle: Handle,
-    /// Of its task.
+    /// The waker of the session's task.
     waker: Option<Waker>,
-    /// A message was refused as too much, and the application was not told since that there is room.
+    /// A message was refused because the buffer is full, and `on_writable` was not called since.
     refused: bool,
-    /// The application has given it up.
+    /// The application has aborted the session.
     aborted: bool,
 }
 
-/// When the task of the timer will look next, and how to make it look earlier.
+/// When the timer's task will next call the application, and its waker, to make that earlier.
 #[derive(Default)]
 struct Alarm {
     started: bool,
@@ -130,7 +132,8 @@ struct Alarm {
 }
 
 impl<A: Application + Send + 'static> Host<A> {
-    /// Begins with an application that knows no session. The runtime crates have a function that does it with their runtime.
+    /// Creates a host for an application that has no sessions yet. The runtime crates have a function that does this
+    /// with their runtime.
     pub fn new(runtime: Runtime, application: A) -> Self {
         let clock = Clock::new(runtime.clone());
         let state = State { application, entries: BTreeMap::new(), alarm: Alarm::default() };
@@ -139,25 +142,27 @@ impl<A: Application + Send + 'static> Host<A> {
         Self { shared }
     }
 
-    /// Takes every new session of a server. Never returns; drop it to stop accepting.
+    /// Adds every new session of a server.
     ///
-    /// [`Server::shutdown`] waits until the application has heard of the end of each.
+    /// Never returns; drop the future to stop accepting. [`Server::shutdown`] waits until the application was called
+    /// for the end of each session.
     pub async fn serve(&self, server: &Server) -> Infallible {
         loop {
             let socket = server.accept().await;
-            // A call that panics is about this session. Others come.
+            // A panic ends this session only.
             let _ = catch_unwind(AssertUnwindSafe(|| self.attach(socket)));
         }
     }
 
-    /// Takes a session, of a server or of a client. The application has heard of it when this returns.
+    /// Adds a session of a server or of a client.
     ///
-    /// What was taken from the socket before is not told.
+    /// `on_open` has been called when this returns. The application is not called for messages that were taken from the
+    /// socket before.
     pub fn attach(&self, socket: Socket) -> Peer {
         let peer = Peer(self.shared.next.fetch_add(1, Ordering::Relaxed));
         let under_way = socket.guard();
         let entry = Entry { handle: socket.handle(), waker: None, refused: false, aborted: false };
-        // There before the application is called, so that nothing is left behind if that panics.
+        // Created before the application is called, so that the entry is removed if the call panics.
         let served = Served { shared: Arc::clone(&self.shared), peer, socket, _under_way: under_way };
         self.shared.work(|state, deferred| {
             state.entries.insert(peer, entry);
@@ -167,14 +172,14 @@ impl<A: Application + Send + 'static> Host<A> {
         peer
     }
 
-    /// Tells the application of something that only it knows: see [`Application::on_impulse`].
+    /// Calls [`Application::on_impulse`], to report an event from outside the sessions.
     pub fn impulse(&self, impulse: u32) {
         self.shared.work(|state, deferred| {
             state.call(&self.shared.clock, deferred, |application, sockets| application.on_impulse(sockets, impulse));
         });
     }
 
-    /// Looks at the application, or changes it. It is not called meanwhile.
+    /// Calls a closure with the application, under its lock.
     pub fn with<T>(&self, work: impl FnOnce(&mut A) -> T) -> T {
         self.shared.work(|state, _| work(&mut state.application))
     }
@@ -193,7 +198,7 @@ impl<A: Application + Send + 'static> fmt::Debug for Host<A> {
 }
 
 impl<A: Application + Send + 'static> Shared<A> {
-    /// Works with the application under its lock, and sees afterwards that it is called in time.
+    /// Calls a closure under the application's lock, then arms the timer if needed.
     fn work<T>(self: &Arc<Self>, work: impl FnOnce(&mut State<A>, &mut Deferred) -> T) -> T {
         let mut deferred = Deferred::default();
         let (result, alarm) = {
@@ -210,12 +215,12 @@ impl<A: Application + Send + 'static> Shared<A> {
 
 impl<A> Shared<A> {
     fn lock(&self) -> MutexGuard<'_, State<A>> {
-        // A call that panics ends its own session, not those of everybody.
+        // A callback that panics ends its own session only.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The timer finds out that nobody is left.
+/// Wakes the timer's task, which ends when the host is gone.
 impl<A> Drop for Shared<A> {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -235,7 +240,7 @@ impl<A: Application> State<A> {
         call(&mut self.application, &mut Reachable { entries: &mut self.entries, clock, deferred })
     }
 
-    /// After a call: whether the timer is to be started. One that there is looks earlier, if it has to.
+    /// After a call: wakes the timer's task if its deadline is now earlier. Returns whether the task must be started.
     fn see_to_alarm(&mut self, deferred: &mut Deferred) -> bool {
         let Some(next) = self.application.next_timeout() else { return false };
         let alarm = &mut self.alarm;
@@ -246,7 +251,7 @@ impl<A: Application> State<A> {
     }
 }
 
-/// What an application can reach during a call.
+/// What an application can access during a call.
 struct Reachable<'a> {
     entries: &'a mut BTreeMap<Peer, Entry>,
     clock: &'a Clock,
@@ -259,7 +264,7 @@ impl Sockets for Reachable<'_> {
         let sent = entry.handle.try_send_deferred(message, self.deferred);
         if matches!(sent, Err(SendError::Full(_))) {
             entry.refused = true;
-            // Its task waits for room from now on.
+            // The session's task now waits for room.
             self.deferred.wake(entry.waker.take());
         }
         sent
@@ -283,7 +288,7 @@ impl Sockets for Reachable<'_> {
     }
 }
 
-/// The task of one session: tells the application what there is to tell, until the end.
+/// The task of one session: calls the application until the session ends.
 struct Served<A: Application + Send + 'static> {
     shared: Arc<Shared<A>>,
     peer: Peer,
@@ -291,11 +296,11 @@ struct Served<A: Application + Send + 'static> {
     _under_way: Option<Guard>,
 }
 
-/// So many calls are made before others have their turn.
+/// The number of calls before other tasks run.
 const CALLS: usize = 32;
 
 impl<A: Application + Send + 'static> Served<A> {
-    /// Calls the application as often as there is something to tell, and as a turn allows. Gives the entry back at the end.
+    /// Calls the application for everything that is ready, up to the limit of one turn. Returns the entry at the end.
     fn turn(&self, state: &mut State<A>, deferred: &mut Deferred, cx: &Context<'_>) -> Poll<Option<Entry>> {
         let (clock, peer) = (&self.shared.clock, self.peer);
         for _ in 0..CALLS {
@@ -310,7 +315,7 @@ impl<A: Application + Send + 'static> Served<A> {
                 }
             }
             match self.socket.poll_recv_deferred(cx, deferred) {
-                // It arrived before the session was given up, and was not told by then.
+                // The message arrived before the application aborted the session.
                 Poll::Ready(Some(message)) if entry.aborted => deferred.drop_value(message),
                 Poll::Ready(Some(message)) => {
                     state.call(clock, deferred, |application, sockets| application.on_message(sockets, peer, message));
@@ -333,12 +338,12 @@ impl<A: Application + Send + 'static> Future for Served<A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // What is left of the entry is dropped without the lock.
+        // The rest of the entry is dropped without the lock.
         self.shared.work(|state, deferred| self.turn(state, deferred, cx)).map(drop)
     }
 }
 
-/// It is over, or a call has panicked, or the runtime has ended.
+/// Runs when the session has ended, a call has panicked, or the runtime has ended.
 impl<A: Application + Send + 'static> Drop for Served<A> {
     fn drop(&mut self) {
         let entry = self.shared.lock().entries.remove(&self.peer);
@@ -346,7 +351,7 @@ impl<A: Application + Send + 'static> Drop for Served<A> {
     }
 }
 
-/// Calls the application when its time has come. It ends with the host and its sessions.
+/// Calls the application when its deadline has passed. The task ends with the host and its sessions.
 struct AlarmTask<A: Application + Send + 'static> {
     shared: Weak<Shared<A>>,
     sleep: Option<Pin<Box<dyn Sleep>>>,
@@ -373,7 +378,7 @@ impl<A: Application + Send + 'static> Future for AlarmTask<A> {
             });
             let Some(next) = next else { return Poll::Pending };
             if is_stuck {
-                // An application whose time does not pass holds up itself, not the runtime.
+                // If the application's deadline stays in the past, only the application is delayed, not the runtime.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -390,7 +395,7 @@ impl<A: Application + Send + 'static> Future for AlarmTask<A> {
     }
 }
 
-/// A runtime that ends takes its tasks with it; the next call starts the timer anew.
+/// When a runtime ends, its tasks end too; the next call restarts the timer.
 impl<A: Application + Send + 'static> Drop for AlarmTask<A> {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {

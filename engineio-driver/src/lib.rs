@@ -1,10 +1,10 @@
-//! The hands of an Engine.IO server and of a client, for any runtime.
+//! Engine.IO server and client over the runtime traits of hyper.
 //!
-//! All protocol is in `engineio-proto`; this crate carries it out over hyper's own runtime traits
-//! ([`hyper::rt`]): it reads bodies with limits, holds and sends polls, serves and opens WebSockets, keeps the timers,
-//! and gives the application [`Socket`]s. There is one code path and no runtime in it. Applications use it through
-//! `engineio-tokio` or `engineio-smol`; a runtime crate of one's own needs an executor, a timer, a listener for a [`Server`] and a
-//! [`Connector`](net::Connector) for a [`Client`]:
+//! The protocol is implemented in `engineio-proto`. This crate does its I/O over [`hyper::rt`]: it reads request bodies
+//! up to a limit, holds and sends polls, serves and opens WebSockets, runs timers, and gives [`Socket`]s to
+//! applications. It contains one code path for all runtimes, and no runtime. Applications use it through
+//! `engineio-tokio` or `engineio-smol`. Support for another runtime needs an executor, a timer, a listener for a
+//! [`Server`] and a [`Connector`](net::Connector) for a [`Client`]:
 //!
 //! ```
 //! use engineio_driver::Builder;
@@ -33,14 +33,15 @@
 //!
 //! # How it works
 //!
-//! Each session has a lock of its own. Wakers, and the slots for the answers to requests, are kept beside it; what changes a
-//! session does at once what it asks for, and wakes tasks after unlocking. What concerns all sessions of a server, their ids,
-//! deadlines and number, is a registry with a lock that is taken when a session opens, is looked up or closes. A server has
-//! one task for each WebSocket, none for a session on polling, and one timer task. A client has one task for each session.
+//! Each session has its own lock, which also protects the wakers of tasks that wait for the session, and the slots for
+//! answers to requests. A call that changes a session carries out its outputs at once, and wakes tasks after the lock
+//! is released. The ids, deadlines and number of a server's sessions are in a registry with a second lock, which is
+//! taken when a session opens, is looked up or closes. A server has one task for each WebSocket, none for a session on
+//! polling, and one timer task. A client has one task for each session.
 //!
 //! # Features
 //!
-//! * `tls`: TLS for clients, by rustls. The runtime crates do the handshake.
+//! * `tls`: TLS for clients, with rustls. The runtime crates perform the handshake.
 //! * `tower`: a tower `Service` and `Layer`, to mount a server in axum and other routers.
 //! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
@@ -76,15 +77,15 @@ pub use server::{Broadcast, Incoming, Refusal, Server};
 pub use session::{Event, Offer};
 pub use socket::{Events, Handle, Socket};
 
-/// Applications that run on real sockets and in simulated worlds alike.
+/// Applications that run on real sockets and in simulated worlds.
 pub mod app {
     pub use crate::host::Host;
     pub use engineio_proto::Instant;
     pub use engineio_proto::app::{Application, Peer, Sockets};
 }
 
-/// Errors that programs report more often than they name them: of options, addresses and session ids, of a [`Socket`] as a
-/// `Sink`, and of requests that a server rejects.
+/// Errors that programs report more often than they name them: of options, addresses and session ids, of a [`Socket`] as
+/// a `Sink`, and of requests that a server rejects.
 pub mod error {
     pub use crate::client::BuildError;
     pub use crate::net::url::UrlError;
@@ -94,7 +95,7 @@ pub mod error {
     pub use engineio_proto::{ConfigError, SidError};
 }
 
-/// What is needed of a runtime: an executor and a timer.
+/// The runtime of a server or a client: an executor and a timer.
 pub mod rt {
     pub use crate::runtime::{Runtime, Task};
 }

@@ -1,5 +1,6 @@
-//! How requests come to a server and answers leave it: with connections of one's own, as a hyper service, as a tower service or
-//! layer. The runtime crates listen by TCP without any of this.
+//! Ways to serve the requests of a server: listeners, a hyper service, a tower service and layer.
+//!
+//! The `bind` and `serve` functions of the runtime crates listen on TCP without any of these.
 
 mod hyper;
 mod serve;

@@ -1,4 +1,4 @@
-//! How a client reaches its server: addresses, connections, proxies, encryption.
+//! Connections of a client: addresses, connectors, proxies, encryption.
 
 pub(crate) mod connect;
 pub(crate) mod dial;

@@ -1,4 +1,4 @@
-//! What the driver needs of a runtime: to start tasks and to wait.
+//! The services that the driver needs from a runtime: starting tasks, and timers.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -13,7 +13,7 @@ use hyper::rt::{Executor, Sleep, Timer};
 /// A task that the driver starts.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// An executor and a timer, both by hyper's own traits: every runtime that can run hyper can run this.
+/// An executor and a timer, by the traits of hyper. Any runtime that can run hyper can run the driver.
 #[derive(Clone)]
 pub struct Runtime {
     executor: Arc<dyn Executor<Task> + Send + Sync>,
@@ -33,7 +33,7 @@ impl Runtime {
         self.executor.execute(Box::pin(task));
     }
 
-    /// The time by the clock of the runtime.
+    /// Returns the current time by the runtime's clock.
     pub(crate) fn now(&self) -> StdInstant {
         self.timer.now()
     }
@@ -42,7 +42,7 @@ impl Runtime {
         self.timer.sleep(duration)
     }
 
-    /// What a future gives, if it does so in time.
+    /// Returns the output of a future, or `None` if it takes longer than `duration`.
     pub(crate) async fn within<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut sleep = self.sleep(duration);
@@ -54,7 +54,7 @@ impl Runtime {
     }
 }
 
-/// For hyper, which takes a timer by value.
+/// hyper takes a timer by value.
 impl Timer for Runtime {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
         self.timer.sleep(duration)
@@ -79,7 +79,7 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// The time of the core, counted from when the clock was made, by the clock of the runtime.
+/// The core's time: the time since this clock was created, by the runtime's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     runtime: Runtime,
@@ -101,9 +101,9 @@ impl Clock {
         Instant::ZERO + elapsed
     }
 
-    /// Arms a sleep for a time of the core, or changes it.
+    /// Arms a sleep for a time of the core, or rearms it.
     pub(crate) fn arm(&self, sleep: &mut Option<Pin<Box<dyn Sleep>>>, at: Instant) {
-        // Rounded up, or a sleep that ends a moment early would have to be armed again.
+        // Rounded up: a sleep that ended early would have to be armed again.
         let at = self.epoch + Duration::from_micros(at.as_micros().saturating_add(1));
         match sleep {
             Some(sleep) => self.runtime.timer.reset(sleep, at),

@@ -1,4 +1,4 @@
-//! The server, as applications see it.
+//! The server as applications use it.
 
 mod admission;
 mod backlog;
@@ -37,35 +37,36 @@ pub use state::{Aborted, ConnectionError, Refusal, RemoteAddr};
 
 /// An Engine.IO server.
 ///
-/// It is made by a [`Builder`](crate::Builder), fed with HTTP requests ([`Server::handle`], or the services of the
-/// runtime crates), and gives sessions ([`Server::accept`]). Cloning gives another handle to the same server.
+/// [`Builder`](crate::Builder) builds a server. Requests come in through [`Server::handle`] or the services in
+/// [`mount`](crate::mount), and sessions come out of [`Server::accept`]. A clone is another handle to the same server.
 ///
 /// # When an answer counts as written
 ///
-/// An answer to a poll takes messages out of its session. If it is lost before it was written, the session ends with
-/// [`TransportError::PollLost`](crate::TransportError::PollLost), because it must not continue with a gap. What is known about
-/// an answer depends on how the server is mounted:
+/// An answer to a poll takes messages out of its session. If the answer is lost before it was written, the session ends
+/// with [`TransportError::PollLost`](crate::TransportError::PollLost), because it cannot continue with a gap. How
+/// precisely this is known depends on how the server is mounted:
 ///
 /// | mounted by | an answer counts as written when |
 /// |---|---|
-/// | [`Server::serve`], or hyper with [`HyperService`](crate::mount::HyperService) and [`Server::http1`] | its connection took the last byte |
-/// | the tower service or layer, or a hyper server of another kind: HTTP/1 on connections that gather writes (TCP, Unix sockets, TLS), HTTP/2 | its connection took all but the last 4 KiB, and hyper took those. An answer of at most 16 KiB: hyper took it |
-/// | the same, on connections that do not gather writes, or behind a layer that copies data or hides the end of a body, as compression does | hyper or the layer took the last byte. hyper buffers at most about 400 KiB |
+/// | [`Server::serve`], or hyper with [`HyperService`](crate::mount::HyperService) and [`Server::http1`] | the connection took the last byte |
+/// | the tower service or layer, or a hyper server of another kind: HTTP/1 on connections with vectored writes (TCP, Unix sockets, TLS), HTTP/2 | the connection took all but the last 4 KiB, and hyper took those. An answer of at most 16 KiB: hyper took it |
+/// | the same, on connections without vectored writes, or behind a layer that copies data or hides the end of a body, as compression does | hyper or the layer took the last byte. hyper buffers at most about 400 KiB |
 /// | the same, behind a layer that collects answers before it passes them on | the layer took the last byte |
 ///
-/// What a connection took can still be lost: the kernel buffers up to some megabytes, and a proxy as much as it likes. A
-/// server cannot know of that; only the client can, because its poll fails. The official clients end their session then.
+/// Data that the connection took can still be lost: the kernel buffers up to a few megabytes, and a proxy any amount.
+/// The server cannot detect this. Only the client can, because its poll fails; the official clients then end their
+/// session.
 #[derive(Clone)]
 pub struct Server {
     inner: Arc<Inner>,
 }
 
-/// How a broadcast went.
+/// The outcome of a broadcast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Broadcast {
-    /// Sessions that took the message.
+    /// The number of sessions that took the message.
     pub sent: usize,
-    /// Sessions that had no room for it.
+    /// The number of sessions that had no room for it.
     pub full: usize,
 }
 
@@ -75,19 +76,19 @@ impl Server {
         Ok(Self { inner: Arc::new(Inner::new(runtime, config, options)) })
     }
 
-    /// Whether a request is for this server: whether its path is the one that the server is mounted at.
+    /// Returns whether the path of a request is the one at which the server is mounted.
     pub fn matches<B>(&self, request: &http::Request<B>) -> bool {
         self.inner.options.mount.matches(request.uri().path())
     }
 
-    /// Answers a request. For a WebSocket, the connection is taken over once the answer is written.
+    /// Answers a request. For a WebSocket, the server takes over the connection once the answer is written.
     ///
-    /// The path is not looked at; see [`Server::matches`]. If the client goes away, drop the future. If the answer cannot be
-    /// written to its end, drop its body: the session learns from this that its messages are lost. See
+    /// The path is not checked; see [`Server::matches`]. If the client disconnects, drop the future. If the answer
+    /// cannot be written completely, drop its body: the session then knows that the answer's messages are lost. See
     /// [when an answer counts as written](Server#when-an-answer-counts-as-written).
     ///
     /// # Errors
-    /// When the request is to be ended without an answer, by dropping its connection.
+    /// Returns an error if the request must end without an answer: drop its connection.
     pub fn handle<B>(
         &self,
         request: http::Request<B>,
@@ -99,8 +100,8 @@ impl Server {
         self.answer(request, false)
     }
 
-    /// As [`Server::handle`]. `exact`: the connection is one of [`Server::http1`], so that an answer in one piece knows when it
-    /// is written.
+    /// As [`Server::handle`]. `exact`: the connection is one of [`Server::http1`], so an answer in one piece can tell
+    /// when it is written.
     pub(crate) fn answer<B>(
         &self,
         request: http::Request<B>,
@@ -113,20 +114,20 @@ impl Server {
         admission::handle(Arc::clone(&self.inner), request, exact)
     }
 
-    /// The next new session.
+    /// Waits for the next new session.
     ///
-    /// Sessions that are not accepted are held back in a queue of limited length; when it is full, handshakes are
-    /// answered 503.
+    /// Sessions that were not accepted wait in a queue of limited length. When the queue is full, handshakes are
+    /// answered with 503.
     ///
     /// Cancel safe.
     pub async fn accept(&self) -> Socket {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    /// The next new session, with everything that happens to it.
+    /// Waits for the next new session, and observes it from the beginning.
     ///
-    /// From the first call on, sessions are observed from their first moment, so that no event is missed. Of a session that
-    /// opened before, the events begin when it is accepted; see [`Socket::events`].
+    /// From the first call on, the server records the events of all new sessions, so that none is missed. For a session
+    /// that opened before that call, events start when it is accepted; see [`Socket::events`].
     ///
     /// Cancel safe.
     pub async fn accept_observed(&self) -> Events {
@@ -138,13 +139,15 @@ impl Server {
         self.inner.backlog.poll_accept(cx).map(|entry| Socket::new(self.handle_of(entry)))
     }
 
-    /// The new sessions as an endless stream.
+    /// Returns the new sessions as an endless stream.
     pub fn incoming(&self) -> Incoming {
         Incoming { server: self.clone() }
     }
 
-    /// Serves every session with callbacks, instead of [`Server::accept`]: `handler` is called for each new one and
-    /// gives what handles it. Never returns; drop it to stop accepting.
+    /// Serves new sessions with callbacks, instead of [`Server::accept`].
+    ///
+    /// `handler` is called for each new session and returns its [`Handler`]. Never returns; drop the future to stop
+    /// accepting.
     pub async fn run<H: Handler>(&self, mut handler: impl FnMut(&Handle) -> H) {
         self.inner.observe();
         loop {
@@ -154,12 +157,12 @@ impl Server {
         }
     }
 
-    /// The open session with this id.
+    /// Returns the open session with this id.
     pub fn get(&self, sid: &str) -> Option<Handle> {
         self.inner.sessions.find(sid).map(|entry| self.handle_of(entry))
     }
 
-    /// All open sessions at this moment.
+    /// Returns all sessions that are open now.
     pub fn sessions(&self) -> Vec<Handle> {
         self.inner.sessions.all().into_iter().map(|entry| self.handle_of(entry)).collect()
     }
@@ -168,12 +171,12 @@ impl Server {
         Handle::new(AnySession::new(cell, Some(Arc::clone(&self.inner) as _)), link)
     }
 
-    /// How many sessions are open.
+    /// Returns the number of open sessions.
     pub fn len(&self) -> usize {
         self.inner.sessions.len()
     }
 
-    /// Whether no session is open.
+    /// Returns whether no session is open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -183,12 +186,12 @@ impl Server {
         self.broadcast_to(self.sessions(), message)
     }
 
-    /// As [`Server::broadcast`], but not to the sessions for which `except` says so, such as the sender's.
+    /// As [`Server::broadcast`], without the sessions for which `except` returns `true`, such as the sender's.
     pub fn broadcast_except(&self, except: impl Fn(&Handle) -> bool, message: impl Into<Message>) -> Broadcast {
         self.broadcast_to(self.sessions().into_iter().filter(|handle| !except(handle)), message)
     }
 
-    /// As [`Server::broadcast`], to these sessions only.
+    /// As [`Server::broadcast`], for the given sessions only.
     pub fn broadcast_to(
         &self,
         sessions: impl IntoIterator<Item = impl Borrow<Handle>>,
@@ -206,17 +209,21 @@ impl Server {
         outcome
     }
 
-    /// Aborts every session: it is closed at once, and what is buffered is dropped; see [`Handle::abort`]. New sessions are
-    /// served as before. For an orderly end, see [`Server::shutdown`].
+    /// Aborts every session.
+    ///
+    /// The sessions close at once, and buffered messages are dropped; see [`Handle::abort`]. New sessions are still
+    /// served. For an orderly close, see [`Server::shutdown`].
     pub fn abort_all(&self) {
         self.sessions().iter().for_each(Handle::abort);
     }
 
-    /// Refuses new sessions, closes those that there are in order, and waits: for the sessions to end, which takes at
-    /// most [`Builder::close_timeout`](crate::Builder::close_timeout), for the connections to have written
-    /// everything, and for the handlers to return from their last callbacks.
+    /// Shuts the server down: rejects new sessions, and closes the open ones in order.
     ///
-    /// Go on listening meanwhile: clients on polling come back for the rest of their messages.
+    /// Waits until the sessions have ended, which takes at most
+    /// [`Builder::close_timeout`](crate::Builder::close_timeout); until the connections have written everything; and
+    /// until the handlers have returned from their last callbacks.
+    ///
+    /// Keep listening meanwhile: clients on polling make further requests for their remaining messages.
     pub async fn shutdown(&self) {
         let sessions: Vec<_> = self.inner.sessions.drain().into_iter().map(|entry| self.handle_of(entry)).collect();
         sessions.iter().for_each(Handle::close);
@@ -226,12 +233,13 @@ impl Server {
         self.inner.tasks.end().await;
     }
 
-    /// Something for [`Server::shutdown`] to wait for. For those who serve connections themselves: hold one for each.
+    /// Returns a guard for which [`Server::shutdown`] waits. Code that serves connections itself holds one for each
+    /// connection.
     pub fn guard(&self) -> Guard {
         Guard::new(&self.inner.tasks)
     }
 
-    /// The options.
+    /// Returns the options of the server's sessions.
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
@@ -240,7 +248,7 @@ impl Server {
         self.inner.environment.runtime()
     }
 
-    /// How long the head of a request may take. For those who read it themselves.
+    /// Returns how long the head of a request may take, for code that serves connections itself.
     pub fn header_timeout(&self) -> Duration {
         self.inner.options.header_timeout
     }
@@ -252,7 +260,9 @@ impl fmt::Debug for Server {
     }
 }
 
-/// The new sessions of a server: see [`Server::incoming`].
+/// A stream of a server's new sessions.
+///
+/// See [`Server::incoming`].
 #[derive(Clone, Debug)]
 #[must_use = "no session is accepted unless somebody asks for it"]
 pub struct Incoming {

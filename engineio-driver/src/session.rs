@@ -1,7 +1,8 @@
-//! A session under a lock of its own, with those who wait for something of it.
+//! A session with its own lock, and the tasks that wait for it.
 //!
-//! Everything that works with a session visits its [`Cell`]: lock, work, carry out what the machine asks for, unlock, then
-//! wake and drop. Nothing here knows whether the session is a server's or a client's: that is a [`Side`].
+//! All code that works with a session visits its [`Cell`]: it locks, works, carries out the outputs of the machine,
+//! unlocks, and then wakes tasks and drops values. This module does not distinguish the sessions of a server from those
+//! of a client; a [`Side`] does.
 
 mod attached;
 mod cell;

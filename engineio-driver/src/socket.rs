@@ -1,4 +1,4 @@
-//! A session as applications hold it.
+//! A session as applications use it.
 
 mod events;
 mod handle;
@@ -18,14 +18,14 @@ use crate::tasks::Guard;
 pub use events::Events;
 pub use handle::Handle;
 
-/// A session: a [`Stream`] of the messages that arrive and a [`Sink`] for those to be sent.
+/// A session: a stream of received messages, and a sink for messages to send.
 ///
-/// There is one for each session. Dropping it closes the session in order. Everything but receiving is done through
-/// the [`Handle`] that it dereferences to, and that can be cloned from it.
+/// Each session has one socket, which implements [`Stream`] and [`Sink`]. Dropping it closes the session in order. A
+/// socket dereferences to a [`Handle`], which does everything except receiving, and which can be cloned.
 #[derive(Debug)]
 pub struct Socket {
     handle: Handle,
-    /// What the flush of the sink waits for.
+    /// The number of the last message that `poll_flush` waits for.
     flushing: Option<u64>,
 }
 
@@ -42,38 +42,38 @@ impl Socket {
         Self { handle, flushing: None }
     }
 
-    /// Something for the shutdown of the session's server to wait for.
+    /// Returns a guard for which the shutdown of the session's server waits.
     pub(crate) fn guard(&self) -> Option<Guard> {
         self.handle.session.environment().guard()
     }
 
-    /// A handle to send with, to keep or to give away.
+    /// Returns a handle for sending from elsewhere.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// As [`Handle::send`]. It stands here too so that it is the one that is meant where `SinkExt` is in scope.
+    /// Sends a message; see [`Handle::send`]. Defined here too, so that it takes precedence over `SinkExt::send`.
     ///
     /// # Errors
-    /// As [`Handle::send`].
+    /// The same as [`Handle::send`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.handle.send(message).await
     }
 
-    /// As [`Handle::flush`].
+    /// Waits until all messages were written; see [`Handle::flush`].
     ///
     /// # Errors
-    /// As [`Handle::flush`].
+    /// The same as [`Handle::flush`].
     pub async fn flush(&self) -> Result<(), CloseReason> {
         self.handle.flush().await
     }
 
-    /// As [`Handle::close`].
+    /// Closes the session in order; see [`Handle::close`].
     pub fn close(&self) {
         self.handle.close();
     }
 
-    /// The next message; `None` once the session is over and every message was taken.
+    /// Waits for the next message. Returns `None` once the session has ended and all messages were taken.
     ///
     /// Cancel safe: a message is taken only by a call that returns it.
     pub async fn recv(&mut self) -> Option<Message> {
@@ -89,7 +89,7 @@ impl Socket {
             if let Some(message) = visit.timed().and_then(|(machine, now)| machine.recv(now)) {
                 return Poll::Ready(Some(message));
             }
-            // That there was no message may be what the end has waited for.
+            // The session may have waited for its messages to be taken before it can end.
             visit.settle();
             if visit.over().is_some() {
                 return Poll::Ready(None);
@@ -99,17 +99,18 @@ impl Socket {
         })
     }
 
-    /// Everything that happens to the session, messages among it, instead of messages alone.
+    /// Returns all events of the session, including messages.
     ///
-    /// What happened before is not told. Messages that had arrived, and those that arrive until all of them were taken, come
-    /// before other events. Observing costs a little; a session that is not observed pays nothing.
+    /// Events from before this call are not recorded. Messages that have already arrived come first, with those that
+    /// arrive until all of them were taken; other events follow. Recording events has a small cost, which unobserved
+    /// sessions do not have.
     pub fn events(self) -> Events {
         let observed = self.handle.session.visit(|visit| {
             let observed = visit.attached.events.is_some();
             visit.attached.events.get_or_insert_default();
             observed
         });
-        // Of what arrived unobserved it is not known when.
+        // The order of what arrived before is not known.
         Events::new(self, !observed)
     }
 }
@@ -133,29 +134,30 @@ impl Stream for Socket {
     }
 }
 
-/// Why a [`Socket`] as a sink takes no more.
+/// The error of a [`Socket`] that is used as a sink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {
-    /// A message was not taken. It comes back.
+    /// A message was refused; it is returned.
     #[error(transparent)]
     Refused(#[from] SendError),
-    /// The session ended before every message was written.
-    #[error("the session ended before every message was written: {0}")]
+    /// The session ended before all messages were written.
+    #[error("the session ended before all messages were written: {0}")]
     Ended(CloseReason),
 }
 
-/// Ready when there is room. Flushed when every message has been written to its transport. Closed when the session is.
+/// Ready when the session has room. Flushed when all messages were written to the transport. Closed when the session
+/// has ended.
 impl Sink<Message> for Socket {
     type Error = SinkError;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
-        // A session that is over says so when the message is there to be given back.
+        // If the session has ended, `start_send` returns the message.
         self.handle.poll_room(cx, &mut Deferred::default()).map(|_| Ok(()))
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SinkError> {
-        // A flush that was begun before is none of this message.
+        // A flush that started before does not cover this message.
         self.flushing = None;
         Ok(self.try_send(message)?)
     }
@@ -172,7 +174,7 @@ impl Sink<Message> for Socket {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         self.handle.close();
         match self.handle.poll_closed(cx, &mut Deferred::default()) {
-            // It is over, so that nothing is waited for: either all was written, or it never will be.
+            // The session has ended, so this does not wait: either all messages were written, or they never will be.
             Poll::Ready(_) => self.handle.poll_flushed(cx, &mut None).map_err(SinkError::Ended),
             Poll::Pending => Poll::Pending,
         }

@@ -1,4 +1,4 @@
-//! What is under way, so that a shutdown can wait for it.
+//! Tasks that a shutdown waits for.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
-/// Everything under way, and whether it should come to an end.
+/// The tasks that are running, and whether they should end.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     state: Mutex<State>,
@@ -15,10 +15,10 @@ pub(crate) struct Tasks {
 
 #[derive(Debug, Default)]
 struct State {
-    /// One entry for each, with who is to be told of the end.
+    /// One entry for each task, with the waker to wake when it should end.
     running: Slab<Option<Waker>>,
     ending: bool,
-    /// Who waits for everything to be over.
+    /// Wakers of those who wait for all tasks to end.
     waiting: Vec<Waker>,
 }
 
@@ -28,7 +28,7 @@ impl Tasks {
     }
 
     pub(crate) fn finish(&self, task: usize) {
-        // Wakers are woken and dropped outside of the lock.
+        // Wakers are woken and dropped without the lock.
         let (_own, wakers) = {
             let mut state = self.lock();
             let own = state.running.try_remove(task);
@@ -42,7 +42,7 @@ impl Tasks {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether the task should come to an end; if not, it will be woken.
+    /// Ready when the task should end; otherwise its waker is registered.
     fn poll_ending(&self, task: usize, cx: &Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
         let _replaced = {
@@ -55,7 +55,7 @@ impl Tasks {
         Poll::Pending
     }
 
-    /// Tells everything to come to an end, and waits for it.
+    /// Tells all tasks to end, and waits for them.
     pub(crate) async fn end(&self) {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
@@ -81,8 +81,10 @@ impl Tasks {
     }
 }
 
-/// Something that [`Server::shutdown`](crate::Server::shutdown) waits for, until it is dropped. For those who serve
-/// connections themselves: hold one for each. [`Server::serve`](crate::Server::serve) does.
+/// A task or connection that [`Server::shutdown`](crate::Server::shutdown) waits for, until the guard is dropped.
+///
+/// [`Server::serve`](crate::Server::serve) holds one for each connection; code that serves connections itself must do
+/// the same.
 #[must_use = "a shutdown waits only for guards that are held"]
 pub struct Guard {
     tasks: Arc<Tasks>,
@@ -94,7 +96,7 @@ impl Guard {
         Self { tasks: Arc::clone(tasks), task: tasks.begin() }
     }
 
-    /// Waits until the server shuts down and has ended its sessions: finish what is being written, then end.
+    /// Waits until the server shuts down and its sessions have ended. Then finish writing, and end.
     pub async fn ending(&self) {
         poll_fn(|cx| self.tasks.poll_ending(self.task, cx)).await;
     }

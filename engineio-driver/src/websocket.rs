@@ -1,4 +1,4 @@
-//! WebSockets, of either side: how one is opened, its codec, and the task that serves it.
+//! WebSockets of both sides: the opening handshake, the codec, and the task that serves a WebSocket.
 
 pub(crate) mod accept;
 pub(crate) mod frames;

@@ -1,22 +1,22 @@
-//! The driver has one direction: a file imports from what lies below it, never from above, and never across from the server to
-//! the client or back.
+//! The driver's imports have one direction: a file imports from layers below it, never from above, and never between
+//! server and client.
 //!
-//! What is read is the text of each file: `use` items and paths that begin with `crate::`, `self::` or `super::`. Comments and
-//! unit tests do not count; unit tests may use the whole crate.
+//! The test reads the text of each file: `use` items, and paths that begin with `crate::`, `self::` or `super::`.
+//! Comments and unit tests do not count; unit tests may use the whole crate.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Every part of the crate with its height. A part may use what has a lower one, and itself. Parts of the same height do not
-/// know each other.
+/// All parts of the crate, with their layers. A part may use lower layers, and itself. Parts of the same layer are
+/// independent.
 const LAYERS: &[(&str, u32)] = &[
-    // The ground: no session is known here.
+    // The ground: it does not know sessions.
     ("runtime", 0),
     ("tasks", 0),
     ("body", 0),
     ("net", 1),
-    // A session under its lock. It knows neither server nor client.
+    // A session with its lock. It does not distinguish server and client.
     ("session", 2),
     ("websocket", 3),
     ("socket", 3),
@@ -26,7 +26,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("builder", 6),
     ("host", 6),
     ("mount", 6),
-    // Everything is named here once more.
+    // These name everything again.
     ("fuzz", 7),
     ("lib", 7),
 ];
@@ -51,7 +51,7 @@ impl Source {
         &self.module[0]
     }
 
-    /// What this file imports and must not.
+    /// Returns the forbidden imports of this file.
     fn faults(&self) -> Vec<String> {
         let own = match height(self.part()) {
             Ok(own) => own,
@@ -75,7 +75,7 @@ impl Source {
         faults
     }
 
-    /// The part of the crate that a path leads to, unless it leads out of the crate.
+    /// Returns the part of the crate that a path leads to, unless it leads out of the crate.
     fn target(&self, path: &[String]) -> Result<Option<String>, String> {
         let mut rest = path.iter().map(String::as_str);
         let mut here: Vec<&str> = match rest.next() {
@@ -92,7 +92,7 @@ impl Source {
             }
         }
         match here.first() {
-            // What `lib.rs` declares is its own.
+            // What `lib.rs` declares belongs to itself.
             _ if self.part() == "lib" => Ok(None),
             Some(first) => Ok(Some((*first).into())),
             None => Err("it names the whole crate".into()),
@@ -100,7 +100,7 @@ impl Source {
     }
 }
 
-/// The text without comments, strings and unit tests.
+/// Removes comments, strings and unit tests.
 fn code(text: &str) -> String {
     let (text, _) = text.split_once("\n#[cfg(test)]\nmod tests").unwrap_or((text, ""));
     let mut code = String::new();
@@ -121,7 +121,7 @@ fn code(text: &str) -> String {
     code
 }
 
-/// All paths that begin with `crate`, `self` or `super`, of a `use` with braces each by itself.
+/// Returns all paths that begin with `crate`, `self` or `super`. A `use` with braces is expanded.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     let mut rest = code;

@@ -1,7 +1,7 @@
-//! What belongs to the application is woken and dropped when no lock is held: a destructor or a waker may call back into the
-//! session that it comes from.
+//! Values of the application are woken and dropped when no lock is held: a destructor or a waker may call the session
+//! that it comes from.
 //!
-//! Each path runs on a thread of its own with a deadline, so that a deadlock fails instead of hanging.
+//! Each path runs on a separate thread with a deadline, so that a deadlock fails instead of hanging.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::convert::Infallible;
@@ -33,7 +33,7 @@ fn call_back(handle: &Handle) {
     let _ = handle.try_send("from a destructor");
 }
 
-/// Something whose end calls back into a session.
+/// A value whose destructor calls a session.
 #[derive(Clone)]
 struct Caller(Arc<Call>);
 
@@ -61,7 +61,7 @@ impl Wake for Caller {
     }
 }
 
-/// How often a destructor ran.
+/// Counts how often a destructor ran.
 #[derive(Clone, Default)]
 struct Ends(Arc<AtomicUsize>);
 
@@ -187,7 +187,7 @@ fn an_answered_request_that_is_dropped() {
         let mut held = Box::pin(get(&server, &own(&socket)));
         assert!(poll_once(held.as_mut(), Waker::noop()).is_pending());
         socket.try_send(ends.message(&socket)).unwrap();
-        // Its answer is there, and was not taken.
+        // Its answer is ready, and was not taken.
         drop(held);
         ends.assert(1);
         assert_eq!(socket.close_reason(), Some(CloseReason::TransportError(TransportError::PollLost)));
@@ -202,7 +202,7 @@ fn a_request_that_waits_and_is_dropped_with_its_waker() {
         let mut held = Box::pin(get(&server, &own(&socket)));
         assert!(poll_once(held.as_mut(), &ends.waker(&socket)).is_pending());
         ends.assert(0);
-        // It takes the place of the one before, whose destructor sends something, so that it is woken at once.
+        // It replaces the earlier one, whose destructor sends a message, so that it is woken at once.
         assert!(poll_once(held.as_mut(), &ends.waker(&socket)).is_pending());
         ends.assert(2);
         drop(held);
@@ -260,7 +260,7 @@ fn a_buffer_that_overflows() {
         let socket = open(&server).await;
         socket.try_send(ends.message(&socket)).unwrap();
         let refused = socket.try_send(ends.message(&socket));
-        // The one that was in the buffer went with the session, the other came back.
+        // The buffered message was dropped with the session, and the other one was returned.
         ends.assert(1);
         assert!(matches!(refused, Err(SendError::Closed(_))));
         drop(refused);
@@ -311,7 +311,7 @@ fn those_who_wait_and_are_woken_or_replaced() {
             let (mut closed, mut recv) = (pin!(handle.closed()), pin!(socket.recv()));
             for count in [0, 1, 2] {
                 assert!(poll_once(recv.as_mut(), &ends.waker(&handle)).is_pending());
-                // The last waker is kept, the one before is dropped.
+                // The last waker is kept, and the previous one is dropped.
                 ends.assert(count);
             }
             assert!(poll_once(closed.as_mut(), &ends.waker(&handle)).is_pending());
@@ -380,7 +380,7 @@ fn a_websocket_whose_client_reads_nothing() {
     });
 }
 
-/// Something in the head of a request.
+/// A value in the head of a request.
 #[derive(Clone)]
 struct Extension(Arc<Mutex<Option<Server>>>, Arc<AtomicUsize>);
 
@@ -409,7 +409,7 @@ fn the_head_of_the_first_request() {
         assert_eq!(drops.load(Ordering::SeqCst), 0, "the session is still there");
         server.abort_all();
         assert_eq!(drops.load(Ordering::SeqCst), 1);
-        // One that is refused.
+        // A rejected request.
         let extension = Extension(Arc::clone(&place), Arc::clone(&drops));
         server.shutdown().await;
         let request = Request::builder().uri(TARGET).extension(extension).body(Empty::<Bytes>::new()).unwrap();
@@ -463,7 +463,7 @@ fn a_client_that_aborts() {
     on_a_thread(|ends| async move {
         let server = builder().build().unwrap();
         let socket = connect(&server).await;
-        // The first leaves with a POST, the second waits for its answer.
+        // The first one leaves with a POST, the second one waits for its answer.
         socket.try_send(ends.message(&socket)).unwrap();
         socket.try_send(ends.message(&socket)).unwrap();
         socket.abort();
@@ -499,7 +499,7 @@ fn a_client_whose_runtime_ends() {
         let server = builder().build().unwrap();
         let socket = connect(&server).await;
         socket.try_send(counted.message(&socket)).unwrap();
-        // It is behind the POST of the first.
+        // It waits for the POST of the first one.
         socket.try_send(counted.message(&socket)).unwrap();
         std::mem::forget(server);
     });

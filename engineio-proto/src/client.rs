@@ -1,10 +1,10 @@
-//! One client: what its transports and its application may do to it, and what it asks for.
+//! One client: the inputs of its transports and its application, and its outputs.
 //!
-//! The mirror image of a [`Session`](crate::Session). The decisions stand in the files of one subject each: `opening`
-//! (the first transport, the open packet), `request` (what leaves by HTTP, and its numbers and targets), `poll` (the loop of
-//! GETs), `post` (what a POST carries), `probe` (the upgrade: probe, pause, switch), `frames` (a channel), `incoming`
-//! (packets, and how a slow application slows its server), `closing`. The states and their transitions are data, in
-//! `state`. The plumbing is that of both sides: `parts::flow`.
+//! The counterpart of a [`Session`](crate::Session). Each decision is in the file of its subject: `opening` (the first
+//! transport, the open packet), `request` (HTTP requests, their numbers and targets), `poll` (the loop of GETs), `post`
+//! (the contents of a POST), `probe` (the upgrade: probe, pause, switch), `frames` (a channel), `incoming` (packets,
+//! and how a slow application slows its server), `closing`. The states and their transitions are data, in `state`. The
+//! plumbing of both sides is in `parts::flow`.
 //!
 //! Every call ends with `settle`, which brings the client to its fixed point, as in a session.
 
@@ -58,13 +58,13 @@ surface!(Client, Output);
 
 /// The client's side of one session.
 ///
-/// It asks for HTTP requests and for channels, and is told what becomes of them. Begin one with [`Client::new`], do
-/// what [`Client::poll_output`] asks for, tell what happens ([`Client::handle_input`]) and what time it is
-/// ([`Client::next_timeout`], [`Client::handle_timeout`]). The application's side is [`send`](Client::send),
+/// It outputs HTTP requests and channels to open, and takes their results as inputs. Create one with [`Client::new`];
+/// carry out the outputs of [`Client::poll_output`]; report what happens with [`Client::handle_input`], and the time
+/// with [`Client::next_timeout`] and [`Client::handle_timeout`]. The application uses [`send`](Client::send),
 /// [`recv`](Client::recv) and [`close`](Client::close).
 ///
-/// A `now` that is earlier than one given before counts as the latest. Calls without need change nothing. A client is
-/// for one session; whoever wants another one makes another client, see [`Reconnect`].
+/// A `now` that is earlier than a previous one counts as the latest. Redundant calls change nothing. A client has one
+/// session; for another session, create another client, see [`Reconnect`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -100,36 +100,36 @@ surface!(Client, Output);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     config: Arc<Config>,
-    /// The latest time that a call brought.
+    /// The latest time of any call.
     now: Instant,
     numbers: Numbers,
 
     stage: Stage,
-    /// The transport that it is on, or tries. After its end, the last one.
+    /// The current transport, or the one that is being tried. After the end, the last one.
     transport: TransportKind,
-    /// The transports that did not fail while opening.
+    /// The transports that have not failed while opening.
     left: Transports,
     websocket_worked: bool,
     upgraded: bool,
-    /// What the server said when it opened the session.
+    /// The open packet of the server.
     opened: Option<Box<Opened>>,
-    /// The application closed the session; the deadline of the orderly end.
+    /// The deadline of the orderly close, if the application has closed the session.
     closing: Option<Instant>,
     details: Option<Box<Details>>,
 
-    /// The wire form of its packets.
+    /// The wire form of the packets.
     codec: Codec,
     /// The GET that is under way.
     get: Option<ExchangeId>,
     post: Option<Post>,
-    /// A ping is to be answered.
+    /// A ping has not been answered yet.
     owes_pong: bool,
-    /// While the session is open.
+    /// Present while the session is open.
     listener: Option<Listener>,
     flow: Flow<Output>,
 }
 
-/// Where the packets of the client travel, with the data that exist only there.
+/// Where the packets of the client travel, with the data that exists only there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Opening(Opening),
@@ -144,11 +144,11 @@ enum Stage {
 }
 
 impl Client {
-    /// A client that begins at once to open a session. `entropy` should be random; it makes the URLs of its requests
-    /// unlike those of others.
+    /// Creates a client, which starts to open a session at once. `entropy` should be random: it makes the URLs of the
+    /// client's requests unique.
     ///
     /// # Errors
-    /// When the options do not make sense.
+    /// Returns an error if the options are not valid.
     pub fn new(now: Instant, config: Arc<Config>, entropy: u64) -> Result<Self, ConfigError> {
         config.validate()?;
         let left: Transports = config.transports.iter().copied().collect();
@@ -196,7 +196,7 @@ impl Client {
 
     // Time.
 
-    /// When [`Client::handle_timeout`] should be called next.
+    /// Returns when [`Client::handle_timeout`] should be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
         let stage = match &self.stage {
             Stage::Opening(opening) => Some(opening.deadline()),
@@ -206,7 +206,7 @@ impl Client {
         [stage, heartbeat, self.closing, self.next_stalled_poll()].into_iter().flatten().min()
     }
 
-    /// Does what is due. Without effect when nothing is.
+    /// Does what is due at `now`, if anything is.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
         if self.closing.is_some_and(|deadline| deadline <= now) {
@@ -222,7 +222,7 @@ impl Client {
         self.settle();
     }
 
-    /// Ends the session if the server's time is over.
+    /// Ends the session if the server has been silent for too long.
     fn watch_server(&mut self) {
         let situation =
             Situation { paused: self.reading_paused(), waiting: !self.flow.outbox.is_written(), receiving: false };
@@ -233,15 +233,15 @@ impl Client {
 
     // The application.
 
-    /// Sends a message, or keeps it until the session is open and the transport takes it.
+    /// Sends a message. It waits in the send buffer until the session is open and the transport takes it.
     ///
-    /// If the server's time is over already, as after the sleep of a laptop, the session ends instead, and the message
-    /// comes back.
+    /// If the server's deadline has already passed, for example after a laptop has slept, the session ends instead, and
+    /// the message is returned.
     ///
     /// # Errors
-    /// Gives the message back when there is no room, when the session is over, when it is text with 0x1E while the
-    /// client may be on polling, and when it is larger than what the server takes. (How much that is, is not known
-    /// before the session is open. A message that was accepted before and is too large then ends the session.)
+    /// Returns the message if the buffer is full; if the session has ended; if it is text with 0x1E while the client
+    /// may be on polling; or if it is larger than the server accepts. (The server's limit is not known before the
+    /// session is open. A message that was accepted before and is too large ends the session.)
     pub fn send(&mut self, now: Instant, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
         let accepted = match self.may_send(now, core::slice::from_ref(&message)) {
@@ -255,11 +255,11 @@ impl Client {
         accepted
     }
 
-    /// Sends several messages that stay together: no other message comes between them, and none is accepted without the
-    /// others. No messages at all are accepted by every client that is open or opening.
+    /// Sends several messages together: no other message comes between them, and either all are accepted or none. An
+    /// empty list is accepted by every client that is opening or open.
     ///
     /// # Errors
-    /// Gives all of them back, for the reasons of [`Client::send`], and when they count for more than the limit.
+    /// Returns all messages, for the reasons of [`Client::send`], or if together they exceed the limit.
     pub fn send_all(&mut self, now: Instant, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
         let accepted = match self.may_send(now, &messages) {
             Ok(()) => {
@@ -272,12 +272,12 @@ impl Client {
         accepted
     }
 
-    /// Whether messages are accepted at all.
+    /// Returns whether messages are accepted at all.
     fn accepts_messages(&self) -> bool {
         matches!(self.phase(), Phase::Opening | Phase::Open)
     }
 
-    /// Whether these messages are accepted, or why not.
+    /// Returns whether these messages are accepted, or why not.
     fn may_send<T>(&mut self, now: Instant, messages: &[Message]) -> Result<(), fn(T) -> SendError<T>> {
         self.advance(now);
         self.watch_server();
@@ -298,7 +298,7 @@ impl Client {
         }
     }
 
-    /// Whether messages may come to travel by polling.
+    /// Returns whether messages may have to travel by polling.
     fn may_poll(&self) -> bool {
         let later = self.state() == State::Opening
             && self.config.try_all_transports
@@ -306,12 +306,12 @@ impl Client {
         self.transport == TransportKind::Polling || later
     }
 
-    /// The longest packet that the server takes, as far as is known.
+    /// Returns the largest packet that the server accepts, as far as is known.
     fn max_message(&self) -> usize {
         self.max_payload().unwrap_or(usize::MAX)
     }
 
-    /// The length of a message on the current transport.
+    /// Returns the length of a message on the current transport.
     fn encoded_len(&self, message: &Message) -> usize {
         match self.transport {
             TransportKind::Polling => self.codec.message_len(message),
@@ -321,37 +321,37 @@ impl Client {
 
     // What can be looked at.
 
-    /// The id of the session, once it is open.
+    /// Returns the id of the session, once it is open.
     pub fn sid(&self) -> Option<&Sid> {
         self.opened.as_ref().map(|opened| &opened.sid)
     }
 
-    /// The transports that the server offered to upgrade to, once the session is open.
+    /// Returns the transports that the server offers for an upgrade, once the session is open.
     pub fn upgrades(&self) -> Option<Transports> {
         self.opened.as_ref().map(|opened| opened.upgrades)
     }
 
-    /// How often the server pings, once the session is open.
+    /// Returns the server's ping interval, once the session is open.
     pub fn ping_interval(&self) -> Option<Duration> {
         self.opened.as_ref().map(|opened| opened.ping_interval)
     }
 
-    /// How long a ping may take, once the session is open.
+    /// Returns the server's ping timeout, once the session is open.
     pub fn ping_timeout(&self) -> Option<Duration> {
         self.opened.as_ref().map(|opened| opened.ping_timeout)
     }
 
-    /// Bytes of one request body or message that the server takes, if it said so.
+    /// Returns the maximum size of a request body or a message that the server accepts, in bytes, if it announced one.
     pub fn max_payload(&self) -> Option<usize> {
         self.opened.as_ref().and_then(|opened| opened.max_payload)
     }
 
-    /// The options.
+    /// Returns the options.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
-    /// Where its packets travel.
+    /// Returns where the packets travel.
     pub fn state(&self) -> State {
         match self.stage {
             Stage::Opening(_) => State::Opening,
@@ -363,7 +363,7 @@ impl Client {
         }
     }
 
-    /// How far it is on its way.
+    /// Returns the phase of the session.
     pub fn phase(&self) -> Phase {
         match (&self.stage, self.closing) {
             (Stage::Closed { .. }, _) => Phase::Closed,
@@ -373,7 +373,7 @@ impl Client {
         }
     }
 
-    /// The channel that it is on, or that it opens or probes.
+    /// Returns the channel of the session, or the one that it opens or probes.
     pub fn current_channel(&self) -> Option<ChannelId> {
         match &self.stage {
             Stage::Opening(opening) => opening.channel(),
@@ -383,19 +383,19 @@ impl Client {
         }
     }
 
-    /// Whether a WebSocket is known to work: a session was opened on one, or a probe was answered on one, and nothing
-    /// went wrong since. For [`Config::websocket_worked`] of the next client.
+    /// Returns whether a WebSocket is known to work: a session was opened on one, or a probe was answered on one, and
+    /// no failure followed. Pass this to [`Config::websocket_worked`] of the next client.
     pub fn websocket_worked(&self) -> bool {
         self.websocket_worked
     }
 
-    /// What the server said when it refused or ended something, if that ended the session.
+    /// Returns the server's rejection or close frame, if that ended the session.
     pub fn details(&self) -> Option<&Details> {
         self.details.as_deref()
     }
 
-    /// Whether frames that were pulled should be reported as written as soon as they are. If not, the report may wait for
-    /// the next input of the channel.
+    /// Returns whether frames that were pulled should be reported as written as soon as they are. If not, the report
+    /// may wait for the next input of the channel.
     pub fn wants_written(&self) -> bool {
         let outbox = &self.flow.outbox;
         let urgent = outbox.is_awaited() || self.closing.is_some() || self.reading_paused();
@@ -404,7 +404,7 @@ impl Client {
 
     // The machine.
 
-    /// Brings the client to its fixed point, and announces what has become true. Every call ends here.
+    /// Brings the client to its fixed point, and announces what has changed. Every call ends here.
     fn settle(&mut self) {
         loop {
             self.pump();

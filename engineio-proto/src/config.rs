@@ -9,7 +9,9 @@ use crate::parts::transport::{TransportKind, Transports};
 use crate::wire::codec::Codec;
 use crate::wire::message::Message;
 
-/// The options of a server and of its sessions. Where the reference implementation has an option, the default is the same.
+/// The options of a server and of its sessions.
+///
+/// Options have the defaults of the reference implementation where it has them.
 ///
 /// ```
 /// use core::time::Duration;
@@ -37,8 +39,8 @@ pub struct Config {
     /// The time that the body of a POST may take to arrive. Then the POST is answered 408, and the session ends with
     /// [`TransportError::PostTimeout`](crate::TransportError::PostTimeout). At least 1 ms. Default: 30 s.
     pub body_timeout: Duration,
-    /// The largest request body and the largest WebSocket message that a client may send, and the largest payload that it is
-    /// sent, in bytes. At least 1. Default: 1,000,000.
+    /// The maximum size of a request body and of a WebSocket message that a client may send, and of a payload that is
+    /// sent to it, in bytes. At least 1. Default: 1,000,000.
     pub max_payload: usize,
     /// The enabled transports. At least one. Default: all.
     pub transports: Transports,
@@ -58,16 +60,16 @@ pub struct Config {
     /// The limit of the receive buffer in bytes, counted by [`Message::cost`]. While the messages that the application has not
     /// taken reach it, the session does not read from its client. At least 1. Default: 1 MiB.
     pub receive_limit: usize,
-    /// The largest number of sessions of a server. Further handshakes are answered 503. At least 1. Default: 1,000,000.
+    /// The maximum number of sessions. Further handshakes are answered with 503. At least 1. Default: 1,000,000.
     pub max_sessions: usize,
 }
 
-/// What happens when a message is sent and the send buffer of the session is full.
+/// What happens when the send buffer of a session is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The message is given back to the sender, who can wait for room. A session whose client takes nothing ends when a ping
-    /// cannot be handed over within [`Config::ping_timeout`].
+    /// The message is returned to the sender, who can wait for room. A session whose client takes nothing ends when a
+    /// ping cannot be handed over within [`Config::ping_timeout`].
     #[default]
     Refuse,
     /// The session ends at once, with [`TransportError::SlowConsumer`](crate::TransportError::SlowConsumer).
@@ -99,7 +101,7 @@ impl Config {
     /// Checks the options. [`Server::new`](crate::Server::new) does it, too.
     ///
     /// # Errors
-    /// The first option that is out of its bounds.
+    /// Returns an error for the first option that is not valid.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let durations = [
             ("ping_interval", self.ping_interval),
@@ -108,7 +110,7 @@ impl Config {
             ("close_timeout", self.close_timeout),
             ("body_timeout", self.body_timeout),
         ];
-        // The open packet states times in milliseconds.
+        // The open packet has times in milliseconds.
         refuse_zero(durations, |duration| duration.as_millis() == 0)?;
         let sizes = [
             ("max_payload", self.max_payload),
@@ -137,7 +139,7 @@ impl Config {
         Times { interval: self.ping_interval, timeout: self.ping_timeout }
     }
 
-    /// The transports to which a session that began on `from` may change.
+    /// Returns the transports to which a session that started on `from` may change.
     pub fn upgrades(&self, from: TransportKind) -> Transports {
         match from {
             TransportKind::Polling if self.allow_upgrades => self.transports.without(TransportKind::Polling),

@@ -1,4 +1,5 @@
-//! HTTP requests and answers, as values: which request is for the server, what it asks for, and what it is answered.
+//! HTTP requests and answers as values: which requests are for the server, what they ask for, and how they are
+//! answered.
 
 pub(crate) mod headers;
 pub(crate) mod mount;

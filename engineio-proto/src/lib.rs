@@ -69,7 +69,7 @@
 //! }
 //! ```
 //!
-//! The [guide] goes on from here: what an embedder must report in return, and the symptom of each report that is
+//! The [guide] continues from here: what an embedder must report in return, and the symptom of each report that is
 //! forgotten. The examples [`blocking`], [`event_loop`] and [`completion`] are complete servers on threads, on readiness and
 //! on io_uring.
 //!
@@ -132,7 +132,7 @@
 //! A [`Client`] is driven in the same way, but it asks for its requests and WebSockets itself. Its page shows a session, and
 //! the example [`client`] is a complete one on sockets. What both sides have in common is the trait [`Machine`].
 //!
-//! # What is promised
+//! # Guarantees
 //!
 //! * Messages arrive in order, once, and without a gap. A session that cannot keep this ends, and its [`CloseReason`] is the
 //!   true one.

@@ -1,4 +1,4 @@
-//! What both machines offer, so that a driver needs to know only once how to work with a session.
+//! The common interface of both machines, for drivers that work with either side.
 
 use alloc::vec::Vec;
 
@@ -23,8 +23,8 @@ mod sealed {
 
 /// One session, of either side: a server's [`Session`] or a [`Client`].
 ///
-/// The methods are those of the machines, which document them. What only one side has, such as requests, goes through
-/// [`Session::handle_input`] and [`Client::handle_input`].
+/// The machines document the methods. What only one side has, such as requests, goes through [`Session::handle_input`]
+/// and [`Client::handle_input`].
 ///
 /// ```
 /// use engineio_proto::{Instant, Machine, Message};
@@ -51,7 +51,7 @@ pub trait Machine: sealed::Sealed {
     fn stats(&self) -> Stats;
     /// See [`Session::close_reason`].
     fn close_reason(&self) -> Option<CloseReason>;
-    /// See [`Client::details`]. A server's session has none.
+    /// See [`Client::details`]. `None` for a server's session.
     fn details(&self) -> Option<&Details>;
     /// See [`Session::send_buffered`].
     fn send_buffered(&self) -> usize;
@@ -63,12 +63,12 @@ pub trait Machine: sealed::Sealed {
     /// See [`Session::send`].
     ///
     /// # Errors
-    /// As there.
+    /// See there.
     fn send(&mut self, now: Instant, message: Message) -> Result<(), SendError>;
     /// See [`Session::send_all`].
     ///
     /// # Errors
-    /// As there.
+    /// See there.
     fn send_all(&mut self, now: Instant, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>>;
     /// See [`Session::poll_ready`].
     fn poll_ready(&mut self) -> bool;
@@ -89,13 +89,13 @@ pub trait Machine: sealed::Sealed {
     fn wants_frames(&self, channel: ChannelId) -> bool;
     /// See [`Session::wants_written`].
     fn wants_written(&self) -> bool;
-    /// A whole message arrived on a channel.
+    /// Reports a complete message on a channel.
     fn channel_frame(&mut self, now: Instant, channel: ChannelId, frame: Frame);
-    /// The connection of a channel took frames; see [`server::Input::ChannelWritten`].
+    /// Reports that a channel has written frames; see [`server::Input::ChannelWritten`].
     fn channel_written(&mut self, now: Instant, channel: ChannelId, messages: u64);
-    /// A channel is gone. A server's session has no use for the details.
+    /// Reports the end of a channel. A server's session ignores the details.
     fn channel_closed(&mut self, now: Instant, channel: ChannelId, end: ChannelEnd, details: Option<Details>);
-    /// A connection that had taken no more takes more again; see [`server::Input::Unblocked`].
+    /// Reports that a blocked connection takes bytes again; see [`server::Input::Unblocked`].
     fn unblocked(&mut self, now: Instant);
 
     /// See [`Session::next_timeout`].
@@ -104,7 +104,7 @@ pub trait Machine: sealed::Sealed {
     fn handle_timeout(&mut self, now: Instant);
 }
 
-/// The methods that both machines have under the same name and with the same arguments.
+/// The methods that both machines have with the same name and the same arguments.
 macro_rules! same {
     ($machine:ty) => {
         fn phase(&self) -> Phase {

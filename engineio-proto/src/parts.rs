@@ -1,7 +1,7 @@
-//! What both sides are made of.
+//! The parts that both machines have in common.
 //!
-//! `flow` is the plumbing of one session: what arrived and what is to leave, what was announced, how it ended.
-//! `heartbeat` holds both roles of the heartbeat, `wait` the arithmetic that they share. The rest is vocabulary.
+//! `flow` is the plumbing of one session: received messages, messages to send, announcements, and the end. `heartbeat`
+//! has both roles of the heartbeat, and `wait` the arithmetic that they share. The other modules define the vocabulary.
 
 pub(crate) mod buffer;
 pub(crate) mod config;

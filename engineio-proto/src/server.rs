@@ -1,4 +1,4 @@
-//! The server's side: its options, its sessions, and what goes in and comes out.
+//! The server: its options, its sessions, and their inputs and outputs.
 
 pub(crate) mod admission;
 pub(crate) mod container;

@@ -1,12 +1,12 @@
-//! One session: what its transports and its application may do to it, and what it asks for.
+//! One session: the inputs of its transports and its application, and its outputs.
 //!
-//! The decisions stand in the files of one subject each: `poll` and `post` (HTTP), `probe` (an upgrade), `frames` (what
-//! leaves on a channel), `incoming` (packets, and how a slow application slows its client), `closing`. The states and
-//! their transitions are data, in `state`. The plumbing is that of both sides: `parts::flow`.
+//! Each decision is in the file of its subject: `poll` and `post` (HTTP), `probe` (an upgrade), `frames` (what leaves
+//! on a channel), `incoming` (packets, and how a slow application slows its client), `closing`. The states and their
+//! transitions are data, in `state`. The plumbing of both sides is in `parts::flow`.
 //!
-//! Every call ends with [`Session::settle`], which brings the session to its fixed point: it decodes what has room, answers
-//! the poll that can be answered, ends what is to end, and announces what has become true. So no other function needs to
-//! know what follows from what it did.
+//! Every call ends with [`Session::settle`], which brings the session to its fixed point: it decodes what has room,
+//! answers the poll that can be answered, ends the session if it is due, and announces what has changed. So no other
+//! function needs to know what follows from a change.
 
 mod closing;
 pub(crate) mod event;
@@ -47,13 +47,14 @@ surface!(Session, Output);
 
 /// The server's side of one session.
 ///
-/// Begin one with [`Session::polling`] or [`Session::channel`], tell it what arrives ([`Session::handle_input`]) and
-/// what time it is ([`Session::next_timeout`], [`Session::handle_timeout`]), and do what [`Session::poll_output`] asks
-/// for. The application's side is [`send`](Session::send), [`recv`](Session::recv) and [`close`](Session::close).
+/// Create one with [`Session::polling`] or [`Session::channel`]; report what arrives with [`Session::handle_input`],
+/// and the time with [`Session::next_timeout`] and [`Session::handle_timeout`]; carry out the outputs of
+/// [`Session::poll_output`]. The application uses [`send`](Session::send), [`recv`](Session::recv) and
+/// [`close`](Session::close).
 ///
-/// A `now` that is earlier than one given before counts as the latest. Calls without need change nothing.
+/// A `now` that is earlier than a previous one counts as the latest. Redundant calls change nothing.
 ///
-/// [`Server`](crate::Server) keeps many of these; an embedder with an own map uses them directly:
+/// [`Server`](crate::Server) keeps many sessions; an embedder with its own map uses them directly:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -79,17 +80,17 @@ surface!(Session, Output);
 pub struct Session {
     config: Arc<Config>,
     sid: Sid,
-    /// The latest time that a call brought.
+    /// The latest time of any call.
     now: Instant,
 
     stage: Stage,
-    /// The transport of the session. After its end, the last one.
+    /// The transport of the session. After the end, the last one.
     transport: TransportKind,
     upgraded: bool,
-    /// The application closed the session; the deadline of the orderly end.
+    /// The deadline of the orderly close, if the application has closed the session.
     closing: Option<Instant>,
 
-    /// The wire form of its packets.
+    /// The wire form of the packets.
     codec: Codec,
     greeting: Greeting,
     /// The GET that is held.
@@ -99,7 +100,7 @@ pub struct Session {
     flow: Flow<Output>,
 }
 
-/// Where the packets of the session travel, with the data that exist only there.
+/// Where the packets of the session travel, with the data that exists only there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Polling,
@@ -112,22 +113,23 @@ enum Stage {
     },
 }
 
-/// What must be sent before any message. It is never in a queue.
+/// What must be sent before any message. It is never queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Greeting {
     /// The open packet.
     open: bool,
-    /// The message of the configuration.
+    /// The initial message of the configuration.
     initial: bool,
 }
 
 impl Session {
-    /// A session that begins on polling. Its first input should be the GET of the handshake.
+    /// Creates a session that starts on polling. Its first input should be the GET of the handshake.
     pub fn polling(now: Instant, sid: Sid, config: Arc<Config>) -> Self {
         Self::new(now, sid, config, Stage::Polling, TransportKind::Polling)
     }
 
-    /// A session that begins on a channel, which is open or about to be. `base64`: the peer does not take bytes.
+    /// Creates a session that starts on a channel, which is open or will be. `base64`: the peer cannot receive binary
+    /// data.
     pub fn channel(now: Instant, sid: Sid, config: Arc<Config>, channel: ChannelId, base64: bool) -> Self {
         let stage = Stage::Channel(Line::new(channel, Codec::V4.with_base64(base64)));
         let mut session = Self::new(now, sid, config, stage, TransportKind::WebSocket);
@@ -175,7 +177,7 @@ impl Session {
 
     // Time.
 
-    /// When [`Session::handle_timeout`] should be called next.
+    /// Returns when [`Session::handle_timeout`] should be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
         let release = match &self.stage {
             Stage::Probed(probe) if self.get.is_some() => Some(probe.release_at()),
@@ -185,7 +187,7 @@ impl Session {
         [self.pinger.timeout(), self.closing, self.post.deadline(), probe, release].into_iter().flatten().min()
     }
 
-    /// Does what is due. Without effect when nothing is.
+    /// Does what is due at `now`, if anything is.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
         if self.closing.is_some_and(|deadline| deadline <= now) {
@@ -233,11 +235,11 @@ impl Session {
 
     // The application.
 
-    /// Sends a message, or keeps it until the transport takes it.
+    /// Sends a message. It waits in the send buffer until the transport takes it.
     ///
     /// # Errors
-    /// Gives the message back when there is no room, when the session is over, and when it is text with 0x1E while
-    /// the session is on polling.
+    /// Returns the message if the buffer is full; if the session has ended; or if it is text with 0x1E while the
+    /// session is on polling.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
         let accepted = match self.may_send(core::slice::from_ref(&message)) {
@@ -251,11 +253,11 @@ impl Session {
         accepted
     }
 
-    /// Sends several messages that stay together: no other message comes between them, and none is accepted without the
-    /// others. No messages at all are accepted by every session that is open.
+    /// Sends several messages together: no other message comes between them, and either all are accepted or none. An
+    /// empty list is accepted by every session that is open.
     ///
     /// # Errors
-    /// Gives all of them back, for the reasons of [`Session::send`], and when they count for more than the limit.
+    /// Returns all messages, for the reasons of [`Session::send`], or if together they exceed the limit.
     pub fn send_all(&mut self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
         let accepted = match self.may_send(&messages) {
             Ok(()) => {
@@ -268,12 +270,12 @@ impl Session {
         accepted
     }
 
-    /// Whether messages are accepted at all.
+    /// Returns whether messages are accepted at all.
     fn accepts_messages(&self) -> bool {
         self.phase() == Phase::Open
     }
 
-    /// Whether these messages are accepted, or why not.
+    /// Returns whether these messages are accepted, or why not.
     fn may_send<T>(&mut self, messages: &[Message]) -> Result<(), fn(T) -> SendError<T>> {
         if !self.accepts_messages() {
             return Err(SendError::Closed);
@@ -294,12 +296,12 @@ impl Session {
 
     // What can be looked at.
 
-    /// The id of the session.
+    /// Returns the id of the session.
     pub fn sid(&self) -> &Sid {
         &self.sid
     }
 
-    /// Where its packets travel.
+    /// Returns where the packets travel.
     pub fn state(&self) -> State {
         match self.stage {
             Stage::Polling => State::Polling,
@@ -310,7 +312,7 @@ impl Session {
         }
     }
 
-    /// How far it is on its way.
+    /// Returns the phase of the session.
     pub fn phase(&self) -> Phase {
         match (&self.stage, self.closing) {
             (Stage::Closed { .. }, _) => Phase::Closed,
@@ -319,7 +321,7 @@ impl Session {
         }
     }
 
-    /// The channel that the session is on, or that probes.
+    /// Returns the channel of the session, or the one that probes.
     pub fn current_channel(&self) -> Option<ChannelId> {
         match &self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => Some(probe.channel()),
@@ -328,8 +330,8 @@ impl Session {
         }
     }
 
-    /// Whether frames that were pulled should be reported as written as soon as they are. If not, the report may wait for
-    /// the next input of the channel.
+    /// Returns whether frames that were pulled should be reported as written as soon as they are. If not, the report
+    /// may wait for the next input of the channel.
     pub fn wants_written(&self) -> bool {
         let outbox = &self.flow.outbox;
         let urgent = outbox.is_awaited() || self.closing.is_some() || self.pinger.is_pinged();
@@ -338,7 +340,7 @@ impl Session {
 
     // The machine.
 
-    /// Brings the session to its fixed point, and announces what has become true. Every call ends here.
+    /// Brings the session to its fixed point, and announces what has changed. Every call ends here.
     fn settle(&mut self) {
         loop {
             self.pump();

@@ -1,9 +1,9 @@
-//! What [`Session`](crate::Session) and [`Client`](crate::Client) have in common, word for word: their surface towards the
-//! embedder and the application, and the mechanics below. Each decision stands with the machine that takes it.
+//! The methods that [`Session`](crate::Session) and [`Client`](crate::Client) have in common, word for word: the
+//! interface for the embedder and the application, and the mechanics below it. Each machine contains its own decisions.
 
-/// The methods that both machines have. `$output` is what the machine asks of its embedder.
+/// The methods that both machines have. `$output` is the type of the machine's outputs.
 ///
-/// A machine brings `config`, `now`, `stage`, `transport`, `upgraded` and `flow`; the functions `settle`, `state`, `phase`,
+/// A machine provides `config`, `now`, `stage`, `transport`, `upgraded` and `flow`; the functions `settle`, `state`, `phase`,
 /// `accepts_messages`, `current_channel`, `has_frames`, `is_reading`, `note_written`, `pull` and `check`; and the types `Stage` and
 /// `Trigger`.
 macro_rules! surface {
@@ -11,26 +11,26 @@ macro_rules! surface {
         impl $machine {
             // Outputs.
 
-            /// The next thing to do, in order. Pull until there is nothing.
+            /// Returns the next output, in order. Pull until it returns `None`.
             pub fn poll_output(&mut self) -> Option<$output> {
                 self.flow.poll_output()
             }
 
-            /// Whether [`poll_output`](Self::poll_output) has something.
+            /// Returns whether [`poll_output`](Self::poll_output) has an output.
             pub fn has_output(&self) -> bool {
                 self.flow.has_output()
             }
 
-            /// Whether nothing is left to do: [`Event::Closed`](crate::Event::Closed) and everything before it was
-            /// pulled.
+            /// Returns whether nothing is left to do: [`Event::Closed`](crate::Event::Closed) and everything before it
+            /// was pulled.
             pub fn is_finished(&self) -> bool {
                 self.flow.is_finished()
             }
 
             // The channel.
 
-            /// The next frame to write to a channel. After the output `ChannelReady`, pull while there is room, until
-            /// `None`.
+            /// Returns the next frame to write to a channel. After the output `ChannelReady`, pull while there is room,
+            /// until it returns `None`.
             pub fn next_frame(
                 &mut self,
                 now: crate::Instant,
@@ -48,16 +48,17 @@ macro_rules! surface {
                 frame
             }
 
-            /// Whether another frame of this channel may be given to the session. A frame that comes all the same is
-            /// kept, but then the embedder lets memory grow.
+            /// Returns whether another frame of this channel may be passed to the session. Further frames are kept all
+            /// the same, but then memory grows.
             pub fn wants_frames(&self, channel: crate::ChannelId) -> bool {
                 self.current_channel() == Some(channel) && self.flow.is_reading()
             }
 
             // The application.
 
-            /// Whether a message would be accepted now. If not, [`Event::Writable`](crate::Event::Writable) follows when
-            /// there is room. A session that accepts no messages any more says yes, so that nobody waits.
+            /// Returns whether a message would be accepted now. If not, [`Event::Writable`](crate::Event::Writable)
+            /// follows when there is room. A session that accepts no more messages returns `true`, so that nothing
+            /// waits for it.
             pub fn poll_ready(&mut self) -> bool {
                 let ready = !self.accepts_messages() || self.flow.outbox.cost() < self.config.send_limit;
                 if !ready {
@@ -66,16 +67,16 @@ macro_rules! surface {
                 ready
             }
 
-            /// Whether the first `messages` messages of the session are written; see
+            /// Returns whether the first `messages` messages of the session are written; see
             /// [`Stats::messages_accepted`](crate::Stats::messages_accepted) and
-            /// [`Stats::messages_written`](crate::Stats::messages_written). If not, and if the session is not over,
+            /// [`Stats::messages_written`](crate::Stats::messages_written). If not, and if the session has not ended,
             /// [`Event::Written`](crate::Event::Written) follows when they are.
             pub fn poll_written(&mut self, messages: u64) -> bool {
                 self.flow.poll_written(messages)
             }
 
-            /// Takes the next message that arrived. After [`Event::Readable`](crate::Event::Readable), take until there
-            /// is none.
+            /// Takes the next received message. After [`Event::Readable`](crate::Event::Readable), call this until it
+            /// returns `None`.
             pub fn recv(&mut self, now: crate::Instant) -> Option<crate::Message> {
                 self.advance(now);
                 let message = self.flow.inbox.take();
@@ -83,61 +84,65 @@ macro_rules! surface {
                 message
             }
 
-            /// Drops the messages that arrived, and those that will. The embedder calls this when nobody is left to call
-            /// [`recv`](Self::recv); the session then ends without waiting for its messages to be taken.
+            /// Drops the messages that have arrived, and those that will arrive. Call this if [`recv`](Self::recv) will
+            /// not be called any more; the session then ends without waiting for its messages to be taken.
             pub fn discard_incoming(&mut self) {
                 self.flow.inbox.discard();
                 self.settle();
             }
 
-            // What can be looked at.
+            // State.
 
-            /// The messages that were not handed to a transport. They stay after the end of the session, until the
-            /// machine is dropped. A message that was handed over and not written is not among them: it may have
-            /// arrived.
+            /// Returns the messages that were not handed to a transport. They are kept after the end of the session,
+            /// until the machine is dropped. Messages that were handed over and not written are not included: they may
+            /// have arrived.
             pub fn unsent(&self) -> impl Iterator<Item = &crate::Message> {
                 self.flow.outbox.iter()
             }
 
-            /// The transport that the session is on, or on which a client tries to open it. After the end, the last one.
+            /// Returns the current transport, or the one on which a client tries to open the session. After the end,
+            /// the last one.
             pub fn transport(&self) -> crate::TransportKind {
                 self.transport
             }
 
-            /// Whether the session changed its transport.
+            /// Returns whether the session has changed its transport.
             pub fn upgraded(&self) -> bool {
                 self.upgraded
             }
 
-            /// Why the session is over, if it is.
+            /// Returns why the session has ended, if it has.
             pub fn close_reason(&self) -> Option<crate::CloseReason> {
                 self.flow.close_reason()
             }
 
-            /// What was counted so far.
+            /// Returns the counters of the session.
             pub fn stats(&self) -> crate::Stats {
                 self.flow.stats()
             }
 
-            /// Bytes (see [`Message::cost`](crate::Message::cost)) that wait to be handed to a transport.
+            /// Returns the size of the messages that wait to be handed over, in bytes; see
+            /// [`Message::cost`](crate::Message::cost).
             pub fn send_buffered(&self) -> usize {
                 self.flow.outbox.cost()
             }
 
-            /// Bytes (see [`Message::cost`](crate::Message::cost)) that wait to be taken by the application.
+            /// Returns the size of the messages that wait to be taken, in bytes; see
+            /// [`Message::cost`](crate::Message::cost).
             pub fn receive_buffered(&self) -> usize {
                 self.flow.inbox.cost()
             }
 
             // The mechanics.
 
-            /// Clamps and keeps the time.
+            /// Clamps and stores the time.
             fn advance(&mut self, now: crate::Instant) -> crate::Instant {
                 self.now = self.now.max(now);
                 self.now
             }
 
-            /// Moves along the table of transitions, to a stage made of the one before. Without a row nothing happens.
+            /// Follows a transition of the table, to a stage made from the previous one. Without a transition nothing
+            /// happens.
             fn shift(&mut self, trigger: Trigger, enter: impl FnOnce(Stage) -> Stage) -> bool {
                 let from = self.state();
                 let Some(to) = from.next(trigger) else { return false };
@@ -148,7 +153,7 @@ macro_rules! surface {
                 true
             }
 
-            /// The connection of a channel took frames.
+            /// Handles the report that a channel has written messages.
             fn channel_written(&mut self, channel: crate::ChannelId, messages: u64) {
                 let counts = self.stage.carrier() == Some(channel);
                 if counts && self.flow.outbox.set_written_on_channel(messages) {
@@ -156,7 +161,7 @@ macro_rules! surface {
                 }
             }
 
-            /// Announces what has become true. The last step of `settle`.
+            /// Announces what has changed: the last step of `settle`.
             fn announce(&mut self) {
                 if let Some(channel) = self.current_channel() {
                     if self.has_frames() {
@@ -171,7 +176,7 @@ macro_rules! surface {
                 self.debug_check();
             }
 
-            /// In debug builds every call ends with a check, unless long queues would make that slow.
+            /// Checks the laws after every call in debug builds, unless long queues would make that slow.
             fn debug_check(&self) {
                 #[cfg(debug_assertions)]
                 if self.flow.len() <= 256 {

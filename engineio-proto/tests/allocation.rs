@@ -1,4 +1,4 @@
-//! What the machine asks of the allocator: nothing where nothing is needed, and everything back.
+//! Allocations of the machines: none without need, and all memory released.
 //!
 //! The counting allocator counts per thread, so that the tests do not disturb one another.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

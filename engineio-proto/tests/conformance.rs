@@ -1,4 +1,4 @@
-//! `docs/conformance.md` says which test proves what. This keeps it true.
+//! Checks `docs/conformance.md`, which lists the tests that prove each rule.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

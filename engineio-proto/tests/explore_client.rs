@@ -1,4 +1,4 @@
-//! Every sequence of a small scope: whatever can happen to a client, in every order, up to some depth.
+//! Every sequence of a small scope: everything that can happen to a client, in every order, up to some depth.
 //!
 //! Beside the client runs a [model](model): a second, plain telling of the rules. After every letter all laws that can
 //! be tested from outside are, by the [judge](judge), and from every world that is reached the [ends](epilogue) are

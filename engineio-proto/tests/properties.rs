@@ -1,4 +1,4 @@
-//! What holds for arbitrary data and for long random lives.
+//! Properties of arbitrary data and of long random runs.
 //!
 //! The seeds are fixed, so that a run tells the same every time; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` ask for
 //! other or longer ones. Operations are shrunk, not seeds; what is found is kept in `properties.proptest-regressions`.

@@ -1,4 +1,4 @@
-//! What servers of this protocol have got wrong in the field, each as a story that must not happen here.
+//! Bugs that servers of this protocol have had in the field, each as a scenario that must not happen here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,7 +1,7 @@
-//! Where choices come from.
+//! The source of choices.
 //!
-//! Whatever a simulated world leaves open is asked of a [`Chooser`]. There are three: a seeded generator for long runs,
-//! the bytes of a fuzzer, and one that in the end has chosen everything.
+//! A [`Chooser`] makes all choices of a simulated world. There are three: a seeded generator for long runs, the bytes
+//! of a fuzzer, and one that enumerates all choices.
 
 use rand_core::{RngCore, SeedableRng};
 use rand_pcg::Pcg64;
@@ -20,15 +20,15 @@ use rand_pcg::Pcg64;
 /// assert_eq!(all, [(0, 0), (0, 1), (1, 0), (1, 1)]);
 /// ```
 pub trait Chooser {
-    /// A number below `bound`; 0 if there is none.
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
     fn below(&mut self, bound: u64) -> u64;
 
-    /// Whether something happens that does so `part` times in `of`.
+    /// Returns `true` with a probability of `part` in `of`.
     fn chance(&mut self, part: u64, of: u64) -> bool {
         self.below(of) < part
     }
 
-    /// One of the items, all alike. `None` if there are none.
+    /// Returns one of the items, with equal probabilities, or `None` if there are none.
     fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T>
     where
         Self: Sized,
@@ -36,7 +36,7 @@ pub trait Chooser {
         items.get(usize::try_from(self.below(items.len() as u64)).unwrap_or(0))
     }
 
-    /// The place of one of the weights, by weight. `None` if all are zero.
+    /// Returns the index of one of the weights, with probabilities by weight, or `None` if all are zero.
     fn weighted(&mut self, weights: impl Iterator<Item = u64> + Clone) -> Option<usize>
     where
         Self: Sized,
@@ -56,12 +56,12 @@ pub trait Chooser {
     }
 }
 
-/// Choices of a generator (PCG64), the same for the same seed everywhere and for ever.
+/// Choices of a generator (PCG64). The same seed gives the same choices on every machine and in every version.
 #[derive(Clone, Debug)]
 pub struct Seeded(Pcg64);
 
 impl Seeded {
-    /// The choices that belong to a seed.
+    /// Creates the generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self(Pcg64::seed_from_u64(seed))
     }
@@ -69,22 +69,22 @@ impl Seeded {
 
 impl Chooser for Seeded {
     fn below(&mut self, bound: u64) -> u64 {
-        // Not quite uniform for bounds near 2^64; nobody has such.
+        // Not exactly uniform for bounds near 2^64, which do not occur.
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 }
 
-/// Choices that are read off bytes, as a fuzzer makes them. Behind the last byte every choice is the first one.
+/// Choices that are read from bytes, such as those of a fuzzer. After the last byte every choice is the first one.
 #[derive(Clone, Debug)]
 pub struct FromBytes<'a>(&'a [u8]);
 
 impl<'a> FromBytes<'a> {
-    /// Reads from these bytes.
+    /// Creates a source from bytes.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// Whether all bytes were read.
+    /// Returns whether all bytes were read.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -104,19 +104,19 @@ impl Chooser for FromBytes<'_> {
     }
 }
 
-/// Every choice there is, one way through all of them after the other.
+/// Enumerates all choices, one sequence after the other.
 ///
-/// Ask [`Enumerated::begin`] before each way; it says when there is none left.
+/// Call [`Enumerated::begin`] before each sequence; it returns whether there is another one.
 #[derive(Clone, Debug, Default)]
 pub struct Enumerated {
-    /// The way: each choice with its bound.
+    /// The sequence: each choice with its bound.
     way: Vec<(u64, u64)>,
     at: usize,
     begun: bool,
 }
 
 impl Enumerated {
-    /// Begins the next way. `false`: all were gone.
+    /// Starts the next sequence. Returns `false` if there is none.
     pub fn begin(&mut self) -> bool {
         self.at = 0;
         if !core::mem::replace(&mut self.begun, true) {

@@ -1,6 +1,6 @@
-//! The command line: runs, replays, shrinks, explores, and shows what was reached.
+//! The command line: runs, replays, shrinks and explores worlds, and shows the coverage.
 //!
-//! A program with applications of its own has the same commands:
+//! A program with its own applications has the same commands:
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -28,7 +28,8 @@ use crate::simulation::{Failure, Simulation, is_caught};
 use engineio_proto::app::Application;
 use many::Limits;
 
-/// Simulated worlds of Engine.IO: real servers and clients, virtual time, and every fault of a network, from one seed.
+/// Simulated worlds of Engine.IO: real servers and clients, virtual time, and network faults of every kind, from one
+/// seed.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -58,23 +59,23 @@ enum Command {
         #[command(flatten)]
         shape: Shape,
     },
-    /// Prints the least that breaks the same law as a seed, as a timeline and as a test.
+    /// Prints the shortest world that breaks the same law as a seed, as a timeline and as a test.
     Shrink {
         /// The seed.
         seed: u64,
         #[command(flatten)]
         shape: Shape,
     },
-    /// Plays everything that can happen between one client and one server.
+    /// Runs everything that can happen between one client and one server.
     Explore {
-        /// How many operations.
+        /// The number of operations.
         #[arg(long, default_value_t = 5)]
         depth: usize,
-        /// Threads. As many as there are processors, unless given.
+        /// The number of threads. Default: the number of processors.
         #[arg(long)]
         jobs: Option<usize>,
     },
-    /// Shows which transitions of the machines, and which pairs of a state and an input, many seeds reach.
+    /// Shows which transitions of the machines, and which pairs of a state and an input, are reached by many seeds.
     Coverage {
         #[command(flatten)]
         many: Many,
@@ -85,27 +86,27 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Many {
-    /// How many seeds: 10,000, unless given, or as many as there is time for.
+    /// The number of seeds. Default: 10,000, or with `--time` as many as there is time for.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Stops after so long, as in `30s`, `5m` or `2h`.
+    /// Stops after this time, such as `30s`, `5m` or `2h`.
     #[arg(long, value_parser = duration)]
     time: Option<Duration>,
-    /// Threads. As many as there are processors, unless given.
+    /// The number of threads. Default: the number of processors.
     #[arg(long)]
     jobs: Option<usize>,
     /// No progress bar.
     #[arg(long)]
     quiet: bool,
-    /// Of a failure only its seed and its law.
+    /// Prints only the seed and the law of a failure.
     #[arg(long)]
     no_shrink: bool,
 }
 
-/// What is the same in all worlds, where a seed would draw it.
+/// Settings that are the same in all worlds, instead of drawn by the seed.
 #[derive(Clone, Debug, Args)]
 struct Shape {
     /// Operations in each world.
@@ -143,9 +144,9 @@ impl Display for Shape {
     }
 }
 
-/// Does what the arguments of the process say.
+/// Runs the command in the arguments of the process.
 pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Simulation<S, C>) -> ExitCode {
-    // A panic in a world is a broken law, and told as such.
+    // A panic in a world is a broken law, and is reported as one.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if !is_caught() {
@@ -156,7 +157,7 @@ pub fn main<S: Application + 'static, C: Application + 'static>(simulation: &Sim
     let mut out = BufWriter::new(io::stdout().lock());
     match perform(simulation, cli.command, &mut out).and_then(|code| out.flush().map(|()| code)) {
         Ok(code) => code,
-        // Whoever reads has read enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -1,5 +1,5 @@
-//! What of the machines was reached: rows of their tables of transitions, pairs of a state and an input, and situations
-//! that are neither.
+//! The parts of the machines that were reached: transitions, pairs of a state and an input, and situations that are
+//! neither.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,30 +7,30 @@ use std::fmt;
 use engineio_proto::client;
 use engineio_proto::server::{Row, State, TRANSITIONS, Trigger};
 
-/// What is done to a session, or to a client.
+/// An input or a call of a session or a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A GET arrives at a session.
     Poll,
-    /// The head of a POST.
+    /// The head of a POST arrives.
     PostHead,
-    /// The body of a POST.
+    /// The body of a POST arrives.
     PostBody,
-    /// There is no body.
+    /// The body of a POST is refused.
     NoBody,
     /// The peer of an exchange is gone.
     ExchangeLost,
     /// A request of a client was answered with 200.
     Answered,
-    /// It was refused.
+    /// A request of a client was answered with an error.
     Refused,
-    /// It has no answer.
+    /// A request of a client got no answer.
     Failed,
     /// A channel is open.
     ChannelOpened,
     /// `2probe`, or its answer.
     Probe,
-    /// `5`, which only a session should hear.
+    /// `5`, which only a session should receive.
     Upgrade,
     /// Another frame.
     Frame,
@@ -40,26 +40,26 @@ pub enum Kind {
     Timeout,
     /// The application sends.
     Send,
-    /// It takes.
+    /// The application takes a message.
     Recv,
     /// A frame is pulled.
     Pull,
     /// The application closes in order.
     Close,
-    /// At once.
+    /// The application aborts.
     Abort,
-    /// It does not want what arrives.
+    /// The application discards what arrives.
     Discard,
-    /// It waits until something is written.
+    /// The application waits until messages are written.
     Await,
     /// An answer, or what was pulled, is reported as written.
     Written,
-    /// A connection that took no more takes more again.
+    /// A connection that was blocked takes bytes again.
     Unblocked,
 }
 
 impl Kind {
-    /// What can be done to a session.
+    /// The inputs and calls of a session.
     pub const SESSION: [Self; 20] = {
         use Kind::*;
         [
@@ -85,7 +85,7 @@ impl Kind {
             Unblocked,
         ]
     };
-    /// What can be done to a client.
+    /// The inputs and calls of a client.
     pub const CLIENT: [Self; 18] = {
         use Kind::*;
         [
@@ -122,7 +122,7 @@ const CLIENT_STATES: [client::State; 6] = [
 ];
 const KINDS: usize = Kind::Unblocked as usize + 1;
 
-/// What can come about between several of these, and between machines and what they hand over.
+/// A situation that takes several calls, or concerns data that a machine has handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Situation {
     /// A poll is answered while an earlier answer is under way.
@@ -139,24 +139,24 @@ pub enum Situation {
     LostBehindWritten,
     /// The network takes some of the frames that were pulled, and not all.
     WrittenInParts,
-    /// It takes more of an answer after it took no more.
+    /// The network takes more of an answer after it was blocked.
     AnswerUnblocked,
-    /// Of a body that a client sends.
+    /// The network takes more of a client's body after it was blocked.
     UploadUnblocked,
-    /// Of the frames of a client.
+    /// The network takes more frames of a client after it was blocked.
     UpUnblocked,
-    /// Of those of a server.
+    /// The network takes more frames of a server after it was blocked.
     DownUnblocked,
     /// A session that was closed in order ends with messages that were not written.
     ClosedWithLoss,
     /// A frame waits for the body of a POST.
     FrameBehindBody,
-    /// The body of a POST does not come in time.
+    /// The body of a POST is late.
     BodyTimeout,
 }
 
 impl Situation {
-    /// All of them.
+    /// All situations.
     pub const ALL: [Self; 14] = {
         use Situation::*;
         [
@@ -178,8 +178,8 @@ impl Situation {
     };
 }
 
-/// Pairs of a state and an input that worlds of this crate do not have, and why. Peers that do not keep to the protocol
-/// can bring about most of them; the tests of the core play such peers.
+/// Pairs of a state and an input that do not occur in worlds of this crate, with the reasons. Peers that violate the
+/// protocol can cause most of them; the tests of the core simulate such peers.
 pub const UNREACHED: &[(&str, &str)] = &[
     ("session Probing × Pull", "nothing is announced before a probe was heard"),
     ("session Channel × Poll", "the server refuses it: the session is on another transport"),
@@ -216,7 +216,7 @@ pub const UNREACHED: &[(&str, &str)] = &[
     ("client Closed × Timeout", "a client that is over has no timer"),
 ];
 
-/// How often what was reached.
+/// How often each part of the machines was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     rows: BTreeMap<Row, u64>,
@@ -298,7 +298,7 @@ impl Coverage {
         self.situations[situation as usize] += u64::from(occurs);
     }
 
-    /// Adds what another world reached.
+    /// Adds the coverage of another world.
     pub fn merge(&mut self, other: &Self) {
         for (&row, count) in &other.rows {
             *self.rows.entry(row).or_default() += count;
@@ -315,18 +315,18 @@ impl Coverage {
         }
     }
 
-    /// Whether a situation occurred.
+    /// Returns whether a situation occurred.
     pub fn reached(&self, situation: Situation) -> bool {
         self.situations[situation as usize] > 0
     }
 
-    /// The situations that did not occur.
+    /// Returns the situations that did not occur.
     pub fn missing_situations(&self) -> Vec<String> {
         let missing = Situation::ALL.iter().filter(|&&situation| !self.reached(situation));
         missing.map(|situation| format!("{situation:?}")).collect()
     }
 
-    /// The rows of both tables that were not taken.
+    /// Returns the transitions of both tables that were not taken.
     pub fn missing_rows(&self) -> Vec<String> {
         let missing =
             TRANSITIONS.iter().filter(|row| !self.rows.contains_key(row)).map(|row| format!("session {row:?}"));
@@ -334,7 +334,7 @@ impl Coverage {
         missing.chain(client.map(|row| format!("client {row:?}"))).collect()
     }
 
-    /// The pairs of a state and an input that did not occur.
+    /// Returns the pairs of a state and an input that did not occur.
     pub fn missing_pairs(&self) -> Vec<String> {
         let session = STATES.iter().flat_map(|&state| Kind::SESSION.map(|kind| (state, kind)));
         let session = session.filter(|&(state, kind)| self.pairs[state as usize][kind as usize] == 0);
@@ -347,7 +347,7 @@ impl Coverage {
     }
 }
 
-/// All of it, as tables.
+/// The whole coverage, as tables.
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "transitions of a session")?;

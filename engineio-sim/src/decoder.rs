@@ -1,22 +1,23 @@
-//! A second decoder of what goes over the wire.
+//! A second decoder of the wire.
 //!
-//! It shares no line with the codec of `engineio-proto`, knows no state and copies everything: slow, short, and easy to
-//! hold against the text of the specification. Whatever the machines emit must mean the same to both.
+//! It shares no code with the codec of `engineio-proto`, has no state and copies everything: it is slow, short, and
+//! easy to compare with the text of the specification. Everything that the machines emit must have the same meaning for
+//! both.
 //!
 //! Source: protocol revision 4, "Packet encoding" and "Payload encoding".
 
 use engineio_proto::wire::Frame;
 
-/// What one packet means.
+/// The meaning of one packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
     /// A type digit and text.
     Text(char, String),
-    /// A message of bytes.
+    /// A message with binary data.
     Binary(Vec<u8>),
 }
 
-/// What one body means: the packets up to the first piece that is none, and whether there was no such piece.
+/// Decodes a body: returns the packets up to the first invalid piece, and whether there was no such piece.
 ///
 /// ```
 /// use engineio_sim::decoder::{Decoded, decode_payload};
@@ -34,7 +35,7 @@ pub fn decode_payload(body: &[u8]) -> (Vec<Decoded>, bool) {
     (packets, true)
 }
 
-/// What one packet that travels as text means; `None` if it is none. UTF-8 that is broken is replaced.
+/// Decodes a packet that is sent as text; returns `None` if it is not valid. Invalid UTF-8 is replaced.
 pub fn decode_packet(piece: &[u8]) -> Option<Decoded> {
     match piece {
         [b'b', digits @ ..] => decode_base64(digits).map(Decoded::Binary),
@@ -45,7 +46,7 @@ pub fn decode_packet(piece: &[u8]) -> Option<Decoded> {
     }
 }
 
-/// What one message of a WebSocket means; `None` if it is no packet.
+/// Decodes one message of a WebSocket; returns `None` if it is not a packet.
 pub fn decode_frame(frame: &Frame) -> Option<Decoded> {
     match frame {
         Frame::Binary(bytes) => Some(Decoded::Binary(bytes.to_vec())),
@@ -53,8 +54,8 @@ pub fn decode_frame(frame: &Frame) -> Option<Decoded> {
     }
 }
 
-/// Base64 of one of the two alphabets, with its padding, with a part of it, or without. Bits that are left over behind
-/// the last byte do not count.
+/// Decodes base64 of one of the two alphabets, with complete, partial or no padding. Trailing bits after the last byte
+/// are ignored.
 fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
     let digits = &text[..text.len() - padding];

@@ -1,7 +1,6 @@
-//! Journals as sequence diagrams: as text for a terminal, and as a picture.
+//! Journals as sequence diagrams: as text for a terminal, and as an image.
 //!
-//! This file has what both share: which lanes there are and how far apart, what an entry is to who reads it, and labels
-//! that fit.
+//! This file has what both share: the lanes and their distances, the classification of entries, and labels that fit.
 
 mod svg;
 mod text;

@@ -1,4 +1,4 @@
-//! Everything that can happen in a small scope, one way after the other.
+//! Exhaustive exploration of everything that can happen in a small scope.
 
 use crate::choose::{Chooser, Enumerated};
 use crate::op::{Line, Node, Op, Side};
@@ -7,32 +7,33 @@ use crate::simulation::{Failure, Simulation};
 use crate::world::{Class, Ending, World};
 use engineio_proto::app::Application;
 
-/// What is explored: one client and one server, so many operations, and of some kinds no more than so many.
+/// The scope of an exploration: one client and one server, with limits on operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// How many operations, behind the first, by which the client begins.
+    /// The number of operations, after the first one, with which the client starts.
     pub depth: usize,
-    /// Messages of either side; of applications of one's own, impulses.
+    /// The maximum number of messages of either side; with your own applications, of impulses.
     pub sends: usize,
-    /// Closes, by either side, in order or at once.
+    /// The maximum number of closes, by either side, in order or at once.
     pub closes: usize,
-    /// Things that go wrong.
+    /// The maximum number of faults.
     pub faults: usize,
 }
 
 impl Scope {
-    /// Of this depth, with a message each way, one close, and one fault.
+    /// Creates a scope of this depth, with one message each way, one close, and one fault.
     pub const fn new(depth: usize) -> Self {
         Self { depth, sends: 1, closes: 1, faults: 1 }
     }
 }
 
 impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
-    /// Plays every way through a scope, each to its end, and says how many there were. Several explorers can share the
-    /// work: this is number `part` of `parts`. `tell` is told from time to time how many ways were played.
+    /// Runs every sequence of operations in a scope, each to its end, and returns their number. Several explorers can
+    /// share the work: this one is number `part` of `parts`. `tell` is called from time to time with the number of
+    /// sequences so far.
     ///
     /// # Errors
-    /// The first broken law.
+    /// Returns the first broken law.
     pub fn explore(
         &self,
         scope: Scope,

@@ -1,7 +1,6 @@
 //! What happened, in order, with the time.
 //!
-//! Of every run there is a hash of all that happened; the entries themselves are kept only where somebody wants to read
-//! them.
+//! Every run has a hash of everything that happened. The entries themselves are kept only on request.
 
 use core::fmt;
 use core::hash::Hasher as _;
@@ -30,20 +29,20 @@ impl fmt::Display for Place {
     }
 }
 
-/// Something that happened at one place, or went from one to another.
+/// An event at one place, or one that goes from one place to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// Where, or where it came from.
+    /// The place, or the origin.
     pub from: Place,
-    /// Where it arrived. The same as `from` for what concerns one place alone.
+    /// The destination. The same as `from` for an event at one place.
     pub to: Place,
-    /// In a word.
+    /// The kind of the event.
     pub what: &'static str,
-    /// A number that tells it apart from others.
+    /// A number that distinguishes it from others.
     pub number: u64,
-    /// What it carries, shortened.
+    /// The data, shortened.
     pub data: String,
 }
 
@@ -58,7 +57,7 @@ impl fmt::Display for Entry {
 }
 
 impl Entry {
-    /// What happened, without when and where.
+    /// Returns what happened, without time and place.
     pub fn label(&self) -> String {
         let mut label = self.what.to_owned();
         if self.number > 0 {
@@ -128,22 +127,22 @@ impl Journal {
         self.hash.write(&word.to_le_bytes());
     }
 
-    /// A hash of everything that happened. Two runs are the same if and, but for chance, only if it is the same.
+    /// Returns a hash of everything that happened. Runs with the same hash are the same, except for collisions.
     pub fn hash(&self) -> u64 {
         self.hash.finish()
     }
 
-    /// How much happened.
+    /// Returns the number of events.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether nothing happened.
+    /// Returns whether nothing happened.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// What happened, where it was kept.
+    /// Returns the events, if they were kept.
     pub fn entries(&self) -> &[Entry] {
         self.entries.as_deref().unwrap_or_default()
     }

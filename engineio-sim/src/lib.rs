@@ -1,24 +1,25 @@
-//! Deterministic simulation of Engine.IO: real servers and clients, virtual time, every fault of a network, from one
-//! seed.
+//! Deterministic simulation of Engine.IO: real servers and clients, virtual time, and network faults of every kind,
+//! from one seed.
 //!
-//! The machines of [`engineio_proto`] run as they are; only what is around them is made up: network, clocks, and your own
-//! applications. A world has a few servers and clients; hours pass in it within a millisecond. After every step
-//! it is held against the laws of the protocol, and against yours. What breaks one is made small and printed as a test.
+//! The machines of [`engineio_proto`] run unchanged. Their environment is simulated: network, clocks, and your own
+//! applications. A world has a few servers and clients, and hours of its time pass within a millisecond. After every
+//! step the world is checked against the laws of the protocol, and against yours. A failure is shrunk, and printed as a
+//! test.
 //!
-//! # How to use it
+//! # Usage
 //!
 //! ```
 //! use engineio_sim::{Application, CloseReason, Message, Peer, Simulation, Sockets};
 //!
-//! // 1. The applications, one for each server, one for each client. They know nothing of a simulation, and must be
-//! //    deterministic: no clock but `Sockets::now`, no random numbers, no hash maps that are walked through. What they do
-//! //    in their own time they do in `on_timeout`.
+//! // 1. The applications, one for each server and one for each client. They do not depend on the simulation, and
+//! //    must be deterministic: no clock but `Sockets::now`, no random numbers, no iteration over hash maps. Work that
+//! //    is due later is done in `on_timeout`.
 //! struct Echo;
 //!
 //! impl Application for Echo {
 //!     fn on_message(&mut self, sockets: &mut dyn Sockets, peer: Peer, message: Message) {
 //!         if sockets.send(peer, message).is_err() {
-//!             sockets.close(peer); // Whoever does not read its answers gets no more of them.
+//!             sockets.close(peer); // The client does not read its answers.
 //!         }
 //!     }
 //! }
@@ -43,7 +44,7 @@
 //!         self.peer = None;
 //!     }
 //!
-//!     // 2. What an application does by itself begins with an impulse: any number, drawn by the simulation.
+//!     // 2. What an application does on its own starts with an impulse: a number that the simulation draws.
 //!     fn on_impulse(&mut self, sockets: &mut dyn Sockets, impulse: u32) {
 //!         let Some(peer) = self.peer else { return };
 //!         let question = Message::from(impulse.to_string());
@@ -53,7 +54,7 @@
 //!     }
 //! }
 //!
-//! // 3. The laws: what must be true after every step, and what must be true when nothing is on its way any more.
+//! // 3. The laws: what must be true after every step, and what must be true when nothing is in transit any more.
 //! fn echo() -> Simulation<Echo, Asker> {
 //!     Simulation::with_applications(|_| Echo, |_| Asker::default())
 //!         .named("echo()")
@@ -68,25 +69,26 @@
 //!         })
 //! }
 //!
-//! // 4. Many worlds. What fails is shrunk: operations are left out for as long as the same law stays broken.
+//! // 4. Many worlds. A failure is shrunk: operations are left out as long as the same law stays broken.
 //! for seed in 0..50 {
 //!     if let Err(failure) = echo().run(seed) {
 //!         panic!("{}", echo().shrink(failure));
 //!     }
 //! }
 //!
-//! // 5. What is printed is a timeline, and a test such as this one to keep.
+//! // 5. The output is a timeline, and a test such as this one to keep.
 //! use engineio_sim::{Ending, Node::Client, Op::*, Settings, Start::*};
 //! let ops = [Connect { client: 0, server: 0, start: Polling }, Wait(1_000_000), Impulse(Client(0), 7)];
 //! let run = echo().replay(&Settings::default(), &ops, Ending::Clients);
 //! assert!(run.is_ok(), "{}", run.unwrap_err());
 //! ```
 //!
-//! `examples/chat` is a chat with rooms that is tested like this, with two mistakes to be found in it.
+//! `examples/chat` is a chat with rooms that is tested like this, with two bugs to be found in it.
 //!
 //! # On real sockets
 //!
-//! What was simulated is what runs: a runtime crate has a `Host` for it, which calls it in the same way.
+//! The simulated application runs unchanged on real sockets: a runtime crate has a `Host`, which calls it in the same
+//! way.
 //!
 //! ```
 //! # use engineio_sim::{Application, Message, Peer, Sockets};
@@ -111,44 +113,45 @@
 //! # }
 //! ```
 //!
-//! # What happens in a world
+//! # A world
 //!
-//! First chaos, for as many steps as [`Settings::steps`] says: at each, one of all the things that can happen is drawn (see
-//! [`Op`]). Then everything is healed, and must come to rest within a computed time. Then all sessions are ended, in one of the
-//! ways of [`Ending`], and nothing may be left of them. Every world draws its own [`Settings`] and its own likelihoods;
-//! some faults do not occur in it at all, and one world in four has none.
+//! A world starts with as many random operations as [`Settings::steps`] says; each is drawn from everything that can
+//! happen (see [`Op`]). Then all faults are healed, and the world must come to rest within a computed time. Then all
+//! sessions are ended, in one of the ways of [`Ending`], and nothing may be left of them. Every world draws its own
+//! [`Settings`] and its own probabilities; some faults do not occur in it at all, and one world in four has none.
 //!
-//! | what can go wrong | |
+//! | faults of | |
 //! |---|---|
-//! | connections | requests, answers and channels are torn, at one end or both, before, while or after they are written; half-open silence; slow links |
+//! | connections | requests, answers and channels are lost, at one end or both, before, while or after they are written; half-open silence; slow links |
 //! | embedders | hold what the network does not take; report what is written late, in parts, or as lost although it arrived |
-//! | proxies | requests are held up or repeated; upgrades are refused, or lose their headers |
+//! | proxies | requests are delayed or repeated; upgrades are refused, or lose their headers |
 //! | bodies | too late, too large |
-//! | strangers | a second GET, POST, or channel on a session; junk; probes that are given up or taken over |
-//! | applications | do not read, read late, close or abort at any time, fill buffers, send what is too large |
-//! | hosts | sleep; timers are late; calls come without need; clocks go backwards |
-//! | servers | shut down; die, and begin anew without their sessions and with a new application |
+//! | strangers | a second GET, POST, or channel on a session; invalid data; probes that are abandoned or taken over |
+//! | applications | do not read, read late, close or abort at any time, fill buffers, send messages that are too large |
+//! | hosts | sleep; timers are late; calls are redundant; clocks go backwards |
+//! | servers | shut down; are killed, and restart without their sessions and with a new application |
 //!
 //! # The laws
 //!
-//! Those of the protocol hold whatever your applications do: [`Law`] lists them. Messages arrive in order, once, without a
-//! gap; every request is answered; ends are announced once, last, and with the true reason; what counts as written was
-//! reported as written; a silent peer is noticed in time, a live one is left alone; what is sent can be read by an
-//! independent [`decoder`]; buffers keep their bounds; nothing panics. If one of them breaks, that is a bug of this
-//! project: please report it with the test that was printed.
+//! The laws of the protocol hold whatever your applications do; [`Law`] lists them. Messages arrive in order, once,
+//! without a gap; every request is answered; ends are announced once, last, and with the true reason; what counts as
+//! written was reported as written; a silent peer is closed in time, and a live one is not; an independent [`decoder`]
+//! can read what is sent; buffers keep their limits; nothing panics. A broken law is a bug of this project: please
+//! report it with the printed test.
 //!
-//! Yours are functions of the [`World`]: it shows the applications, the clock, and the [`Settings`].
+//! Your own laws are functions of the [`World`], which gives access to the applications, the clock, and the
+//! [`Settings`].
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! The same seed gives the same journal, to the byte, on every machine; [`Report::hash`] tells whether it did. With
-//! another version of this crate a seed may become another world. Operations keep their meaning, so what is worth keeping
-//! is the list of a shrunk [`Failure`], not its seed.
+//! The same seed gives the same journal, to the byte, on every machine; compare [`Report::hash`]. With another version
+//! of this crate a seed may give another world. Operations keep their meaning, so keep the operations of a shrunk
+//! [`Failure`], not its seed.
 //!
 //! # Features
 //!
-//! * `cli` (default): the command line, `engineio-sim`, and the module of the same name that gives a program with its own
-//!   applications the same commands. A test needs none of it: `default-features = false`.
+//! * `cli` (default): the program `engineio-sim`, and the module `cli`, which gives the same commands to a program with
+//!   its own applications. Tests do not need it: `default-features = false`.
 
 mod choose;
 #[cfg(feature = "cli")]
@@ -176,6 +179,6 @@ pub use settings::{Settings, Start};
 pub use simulation::{Failure, Report, Simulation};
 pub use world::{Class, Ending, Totals, World};
 
-/// What applications are written with.
+/// The types for writing applications.
 pub use engineio_proto::app::{Application, Peer, Sockets};
 pub use engineio_proto::{CloseReason, Instant, Message, SendError};

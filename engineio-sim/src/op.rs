@@ -1,132 +1,133 @@
 //! Everything that can happen in a world, as data.
 //!
-//! Operations name what they mean by the part it plays ("the POST of client 1"), not by a number that other operations
-//! have used up, so that a list of them keeps its meaning when some are taken out. One that has no meaning at its turn
-//! does nothing.
+//! Operations name their subject by its role ("the POST of client 1"), not by a number that depends on earlier
+//! operations. So a list of operations keeps its meaning when some are left out. An operation that has no meaning at
+//! its turn does nothing.
 
 use std::fmt;
 
 use crate::Start;
 
-/// One thing that happens.
+/// An operation: something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Time passes, in microseconds. Whatever is due meanwhile happens.
+    /// Time passes, in microseconds. Everything that is due meanwhile happens.
     Wait(u64),
     /// Time passes until something happens.
     Next,
-    /// A client without a session begins one with a server.
+    /// A client without a session starts one with a server.
     Connect {
         /// The client.
         client: usize,
         /// The server.
         server: usize,
-        /// How it begins.
+        /// How the client starts.
         start: Start,
     },
-    /// What is on its way arrives now.
+    /// Data in transit arrives now.
     Arrive(Line),
 
-    /// An application sends a message of so many bytes, or of a few more. Messages differ, unless they are empty.
+    /// An application sends a message of `size` bytes, or a few more. Messages differ, unless they are empty.
     Send {
-        /// Whose application.
+        /// The side of the application.
         side: Side,
-        /// How long the message is.
+        /// The length of the message.
         size: usize,
-        /// It is bytes, not text.
+        /// Whether it is binary.
         binary: bool,
     },
-    /// An application sends several messages that stay together.
+    /// An application sends several messages together.
     SendTogether {
-        /// Whose application.
+        /// The side of the application.
         side: Side,
-        /// How many messages.
+        /// The number of messages.
         count: usize,
     },
-    /// An application sends until nothing more is taken, and waits for room.
+    /// An application sends until no more messages are accepted, and waits for room.
     Flood(Side),
     /// An application takes one message.
     Take(Side),
-    /// An application reads what arrives, or does not any more.
+    /// An application starts or stops reading what arrives.
     Read(Side, bool),
-    /// An application does not want what arrives any more.
+    /// An application discards what arrives from now on.
     Discard(Side),
-    /// An application waits until all but so many of the messages that it sent are written.
+    /// An application waits until all but this many of its messages are written.
     Await(Side, u64),
     /// An application closes its session in order.
     Close(Side),
     /// An application closes its session at once.
     Abort(Side),
-    /// Something of an application's own happens, see [`Application::on_impulse`](crate::Application::on_impulse).
+    /// An application gets an impulse; see [`Application::on_impulse`](crate::Application::on_impulse).
     Impulse(Node, u32),
 
-    /// An embedder reports now something that it has written: of what it did not report, oldest first, the one with this
-    /// number.
+    /// An embedder now reports something that is written: of the items that it has not reported, oldest first, the one
+    /// with this index.
     Report(Side, usize),
 
-    /// A connection is torn. What is on its way is lost; the client learns of it after so many microseconds, the
-    /// server too, or never.
+    /// A connection breaks. Data in transit is lost. The client learns of it after some microseconds; the server too,
+    /// or never.
     Tear {
-        /// Which one; of a channel either direction means both.
+        /// The connection; for a channel, either direction means both.
         line: Line,
-        /// When the client learns of it.
+        /// When the client learns of it, in microseconds.
         client: u64,
-        /// When the server does.
+        /// When the server learns of it, in microseconds.
         server: Option<u64>,
     },
-    /// A connection is reset while something is being written. Of what is on its way on a channel, so many frames of each
-    /// direction arrive; the rest is lost, and so is what was pulled and not written.
+    /// A connection is reset while data is being written. On a channel, some frames in transit arrive in each
+    /// direction; the rest is lost, and so is what was pulled and not written.
     Reset {
-        /// Which one; of a channel either direction means both.
+        /// The connection; for a channel, either direction means both.
         line: Line,
-        /// How many frames arrive.
+        /// The number of frames that arrive.
         arrives: usize,
-        /// When the client learns of it.
+        /// When the client learns of it, in microseconds.
         client: u64,
-        /// When the server does.
+        /// When the server learns of it, in microseconds.
         server: Option<u64>,
     },
-    /// A server hears that a connection broke before it saw that an answer to this client was written to its end: of the
-    /// answers that it did not report, oldest first, the one with this number. It may have arrived.
+    /// A server learns that a connection broke before the server knew that an answer to this client was completely
+    /// written: of the answers that it has not reported, oldest first, the one with this index. The answer may have
+    /// arrived.
     Lose(usize, usize),
-    /// From now on something leaves in parts, as over a slow link: the answer to a GET, or the body of a POST, in a few
-    /// parts that are so many microseconds apart; of a channel the frames, so many microseconds apart.
+    /// From now on data leaves in parts, as over a slow link: the answer to a GET or the body of a POST in a few parts,
+    /// and the frames of a channel one by one, with this many microseconds between them.
     Throttle(Line, u64),
-    /// An embedder reports what it has written so many microseconds late.
+    /// An embedder reports what it has written with a delay, in microseconds.
     Withhold(Side, u64),
-    /// What is on its way takes so many microseconds more, as through a proxy that buffers.
+    /// Data in transit takes some microseconds more, as through a proxy that buffers.
     Delay(Line, u64),
-    /// A request is repeated by a proxy that thinks it was lost.
+    /// A proxy repeats a request that it takes for lost.
     Repeat(Line),
     /// The end of the body of a POST never comes.
     SlowBody(usize),
-    /// The body of a POST is larger than the server takes.
+    /// The body of a POST is larger than the server accepts.
     LargeBody(usize),
     /// A proxy refuses the channel that a client opens.
     Refuse(usize),
-    /// Nothing reaches or leaves a client any more, and nobody is told.
+    /// Nothing reaches or leaves a client any more, and neither side is told.
     Silence(usize),
-    /// It does again.
+    /// Data reaches and leaves the client again.
     Restore(usize),
-    /// A stranger who knows the session id of a client does something with it.
+    /// A stranger who knows the session id of a client uses it.
     Intrude(usize, Intrusion),
 
-    /// A client sleeps for so many microseconds: it does nothing, and time passes for it all the same.
+    /// A client sleeps for some microseconds: it does nothing, while time passes.
     Suspend(usize, u64),
-    /// The timers of a machine come late, by so many microseconds.
+    /// The timers of a machine are late, by some microseconds.
     Late(Node, u64),
-    /// A machine is called without need.
+    /// A machine gets redundant calls.
     Spurious(Node),
-    /// At the next call the clock of a machine is back by so many microseconds.
+    /// At its next call, the clock of a machine has gone back by some microseconds.
     Backwards(Node, u64),
 
     /// A server aborts all its sessions.
     Shutdown(usize),
-    /// A server is killed and begins anew, with no sessions.
+    /// A server is killed and restarts, without sessions.
     Crash(usize),
 }
 
-/// As an expression where `Op::*`, `Line::*`, `Side::*`, `Start::*`, `Intrusion` and `Node` are in scope.
+/// An expression, for use where `Op::*`, `Line::*`, `Side::*`, `Start::*`, `Intrusion` and `Node` are in scope.
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Two of the names are taken.
@@ -200,7 +201,7 @@ impl Op {
     }
 }
 
-/// One side of a session, by the client that has it or had it last.
+/// One side of a session, named by the client that has it or had it last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// The client itself.
@@ -249,37 +250,37 @@ impl Line {
     }
 }
 
-/// What a stranger does.
+/// An action of a stranger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Intrusion {
     /// Sends a GET.
     Get,
-    /// Sends a POST with a pong, which nobody asked for.
+    /// Sends a POST with an unsolicited pong.
     Post,
-    /// Sends a POST that is no payload.
+    /// Sends a POST with an invalid payload.
     Junk,
-    /// Sends a GET for a WebSocket without asking for an upgrade, as behind a proxy that knows none.
+    /// Sends a GET for a WebSocket without an upgrade, as behind a proxy that removes it.
     PlainUpgrade,
-    /// Opens a channel and says nothing.
+    /// Opens a channel and is silent.
     Channel,
     /// Opens a channel and probes.
     Probe,
-    /// Opens a channel and leaves again.
+    /// Opens a channel and closes it.
     Leave,
-    /// Opens a channel, probes, and leaves again.
+    /// Opens a channel, probes, and closes it.
     ProbeAndLeave,
-    /// Opens a channel and says what is no probe.
+    /// Opens a channel and sends something other than a probe.
     Babble,
     /// Opens a channel and probes twice.
     ProbeTwice,
     /// Opens a channel and takes the session over, without a probe.
     Hijack,
-    /// Does the same while the body of a POST is on its way, and sends a message behind it.
+    /// Does the same while the body of a POST is in transit, and sends a message after it.
     Overtake,
 }
 
 impl Intrusion {
-    /// All of them.
+    /// All actions.
     pub const ALL: [Self; 12] = [
         Self::Get,
         Self::Post,

@@ -1,7 +1,7 @@
-//! What may be observed, and what may not.
+//! The laws, and how they are checked.
 //!
-//! The oracle knows the laws and nothing of how the machines keep them. It sees what goes in and what comes out: the
-//! messages that were taken and that arrive, the events, every byte on the wire, the reasons of the ends.
+//! The oracle knows the laws, and does not depend on how the machines keep them. It sees what goes in and what comes
+//! out: accepted and delivered messages, events, every byte on the wire, and close reasons.
 
 mod events;
 mod messages;
@@ -24,15 +24,15 @@ pub enum Law {
     Exchanges,
     /// 2. Messages received are a prefix of messages sent.
     Messages,
-    /// 3. The end is told exactly once and last, with the true reason, and nothing leaks.
+    /// 3. The end is announced exactly once and last, with the true reason, and nothing leaks.
     End,
     /// 4. Byte counts are exact and within their limits.
     Bytes,
     /// 5. What was due is done, or moved into the future.
     Timers,
-    /// 6. Calls without need change nothing, and a clock that goes backwards stands still.
+    /// 6. Redundant calls change nothing, and a clock that goes backwards is clamped.
     Idle,
-    /// 7. When outputs are drained makes no difference.
+    /// 7. It makes no difference when outputs are drained.
     Drains,
     /// 8. A failed probe leaves polling working, and a second channel disturbs nothing.
     Probes,
@@ -40,25 +40,25 @@ pub enum Law {
     Heartbeat,
     /// 10. The same calls give the same outputs.
     Determinism,
-    /// 11. Whatever is sent can be decoded, and is no larger than it may be.
+    /// 11. Everything that is sent can be decoded, and keeps the limit.
     Wire,
-    /// 12. At the end both sides are open with empty buffers, or both closed.
+    /// 12. At the end both sides are open with empty buffers, or both are closed.
     Quiescence,
     /// 13. Nothing panics.
     Panics,
-    /// 14. What is written is a prefix of what was handed over, and that of what was accepted. Nothing counts as written
-    ///     that was not reported.
+    /// 14. Written is a prefix of handed over, and handed over of accepted. Nothing counts as written that was not
+    ///     reported.
     Written,
-    /// What a machine says of itself: [`Session::check`](engineio_proto::Session::check) and its likes.
+    /// The laws that a machine checks itself: [`Session::check`](engineio_proto::Session::check) and the like.
     Check,
-    /// A law of the user's own.
+    /// A law of the user.
     User,
-    /// Settings that make no sense. No law at all, but no world either.
+    /// Settings that are not valid. This is not a law.
     Settings,
 }
 
 impl Law {
-    /// Its number in `ARCHITECTURE.md`.
+    /// Returns the number of the law in `ARCHITECTURE.md`.
     pub const fn number(self) -> Option<u32> {
         match self {
             Self::Check | Self::User | Self::Settings => None,
@@ -70,7 +70,7 @@ impl Law {
 /// A law that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which law.
+    /// The law.
     pub law: Law,
     /// What happened.
     pub what: String,
@@ -87,7 +87,7 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// Says that a law does not hold.
+/// Returns a violation.
 pub(crate) fn broken<T>(law: Law, what: impl Into<String>) -> Result<T, Violation> {
     Err(Violation { law, what: what.into() })
 }

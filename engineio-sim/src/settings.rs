@@ -1,4 +1,4 @@
-//! What a world is like: how many live in it, what they are told, how its network behaves.
+//! The settings of a world: its size, its options, and its network.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use engineio_proto::server::{Config, Overflow};
 use crate::Chooser;
 use crate::oracle::{Law, Violation, broken};
 
-/// Declares the settings once: fields, defaults, and what a test that is printed must say.
+/// Declares the settings once: fields, defaults, and their form in printed tests.
 macro_rules! settings {
     ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)*) => {
-        /// What a world is like. Plain numbers, so that a failure can be printed as a program.
+        /// The settings of a world. They are plain numbers, so that a failure can be printed as a program.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Settings {
             $($(#[$doc])* pub $field: $type,)*
@@ -61,29 +61,30 @@ macro_rules! settings {
 }
 
 settings! {
-    /// How many servers there are.
+    /// The number of servers.
     servers: usize = 1,
-    /// How many clients there are.
+    /// The number of clients.
     clients: usize = 1,
-    /// How many operations are drawn before everything is healed.
+    /// The number of operations before all faults are healed.
     steps: usize = 200,
-    /// How long anything takes from one side to the other, unless an operation lets it arrive earlier, in microseconds.
+    /// The time that data takes from one side to the other, unless an operation lets it arrive earlier, in
+    /// microseconds.
     latency: u64 = 20_000,
-    /// How many frames of a channel the network takes at most before one arrives, in each direction.
+    /// The maximum number of frames of a channel in transit, in each direction.
     window: usize = 8,
-    /// How many frames an embedder pulls and holds at most until the network takes them.
+    /// The maximum number of frames that an embedder pulls and holds until the network takes them.
     batch: usize = 4,
-    /// How long the network needs to take an answer, in microseconds; no longer than the latency, whatever it says here.
+    /// The time that the network needs to take an answer, in microseconds; at most the latency.
     write_time: u64 = 0,
-    /// Outputs of a machine are carried out when time passes, not at once.
+    /// Whether outputs of a machine are carried out only when time passes.
     lazy_outputs: bool = false,
-    /// Frames are pulled when time passes.
+    /// Whether frames are pulled only when time passes.
     lazy_writes: bool = false,
-    /// Messages are taken when time passes.
+    /// Whether messages are taken only when time passes.
     lazy_reads: bool = false,
-    /// How long an embedder takes to report what is written, in microseconds.
+    /// The time that an embedder takes to report what is written, in microseconds.
     report_time: u64 = 0,
-    /// Every machine has a twin that is told the same and drained at its end only (law 7).
+    /// Whether every machine has a twin, which gets the same calls and is drained only at the end (law 7).
     twins: bool = false,
     /// [`Config::ping_interval`], in milliseconds.
     ping_interval: u64 = 25_000,
@@ -101,7 +102,7 @@ settings! {
     max_payload: usize = 1000,
     /// [`Config::send_limit`] and [`client::Config::send_limit`], in bytes.
     send_limit: usize = 2000,
-    /// [`Config::send_low`] and [`client::Config::send_low`], in bytes; no more than the limit, whatever it says here.
+    /// [`Config::send_low`] and [`client::Config::send_low`], in bytes; at most the limit.
     send_low: usize = 500,
     /// [`Config::receive_limit`] and [`client::Config::receive_limit`], in bytes.
     receive_limit: usize = 2000,
@@ -111,9 +112,9 @@ settings! {
     max_sessions: usize = 100,
     /// [`Config::allow_upgrades`].
     allow_upgrades: bool = true,
-    /// [`Config::initial_message`] is there.
+    /// Whether there is a [`Config::initial_message`].
     greeting: bool = false,
-    /// [`Config::overflow`] is [`Overflow::Close`].
+    /// Whether [`Config::overflow`] is [`Overflow::Close`].
     close_when_full: bool = false,
     /// [`client::Config::base64`].
     base64: bool = false,
@@ -123,7 +124,7 @@ settings! {
 pub(crate) const GREETING: &str = "welcome";
 
 impl Settings {
-    /// Draws settings. About half of them are as by default in any one world.
+    /// Draws settings. In any one world about half of them have their default values.
     pub fn draw(chooser: &mut impl Chooser) -> Self {
         let mut settings = Self::default();
         let mut or = |default: u64, others: &[u64]| match chooser.below(2) {
@@ -244,20 +245,20 @@ impl Settings {
     }
 }
 
-/// How a client begins.
+/// How a client starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// By polling, and stays there.
+    /// On polling, where it stays.
     Polling,
     /// On a WebSocket.
     WebSocket,
-    /// By polling, and changes to a WebSocket.
+    /// On polling, with an upgrade to a WebSocket.
     Upgrade,
-    /// On a WebSocket, or if that fails by polling.
+    /// On a WebSocket, or on polling if that fails.
     Fallback,
 }
 
 impl Start {
-    /// All of them.
+    /// All ways to start.
     pub const ALL: [Self; 4] = [Self::Upgrade, Self::Polling, Self::WebSocket, Self::Fallback];
 }

@@ -1,4 +1,4 @@
-//! Failures made small: by leaving out operations, not by looking at other seeds.
+//! Shrinking of failures: by leaving out operations, not by trying other seeds.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,12 +11,12 @@ use crate::world::Ending;
 use engineio_proto::app::Application;
 
 impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
-    /// The same failure with as little as possible: operations are left out while the same law stays broken, those that
-    /// are left become simpler, and so do the settings.
+    /// Shrinks a failure: operations are left out while the same law stays broken, the remaining ones become simpler,
+    /// and so do the settings.
     #[must_use]
     pub fn shrink(&self, failure: Box<Failure>) -> Box<Failure> {
         let fails = |settings: &Settings, ops: &[Op], ending: Ending| {
-            // Settings that make no sense break a law as well.
+            // Invalid settings break a law as well.
             self.world(settings, false).ok()?;
             self.play(settings, ops, ending, false).err().filter(|violation| same_law(violation, &failure.violation))
         };

@@ -1,4 +1,4 @@
-//! Runs of worlds: from a seed, from bytes, from a list of operations; and what is wrong, if anything.
+//! Runs of worlds: from a seed, from bytes, or from a list of operations.
 
 use std::cell::Cell;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::oracle::{Law, Violation};
 use crate::world::{Ending, Totals, Weights, World};
 use crate::{Chooser, FromBytes, Seeded, Settings};
 
-/// What is to be simulated: the applications that live on the sessions, and the laws of their own.
+/// A simulation: the applications that use the sessions, and their laws.
 ///
 /// ```
 /// use engineio_sim::Simulation;
@@ -32,13 +32,13 @@ pub struct Simulation<S = (), C = ()> {
     laws: Vec<UserLaw<S, C>>,
     adjust: Vec<Adjust>,
     pub(crate) own_applications: bool,
-    /// The expression that makes it, as a test that is printed must say.
+    /// The expression that makes this simulation, for printed tests.
     name: String,
 }
 
 struct UserLaw<S, C> {
     name: String,
-    /// It must hold only when the world has come to rest.
+    /// Whether it must hold only when the world has come to rest.
     at_rest: bool,
     holds: Holds<S, C>,
 }
@@ -72,40 +72,40 @@ impl<S, C> fmt::Debug for Simulation<S, C> {
     }
 }
 
-/// What a world without a violation was like.
+/// The result of a world without a violation.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// A hash of everything that happened.
     pub hash: u64,
-    /// What was done and seen.
+    /// The totals of the world.
     pub totals: Totals,
-    /// What of the machines was reached.
+    /// The states and inputs that were reached.
     pub coverage: Coverage,
-    /// What happened, where that was asked for.
+    /// What happened, if a journal was requested.
     pub journal: Vec<Entry>,
 }
 
-/// A broken law, and everything that it takes to break it again.
+/// A broken law, with everything that is needed to break it again.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The seed, if there was one.
+    /// The seed, if there is one.
     pub seed: Option<u64>,
-    /// What makes the simulation, see [`Simulation::named`].
+    /// The expression that makes the simulation; see [`Simulation::named`].
     pub simulation: String,
-    /// What the world was like.
+    /// The settings of the world.
     pub settings: Settings,
-    /// What was done, in order.
+    /// The operations, in order.
     pub ops: Vec<Op>,
-    /// How it ended.
+    /// How the world ended.
     pub ending: Ending,
-    /// The law.
+    /// The broken law.
     pub violation: Violation,
     /// What happened.
     pub journal: Vec<Entry>,
 }
 
 impl Simulation {
-    /// Worlds whose applications send, read and close at random.
+    /// Creates a simulation with applications that send, read and close at random.
     pub fn new() -> Self {
         Self {
             server: Arc::new(|_| ()),
@@ -125,7 +125,7 @@ impl Default for Simulation {
 }
 
 impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
-    /// Worlds with applications of your own: made one for each server, and one for each client.
+    /// Creates a simulation with your own applications: one for each server, and one for each client.
     pub fn with_applications(
         server: impl Fn(usize) -> S + Send + Sync + 'static,
         client: impl Fn(usize) -> C + Send + Sync + 'static,
@@ -140,7 +140,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         }
     }
 
-    /// A law of your own, which must hold after every step.
+    /// Adds a law that must hold after every step.
     #[must_use]
     pub fn law(
         self,
@@ -150,7 +150,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         self.add(name, false, holds)
     }
 
-    /// A law of your own, which must hold when everything was healed and has come to rest.
+    /// Adds a law that must hold when the world was healed and has come to rest.
     #[must_use]
     pub fn law_at_rest(
         self,
@@ -170,51 +170,52 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         self
     }
 
-    /// What makes this simulation, as an expression: a test that is printed ([`Failure::test`]) begins with it. Without a
-    /// name that is `simulation()` where there are applications of your own.
+    /// Sets the expression that makes this simulation, with which a printed test ([`Failure::test`]) begins. The
+    /// default, with your own applications, is `simulation()`.
     #[must_use]
     pub fn named(self, expression: impl Into<String>) -> Self {
         Self { name: expression.into(), ..self }
     }
 
-    /// Changes the settings that were drawn for a world, or with which a scope is explored. A replay has its own.
+    /// Changes the settings that are drawn for a world, or with which a scope is explored. A replay uses its own
+    /// settings.
     #[must_use]
     pub fn settings(mut self, adjust: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
         self.adjust.push(Arc::new(adjust));
         self
     }
 
-    /// The world of a seed.
+    /// Runs the world of a seed.
     ///
     /// # Errors
-    /// The law that does not hold, and how it came to that.
+    /// Returns the broken law, and what led to it.
     pub fn run(&self, seed: u64) -> Result<Report, Box<Failure>> {
         let run = self.draw(&mut Seeded::new(seed), false);
         run.map_err(|failure| Box::new(Failure { seed: Some(seed), ..*failure }))
     }
 
-    /// The same, with its journal.
+    /// As [`Simulation::run`], and keeps the journal.
     ///
     /// # Errors
-    /// The law that does not hold, and how it came to that.
+    /// Returns the broken law, and what led to it.
     pub fn run_with_journal(&self, seed: u64) -> Result<Report, Box<Failure>> {
         let run = self.draw(&mut Seeded::new(seed), true);
         run.map_err(|failure| Box::new(Failure { seed: Some(seed), ..*failure }))
     }
 
-    /// The world of a fuzzer's bytes.
+    /// Runs the world of a fuzzer's bytes.
     ///
     /// # Errors
-    /// The law that does not hold, and how it came to that.
+    /// Returns the broken law, and what led to it.
     pub fn run_bytes(&self, bytes: &[u8]) -> Result<Report, Box<Failure>> {
         self.draw(&mut FromBytes::new(bytes), false)
     }
 
-    /// The world of any choices. (An [`Enumerated`](crate::Enumerated) chooser would go through more worlds than there is time
-    /// for; [`Simulation::explore`] is for small scopes.)
+    /// Runs a world with choices from any source. (With [`Enumerated`](crate::Enumerated) there would be too many
+    /// worlds; use [`Simulation::explore`] for small scopes.)
     ///
     /// # Errors
-    /// The law that does not hold, and how it came to that.
+    /// Returns the broken law, and what led to it.
     pub fn draw(&self, chooser: &mut impl Chooser, keep_journal: bool) -> Result<Report, Box<Failure>> {
         let settings = self.adjusted(Settings::draw(chooser));
         let ending = chooser.pick(&Ending::ALL).copied().unwrap_or(Ending::Clients);
@@ -233,7 +234,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         result.map_err(|violation| self.failure(None, settings, ops, ending, violation))
     }
 
-    /// These settings, as the user wants them.
+    /// Applies the changes of the user to settings.
     pub(crate) fn adjusted(&self, mut settings: Settings) -> Settings {
         self.adjust.iter().for_each(|adjust| adjust(&mut settings));
         settings
@@ -251,16 +252,16 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         Box::new(Failure { seed, simulation: self.name.clone(), settings, ops, ending, violation, journal })
     }
 
-    /// A world in which these operations happen.
+    /// Runs a world with these operations.
     ///
     /// # Errors
-    /// The law that does not hold.
+    /// Returns the broken law.
     pub fn replay(&self, settings: &Settings, ops: &[Op], ending: Ending) -> Result<Report, Box<Failure>> {
         let run = self.play(settings, ops, ending, false);
         run.map_err(|violation| self.failure(None, settings.clone(), ops.to_vec(), ending, violation))
     }
 
-    /// The same, with nothing but the law where one is broken.
+    /// As `replay`, but a failure has only the law.
     pub(crate) fn play(
         &self,
         settings: &Settings,
@@ -276,7 +277,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         })
     }
 
-    /// What happens up to the broken law.
+    /// Returns the journal up to the broken law.
     fn journal(&self, settings: &Settings, ops: &[Op], ending: Ending) -> Vec<Entry> {
         let Ok(mut world) = self.world(settings, true) else { return Vec::new() };
         // It fails as it did before.
@@ -301,7 +302,7 @@ impl<S: Application + 'static, C: Application + 'static> Simulation<S, C> {
         world.rest()?;
         self.judge(world, false)?;
         self.judge(world, true)?;
-        // What applications of one's own do not say themselves would be strange to them.
+        // A user-defined application would not know messages that it has not sent.
         let ending = if ending == Ending::Bursts && self.own_applications { Ending::Silence } else { ending };
         world.end(ending)?;
         self.judge(world, false)
@@ -327,11 +328,11 @@ fn report<S, C>(world: &World<S, C>) -> Report {
 }
 
 std::thread_local! {
-    /// A world runs on this thread.
+    /// Whether a world runs on this thread.
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic of this thread would be that of a world.
+/// Returns whether a panic of this thread is one of a world.
 #[cfg(feature = "cli")]
 pub(crate) fn is_caught() -> bool {
     CAUGHT.get()
@@ -349,10 +350,10 @@ pub(crate) fn caught<T>(run: impl FnOnce() -> Result<T, Violation>) -> Result<T,
     })
 }
 
-/// Everything that it takes to see it again: as text, and as a test.
+/// Everything that is needed to see the failure again: as text, and as a test.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// So many lines of the journal are shown.
+        /// The number of lines of the journal that are shown.
         const LINES: usize = 40;
         writeln!(f, "{}", self.violation)?;
         match self.seed {
@@ -371,7 +372,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
-    /// The failure as a test that can be pasted.
+    /// Returns the failure as a test.
     pub fn test(&self) -> String {
         let name = self.seed.map_or_else(|| "found".to_owned(), |seed| format!("seed_{seed}"));
         let ops: String = self.ops.iter().map(|op| format!("        {op},\n")).collect();

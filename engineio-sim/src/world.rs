@@ -1,18 +1,18 @@
 //! A world: servers, clients, their applications, and a network between them.
 //!
-//! | room | subject |
+//! | module | subject |
 //! |---|---|
-//! | `core` | everything but the applications; what happens next, and when |
+//! | `core` | everything except the applications; what happens next, and when |
 //! | `nodes` | clients, servers, and both sides of their sessions |
-//! | `client`, `server` | the embedders of the machines: what is asked for is done |
-//! | `writing` | the embedders on the writing side: what is handed over is written and reported, or lost |
+//! | `client`, `server` | the embedders of the machines, which carry out their outputs |
+//! | `writing` | the embedders on the writing side: data that is handed over is written and reported, or lost |
 //! | `arrivals` | what arrives at a server |
-//! | `net` | what is on its way |
+//! | `net` | data in transit |
 //! | `apps` | what applications do with their sessions |
-//! | `faults` | what networks, proxies, strangers and clocks do |
-//! | `menu` | what can happen next, and how likely it is |
+//! | `faults` | faults of networks, proxies, strangers and clocks |
+//! | `menu` | the possible operations, and their probabilities |
 //! | `ending` | healing, rest, and the end |
-//! | `twin` | machines that are drained late |
+//! | `twin` | machines whose outputs are drained late |
 
 mod apps;
 mod arrivals;
@@ -46,28 +46,28 @@ pub use ending::Ending;
 pub use menu::Class;
 pub(crate) use menu::Weights;
 
-/// What was done and seen in a world, or in many.
+/// The totals of one world, or of many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Totals {
     /// Operations.
     pub steps: u64,
     /// Microseconds of virtual time.
     pub micros: u64,
-    /// Sessions that clients began.
+    /// Sessions that clients started.
     pub attempts: u64,
     /// Sessions that servers opened.
     pub sessions: u64,
-    /// Sessions that clients saw open.
+    /// Sessions that opened at clients.
     pub opened: u64,
     /// Changes of the transport.
     pub upgrades: u64,
-    /// Changes that failed.
+    /// Upgrades that failed.
     pub failed_upgrades: u64,
-    /// Messages that were taken from applications.
+    /// Messages that were accepted from applications.
     pub messages_sent: u64,
-    /// Messages that were given to them.
+    /// Messages that were delivered to applications.
     pub messages_received: u64,
-    /// Operations by their kind, in the order of [`Class::ALL`].
+    /// Operations by kind, in the order of [`Class::ALL`].
     pub classes: [u64; Class::ALL.len()],
 }
 
@@ -89,7 +89,7 @@ impl Default for Totals {
 }
 
 impl Totals {
-    /// Adds those of another world.
+    /// Adds the totals of another world.
     pub fn merge(&mut self, other: &Self) {
         self.steps += other.steps;
         self.micros += other.micros;
@@ -108,7 +108,7 @@ impl Totals {
 
 /// Servers, clients, their applications, a network between them, and a clock.
 ///
-/// Most users let a [`Simulation`](crate::Simulation) make worlds; this is for a scene that is played by hand:
+/// A [`Simulation`](crate::Simulation) makes worlds. Use this type directly to run a scene step by step:
 ///
 /// ```
 /// use engineio_sim::{Op, Settings, Side, Start, World};
@@ -141,11 +141,11 @@ impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for World<S, C> {
 }
 
 impl<S: Application, C: Application> World<S, C> {
-    /// A world in which nothing has happened. The applications are made one for each server and each client; a server
-    /// that died ([`Op::Crash`]) begins anew with a new one.
+    /// Creates a world in which nothing has happened. One application is made for each server and each client; a server
+    /// that was killed ([`Op::Crash`]) restarts with a new one.
     ///
     /// # Errors
-    /// When the settings make no sense.
+    /// Returns an error if the settings are not valid.
     pub fn new(
         settings: Settings,
         server: impl FnMut(usize) -> S + 'static,
@@ -154,10 +154,10 @@ impl<S: Application, C: Application> World<S, C> {
         Self::with_journal(settings, false, server, client)
     }
 
-    /// The same; with `keep` its journal can be read afterwards.
+    /// As [`World::new`]; if `keep` is `true`, the journal is kept.
     ///
     /// # Errors
-    /// When the settings make no sense.
+    /// Returns an error if the settings are not valid.
     pub fn with_journal(
         settings: Settings,
         keep: bool,
@@ -173,10 +173,11 @@ impl<S: Application, C: Application> World<S, C> {
         Ok(world)
     }
 
-    /// One thing happens, and everything that follows from it at once. What has no meaning now does nothing.
+    /// Carries out an operation, and everything that follows from it at once. An operation that has no meaning now does
+    /// nothing.
     ///
     /// # Errors
-    /// The law that does not hold.
+    /// Returns the broken law.
     pub fn step(&mut self, op: Op) -> Result<(), Violation> {
         let core = &mut self.core;
         if !core.knows(&op) {
@@ -363,11 +364,11 @@ impl<S: Application, C: Application> World<S, C> {
         self.core.reports(side).len()
     }
 
-    /// Everything is healed, and must come to rest: both sides of every session are open with empty buffers, or both
+    /// Heals all faults. The world must come to rest: both sides of every session are open with empty buffers, or both
     /// are closed.
     ///
     /// # Errors
-    /// The law that does not hold.
+    /// Returns the broken law.
     pub fn rest(&mut self) -> Result<(), Violation> {
         self.core.heal();
         self.settle()?;
@@ -402,10 +403,10 @@ impl<S: Application, C: Application> World<S, C> {
         }
     }
 
-    /// The world ends: all sessions do, and nothing is left of them.
+    /// Ends the world: all sessions end, and nothing is left of them.
     ///
     /// # Errors
-    /// The law that does not hold.
+    /// Returns the broken law.
     pub fn end(&mut self, ending: Ending) -> Result<(), Violation> {
         let patience = self.core.begin_ending(ending)?;
         if ending.is_silent() {
@@ -428,37 +429,37 @@ impl<S: Application, C: Application> World<S, C> {
 }
 
 impl<S, C> World<S, C> {
-    /// The virtual time.
+    /// Returns the virtual time.
     pub fn now(&self) -> Instant {
         self.core.now
     }
 
-    /// What it is like.
+    /// Returns the settings.
     pub fn settings(&self) -> &Settings {
         &self.core.settings
     }
 
-    /// The applications of the servers.
+    /// Returns the applications of the servers.
     pub fn servers(&self) -> &[S] {
         &self.servers
     }
 
-    /// The applications of the clients.
+    /// Returns the applications of the clients.
     pub fn clients(&self) -> &[C] {
         &self.clients
     }
 
-    /// What happened.
+    /// Returns the journal.
     pub fn journal(&self) -> &Journal {
         &self.core.journal
     }
 
-    /// What of the machines was reached.
+    /// Returns the states and inputs that were reached.
     pub fn coverage(&self) -> &Coverage {
         &self.core.coverage
     }
 
-    /// What was done and seen.
+    /// Returns the totals.
     pub fn totals(&self) -> Totals {
         Totals { micros: self.core.now.as_micros(), ..self.core.totals.clone() }
     }

@@ -1,4 +1,4 @@
-//! The chat of the example keeps its laws, and mistakes in it are found and made small.
+//! The chat of the example keeps its laws, and bugs in it are found and shrunk.
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -22,12 +22,12 @@ fn a_healthy_chat_keeps_its_laws() {
             Err(failure) => panic!("{}", chat.shrink(failure)),
         }
     }
-    // Something was said in them.
+    // There were lines in them.
     assert!(totals.opened > 500 && totals.messages_received > 2000, "{totals:?}");
 }
 
-/// A mistake breaks this law within so many worlds, takes no more than so many operations, and none of it is left when
-/// the server is healthy.
+/// A bug breaks this law within this many worlds, needs at most this many operations, and the healthy server keeps the
+/// law in the same scene.
 #[track_caller]
 fn is_found(bug: Bug, worlds: u64, operations: usize) {
     let chat = simulation(Some(bug));
@@ -52,7 +52,7 @@ fn a_server_that_keeps_the_lost_is_found() {
     is_found(Bug::KeepsTheLost, 100, 12);
 }
 
-/// The press of a key, see `Client::on_impulse`.
+/// A key press; see `Client::on_impulse`.
 fn press(client: usize, key: u32) -> Op {
     Op::Impulse(Node::Client(client), key)
 }
@@ -65,7 +65,7 @@ const JOIN: u32 = 0;
 const SAY: u32 = 3;
 const SOON: Op = Op::Wait(1_000_000);
 
-/// A scene that is played by hand.
+/// A scene that is written by hand.
 #[test]
 fn two_people_talk() {
     let settings = Settings { clients: 2, ..Settings::default() };
@@ -90,7 +90,7 @@ fn two_people_talk() {
     assert_eq!(heard(1), Some((1, vec!["guest0 2".to_owned()])));
 }
 
-/// A member that does not read is told to go; the others do not notice.
+/// The session of a member that does not read is closed; the others do not notice.
 #[test]
 fn the_slowest_member_does_not_hold_up_the_others() {
     let settings = Settings { clients: 2, send_limit: 200, receive_limit: 1, window: 1, ..Settings::default() };
@@ -108,7 +108,7 @@ fn the_slowest_member_does_not_hold_up_the_others() {
     assert!(run.is_ok(), "{}", run.unwrap_err());
 }
 
-/// A server that died knows nobody, whoever was there.
+/// A server that was killed has no members, whoever was there.
 #[test]
 fn a_server_that_died_has_a_new_application() {
     let settings = Settings { clients: 1, ..Settings::default() };
@@ -134,8 +134,8 @@ fn a_server_that_died_has_a_new_application() {
     assert!(run.is_ok(), "{}", run.unwrap_err());
 }
 
-/// A law of the user's own that is broken stays the one that is broken while it is made small; and settings that make no
-/// sense are no smaller failure.
+/// A broken law of the user stays the broken law while a failure is shrunk; and invalid settings are not a smaller
+/// failure.
 #[test]
 fn shrinking_keeps_to_the_law_that_was_broken() {
     let chat = simulation(None)
@@ -154,11 +154,11 @@ fn shrinking_keeps_to_the_law_that_was_broken() {
     let small = chat.shrink(failure);
     assert_eq!(small.violation.what, "nobody joins: somebody did");
     assert!(small.ops.len() <= 4, "{small}");
-    // Nobody is left to whom nothing happens.
+    // Clients to which nothing happens are removed.
     assert!(small.settings.clients == 1 && small.ops.contains(&press(0, JOIN)), "{small}");
 }
 
-/// What is not a command, or cannot be passed on to everybody, is answered and does no harm.
+/// A message that is not a command, or cannot be sent to everyone, is answered and has no other effect.
 #[test]
 fn a_server_that_is_told_nonsense_is_sorry() {
     use engineio_sim::{Application, Peer, SendError, Sockets};

@@ -1,5 +1,5 @@
-//! The codec of the core against the independent decoder: what is written is read as it was meant, and whatever is read
-//! means the same to both.
+//! The codec of the core against the independent decoder: what is encoded is decoded with the same meaning, and any
+//! bytes have the same meaning for both.
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngSeed};
 
-/// The same cases in every run, unless `PROPTEST_CASES` and `PROPTEST_RNG_SEED` ask for others. What fails is kept beside
+/// The same cases in every run, unless `PROPTEST_CASES` and `PROPTEST_RNG_SEED` set others. Failures are stored beside
 /// this file.
 fn config() -> ProptestConfig {
     let persistence = FileFailurePersistence::WithSource("proptest-regressions");
@@ -35,7 +35,7 @@ fn packet(text: &'static str) -> impl Strategy<Value = Packet> {
     ]
 }
 
-/// Bytes that look a little like packets.
+/// Bytes that resemble packets.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => "[0-6][a-zé€]{0,3}".prop_map(String::into_bytes),
@@ -94,7 +94,7 @@ proptest! {
     }
 }
 
-/// What is lenient, and how far: the same on both sides.
+/// Leniency, and its limits: the same on both sides.
 #[test]
 fn base64_is_read_alike() {
     let four = Some(Decoded::Binary(vec![0xfb, 0xff, 0xfe, 0x04]));

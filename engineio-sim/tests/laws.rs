@@ -1,9 +1,9 @@
-//! Many worlds break no law, the same seed is the same world, and what breaks a law is found and made small.
+//! Many worlds break no law, the same seed is the same world, and a broken law is found and shrunk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use engineio_sim::{Coverage, Ending, FromBytes, Line, Op, Settings, Side, Simulation, Start, UNREACHED, World};
 
-/// As many worlds as a test can afford.
+/// The number of worlds for a test.
 const SEEDS: u64 = if cfg!(debug_assertions) { 300 } else { 5000 };
 
 #[test]
@@ -26,8 +26,8 @@ fn no_law_is_broken() {
     }
 }
 
-/// Law 10. The sum is that of builds with and without optimizations, on any machine. It changes when what happens in a
-/// world changes: when an operation is added, say, or when a machine does something else than before.
+/// Law 10. The hash is the same in builds with and without optimizations, on any machine. It changes when the events of
+/// a world change: for example if an operation is added, or if a machine behaves differently.
 #[test]
 fn a_seed_is_the_same_world_everywhere() {
     const HASH: u64 = 0xfac0_55fa_465e_d295;
@@ -59,7 +59,7 @@ fn any_bytes_are_a_world() {
     assert!(FromBytes::new(&[]).is_empty());
 }
 
-/// A law that is not kept: nobody may be upgraded. All that it takes is a client.
+/// A law that does not hold: no session may be upgraded. Breaking it takes only a client.
 #[test]
 fn a_failure_is_shrunk_and_printed() {
     let simulation = Simulation::new().law("nobody is upgraded", |world: &World| match world.totals().upgrades {
@@ -73,7 +73,7 @@ fn a_failure_is_shrunk_and_printed() {
     assert!(text.contains("nobody is upgraded: 1 were"), "{text}");
     assert!(text.contains("#[test]") && text.contains("Connect { client: 0, server: 0, start: Upgrade },"), "{text}");
     assert!(text.contains("3probe"), "{text}");
-    // What was printed breaks the law again.
+    // The printed operations break the law again.
     assert!(simulation.replay(&small.settings, &small.ops, small.ending).is_err());
 }
 

@@ -1,4 +1,4 @@
-//! What is printed of a failure compiles: `printed/found.rs` is such a test, and it is what is printed.
+//! The printed text of a failure compiles: `printed/found.rs` is such a test, and equals what is printed.
 #![allow(clippy::unwrap_used)]
 
 use engineio_sim::{Failure, Intrusion, Law, Line, Node, Op, Side, Start, Violation};

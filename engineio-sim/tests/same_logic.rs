@@ -1,5 +1,5 @@
-//! The chat of the example runs unchanged in a simulated world and on real sockets: the same script, the same laws, and
-//! at every rest the same people in the same rooms, where the same was said.
+//! The chat of the example runs unchanged in a simulated world and on real sockets: with the same script, the same
+//! laws, and, whenever the script is at rest, the same people in the same rooms with the same lines.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../examples/chat/laws.rs"]
@@ -20,18 +20,18 @@ use engineio_tokio::{ClientBuilder, Handle, Socket, TransportKind};
 
 use crate::rooms::{Client, ROOMS, Server};
 
-/// How many people there are.
+/// The number of people.
 const PEOPLE: usize = 3;
 
 /// What they do.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Connect(usize, Start),
-    /// The press of a key, see `Client::on_impulse`.
+    /// A key press; see `Client::on_impulse`.
     Press(usize, u32),
     Close(usize),
     Abort(usize),
-    /// They wait until nothing is on its way any more.
+    /// Wait until nothing is in transit.
     Rest,
 }
 
@@ -40,12 +40,12 @@ const ATTIC: u32 = 1;
 const LEAVE: u32 = 2;
 const SAY: u32 = 3;
 
-/// By polling, on a WebSocket, and from one to the other; all at the same time; with one who leaves in order, one who just
-/// leaves, and one who comes back.
+/// By polling, on a WebSocket, and with an upgrade; all at the same time; with one client that closes in order, one
+/// that aborts, and one that returns.
 fn script() -> Vec<Step> {
     use Step::{Abort, Close, Connect, Press, Rest};
     let mut script = Vec::new();
-    // They come one after the other, so that everywhere they have the same names.
+    // They connect one after the other, so that they have the same names everywhere.
     for (person, start) in [Start::Polling, Start::WebSocket, Start::Upgrade].into_iter().enumerate() {
         script.extend([Connect(person, start), Rest]);
     }
@@ -56,12 +56,12 @@ fn script() -> Vec<Step> {
             10 => script.push(Press(1, ATTIC)),
             20 => script.extend([Press(2, LEAVE), Press(2, LOBBY)]),
             30 => script.push(Press(1, LOBBY)),
-            // The server has no patience with those for whom more than 32 messages wait.
+            // The server closes the session of a guest for whom more than 32 messages wait.
             _ if round % 8 == 7 => script.push(Rest),
             _ => (),
         }
     }
-    // Whoever leaves in order has said everything; of whoever just leaves that is sure at rest only.
+    // All lines of a client that closes in order arrive. Those of a client that aborts are certain only at rest.
     script.extend([Press(2, SAY), Close(2), Press(0, SAY), Rest, Abort(1), Press(0, SAY), Rest]);
     script.extend([Connect(1, Start::Upgrade), Rest, Connect(2, Start::Fallback), Rest]);
     script.extend([Press(1, LOBBY), Press(2, LOBBY)]);
@@ -73,14 +73,14 @@ fn script() -> Vec<Step> {
     script
 }
 
-/// What is the same everywhere, whoever was faster.
+/// The state that is the same everywhere, independent of timing.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Scene {
     guests: BTreeSet<String>,
     members: BTreeSet<(&'static str, String)>,
-    /// Of each room, whatever the order.
+    /// The people in each room, in any order.
     lines: BTreeMap<&'static str, Vec<String>>,
-    /// Of each person: the room, the name, and whether it was told that it has left; the last one where it is.
+    /// For each person: the room, the name, and whether it has left; the last one where it is.
     visits: Vec<Vec<(String, String, bool)>>,
 }
 
@@ -108,11 +108,11 @@ fn hold(laws: &[(&str, laws::Law)], servers: &[&Server], clients: &[&Client]) ->
     laws.iter().try_for_each(|(name, law)| law(servers, clients).map_err(|what| format!("{name}: {what}")))
 }
 
-/// In a simulated world: what it is like at each rest.
+/// In a simulated world: the state at each rest.
 fn simulated() -> Vec<Scene> {
     let settings = Settings {
         clients: PEOPLE,
-        // Enough for what a client says at a time, and not for what it hears.
+        // Enough for what a client sends at a time, and not for what it receives.
         send_limit: 1000,
         ..Settings::default()
     };
@@ -154,12 +154,12 @@ impl Hosts {
         Self { server, clients: (0..PEOPLE).map(|_| client()).collect() }
     }
 
-    /// Looks at all of them at one moment.
+    /// Returns the state of all of them at one moment.
     fn look<T>(&self, look: impl FnOnce(&[&Server], &[&Client]) -> T) -> T {
         self.server.with(|server| look_at(&self.clients, &[], |clients| look(&[&*server], clients)))
     }
 
-    /// Waits until it is like this. The laws hold all the time.
+    /// Waits until the state is as expected. The laws hold all the time.
     async fn rest(&self, expected: &Scene) {
         let began = Instant::now();
         let missing = |servers: &[&Server], clients: &[&Client]| {
@@ -174,7 +174,7 @@ impl Hosts {
         }
     }
 
-    /// Plays the script. At each rest it is like in the simulated world.
+    /// Runs the script. At each rest, the state is as in the simulated world.
     async fn play(&self, connect: impl AsyncFn(Start) -> Socket, scenes: &[Scene]) {
         let mut handles: Vec<Option<(Handle, Start)>> = vec![None; PEOPLE];
         let mut scenes = scenes.iter();
@@ -210,7 +210,7 @@ fn look_at<T, F: FnOnce(&[&Client]) -> T>(hosts: &[Host<Client>], seen: &[&Clien
     }
 }
 
-/// Who leaves has changed its transport by then, if it wanted to. Until then it talked meanwhile.
+/// A client that leaves has completed its upgrade by then, if it has one. Until then it sends.
 async fn left(place: &mut Option<(Handle, Start)>) -> Handle {
     let (handle, start) = place.take().unwrap();
     let began = Instant::now();
@@ -221,12 +221,12 @@ async fn left(place: &mut Option<(Handle, Start)>) -> Handle {
     handle
 }
 
-/// No machine is so slow.
+/// Longer than any machine needs.
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLLING: TransportKind = TransportKind::Polling;
 const WEBSOCKET: TransportKind = TransportKind::WebSocket;
 
-/// The client that begins like one of the simulation.
+/// The client that starts like one of the simulation.
 fn started(builder: ClientBuilder, start: Start) -> engineio_tokio::Client {
     let transports: &[_] = match start {
         Start::Polling => &[POLLING],
@@ -237,7 +237,7 @@ fn started(builder: ClientBuilder, start: Start) -> engineio_tokio::Client {
     builder.transports(transports.iter().copied()).build().unwrap()
 }
 
-/// Lets others do something.
+/// Lets other tasks run.
 async fn yield_now() {
     let mut yielded = false;
     poll_fn(|cx| {
@@ -250,7 +250,7 @@ async fn yield_now() {
     .await;
 }
 
-/// Does something while something else goes on.
+/// Does something while something else continues.
 async fn beside<T>(background: impl Future<Output = Infallible>, work: impl Future<Output = T>) -> T {
     let (mut background, mut work) = (pin!(background), pin!(work));
     poll_fn(|cx| match background.as_mut().poll(cx) {
@@ -260,14 +260,14 @@ async fn beside<T>(background: impl Future<Output = Infallible>, work: impl Futu
     .await
 }
 
-/// The test of a runtime: its crate, and what runs a future to its end on it.
+/// The test of a runtime: its crate, and a function that runs a future on it.
 macro_rules! plays_on {
     ($test:ident, $runtime:ident, $block_on:expr) => {
         #[test]
         fn $test() {
             let scenes = simulated();
             $block_on(async {
-                // What one hears at a time does not fit, and has to wait for room.
+                // What a client receives at a time does not fit, and has to wait for room.
                 let server = $runtime::builder().send_buffer(200, 50).build().unwrap();
                 let addr = $runtime::bind(&server, "127.0.0.1:0").await.unwrap();
                 let hosts = Hosts::new($runtime::host(Server::new(None)), || $runtime::host(Client::default()));
@@ -295,7 +295,7 @@ plays_on!(on_smol, engineio_smol, |play| {
     smol::block_on(play);
 });
 
-/// Something happens in the script.
+/// An operation of the script.
 #[test]
 fn in_a_simulated_world() {
     let scenes = simulated();

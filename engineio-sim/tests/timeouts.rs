@@ -1,4 +1,4 @@
-//! Applications that do something in their own time: they are called when it has come, and what they do then breaks no law.
+//! Applications with timeouts: they are called when the time has come, and what they do then breaks no law.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -9,21 +9,21 @@ use engineio_sim::{
     Totals, World,
 };
 
-/// So long may a guest say nothing.
+/// How long a guest may be silent.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// So much may it say at once.
+/// How many messages it may send at once.
 const CHATTY: u32 = 5;
 
-/// A server that closes who says nothing, and aborts who says too much within one tick of its clock.
+/// A server that closes silent sessions, and aborts those that send too much within one tick of its clock.
 #[derive(Debug, Default)]
 struct Host {
     guests: BTreeMap<Peer, Guest>,
-    /// It does what was wrong in an earlier version of somebody's server: it waits for the latest, not for the earliest.
+    /// With the bug of an earlier version of a server: it waits for the latest deadline, not for the earliest.
     careless: bool,
-    /// It was called before its time.
+    /// It was called too early.
     early: bool,
-    /// Of these nothing more may be heard but their end.
+    /// Sessions of which only the end may be reported.
     aborted: Vec<Peer>,
     wrong: Option<String>,
     closed: u32,
@@ -33,7 +33,7 @@ struct Host {
 struct Guest {
     heard_at: Instant,
     said: u32,
-    /// It was told to go.
+    /// The server has closed it.
     leaving: bool,
 }
 
@@ -48,7 +48,7 @@ impl Host {
         }
     }
 
-    /// Who is to be told to go by now.
+    /// Guests whose session must be closed by now.
     fn idle(&self, now: Instant) -> Vec<Peer> {
         let is_idle = |guest: &Guest| !guest.leaving && guest.heard_at + IDLE <= now;
         self.guests.iter().filter(|(_, guest)| is_idle(guest)).map(|(peer, _)| *peer).collect()
@@ -106,7 +106,7 @@ impl Application for Host {
     }
 }
 
-/// A client that says something at an impulse: once, or often.
+/// A client that sends at an impulse: once, or often.
 #[derive(Debug, Default)]
 struct Visitor {
     peer: Option<Peer>,
@@ -172,7 +172,7 @@ fn a_server_that_waits_for_the_wrong_time_is_found() {
     simulation(Host::default).replay(&small.settings, &small.ops, small.ending).unwrap();
 }
 
-/// Says something every second, to everybody, whatever becomes of it; and leaves after a while.
+/// Sends a message every second to all sessions, whatever happens to it, and leaves after a while.
 #[derive(Debug, Default)]
 struct Talker {
     peers: Vec<Peer>,
@@ -206,7 +206,7 @@ impl Application for Talker {
     }
 }
 
-/// The laws of the protocol hold for those who act in their own time too: while a world comes to rest, and in silence.
+/// The laws of the protocol also hold for applications with timeouts: while a world comes to rest, and in silence.
 #[test]
 fn who_acts_by_itself_breaks_no_law() {
     let simulation = Simulation::with_applications(|_| Talker::default(), |_| Talker::default());
@@ -223,7 +223,7 @@ fn world(settings: Settings) -> World<Host, Visitor> {
 
 const CONNECT: Op = Op::Connect { client: 0, server: 0, start: Start::WebSocket };
 
-/// Without lateness the time is that which was asked for, to the microsecond; with it, it is later.
+/// Without lateness the time is exact to the microsecond; with lateness, it is later.
 #[test]
 fn an_application_is_called_when_its_time_has_come() {
     for late in [0, 3_000_000] {
@@ -243,7 +243,7 @@ fn an_application_is_called_when_its_time_has_come() {
     }
 }
 
-/// What wakes an application is something that happens.
+/// A timeout of an application is an event of the world.
 #[test]
 fn a_timeout_of_an_application_comes_next() {
     /// Counts seconds.
@@ -281,7 +281,7 @@ fn an_application_of_a_server_that_died_has_its_own_time() {
     assert_eq!(world.servers()[0].closed, 0);
 }
 
-/// Of a session that the application has aborted it hears of the end alone, whatever had arrived.
+/// Of a session that the application has aborted, only the end is reported, whatever had arrived.
 #[test]
 fn who_says_too_much_is_heard_no_more() {
     let mut world = world(Settings { send_limit: 100_000, receive_limit: 100_000, ..Settings::default() });
@@ -293,7 +293,7 @@ fn who_says_too_much_is_heard_no_more() {
     assert_eq!(world.clients()[0].peer, None);
 }
 
-/// A client that finds no server hears of no session.
+/// A client that finds no server gets no session.
 #[test]
 fn an_attempt_that_opens_nothing_is_not_told() {
     let mut world = world(Settings::default());
@@ -305,7 +305,7 @@ fn an_attempt_that_opens_nothing_is_not_told() {
     world.rest().unwrap();
 }
 
-/// It is told that it is wrong, and the world does not wait for ever.
+/// The failure is reported, and the world does not wait forever.
 #[test]
 fn an_application_whose_time_does_not_pass_is_found() {
     struct Stuck;

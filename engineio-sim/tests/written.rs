@@ -1,9 +1,10 @@
-//! Scenes with what is handed over, written, reported and lost. Each reaches what it is about, and no law is broken.
+//! Scenes with data that is handed over, written, reported and lost. Each scene reaches its subject, and no law is
+//! broken.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use engineio_sim::{Ending, Intrusion, Line::*, Op::*, Report, Settings, Side::*, Simulation, Situation, Start::*};
 
-/// Plays a scene to its end, and holds that it came to this.
+/// Runs a scene to its end, and checks that it has reached its subject.
 #[track_caller]
 fn play(settings: &Settings, ops: &[engineio_sim::Op], ending: Ending, situations: &[Situation]) -> Report {
     let run = Simulation::new().replay(settings, ops, ending);
@@ -14,7 +15,7 @@ fn play(settings: &Settings, ops: &[engineio_sim::Op], ending: Ending, situation
     report
 }
 
-/// A second poll is answered while the answer to the first was not reported, and so on: the ninth one waits.
+/// A second poll is answered while the answer to the first was not reported, and so on: the ninth poll waits.
 #[test]
 fn answers_under_way_are_bounded() {
     let settings = Settings { latency: 100, ..Settings::default() };
@@ -44,7 +45,7 @@ fn a_lost_answer_ends_the_session_although_a_later_one_was_written() {
     play(&settings, &ops, Ending::Clients, &reached);
 }
 
-/// An answer with nothing but a ping is lost while it is being written.
+/// An answer with only a ping is lost while it is being written.
 #[test]
 fn a_lost_ping_ends_the_session() {
     let settings = Settings { report_time: 1_000_000, ..Settings::default() };
@@ -53,8 +54,8 @@ fn a_lost_ping_ends_the_session() {
     play(&settings, &ops, Ending::Clients, &[Situation::LostWithoutMessages]);
 }
 
-/// Frames are written in parts. The connection is reset in the middle: a prefix arrives, and the end says that there was a
-/// loss.
+/// Frames are written in parts. The connection is reset in the middle: a prefix arrives, and the close reason says that
+/// messages were lost.
 #[test]
 fn what_was_not_written_is_lost_with_its_channel() {
     let settings = Settings { window: 2, batch: 16, ..Settings::default() };
@@ -69,7 +70,7 @@ fn what_was_not_written_is_lost_with_its_channel() {
     play(&settings, &ops, Ending::Clients, &[Situation::WrittenInParts, Situation::ClosedWithLoss]);
 }
 
-/// The network takes what a server sends to a client that is not there any more, up to a limit, and then takes no more.
+/// The network takes data for a client that is gone, up to a limit, and then takes no more.
 #[test]
 fn a_silent_client_is_closed_in_time_although_its_application_sends() {
     for window in [1, 8, 1000] {
@@ -81,7 +82,7 @@ fn a_silent_client_is_closed_in_time_although_its_application_sends() {
     }
 }
 
-/// Each frame arrives so late that those before the ping take longer than a pong may.
+/// Frames arrive so late that those before the ping take longer than a pong may.
 #[test]
 fn a_live_client_behind_a_slow_link_is_not_closed() {
     let settings = Settings { window: 1, batch: 16, ping_timeout: 2000, ..Settings::default() };
@@ -96,7 +97,7 @@ fn a_live_client_behind_a_slow_link_is_not_closed() {
     assert_eq!((report.totals.attempts, report.totals.messages_received), (1, report.totals.messages_sent));
 }
 
-/// An answer takes longer than a pong may, and the ping is in it.
+/// An answer takes longer than a pong may, and has the ping in it.
 #[test]
 fn a_live_client_behind_a_slow_answer_is_not_closed() {
     let settings = Settings { ping_timeout: 2000, ..Settings::default() };
@@ -112,7 +113,7 @@ fn a_live_client_behind_a_slow_answer_is_not_closed() {
     assert_eq!(report.totals.attempts, 1);
 }
 
-/// The pong stands behind a POST that takes longer than a pong may.
+/// The pong is sent after a POST that takes longer than a pong may.
 #[test]
 fn a_live_client_with_a_slow_upload_is_not_closed() {
     let settings = Settings { ping_timeout: 2000, ..Settings::default() };
@@ -127,8 +128,8 @@ fn a_live_client_with_a_slow_upload_is_not_closed() {
     assert_eq!(report.totals.messages_received, 1);
 }
 
-/// The pong stands behind a slow POST that ends just before the time of the pong is over. The extension that another packet
-/// gives is used up.
+/// The pong is sent after a slow POST that ends just before the pong's deadline. The extension for another packet is
+/// already used.
 #[test]
 fn a_pong_behind_a_slow_upload_has_its_time() {
     let settings = Settings { ping_timeout: 2000, ..Settings::default() };
@@ -148,7 +149,7 @@ fn a_pong_behind_a_slow_upload_has_its_time() {
     assert_eq!((report.totals.attempts, report.totals.messages_received), (1, 2));
 }
 
-/// A body excuses its client, and no longer than it may take.
+/// A body extends the deadline, but no longer than the body may take.
 #[test]
 fn a_body_whose_end_never_comes_ends_the_session() {
     let settings = Settings { body_timeout: 60_000, ..Settings::default() };
@@ -162,8 +163,8 @@ fn a_body_whose_end_never_comes_ends_the_session() {
     play(&settings, &ops, Ending::Clients, &[Situation::BodyTimeout]);
 }
 
-/// A stranger takes the session over while the body of a POST is on its way, and the body is too large: what the stranger
-/// said behind it is not delivered.
+/// A stranger takes the session over while the body of a POST is in transit, and the body is too large: the stranger's
+/// message after it is not delivered.
 #[test]
 fn nothing_passes_over_a_body_that_is_refused() {
     for (fault, name) in [(LargeBody(0), "large"), (SlowBody(0), "slow")] {

@@ -1,5 +1,5 @@
-//! A small chat in the browser: `cargo run --release -p engineio-smol --example chat`, then open the address that it
-//! prints in two windows. It shows how to mount the server in an application that speaks hyper.
+//! A small chat in the browser. Run `cargo run --release -p engineio-smol --example chat`, then open the printed
+//! address in two windows. The example shows how to mount the server in an application that uses hyper.
 #![allow(missing_docs)]
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use smol::net::{TcpListener, TcpStream};
 #[derive(Debug, Parser)]
 #[command(about = "A chat in the browser, on 127.0.0.1")]
 struct Args {
-    /// The port; 0 takes any that is free.
+    /// The port; 0 for any free port.
     #[arg(long, default_value_t = 3000)]
     port: u16,
 }
@@ -48,11 +48,11 @@ async fn serve(server: Server, stream: TcpStream) {
         let server = server.clone();
         async move { if server.matches(&request) { server.handle(request).await } else { Ok(page(&request)) } }
     });
-    // How a connection ends is known to its sessions.
+    // The sessions of a connection learn how it ends.
     let _ = builder.serve_connection(FuturesIo::new(stream), service).with_upgrades().await;
 }
 
-/// What is not for the server.
+/// Returns the answer to a request that is not for the server.
 fn page(request: &Request<Incoming>) -> Response<ReplyBody> {
     let found = request.uri().path() == "/";
     let mut response =

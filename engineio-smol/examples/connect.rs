@@ -1,7 +1,7 @@
-//! Connects to a server, sends each line of its input as a message, and prints what happens as lines of JSON: the
-//! counterpart of `echo`. `--help` lists the options.
+//! Connects to a server, sends each line of its input as a message, and prints events as lines of JSON: the counterpart
+//! of `echo`. `--help` lists the options.
 //!
-//! The program is the same on every runtime; here is what it needs of this one.
+//! The program is the same on every runtime; this file has what depends on this one.
 #![allow(missing_docs)]
 
 use std::io;

@@ -1,19 +1,19 @@
-//! Where tasks run.
+//! Executors for the tasks of servers and clients.
 
 use std::sync::{Arc, Weak};
 
 use engineio_driver::rt::Task;
 use smol::Executor;
 
-/// Starts tasks on an executor of one's own, for as long as that lives. With it they end.
+/// Starts tasks on an executor of the application, without keeping the executor alive.
 ///
-/// A [`SmolExecutor`](crate::rt::SmolExecutor) with an [`Arc`] in it is for an executor that lives as long as the program: its
-/// tasks hold it, so it is never dropped.
+/// The tasks end when the executor is dropped. A [`SmolExecutor`](crate::rt::SmolExecutor) with an [`Arc`] suits an
+/// executor that lives as long as the program: its tasks own the `Arc`, so the executor is never dropped.
 #[derive(Clone, Debug)]
 pub struct WeakExecutor(Weak<Executor<'static>>);
 
 impl WeakExecutor {
-    /// Starts tasks on this executor.
+    /// Creates a handle that starts tasks on `executor`.
     pub fn new(executor: &Arc<Executor<'static>>) -> Self {
         Self(Arc::downgrade(executor))
     }

@@ -1,8 +1,8 @@
-//! Engine.IO on smol: server and client.
+//! Engine.IO server and client for smol.
 //!
-//! Engine.IO is the transport under Socket.IO: sessions that start as HTTP long-polling, or as a WebSocket, and change
-//! their transport on the fly without losing a message. The official JavaScript clients connect to this server, this
-//! client connects to the official server, and they notice nothing but speed.
+//! Engine.IO is the transport layer of Socket.IO. A session starts as HTTP long-polling or as a WebSocket, and can
+//! change its transport without losing a message. The server and the client interoperate with the official JavaScript
+//! implementation.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -34,33 +34,34 @@
 //! # Ok(()) }) }
 //! ```
 //!
-//! It has the public shape of `engineio-tokio`: an application changes from one to the other with the name of the crate.
-//! What is different is below, under *Executors*; and listeners and streams are smol's, for which [`FuturesIo`](net::FuturesIo) is what
-//! `TokioIo` is there.
+//! The crate has the same public API as `engineio-tokio`: to change from one to the other, change the name of the
+//! crate. There are two differences: listeners and streams are those of smol, with [`FuturesIo`](net::FuturesIo)
+//! instead of `TokioIo`; and see [Executors](#executors).
 //!
-//! * [`builder`] sets every option and makes a [`Server`].
-//! * [`bind`] and [`serve`] listen; `EngineService` and `EngineLayer` mount the server in any tower stack, and
-//!   [`HyperService`](mount::HyperService) in a hyper server.
-//! * [`Server::accept`] gives a [`Socket`] for each session: a `Stream` and a `Sink` of [`Message`]s. [`Server::run`]
-//!   serves sessions with the callbacks of a [`Handler`] instead; [`host`] runs an [`Application`], which `engineio-sim`
-//!   can simulate.
-//! * [`client`] sets every option of a [`Client`]. [`Client::connect`] opens a session and gives the same [`Socket`];
-//!   [`Client::reconnecting`] opens another one when it is lost. Connections are made by TCP, or in whatever way a
-//!   [`Connector`](net::Connector) knows.
-//! * A [`Handle`] sends from anywhere; [`Server::get`], [`Server::broadcast`] and [`Server::sessions`] find sessions.
+//! * **Server.** [`builder`] sets the options and makes a [`Server`]. [`bind`] and [`serve`] listen on TCP; [`mount`]
+//!   has a hyper service, and a tower service and layer for routers.
+//! * **Sessions.** [`Server::accept`] returns a [`Socket`] for each session: a `Stream` and a `Sink` of [`Message`]s.
+//!   [`Server::run`] serves sessions with the callbacks of a [`Handler`]. [`host`] runs an [`Application`], which
+//!   `engineio-sim` can also run in a simulation.
+//! * **Client.** [`client`] sets the options and makes a [`Client`]. [`Client::connect`] opens a session and returns a
+//!   [`Socket`]; [`Client::reconnecting`] opens a new session when one is lost. Connections use TCP, or any
+//!   [`Connector`](net::Connector).
+//! * **Sending from elsewhere.** A [`Handle`] can be cloned and sends from any task. [`Server::get`] and
+//!   [`Server::sessions`] find sessions; [`Server::broadcast`] sends to all of them.
 //!
-//! # Bounds
+//! # Limits
 //!
-//! A session keeps at most [`Builder::send_buffer`] bytes that its peer has not taken. Above it, [`Handle::send`] waits
-//! and [`Handle::try_send`] gives the message back. An application that does not take messages slows its peer down at
-//! [`Builder::receive_buffer`] bytes. A client that takes nothing at all is closed, and the [`CloseReason`] says so. It
-//! is the same for a client, with the options of the same names.
+//! A session buffers at most [`Builder::send_buffer`] bytes that its peer has not taken. Above that limit,
+//! [`Handle::send`] waits and [`Handle::try_send`] returns the message. When [`Builder::receive_buffer`] bytes wait for
+//! the application, the session stops reading, which slows the client down. A client that takes no data at all is
+//! disconnected, and the [`CloseReason`] says why. A [`ClientBuilder`] has options with the same names.
 //!
 //! # Executors
 //!
-//! [`builder`] and [`client`] use smol's global executor, which has one thread unless `SMOL_THREADS` says otherwise. For
-//! an executor of one's own, begin with [`Builder::new`] and [`ClientBuilder::new`]; connections are served there too. Tasks
-//! hold their runtime, so that must not hold their executor, or neither would ever be dropped:
+//! [`builder`] and [`client`] use smol's global executor, which has one thread unless the variable `SMOL_THREADS` sets
+//! more. To use another executor, start with [`Builder::new`] and [`ClientBuilder::new`]; connections are served on
+//! that executor too. Tasks own a `Runtime`, so a `Runtime` that owned its executor would never be dropped, and neither
+//! would the executor. Use a [`WeakExecutor`](rt::WeakExecutor):
 //!
 //! ```
 //! use std::sync::Arc;
@@ -81,12 +82,12 @@
 //! # }
 //! ```
 //!
-//! There is no tokio in here but the channels that hyper uses.
+//! The crate does not use tokio's runtime; hyper uses tokio's channels.
 //!
 //! # Features
 //!
 //! * `tls` (default): encrypted connections for clients.
-//! * `tower` (default): the service and the layer.
+//! * `tower` (default): the tower service and layer.
 //! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
 
@@ -107,13 +108,13 @@ pub use engineio_driver::{
 pub use engineio_driver::{error, mount};
 pub use serve::{bind, serve};
 
-/// Applications that run on real sockets and in simulated worlds alike. [`host`] runs one on smol.
+/// Applications that run on real sockets and in simulated worlds.
 pub mod app {
     #[doc(inline)]
     pub use engineio_driver::app::*;
 }
 
-/// How a client reaches its server: addresses, connections, proxies, encryption.
+/// Connections of a client: addresses, connectors, proxies, encryption.
 pub mod net {
     pub use crate::connect::TcpConnector;
     #[cfg(unix)]
@@ -122,11 +123,11 @@ pub mod net {
     pub use crate::tls::{Rustls, TlsEncryptor};
     #[doc(inline)]
     pub use engineio_driver::net::*;
-    /// Makes what smol reads and writes an [`Io`], for a [`Connector`] of one's own.
+    /// Turns a stream of smol into an [`Io`], for use in a [`Connector`].
     pub use smol_hyper::rt::FuturesIo;
 }
 
-/// What is needed of a runtime: an executor and a timer.
+/// The runtime of a server or a client: an executor and a timer.
 pub mod rt {
     pub use crate::executor::WeakExecutor;
     #[doc(inline)]
@@ -139,7 +140,7 @@ use error::UrlError;
 use net::Endpoint;
 use rt::Runtime;
 
-/// Begins a [`Server`] that runs on smol.
+/// Starts the configuration of a [`Server`] that runs on smol.
 ///
 /// ```
 /// use std::time::Duration;
@@ -151,12 +152,13 @@ pub fn builder() -> Builder {
     Builder::new(runtime())
 }
 
-/// Begins a [`Client`] that runs on smol, for the server at an address: `http://`, `https://`, `ws://` or `wss://`,
-/// host and port. A query in it is sent with every request. A path in it is **not** used, as in the reference; see
-/// [`ClientBuilder::path`].
+/// Starts the configuration of a [`Client`] that runs on smol.
 ///
-/// Encrypted connections are verified by the certificates that the system trusts. For others, see `TlsConfig`; with the
-/// feature `tls` off, there is no encryption but a [`ClientBuilder::encryptor`] of one's own.
+/// The URL names the server: `http://`, `https://`, `ws://` or `wss://`, a host and a port. A query is sent with every
+/// request. A path in the URL is **not** used, as in the reference; set [`ClientBuilder::path`] instead.
+///
+/// Certificates are verified against those that the system trusts; `net::TlsConfig` sets others. Without the feature
+/// `tls`, encrypted connections need a [`ClientBuilder::encryptor`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -169,7 +171,7 @@ pub fn builder() -> Builder {
 /// ```
 ///
 /// # Errors
-/// When the address is none.
+/// Returns an error if the URL is not valid.
 pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
     let builder = ClientBuilder::new(runtime(), Endpoint::parse(url)?, net::TcpConnector);
     #[cfg(feature = "tls")]
@@ -177,7 +179,9 @@ pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
     Ok(builder)
 }
 
-/// Runs an [`Application`] on smol: the same code that `engineio-sim` runs in simulated worlds.
+/// Runs an [`Application`] on smol.
+///
+/// `engineio-sim` runs the same code in simulated worlds.
 ///
 /// ```
 /// use engineio_smol::Message;

@@ -8,11 +8,13 @@ use engineio_driver::mount::Listener;
 use smol::net::{AsyncToSocketAddrs, TcpListener, TcpStream};
 use smol_hyper::rt::FuturesIo;
 
-/// Listens on an address and serves it in the background, for as long as the executor runs. Gives the address that it
-/// listens on, which tells the port where 0 was asked for.
+/// Listens on an address, and serves it in the background.
+///
+/// The server listens for as long as the executor runs. Returns the local address, which has the port that the system
+/// chose if the given port was 0.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// Returns an error if the address cannot be bound.
 pub async fn bind(server: &Server, addr: impl AsyncToSocketAddrs) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(addr).await?;
     let addr = listener.local_addr()?;
@@ -20,9 +22,11 @@ pub async fn bind(server: &Server, addr: impl AsyncToSocketAddrs) -> io::Result<
     Ok(addr)
 }
 
-/// Serves what connects to a listener. Never returns; drop it to stop listening. Connections that there are go on.
+/// Serves the connections of a listener.
 ///
-/// Requests outside of the server's path are answered 404. For connections that are not TCP, see [`Server::serve`].
+/// Never returns; drop the future to stop listening. Connections that are already open continue.
+///
+/// Requests outside the server's path are answered with 404. For connections other than TCP, see [`Server::serve`].
 pub async fn serve(server: Server, listener: TcpListener) {
     server.serve(Tcp(listener)).await;
 }
@@ -34,7 +38,7 @@ impl Listener for Tcp {
 
     async fn accept(&mut self) -> io::Result<(Self::Io, Option<SocketAddr>)> {
         let (stream, addr) = self.0.accept().await?;
-        // Packets are small and wanted now.
+        // Small packets are sent at once.
         let _ = stream.set_nodelay(true);
         Ok((FuturesIo::new(stream), Some(addr)))
     }

@@ -1,4 +1,4 @@
-//! The handshake of TLS.
+//! The TLS handshake.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use hyper::rt::{Read, ReadBuf, Write};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol_hyper::rt::FuturesIo;
 
-/// Encrypts connections by rustls.
+/// Encrypts connections with rustls.
 ///
 /// ```
 /// use engineio_smol::net::{TlsConfig, TlsEncryptor};
@@ -26,7 +26,7 @@ use smol_hyper::rt::FuturesIo;
 /// ```
 pub type TlsEncryptor = engineio_driver::net::TlsEncryptor<Rustls>;
 
-/// Does the handshake by futures-rustls.
+/// Performs the TLS handshake with futures-rustls.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rustls;
 
@@ -39,7 +39,7 @@ impl TlsHandshake for Rustls {
     }
 }
 
-/// What hyper reads and writes, for futures-rustls: the way back from [`FuturesIo`].
+/// Adapts a stream of hyper to the traits of futures-rustls: the reverse of [`FuturesIo`].
 struct Plain(BoxIo);
 
 impl AsyncRead for Plain {

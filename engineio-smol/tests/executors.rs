@@ -1,4 +1,4 @@
-//! Executors of one's own.
+//! Executors of the application.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::net::TcpListener;
@@ -8,7 +8,8 @@ use engineio_smol::Builder;
 use engineio_smol::rt::{Runtime, SmolTimer, WeakExecutor};
 use smol::Executor;
 
-/// Its tasks hold the server, which must not hold the executor: it would never be dropped, nor anything that they have.
+/// Tasks own the server, which must not own the executor: otherwise the executor would never be dropped, nor what its
+/// tasks own.
 #[test]
 fn an_executor_that_is_dropped_takes_its_tasks_with_it() {
     let executor = Arc::new(Executor::new());
@@ -24,7 +25,7 @@ fn an_executor_that_is_dropped_takes_its_tasks_with_it() {
     let left = Arc::downgrade(&executor);
     drop(executor);
     assert!(left.upgrade().is_none());
-    // Nobody listens any more, whoever still holds the server.
+    // The server does not listen any more, although a handle still exists.
     TcpListener::bind(addr).unwrap();
     drop((server, socket));
 }

@@ -1,4 +1,4 @@
-//! What every runtime crate must pass, on smol.
+//! The suites that every runtime crate must pass, on smol.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::io;
@@ -109,7 +109,7 @@ impl Listening for Tcp {
     }
 }
 
-/// An executor that one thread runs.
+/// An executor that runs on one thread.
 struct Thread {
     executor: Arc<Executor<'static>>,
     ending: Sender<()>,

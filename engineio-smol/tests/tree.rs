@@ -1,10 +1,10 @@
-//! What stands behind this crate: no tokio but its channels, and nothing that nobody has looked at.
+//! The dependencies of this crate: of tokio only its channels, and no unknown ones.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// Everything that is linked on Linux, or compiled for it, with all features on.
+/// Everything that is linked on Linux, or compiled for it, with all features.
 const TREE: &str = "
     async-channel async-executor async-fs async-io async-lock async-net async-process async-signal async-task
     atomic-waker base64 bitflags block-buffer blocking bytes bytestring cfg-if chacha20 concurrent-queue const-oid
@@ -39,7 +39,7 @@ fn tree() -> BTreeMap<String, BTreeSet<String>> {
     tree
 }
 
-/// hyper cannot do without the channels. `default` of tokio is empty.
+/// hyper needs the channels. The feature `default` of tokio is empty.
 #[test]
 fn of_tokio_there_are_only_channels() {
     let features = tree().remove("tokio").expect("hyper uses it");

@@ -1,5 +1,5 @@
-//! The runtime crate that is tested. It is the same for all cases of a process, which call the functions here as they would
-//! call those of the crate.
+//! The runtime crate that is tested. It is the same for all cases of a process. The functions here correspond to those
+//! of the crate.
 
 use std::future::Future;
 use std::io;
@@ -19,43 +19,43 @@ use futures_util::future::BoxFuture;
 use crate::counting::Counting;
 use crate::runtime::{EndingRuntime, Listening, TcpListener};
 
-/// A runtime crate, and what the suites need of its runtime.
+/// A runtime crate, and what the suites need from its runtime.
 pub trait Adapter: Sync {
     /// The folder with the sources of the crate.
     fn sources(&self) -> &'static Path;
 
-    /// `builder` of the crate.
+    /// Calls `builder` of the crate.
     fn builder(&self) -> Builder;
 
-    /// `client` of the crate.
+    /// Calls `client` of the crate.
     ///
     /// # Errors
-    /// Those of `client`.
+    /// Returns the error of `client`.
     fn client(&self, url: &str) -> Result<ClientBuilder, UrlError>;
 
-    /// `bind` of the crate.
+    /// Calls `bind` of the crate.
     fn bind<'a>(&self, server: &'a Server, addr: &'a str) -> BoxFuture<'a, io::Result<SocketAddr>>;
 
-    /// The `TcpConnector` of the crate.
+    /// Creates the `TcpConnector` of the crate.
     fn tcp_connector(&self) -> Box<dyn Connector>;
 
-    /// A `UnixConnector` of the crate.
+    /// Creates a `UnixConnector` of the crate.
     #[cfg(unix)]
     fn unix_connector(&self, path: PathBuf) -> Box<dyn Connector>;
 
-    /// A `TlsEncryptor` of the crate; `None` without its feature `tls`.
+    /// Creates a `TlsEncryptor` of the crate; `None` without its feature `tls`.
     fn tls_encryptor(&self, config: Arc<ClientConfig>) -> Option<Box<dyn Encryptor>>;
 
-    /// Runs a task in the background, where the crate runs its own.
+    /// Runs a task in the background, on the executor of the crate.
     fn spawn(&self, task: Task);
 
-    /// The timer of the crate, with this executor.
+    /// Returns the timer of the crate, with this executor.
     fn runtime(&self, executor: Counting) -> Runtime;
 
-    /// Listens on an address, by what `serve` of the crate takes.
+    /// Listens on an address, with the listener that `serve` of the crate takes.
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listening>>>;
 
-    /// Connects by TCP.
+    /// Connects over TCP.
     fn connect(&self, addr: SocketAddr) -> Connecting;
 
     /// Starts a runtime that can end before the test does.
@@ -69,7 +69,7 @@ pub(crate) fn adapter() -> &'static dyn Adapter {
     *ADAPTER.get().expect("cases are run by `suites!`")
 }
 
-/// Runs a case on a runtime of its own, with one thread.
+/// Runs a case on a new runtime with one thread.
 pub fn run<F: Future<Output = ()>>(adapter: &'static dyn Adapter, case: impl FnOnce() -> F) {
     run_blocking(adapter, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

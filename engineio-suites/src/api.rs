@@ -1,4 +1,4 @@
-//! The server as an application sees it: sockets, handles, events, handlers, and the server's own life.
+//! The server as applications use it: sockets, handles, events, handlers, and the whole server.
 
 pub mod admission;
 pub mod events;

@@ -1,4 +1,4 @@
-//! The client over real sockets: against a server that does what the test says (`script`), and against our own.
+//! The client over real sockets: against a scripted server (`script`), and against our own.
 
 pub mod connections;
 pub mod exchange;

@@ -1,4 +1,4 @@
-//! The crate's own ways to connect.
+//! The connectors of the runtime crate.
 
 use std::io::ErrorKind;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::adapter::TcpConnector;
 use crate::adapter::net::{BoxIo, Connector};
 
-/// Sends and receives over a connection whose other end is the second.
+/// Sends and receives over a connection to the second argument.
 async fn exchange(io: BoxIo, mut other: impl AsyncReadExt + AsyncWriteExt + Unpin) {
     let mut io = TokioIo::new(io);
     let mut bytes = [0; 5];
@@ -26,7 +26,7 @@ async fn exchange(io: BoxIo, mut other: impl AsyncReadExt + AsyncWriteExt + Unpi
 pub async fn tcp_by_address_and_by_name() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    // The name may stand for ::1 too, where nobody listens.
+    // The name may also resolve to ::1, where no server listens.
     for host in ["127.0.0.1", "localhost"] {
         let io = TcpConnector.connect(host, port).await.unwrap();
         exchange(io, listener.accept().await.unwrap().0).await;

@@ -1,4 +1,4 @@
-//! A runtime that counts what goes on in it.
+//! A runtime that counts tasks and polls.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -47,7 +47,7 @@ impl Counting {
         adapter().runtime(self.clone())
     }
 
-    /// How many tasks there are.
+    /// Returns the number of tasks.
     pub(crate) fn tasks(&self) -> usize {
         *self.tasks.borrow()
     }
@@ -60,10 +60,10 @@ impl Counting {
         within(self.tasks.subscribe().wait_for(|tasks| *tasks == 0)).await.unwrap();
     }
 
-    /// Whoever wakes itself is seen here.
+    /// A task that wakes itself is detected here.
     pub(crate) async fn at_rest(&self) {
         let mut before = self.polls();
-        // What is under way may come to its end first.
+        // Work that is under way may finish first.
         within(async {
             loop {
                 for _ in 0..200 {

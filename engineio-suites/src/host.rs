@@ -1,4 +1,4 @@
-//! A server to talk to, and its application.
+//! A server for the tests, with its application.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -15,14 +15,14 @@ use crate::adapter::{Builder, CloseReason, Server, Socket};
 use crate::raw::within;
 use crate::runtime;
 
-/// Intervals that no test lives to see.
+/// Intervals that are longer than any test.
 pub(crate) fn builder() -> Builder {
     crate::adapter::builder().ping_interval(HOUR).ping_timeout(HOUR).upgrade_timeout(HOUR)
 }
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// A server on a port of its own. How many requests it holds, answered later or never, can be waited for.
+/// A server on a free port. Tests can wait for the number of requests that it holds.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) addr: SocketAddr,
@@ -39,7 +39,7 @@ impl Host {
         Self { addr, server, held: watched }
     }
 
-    /// An application that sends every message back.
+    /// An application that echoes every message.
     pub(crate) async fn echo(builder: Builder) -> Self {
         let host = Self::start(builder).await;
         tokio::spawn(echo(host.server.clone()));
@@ -50,7 +50,7 @@ impl Host {
         within(self.server.accept()).await
     }
 
-    /// Waits until exactly so many requests are held.
+    /// Waits until exactly this many requests are held.
     pub(crate) async fn holds(&self, requests: usize) {
         let mut held = self.held.clone();
         within(held.wait_for(|held| *held == requests)).await.expect("the server runs");
@@ -75,12 +75,12 @@ pub(crate) async fn reason(socket: &Socket) -> CloseReason {
     within(socket.closed()).await
 }
 
-/// What the server reported about requests that it refused: code, message, context.
+/// The server's reports of rejected requests: code, message, context.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reports(Arc<Mutex<Vec<(u8, String, String)>>>);
 
 impl Reports {
-    /// Adds the reports of a server to these.
+    /// Records the reports of a server here.
     pub(crate) fn of(&self, builder: Builder) -> Builder {
         let reports = self.clone();
         builder.on_connection_error(move |error| {
@@ -89,7 +89,7 @@ impl Reports {
         })
     }
 
-    /// Takes what was reported since the last call.
+    /// Takes the reports since the last call.
     pub(crate) fn take(&self) -> Vec<(u8, String, String)> {
         std::mem::take(&mut self.0.lock().expect("nobody panics here"))
     }
@@ -103,7 +103,7 @@ async fn listen(listener: runtime::TcpListener, server: Server, held: watch::Sen
     }
 }
 
-/// The service of a connection, and how many of its requests are not answered at once.
+/// The service of a connection, and the number of its requests that are not answered at once.
 struct Tap {
     service: HyperService,
     held: watch::Sender<usize>,

@@ -1,8 +1,10 @@
-//! What every runtime crate must pass, and the programs that are the same on each of them. This crate is not published.
+//! The tests that every runtime crate must pass, and the example programs that are the same on every runtime. Not
+//! published.
 //!
 //! # The suites
 //!
-//! A runtime crate implements [`Adapter`] in its `tests/suites.rs` and calls [`suites!`], which makes a test of every case:
+//! A runtime crate implements [`Adapter`] in its `tests/suites.rs` and calls [`suites!`], which makes a test from every
+//! case:
 //!
 //! ```text
 //! struct Tokio;
@@ -12,15 +14,15 @@
 //! engineio_suites::suites!(Tokio);
 //! ```
 //!
-//! A case is a function without arguments in a public module, `pub async fn name() {` or `pub fn name() {`; `build.rs` finds
-//! it. The names of cases begin with the number of the rule in the conformance table, where it has one. The cases reach the
-//! runtime crate through two modules: `adapter` has what it offers, `runtime` what they need of its runtime.
+//! A case is a function without arguments in a public module, `pub async fn name() {` or `pub fn name() {`; `build.rs`
+//! finds it. The names of cases begin with the number of their rule in the conformance table, if there is one. The
+//! cases use the runtime crate through two modules: `adapter` has its API, and `runtime` the services of its runtime.
 //!
-//! The cases themselves run on tokio, whatever is tested: they are the peer at the other end of a socket.
+//! The cases themselves always run on tokio: they are the peer at the other end of a socket.
 //!
 //! # The programs
 //!
-//! The examples `echo`, `connect` and `chat` of the runtime crates are made of [`programs`].
+//! The examples `echo`, `connect` and `chat` of the runtime crates use [`programs`].
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -40,7 +42,7 @@ pub mod wire;
 
 pub use adapter::{Adapter, run, run_blocking};
 pub use counting::Counting;
-/// A future in a box.
+/// A boxed future.
 pub use futures_util::future::BoxFuture;
 pub use runtime::{EndingRuntime, Listening};
 

@@ -1,5 +1,5 @@
-//! The programs that are the same on every runtime. Each is generic over what it needs of a runtime and of its crate, which
-//! the example of the runtime crate implements.
+//! The programs that are the same on every runtime. Each is generic over what it needs from a runtime and a runtime
+//! crate; the example of the runtime crate implements that.
 
 use std::future::Future;
 use std::io;
@@ -8,12 +8,12 @@ pub mod connect;
 pub mod echo;
 pub mod visitors;
 
-/// What every program needs of a runtime.
+/// What every program needs from a runtime.
 pub trait Program: 'static {
-    /// Runs a future on so many threads; 0: one for each processor, 1: this one alone.
+    /// Runs a future on a number of threads; 0: one for each processor, 1: only this one.
     ///
     /// # Errors
-    /// Those of the future, and when threads cannot be started.
+    /// Returns the error of the future, or an error if threads cannot be started.
     fn run<T, E: From<io::Error>>(workers: usize, future: impl Future<Output = Result<T, E>>) -> Result<T, E>;
 
     /// Runs a task in the background.

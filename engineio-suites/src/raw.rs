@@ -1,5 +1,5 @@
-//! A client of its own, by hand over a plain socket: HTTP/1.1, WebSocket, and a session on polling. It shares no code
-//! with the server, and it waits for nothing longer than [`DEADLINE`].
+//! A separate client over a plain socket: HTTP/1.1, WebSocket, and a session on polling. It shares no code with the
+//! server, and waits for nothing longer than [`DEADLINE`].
 
 use std::future::Future;
 use std::io::ErrorKind;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Enough for a busy machine, and less than the first ping, which could wake what was forgotten.
+/// Long enough for a busy machine, and shorter than the first ping, which could hide a missing wakeup.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What must happen, happens within the deadline; how much earlier is nobody's business.
+/// Everything must happen within the deadline, however early.
 #[track_caller]
 pub fn within<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let caller = Location::caller();
@@ -25,7 +25,7 @@ pub fn within<F: Future>(work: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// The target of a handshake on polling, or, with `&sid=…` behind it, of a request of that session.
+/// The target of a handshake on polling, or, followed by `&sid=…`, of a request of that session.
 pub const POLLING: &str = "/engine.io/?EIO=4&transport=polling";
 pub const WEBSOCKET: &str = "/engine.io/?EIO=4&transport=websocket";
 
@@ -34,7 +34,7 @@ pub const UPGRADE: &str = "connection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n";
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// The bytes of a request. `headers` are whole lines. A body brings its length.
+/// The bytes of a request. `headers` are whole lines. A body adds its length.
 pub fn request(method: &str, target: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n{headers}").into_bytes();
     if method == "POST" || !body.is_empty() {
@@ -49,7 +49,7 @@ pub fn request(method: &str, target: &str, headers: &str, body: &[u8]) -> Vec<u8
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    /// Received and not looked at.
+    /// Bytes that were received and not used yet.
     buffer: Vec<u8>,
 }
 
@@ -77,7 +77,7 @@ impl Connection {
         self.write(request("GET", target, "", b"")).await;
     }
 
-    /// The next answer; `None` when the connection ends instead.
+    /// Waits for the next answer; `None` if the connection ends instead.
     pub async fn try_response(&mut self) -> Option<Response> {
         let head = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -99,7 +99,7 @@ impl Connection {
         self.try_response().await.expect("the server answers")
     }
 
-    /// The next answer, to a HEAD: its length is that of a body that does not come.
+    /// Waits for the answer to a HEAD: its length is that of a body that does not follow.
     pub async fn response_head(&mut self) -> Response {
         loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -110,30 +110,30 @@ impl Connection {
         }
     }
 
-    /// Whatever comes until the connection ends.
+    /// Reads everything until the connection ends.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await > 0 {}
         std::mem::take(&mut self.buffer)
     }
 
-    /// The connection ends without another byte.
+    /// Waits for the end of the connection, without another byte.
     pub async fn ended(&mut self) {
         assert_eq!(String::from_utf8_lossy(&self.rest().await), "");
     }
 
-    /// Says that nothing more will be written.
+    /// Ends the client's side.
     pub async fn finish(&mut self) {
         within(self.stream.shutdown()).await.expect("the connection stands");
     }
 
-    /// Ends the connection: in order, or abruptly.
+    /// Ends the connection: in order, or with a reset.
     pub fn leave(self, abrupt: bool) {
         if abrupt {
             self.reset();
         }
     }
 
-    /// Breaks the connection.
+    /// Resets the connection.
     pub fn reset(self) {
         self.stream.set_zero_linger().expect("a socket has this option");
     }
@@ -145,7 +145,7 @@ impl Connection {
         self.buffer.drain(..len).collect()
     }
 
-    /// Reads what there is. 0 is the end, be it a clean one or a reset.
+    /// Reads available bytes. 0 is the end, in order or by a reset.
     async fn fill(&mut self) -> usize {
         match within(self.stream.read_buf(&mut self.buffer)).await {
             Ok(len) => len,
@@ -155,7 +155,7 @@ impl Connection {
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 pub async fn ask(addr: SocketAddr, method: &str, target: &str, headers: &str, body: impl AsRef<[u8]>) -> Response {
     let mut connection = Connection::open(addr).await;
     connection.write(request(method, target, headers, body.as_ref())).await;
@@ -199,7 +199,7 @@ impl Response {
         (self.status, self.text())
     }
 
-    /// The whole answer as text, without what the time changes: the status, the headers by name, the body.
+    /// The whole answer as text, without what depends on the time: the status, the headers by name, the body.
     pub fn transcript(&self) -> String {
         let mut lines: Vec<_> = self.headers.iter().filter(|header| header.0 != "date").collect();
         lines.sort();
@@ -239,14 +239,14 @@ impl Polling {
         ask(self.addr, "POST", &self.target, "", body).await
     }
 
-    /// A GET that is sent, and whose answer is read later.
+    /// Sends a GET whose answer is read later.
     pub async fn start_get(&self) -> Connection {
         let mut connection = Connection::open(self.addr).await;
         connection.get(&self.target).await;
         connection
     }
 
-    /// A POST of which the server has seen the head, and of whose body it has nothing yet.
+    /// Starts a POST: the server has seen its head, and nothing of its body.
     pub async fn start_post(&self, headers: &str) -> Connection {
         let mut connection = Connection::open(self.addr).await;
         let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n{headers}\r\n", self.target);
@@ -257,7 +257,7 @@ impl Polling {
     }
 }
 
-/// The id in an open packet.
+/// Returns the id in an open packet.
 pub fn sid_of(open: &str) -> String {
     let sid = open.strip_prefix(r#"0{"sid":""#).and_then(|rest| rest.split('"').next());
     sid.unwrap_or_else(|| panic!("not an open packet: {open}")).to_owned()
@@ -270,7 +270,7 @@ pub const BINARY: u8 = 0x82;
 pub const CLOSE: u8 = 0x88;
 pub const PING: u8 = 0x89;
 pub const PONG: u8 = 0x8a;
-/// Takes the final bit from a first byte.
+/// Clears the final bit of a first byte.
 pub const MORE: u8 = 0x7f;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -284,7 +284,7 @@ pub fn frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     bytes
 }
 
-/// A frame that is not masked, as no client may send one.
+/// A frame without a mask, which no client may send.
 pub fn unmasked(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let payload = payload.as_ref();
     [&header(first, 0, payload.len()), payload].concat()
@@ -326,14 +326,14 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    /// Opens a session. Gives its id too.
+    /// Opens a session. Returns its id too.
     pub async fn open(addr: SocketAddr) -> (Self, String) {
         let mut socket = Self::at(addr, WEBSOCKET).await;
         let Frame::Text(open) = socket.next().await else { panic!("the first frame is the open packet") };
         (socket, sid_of(&open))
     }
 
-    /// A second transport for a session.
+    /// Opens a second transport for a session.
     pub async fn probe(session: &Polling) -> Self {
         Self::at(session.addr, &format!("{WEBSOCKET}&sid={}", session.sid)).await
     }
@@ -347,7 +347,7 @@ impl WebSocket {
         socket
     }
 
-    /// A WebSocket at a target, right behind its 101.
+    /// Opens a WebSocket at a target, right after its 101.
     pub async fn at(addr: SocketAddr, target: &str) -> Self {
         let mut connection = Connection::open(addr).await;
         connection.write(request("GET", target, UPGRADE, b"")).await;
@@ -371,7 +371,7 @@ impl WebSocket {
         self.connection.write(frame(first, payload)).await;
     }
 
-    /// The next frame. One that a server may not send is a failure.
+    /// Waits for the next frame. A frame that a server must not send is a failure.
     pub async fn next(&mut self) -> Frame {
         let head = self.connection.take(2).await;
         let len = match head[1] {
@@ -404,7 +404,7 @@ impl WebSocket {
         }
     }
 
-    /// The server closes with this frame, and then the connection ends, though its close frame was not answered.
+    /// The server closes with this frame, and then the connection ends, although its close frame was not answered.
     pub async fn closed_with(&mut self, close: Frame) {
         assert_eq!(self.next().await, close);
         self.connection.ended().await;

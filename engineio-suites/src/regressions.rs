@@ -1,4 +1,4 @@
-//! What went wrong once.
+//! Regression tests.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ async fn listen(server: &Server) -> SocketAddr {
     crate::adapter::bind(server, "127.0.0.1:0").await.unwrap()
 }
 
-/// The loop that everybody writes first.
+/// The loop that most applications start with.
 fn echo(mut socket: Socket) -> JoinHandle<Option<CloseReason>> {
     tokio::spawn(async move {
         while let Some(message) = socket.recv().await {
@@ -26,7 +26,7 @@ fn echo(mut socket: Socket) -> JoinHandle<Option<CloseReason>> {
     })
 }
 
-/// Sends until neither side takes more: the application waits for room, and the client reads nothing.
+/// Sends until neither side takes more: the application waits for room, and the client does not read.
 async fn flood(client: &mut WebSocket) {
     loop {
         let one = client.frame(BINARY, vec![7; 100_000]);
@@ -50,7 +50,7 @@ pub async fn an_echo_ends_when_its_client_floods_reads_nothing_and_leaves() {
 }
 
 pub async fn a_client_that_floods_and_reads_nothing_is_closed() {
-    // The ping is due when nothing moves any more: it cannot even be handed over.
+    // The ping is due when nothing moves any more: even the ping cannot be handed over.
     let (interval, timeout) = (Duration::from_secs(3), Duration::from_millis(300));
     let server = crate::adapter::builder().ping_interval(interval).ping_timeout(timeout).build().unwrap();
     let addr = listen(&server).await;
@@ -61,7 +61,7 @@ pub async fn a_client_that_floods_and_reads_nothing_is_closed() {
     assert_eq!(reason, Some(CloseReason::TransportError(TransportError::SlowConsumer)));
 }
 
-/// A WebSocket that is accepted while its session ends is closed, and its task with it.
+/// A WebSocket that is accepted while its session ends is closed, and its task ends.
 pub fn a_websocket_whose_session_ends_while_it_opens_is_closed() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -77,7 +77,7 @@ pub fn a_websocket_whose_session_ends_while_it_opens_is_closed() {
             within(ended).await.unwrap();
             assert!(matches!(within(upgraded).await.unwrap(), 101 | 400));
         }
-        // Whatever was left over would be waited for.
+        // Anything that was left over would be waited for.
         within(server.shutdown()).await;
     });
 }

@@ -1,4 +1,4 @@
-//! What the suites need of the runtime.
+//! The services that the suites need from the runtime.
 
 use std::future::Future;
 use std::io;
@@ -13,25 +13,25 @@ use crate::adapter::adapter;
 
 /// A TCP listener of the runtime.
 pub trait Listening: Send + Sync {
-    /// The address that it listens on.
+    /// Returns the local address.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Returns the error of the system.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// The next connection, and where it comes from.
+    /// Waits for the next connection, and returns it with the address of the peer.
     fn accept(&self) -> BoxFuture<'_, io::Result<(BoxIo, SocketAddr)>>;
 
-    /// `serve` of the runtime crate.
+    /// Calls `serve` of the runtime crate.
     fn serve(self: Box<Self>, server: Server) -> BoxFuture<'static, ()>;
 }
 
 /// A runtime that can end before the test does.
 pub trait EndingRuntime {
-    /// Its executor and timer.
+    /// Returns its executor and timer.
     fn runtime(&self) -> Runtime;
 
-    /// Ends, and with it all its tasks.
+    /// Ends the runtime with all its tasks.
     fn end(self: Box<Self>);
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     adapter().spawn(Box::pin(task));
 }
 
-/// Listens on a port of its own.
+/// Listens on a free port.
 pub(crate) async fn bind() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a port");
     let addr = listener.0.local_addr().expect("a listener has an address");
@@ -78,7 +78,7 @@ impl Mortal {
         self.0.runtime()
     }
 
-    /// Ends, and with it all its tasks.
+    /// Ends the runtime with all its tasks.
     pub(crate) fn end(self) {
         self.0.end();
     }

@@ -1,10 +1,11 @@
-//! A runtime crate is thin.
+//! A runtime crate is small.
 
 use std::fs;
 
 use crate::adapter::adapter;
 
-/// Lines of code, without comments and blank lines. More than this is a sign that something belongs into the driver.
+/// The maximum number of lines of code, without comments and blank lines. With more, some code probably belongs into
+/// the driver.
 const LIMIT: usize = 200;
 
 pub fn the_crate_is_small() {

@@ -1,4 +1,4 @@
-//! TLS of a client, by what the crate encrypts with.
+//! TLS of a client, with the crate's encryptor.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::adapter::net::{Encryptor, TlsConfig};
 
 use crate::adapter::net::rustls::crypto::ring;
 
-/// One that vouches for others.
+/// A certificate authority.
 struct Authority {
     certificate: rcgen::Certificate,
     issuer: Issuer<'static, KeyPair>,
@@ -37,7 +37,7 @@ impl Authority {
         Self { certificate: params.self_signed(&key).unwrap(), issuer: Issuer::new(params, key) }
     }
 
-    /// A certificate for names or addresses, and its key.
+    /// Issues a certificate for names or addresses, with its key.
     fn issue(&self, names: &[&str], purpose: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -46,13 +46,13 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 
-    /// A client that trusts it and nobody else.
+    /// Returns a client that trusts only this authority.
     fn trusted(&self) -> TlsConfig {
         TlsConfig::new().add_root_pem(self.certificate.pem()).unwrap().only_added_roots()
     }
 }
 
-/// A server of a few names whose certificate is by one authority, and which asks clients for one by another.
+/// A server with a few names, whose certificate is by one authority, and which asks clients for one by another.
 fn server(
     authority: &Authority,
     names: &[&str],
@@ -83,7 +83,7 @@ fn localhost(authority: &Authority) -> TlsAcceptor {
 
 type ServerStream = tokio_rustls::server::TlsStream<DuplexStream>;
 
-/// Connects a client to a server and sends a little in both directions. What both have to say in the end.
+/// Connects a client to a server and sends a little in both directions. Returns the results of both.
 async fn connect(client: TlsConfig, host: &str, server: TlsAcceptor) -> (io::Result<()>, io::Result<ServerStream>) {
     let (ours, theirs) = tokio::io::duplex(16 * 1024);
     let encryptor = TlsEncryptor::new(client.build().unwrap());
@@ -117,7 +117,7 @@ async fn accepted(client: TlsConfig, host: &str, server: TlsAcceptor) -> ServerS
     server.unwrap()
 }
 
-/// What rustls has against it.
+/// Returns the error of rustls.
 fn reason<T>(result: io::Result<T>) -> rustls::Error {
     let error = result.map(drop).unwrap_err();
     error.into_inner().unwrap().downcast_ref::<rustls::Error>().unwrap().clone()
@@ -151,7 +151,7 @@ pub async fn an_authority_in_addition_to_the_systems() {
 
 pub async fn sec61_a_foreign_authority_is_refused() {
     let authority = Authority::new("A");
-    // The second has taken the name of the first.
+    // The second one has the name of the first.
     for (other, reason) in
         [(Authority::new("B"), CertificateError::UnknownIssuer), (Authority::new("A"), CertificateError::BadSignature)]
     {
@@ -175,7 +175,7 @@ pub async fn addresses_for_hosts() {
     for host in ["127.0.0.1", "::1"] {
         let server = server(&authority, &["127.0.0.1", "::1"], None, &[&TLS13]);
         let stream = accepted(authority.trusted(), host, server).await;
-        // Addresses are not told to the server: RFC 6066, section 3.
+        // Addresses are not sent to the server: RFC 6066, section 3.
         assert_eq!(stream.get_ref().1.server_name(), None);
     }
 }

@@ -1,5 +1,5 @@
-//! The rules of the protocol, one by one, on the wire: a server on one side, and on the other plain sockets with an HTTP
-//! and WebSocket client of their own (`raw`).
+//! The rules of the protocol, one by one, on the wire: a server on one side, and on the other plain sockets with a
+//! separate HTTP and WebSocket client (`raw`).
 
 pub mod closing;
 pub mod handshake;

@@ -7,12 +7,12 @@ use axum::serve::ListenerExt;
 use engineio_tokio::mount::EngineLayer;
 use engineio_tokio::{Handle, Handler, Message};
 
-/// Sends everything back.
+/// Echoes every message.
 struct Echo;
 
 impl Handler for Echo {
     async fn message(&mut self, socket: &Handle, message: Message) {
-        // A session that is over has no use for an answer.
+        // If the session has ended, no answer is needed.
         let _ = socket.send(message).await;
     }
 }
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!("listening on http://{}", listener.local_addr()?);
-    // Messages are small and wanted now.
+    // Small messages are sent at once.
     let listener = listener.tap_io(|connection| {
         let _ = connection.set_nodelay(true);
     });

@@ -1,5 +1,5 @@
-//! A small chat in the browser: `cargo run --release -p engineio-tokio --example chat`, then open the address that it
-//! prints in two windows.
+//! A small chat in the browser. Run `cargo run --release -p engineio-tokio --example chat`, then open the printed
+//! address in two windows.
 #![allow(missing_docs)]
 
 use axum::Router;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 #[derive(Debug, Parser)]
 #[command(about = "A chat in the browser, on 127.0.0.1")]
 struct Args {
-    /// The port; 0 takes any that is free.
+    /// The port; 0 for any free port.
     #[arg(long, default_value_t = 3000)]
     port: u16,
 }
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    // Messages are small and wanted now.
+    // Small messages are sent at once.
     let listener = listener.tap_io(|connection| {
         let _ = connection.set_nodelay(true);
     });

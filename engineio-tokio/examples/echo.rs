@@ -1,7 +1,7 @@
-//! Sends every message back, obeys a few that begin with `cmd:`, and prints what happens as lines of JSON: a counterpart
-//! for clients, test suites and load generators. `--help` lists the options.
+//! Echoes every message, executes those that begin with `cmd:`, and prints events as lines of JSON: a counterpart for
+//! clients, test suites and load generators. `--help` lists the options.
 //!
-//! The program is the same on every runtime; here is what it needs of this one.
+//! The program is the same on every runtime; this file has what depends on this one.
 #![allow(missing_docs)]
 
 use std::io;

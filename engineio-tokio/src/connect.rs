@@ -4,8 +4,10 @@ use engineio_driver::net::{BoxIo, Connecting, Connector};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Connects by TCP. A name that stands for many addresses is tried with one after the other, and the error is that of
-/// the last.
+/// Connects over TCP.
+///
+/// If a name has several addresses, they are tried one after the other. If all fail, the error is that of the last
+/// attempt.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpConnector;
 
@@ -14,15 +16,16 @@ impl Connector for TcpConnector {
         let host = host.to_owned();
         Box::pin(async move {
             let stream = TcpStream::connect((host.as_str(), port)).await?;
-            // Packets are small and wanted now.
+            // Small packets are sent at once.
             let _ = stream.set_nodelay(true);
             Ok(Box::new(TokioIo::new(stream)) as BoxIo)
         })
     }
 }
 
-/// Connects to a Unix socket, whatever host and port a URL has. They still stand in the header `Host`, and in the
-/// certificate if the connection is encrypted.
+/// Connects to a Unix socket, and ignores the host and the port of the URL.
+///
+/// Both are still used for the header `Host`, and the host for the certificate if the connection is encrypted.
 #[cfg(unix)]
 #[derive(Clone, Debug)]
 pub struct UnixConnector {
@@ -31,7 +34,7 @@ pub struct UnixConnector {
 
 #[cfg(unix)]
 impl UnixConnector {
-    /// Connects to the socket at a path.
+    /// Creates a connector for the socket at `path`.
     pub fn new(path: impl Into<std::path::PathBuf>) -> Self {
         Self { path: path.into() }
     }

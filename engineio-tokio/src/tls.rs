@@ -1,4 +1,4 @@
-//! The handshake of TLS.
+//! The TLS handshake.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use engineio_driver::net::{BoxIo, Connecting, TlsHandshake};
 use hyper_util::rt::TokioIo;
 use tokio_rustls::TlsConnector;
 
-/// Encrypts connections by rustls.
+/// Encrypts connections with rustls.
 ///
 /// ```
 /// use engineio_tokio::net::{TlsConfig, TlsEncryptor};
@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 /// ```
 pub type TlsEncryptor = engineio_driver::net::TlsEncryptor<Rustls>;
 
-/// Does the handshake by tokio-rustls.
+/// Performs the TLS handshake with tokio-rustls.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rustls;
 

@@ -1,4 +1,4 @@
-//! What every runtime crate must pass, on tokio.
+//! The suites that every runtime crate must pass, on tokio.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::io;

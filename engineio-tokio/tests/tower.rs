@@ -36,7 +36,7 @@ async fn listen(app: Router) -> SocketAddr {
     addr
 }
 
-/// An application with a server before it.
+/// An application with a server in front of it.
 async fn layered() -> (SocketAddr, Server) {
     let server = engineio_tokio::builder().build().unwrap();
     let app = Router::new()
@@ -50,7 +50,7 @@ async fn accept(server: &Server) -> Socket {
     within(server.accept()).await
 }
 
-/// Both transports, and the way from one to the other.
+/// Both transports, and the upgrade.
 async fn talk(addr: SocketAddr, server: &Server) {
     let client = Polling::open(addr).await;
     let mut socket = accept(server).await;
@@ -62,7 +62,7 @@ async fn talk(addr: SocketAddr, server: &Server) {
     assert_eq!(held.response().await.brief(), (200, "4hi"));
     let mut upgraded = WebSocket::upgrade(&client).await;
 
-    // Frames right behind the handshake of the other.
+    // Frames right after the handshake of the other side.
     let mut connection = Connection::open(addr).await;
     connection.write([request("GET", WEBSOCKET, UPGRADE, b""), frame(TEXT, "4first")].concat()).await;
     let mut direct = WebSocket::accepted(connection).await;
@@ -97,7 +97,7 @@ async fn s168_a_service_serves_both_transports() {
     assert_eq!(raw::get(addr, "/engine.iofoo").await.brief(), (404, ""));
 }
 
-/// The service itself knows its path, wherever it is mounted.
+/// The service checks its path itself, wherever it is mounted.
 #[tokio::test]
 async fn s167_a_service_answers_404_to_other_paths() {
     let server = engineio_tokio::builder().mount(Mount::new("/live")).build().unwrap();
@@ -139,7 +139,7 @@ async fn s174_other_routes_are_untouched() {
     assert_eq!(server.len(), 2);
 }
 
-/// The answers are the same as without a router around them.
+/// The answers are the same as without a router.
 #[tokio::test]
 async fn s169_refusals_pass_through() {
     let (addr, server) = layered().await;
@@ -155,7 +155,7 @@ async fn s169_refusals_pass_through() {
     assert!(server.is_empty());
 }
 
-/// The WebSocket of another route is its own.
+/// The WebSocket of another route is left alone.
 #[tokio::test]
 async fn s173_another_upgrade_is_left_alone() {
     async fn reverse(mut request: Request) -> Response {
@@ -181,7 +181,7 @@ async fn s173_another_upgrade_is_left_alone() {
     assert_eq!(ours.next().await, Frame::text("4hello"));
 }
 
-/// Two servers in one application do not know each other's sessions.
+/// Two servers in one application have separate sessions.
 #[tokio::test]
 async fn s137_two_servers_under_two_paths() {
     let (first, second) = (engineio_tokio::builder().build().unwrap(), engineio_tokio::builder());
@@ -212,7 +212,7 @@ async fn who_leaves_is_noticed() {
     drop(client.start_get().await);
     assert_eq!(within(socket.closed()).await, CloseReason::TransportError(TransportError::PollLost));
 
-    // A POST whose session ends has its connection closed.
+    // If a session ends during a POST, the connection of the POST is closed.
     let client = Polling::open(addr).await;
     let socket = accept(&server).await;
     let mut post = client.start_post("content-length: 100\r\n").await;
@@ -222,7 +222,7 @@ async fn who_leaves_is_noticed() {
     post.ended().await;
 }
 
-/// Whoever knows where a request comes from can say so.
+/// A middleware can set the address of a request.
 #[tokio::test]
 async fn s162_the_address_of_the_client() {
     async fn tell(ConnectInfo(addr): ConnectInfo<SocketAddr>, mut request: Request, next: Next) -> Response {
@@ -246,15 +246,15 @@ async fn s162_the_address_of_the_client() {
 /// A message that does not fit into the buffers between [`narrow_listen`] and [`narrow_connect`].
 const LARGE: usize = 900_000;
 
-/// What stands between the server and hyper.
+/// The layers between the server and hyper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layers {
     None,
-    /// Frames pass as they are.
+    /// Frames are passed on unchanged.
     Boxed,
-    /// The data of each frame is copied, as if it were compressed.
+    /// The data of each frame is copied, as for compression.
     Copying,
-    /// The body becomes a stream of data, which knows neither its length nor its end; the head still has the length.
+    /// The body becomes a stream of data, without a known length or end; the head still has the length.
     Streaming,
 }
 
@@ -296,7 +296,7 @@ async fn narrow_connect(addr: SocketAddr) -> TcpStream {
     within(socket.connect(addr)).await.unwrap()
 }
 
-/// The session ended because an answer was lost, and does not go on.
+/// The session ended because an answer was lost, and does not continue.
 async fn ended_with_the_answer(layers: Layers, client: &Polling, socket: &Socket) {
     let reason = tokio::time::timeout(raw::DEADLINE, socket.closed()).await;
     assert_eq!(reason, Ok(CloseReason::TransportError(TransportError::PollLost)), "{layers:?}");
@@ -322,7 +322,7 @@ async fn r79_an_answer_that_is_lost_on_its_way_ends_the_session() {
     }
 }
 
-/// A connection that reads so many bytes, and then no more.
+/// A connection that reads this many bytes, and then no more.
 struct Sated {
     stream: TcpStream,
     left: usize,
@@ -358,7 +358,7 @@ impl AsyncWrite for Sated {
     }
 }
 
-/// A client that speaks HTTP/2 with this window and reads so many bytes, and what breaks its connection.
+/// A client that uses HTTP/2 with this window and reads this many bytes, and a function that breaks its connection.
 async fn connect_http2(
     addr: SocketAddr,
     window: u32,
@@ -378,8 +378,8 @@ fn get_http2(addr: SocketAddr, target: &str) -> http::Request<Empty<Bytes>> {
     http::Request::get(format!("http://{addr}{target}")).body(Empty::new()).unwrap()
 }
 
-/// The client reads one frame, and then gives up the request, or its connection breaks. The answer waits for the window, or
-/// for the socket.
+/// The client reads one frame, and then cancels the request, or its connection breaks. The answer waits for the window,
+/// or for the socket.
 #[tokio::test]
 async fn r79_an_answer_that_is_lost_on_its_way_over_http2_ends_the_session() {
     for layers in Layers::ALL {
@@ -388,7 +388,8 @@ async fn r79_an_answer_that_is_lost_on_its_way_over_http2_ends_the_session() {
                 let (addr, server) = narrow_listen(layers).await;
                 let client = Polling::open(addr).await;
                 let socket = accept(&server).await;
-                // hyper buffers up to 400 KiB of a stream. What is less is known only if data is dropped when it is written.
+                // hyper buffers up to 400 KiB of a stream. A smaller loss is detected only if data is dropped when it
+                // is written.
                 let known = window > 65_535 && matches!(layers, Layers::None | Layers::Boxed);
                 socket.try_send("x".repeat(if known { 300_000 } else { LARGE })).unwrap();
                 let (mut get, breaker) = connect_http2(addr, window, 20_000).await;
@@ -408,7 +409,7 @@ async fn r79_an_answer_that_is_lost_on_its_way_over_http2_ends_the_session() {
     }
 }
 
-/// Content and length are the same however the answer leaves, and a session that was read goes on.
+/// Content and length are the same however the answer is sent, and a session whose answer was read continues.
 #[tokio::test]
 async fn a_large_answer_arrives_whole() {
     let text = "0123456789".repeat(LARGE / 10);
@@ -435,7 +436,7 @@ async fn a_large_answer_arrives_whole() {
     }
 }
 
-/// A layer that takes the whole answer before it passes it on gets it.
+/// A layer that collects the whole answer before it passes it on gets all of it.
 #[tokio::test]
 async fn a_layer_that_collects_an_answer_gets_all_of_it() {
     async fn collect(response: Response) -> Response {

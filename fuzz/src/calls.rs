@@ -1,4 +1,4 @@
-//! What may be done to a session, read from bytes.
+//! Calls of a session, read from bytes.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub(crate) enum Call {
     Discard,
     Pull(ChannelId),
     Wake,
-    /// Everything that was pulled is reported as written, but for so many messages.
+    /// Everything that was pulled is reported as written, except for this many messages.
     Written(ChannelId, u8),
-    /// Whether so many messages are written.
+    /// Asks whether this many messages are written.
     Await(u64),
 }
 
-/// What a call answered.
+/// The result of a call.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Answer {
     Nothing,
@@ -61,22 +61,22 @@ pub(crate) fn apply(session: &mut Session, now: Instant, call: &Call) -> Answer 
     Answer::Nothing
 }
 
-/// Whether a call tells what time it is.
+/// Returns whether a call has a time.
 pub(crate) fn tells_time(call: &Call) -> bool {
     !matches!(call, Call::Send(_) | Call::SendAll(_) | Call::Ready | Call::Discard | Call::Await(_))
 }
 
-/// What happens next.
+/// The next event.
 #[derive(Debug)]
 pub(crate) enum Step {
     Call(Call),
     /// Time passes.
     Pass(Duration),
-    /// It is as late as the session asked to be woken at, and a little later.
+    /// It becomes the time at which the session has asked to be woken, or a little later.
     Sleep(Duration),
 }
 
-/// The numbers that an embedder gave so far.
+/// The numbers that an embedder has given so far.
 #[derive(Debug)]
 pub(crate) struct Numbers {
     next: u64,
@@ -96,12 +96,12 @@ impl Numbers {
         Self { next: 2, gets: vec![Self::FIRST_EXCHANGE], post: ExchangeId(0), channel: Self::FIRST_CHANNEL }
     }
 
-    /// The last GET, or one before it.
+    /// Returns the last GET, or an earlier one.
     fn get(&self, before: u8) -> ExchangeId {
         self.gets.iter().rev().nth(before.into()).copied().unwrap_or(ExchangeId(0))
     }
 
-    /// A number that was not given before, as the core is promised.
+    /// Returns a new number, as the core requires.
     fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -157,7 +157,7 @@ impl Numbers {
             b'e' => return Step::Call(Call::Await(reader.below(255).into())),
             open @ (b'o' | b'O') => {
                 let channel = ChannelId(self.fresh());
-                // The session takes no second one; it says so, and the first stays.
+                // The session accepts no second one; it closes it, and the first one stays.
                 self.channel = channel;
                 Input::ChannelOpened { channel, base64: open == b'O' }
             }
@@ -193,7 +193,7 @@ impl Numbers {
         Step::Call(Call::Input(input))
     }
 
-    /// A channel that was not taken leaves the numbers to the one before it.
+    /// A channel that was not accepted leaves the numbers to the previous one.
     pub(crate) fn settle(&mut self, current: Option<ChannelId>) {
         if let Some(current) = current {
             self.channel = current;
@@ -201,7 +201,7 @@ impl Numbers {
     }
 }
 
-/// A length and so many bytes.
+/// A length and this many bytes.
 pub(crate) fn data(reader: &mut Reader<'_>) -> Bytes {
     let len = usize::from(reader.below(255));
     Bytes::copy_from_slice(reader.bytes(len))
@@ -212,6 +212,6 @@ pub(crate) fn text_message(reader: &mut Reader<'_>) -> Message {
 }
 
 impl Answer {
-    /// Whoever reads steps has no use for answers.
+    /// The reader of steps does not need the results.
     pub(crate) fn ignore(self) {}
 }

@@ -1,4 +1,4 @@
-//! One client, with an embedder and a server that do anything at any time. The laws are those of `ARCHITECTURE.md`.
+//! One client, with an embedder and a server that do anything at any time, against the laws of `ARCHITECTURE.md`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ const BODIES: [&str; 9] = [
     "4a\u{1e}1\u{1e}4b",
 ];
 
-/// One call, with all numbers known.
+/// A call, with all numbers known.
 #[derive(Clone, Debug)]
 enum Call {
     Input(client::Input),
@@ -87,9 +87,9 @@ enum Call {
     Discard,
     Pull(ChannelId),
     Wake,
-    /// Everything that was pulled is reported as written, but for so many messages.
+    /// Everything that was pulled is reported as written, except for this many messages.
     Written(ChannelId, u8),
-    /// Whether so many messages are written.
+    /// Asks whether this many messages are written.
     Await(u64),
 }
 
@@ -114,8 +114,8 @@ fn apply(client: &mut Client, now: Instant, call: &Call) -> Answer {
     Answer::Nothing
 }
 
-/// A client that is drained after every call, its twin that is drained at the end and hears of the time late, and what
-/// must be true of both.
+/// A client that is drained after every call, its twin that is drained at the end and is told the time late, and the
+/// laws of both.
 #[derive(Debug)]
 struct World {
     client: Client,
@@ -125,7 +125,7 @@ struct World {
     told: Instant,
     outputs: Vec<client::Output>,
 
-    /// The numbers that were asked for last, and the largest of all.
+    /// The numbers of the last requests and channels, and the largest number.
     get: ExchangeId,
     post: ExchangeId,
     channel: ChannelId,
@@ -135,13 +135,13 @@ struct World {
     posts: BTreeSet<ExchangeId>,
     channels: BTreeSet<ChannelId>,
 
-    /// What the server said, up to the packet that ends the session.
+    /// What the server has sent, up to the packet that ends the session.
     said: Vec<Decoded>,
     goes_on: bool,
     received: Vec<Decoded>,
     pings: usize,
     pongs: usize,
-    /// The application does not want what arrives any more.
+    /// The application discards what arrives.
     deaf: bool,
 
     accepted: Vec<Decoded>,
@@ -248,7 +248,7 @@ impl World {
         let packets = self.expect(call);
         let was_opening = self.client.state() == client::State::Opening;
         let answer = apply(&mut self.client, self.now, call);
-        // Law 6: what is told a second time may be told wrong.
+        // Law 6: a repeated report may have a wrong value.
         let back = if self.told == self.now { Duration::from_millis(70) } else { Duration::ZERO };
         let past = Instant::from_micros(self.now.as_micros().saturating_sub(back.as_micros() as u64));
         assert_eq!(apply(&mut self.twin, past, call), answer, "law 7: {call:?}");
@@ -274,7 +274,7 @@ impl World {
             _ => false,
         };
         self.written.check(&self.client, harmless);
-        // Not after every call, for it costs more than the call.
+        // Not after every call, because it costs more than the call.
         self.calls = self.calls.wrapping_add(1);
         if self.calls % 4 == 0 {
             self.call_without_need();
@@ -282,7 +282,7 @@ impl World {
         answer
     }
 
-    /// Until the client asks to be woken, and a little longer.
+    /// Waits until the client asks to be woken, and a little longer.
     fn sleep(&mut self, late: Duration) {
         if let Some(next) = self.client.next_timeout() {
             self.now = self.now.max(next) + late;
@@ -294,7 +294,7 @@ impl World {
     fn expect(&mut self, call: &Call) -> Option<(Vec<Decoded>, bool)> {
         match call {
             Call::Input(client::Input::Answered { exchange, status: 200, body }) => {
-                // What a POST carried is written when it was answered.
+                // The messages of a POST are written when it was answered.
                 if self.posts.remove(exchange) {
                     self.written.exchange_written(*exchange);
                 }
@@ -343,14 +343,14 @@ impl World {
         }
     }
 
-    /// The last frames of a session may be written when it is over.
+    /// The last frames of a session may be written after it has ended.
     fn expect_written(&mut self, channel: ChannelId, messages: u64) {
         if self.on == Some(channel) {
             self.written.channel_written(messages);
         }
     }
 
-    /// The server said this. Without a handshake it is nothing.
+    /// The server has sent this. Without a handshake it does not count.
     fn say(&mut self, mut packets: Vec<Decoded>, complete: bool, was_opening: bool) {
         if was_opening {
             if self.client.sid().is_none() {
@@ -371,7 +371,7 @@ impl World {
         self.goes_on &= complete;
     }
 
-    /// After a call: what came of it.
+    /// After a call: checks its effects.
     fn heed(&mut self, call: &Call, answer: &Answer) {
         match (call, answer) {
             (Call::Send(message), Answer::Sent(result)) => match result {
@@ -529,7 +529,7 @@ impl World {
     /// Law 6.
     fn call_without_need(&mut self) {
         let mut client = self.client.clone();
-        // The time may not have been told yet.
+        // The client may not have been told the time yet.
         client.next_frame(self.now, ChannelId(u64::MAX));
         let before = client.clone();
         if client.next_timeout().is_none_or(|next| next > self.now) {
@@ -552,7 +552,7 @@ impl World {
         assert!(client == before, "law 6: {client:#?}\nis not\n{before:#?}");
     }
 
-    /// The server is silent, and the application takes what there is: all that arrived, and then the end.
+    /// The server is silent, and the application takes everything that has arrived, and then the end.
     fn end(&mut self) {
         while matches!(self.play(&Call::Recv), Answer::Received(Some(_))) {}
         if !self.deaf && matches!(self.client.phase(), Phase::Open | Phase::Closing) {
@@ -588,7 +588,7 @@ fn failure(exchange: ExchangeId, number: u8) -> client::Input {
     }
 }
 
-/// Whether it is the data of an open packet, at least by what every server says.
+/// Returns whether it is the data of an open packet, at least of the parts that every server sends.
 fn is_open(json: &str) -> bool {
     let Ok(json) = serde_json::from_str::<serde_json::Value>(json) else { return false };
     let sid = json["sid"].as_str().is_some_and(|sid| !sid.is_empty());

@@ -1,5 +1,4 @@
-//! Whatever packets there are, they arrive: in a payload, in frames with and without base64, and by the independent
-//! decoder's reading.
+//! All packets arrive: in a payload, in frames with and without base64, and as the independent decoder reads them.
 
 use bytes::Bytes;
 use engineio_proto::wire::{Codec, Frame, Packet, PacketKind, Payload, SEPARATOR};
@@ -9,7 +8,7 @@ use engineio_sim::decoder::{Decoded, decode_frame, decode_packet, decode_payload
 use crate::reader::Reader;
 use crate::wire::{carried, decoded};
 
-/// `data` is a list of packets: a type digit or `b`, a length, and so many bytes.
+/// `data` is a list of packets: a type digit or `b`, a length, and this many bytes.
 pub fn packet(data: &[u8]) {
     let mut reader = Reader(data);
     let mut packets = Vec::new();
@@ -40,7 +39,7 @@ fn next(reader: &mut Reader<'_>) -> Packet {
     }
 }
 
-/// Text with the separator has no form in a payload.
+/// Polling cannot carry text with the separator.
 fn fits(packet: &Packet) -> bool {
     !matches!(packet, Packet::Text { data, .. } if data.as_bytes().contains(&SEPARATOR))
 }

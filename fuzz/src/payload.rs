@@ -1,4 +1,4 @@
-//! Any body means the same to the decoder of the core and to the independent one, and what was read can be written.
+//! Any body has the same meaning for the core's decoder and the independent one, and what was decoded can be encoded.
 
 use bytes::Bytes;
 use engineio_proto::Text;
@@ -7,7 +7,7 @@ use engineio_sim::decoder::{decode_frame, decode_payload};
 
 use crate::wire::decoded;
 
-/// `data` is the body of a request or of an answer.
+/// `data` is the body of a request or an answer.
 pub fn payload(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     let mut decoder = Codec::V4.decode_payload(body.clone());
@@ -23,7 +23,7 @@ pub fn payload(data: &[u8]) {
     let meant: Vec<_> = packets.iter().map(decoded).collect();
     assert_eq!((meant.clone(), complete), decode_payload(data));
 
-    // Once it is repaired, what is written is what is read.
+    // After invalid parts are replaced, encoding and decoding are inverse.
     if !packets.is_empty() {
         let payload = Payload::from_packets(Codec::V4, packets.iter().cloned());
         let len = payload.encoded_len();
@@ -33,7 +33,7 @@ pub fn payload(data: &[u8]) {
         assert_eq!(Codec::V4.decode_payload(written).collect::<Result<Vec<_>, _>>(), Ok(packets));
     }
 
-    // A piece of a body means the same as a message of a WebSocket.
+    // A piece of a body has the same meaning as a message of a WebSocket.
     for piece in body.split(|&byte| byte == SEPARATOR) {
         let Ok(text) = Text::try_from(Bytes::copy_from_slice(piece)) else { continue };
         let frame = Frame::received(text.clone());

@@ -1,4 +1,4 @@
-//! Any request is sorted as a second reading of the table says, down to what the client is told.
+//! Any request is classified as by a second implementation of the table, including the answer to the client.
 
 use engineio_proto::http::{Handshake, Method, Mount, Operation, Rejection, Request, Response, Route, SessionRequest};
 use engineio_proto::server::{Admission, Config, Entry, NotAdmitted};
@@ -6,8 +6,9 @@ use engineio_proto::{ChannelId, ExchangeId, Instant, Server, Sid, TransportKind,
 
 use crate::reader::Reader;
 
-/// `data` is three lines, of which the last may have more: flags, an origin, a query. The flags are letters: `P` a POST,
-/// `D` another method, `u` an upgrade, `o` with an origin, `p` and `w` no polling and no WebSockets, `n` no upgrades.
+/// `data` is three lines, of which the last may contain more: flags, an origin, a query. The flags are letters: `P` a
+/// POST, `D` another method, `u` an upgrade, `o` with an origin, `p` and `w` no polling and no WebSockets, `n` no
+/// upgrades.
 pub fn route(data: &[u8]) {
     let mut reader = Reader(data);
     let flags = reader.line();
@@ -37,14 +38,14 @@ pub fn route(data: &[u8]) {
     if let Some(rejection) = judge(&request, result, &config) {
         check_answer(&rejection);
     }
-    // What an application says instead is escaped.
+    // The text of the application is escaped.
     let own = Rejection::Forbidden { message: Some(query.clone().into_owned()) };
     check_answer(&own);
 
     check_names(&query, has(b'n'), has(b'w'), std::str::from_utf8(origin.unwrap_or_default()).unwrap_or("/x"));
 }
 
-/// The result in words that the model knows too.
+/// The result, in terms that the model has too.
 #[derive(Debug, PartialEq)]
 enum Told {
     Refused { code: u8, transport: Option<String> },
@@ -74,7 +75,7 @@ fn told(result: &Result<Route, Rejection>) -> Told {
     }
 }
 
-/// The table of `route.rs`, read once more.
+/// A second implementation of the table of `route.rs`.
 fn expected(request: &Request<'_>, enabled: Transports) -> Told {
     let pairs = pairs(request.query);
     let last = |name: &str| pairs.iter().rev().find(|pair| pair.0 == name).map_or("", |pair| &pair.1);
@@ -138,7 +139,7 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Checks 4 to 13: a server with a session on each transport either takes the request or says why not.
+/// Checks 4 to 13: a server with a session on each transport either accepts the request or rejects it with a reason.
 fn judge(request: &Request<'_>, result: Result<Route, Rejection>, config: &Config) -> Option<Rejection> {
     let mut config = config.clone();
     config.max_sessions = 2;
@@ -201,7 +202,7 @@ fn judge(request: &Request<'_>, result: Result<Route, Rejection>, config: &Confi
     Some(rejection)
 }
 
-/// What a client is told is JSON with the code and the text, and a refused upgrade is bare text.
+/// The answer to the client is JSON with the code and the text; for a rejected upgrade it is bare text.
 fn check_answer(rejection: &Rejection) {
     let reply = Response::Rejected(rejection.clone()).into_reply();
     assert!((400..600).contains(&reply.status));

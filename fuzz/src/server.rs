@@ -1,5 +1,5 @@
-//! A server with many sessions is each of them by itself: whatever happens to the others, and whenever its outputs are
-//! drained, a session in it does what the same session does alone. And all of it is found, woken and forgotten.
+//! The sessions of a server are independent: whatever happens to the others, and whenever outputs are drained, a
+//! session in the server does what the same session does alone. All sessions are found, woken and forgotten.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::calls::{Call, Numbers, Step, apply};
 use crate::reader::Reader;
 use crate::session::{Start, World, config};
 
-/// How many sessions there may be at once; one more is refused.
+/// The maximum number of sessions; one more is rejected.
 const SESSIONS: usize = 3;
 
-/// `data` is the number of a configuration, and then, again and again, a letter: `o` opens a session (how it begins, see
-/// `session`), `O` one with an id that is taken, `p` pulls an output, `P` all; a digit lets something happen to the
-/// session with this number, see `calls.rs`. Time is everybody's.
+/// `data` is the number of a configuration, and then letters: `o` opens a session (see `session` for its beginning),
+/// `O` one with an id that is in use, `p` pulls an output, `P` all; a digit makes a call of the session with this
+/// number, see `calls.rs`. All sessions share the time.
 pub fn server(data: &[u8]) {
     let mut reader = Reader(data);
     let mut crowd = Crowd::new(reader.below(8));
@@ -39,7 +39,7 @@ struct Member {
     key: SessionKey,
     sid: Sid,
     world: World,
-    /// How many of its outputs were pulled from the server.
+    /// The number of its outputs that were pulled from the server.
     pulled: usize,
     gone: bool,
 }
@@ -65,7 +65,7 @@ impl Crowd {
             Start::Polling => (None, false),
             Start::Channel { base64 } => (Some(Numbers::FIRST_CHANNEL), base64),
         };
-        // One that was drained behind its end leaves with the next pull.
+        // A session whose last output was pulled leaves with the next pull.
         let there = self.members.iter().filter(|member| self.server.session(member.key).is_some()).count();
         if self.members.len() >= usize::from(u8::MAX) {
             return;
@@ -86,7 +86,7 @@ impl Crowd {
         }
     }
 
-    /// An id that is taken is not given twice.
+    /// An id in use is not given twice.
     fn open_again(&mut self) {
         let Some(member) = self.members.iter().find(|member| member.is_open()) else { return };
         let sid = member.sid.clone();
@@ -105,7 +105,7 @@ impl Crowd {
         self.server.admit(self.now, admission, entry, Some(sid.clone()))
     }
 
-    /// Something happens to one of those that are there.
+    /// Makes a call of an existing session.
     fn step(&mut self, who: usize, reader: &mut Reader<'_>) {
         let present: Vec<_> = (0..self.members.len()).filter(|&index| !self.members[index].gone).collect();
         let Some(&who) = present.get(who) else { return };
@@ -134,7 +134,7 @@ impl Crowd {
         assert_eq!(member.world.play(call), answer, "law 7");
     }
 
-    /// Everybody is woken who asked for it.
+    /// Every session is woken that has asked for it.
     fn wake(&mut self) {
         self.server.handle_timeout(self.now);
         let next = self.server.next_timeout();
@@ -205,7 +205,7 @@ impl Crowd {
         }
     }
 
-    /// Everybody leaves, and nothing is left.
+    /// All sessions leave, and nothing is left.
     fn end(&mut self) {
         for _ in 0..50 {
             for who in 0..self.members.len() {
@@ -240,7 +240,7 @@ impl Member {
     }
 }
 
-/// What can be seen of a session.
+/// The visible state of a session.
 fn view(session: &Session) -> impl PartialEq + std::fmt::Debug {
     let (sent, received) = (session.send_buffered(), session.receive_buffered());
     let channel: Option<ChannelId> = session.current_channel();

@@ -1,4 +1,4 @@
-//! One session, with an embedder and a client that do anything at any time. The laws are those of `ARCHITECTURE.md`.
+//! One session, with an embedder and a client that do anything at any time, against the laws of `ARCHITECTURE.md`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::reader::Reader;
 use crate::wire::{carried, is_message};
 use crate::written::Written;
 
-/// `data` is how the session begins (`p` on polling, `c` on a channel, `b` on one without binary), the number of a
-/// configuration, and what happens then, see `calls.rs`.
+/// `data` is the beginning of the session (`p` on polling, `c` on a channel, `b` on one without binary frames), the
+/// number of a configuration, and the calls; see `calls.rs`.
 pub fn session(data: &[u8]) {
     let mut reader = Reader(data);
     let start = Start::read(&mut reader);
@@ -76,8 +76,8 @@ pub(crate) fn config(number: u8) -> Config {
     config
 }
 
-/// A session that is drained after every call, its twin that is drained at the end and hears of the time late, and what
-/// must be true of both.
+/// A session that is drained after every call, its twin that is drained at the end and is told the time late, and the
+/// laws of both.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) session: Session,
@@ -91,18 +91,18 @@ pub(crate) struct World {
 
     gets: BTreeSet<ExchangeId>,
     posts: BTreeSet<ExchangeId>,
-    /// The POST of which the body was not given yet.
+    /// The POST whose body was not given yet.
     receiving: Option<ExchangeId>,
-    /// How far its messages got.
+    /// The state of its messages.
     written: Written,
 
-    /// What the client said by polling, and on the channel, up to the first packet that ends the session.
+    /// What the client has sent by polling, and on the channel, up to the first packet that ends the session.
     posted: Vec<Decoded>,
     posted_all: bool,
     framed: Vec<Decoded>,
     framed_all: bool,
     received: Vec<Decoded>,
-    /// The application does not want what arrives any more.
+    /// The application discards what arrives.
     deaf: bool,
 
     accepted: Vec<Decoded>,
@@ -110,7 +110,7 @@ pub(crate) struct World {
     aborted: bool,
     base64: bool,
 
-    /// A ping has left, and nothing that answers it came since.
+    /// A ping was sent, and no answer has arrived since.
     pinged: bool,
     flushing: bool,
     closed: bool,
@@ -158,7 +158,7 @@ impl World {
         world
     }
 
-    /// What the session asked for so far.
+    /// The outputs of the session so far.
     pub(crate) fn outputs(&self) -> &[Output] {
         &self.outputs
     }
@@ -173,7 +173,7 @@ impl World {
         let answer = apply(&mut self.session, self.now, call);
         // A pong that waited for a slow application may answer a ping that left after it had arrived.
         self.pinged &= self.session.stats().heartbeats_received == pongs;
-        // Law 6: what is told a second time may be told wrong.
+        // Law 6: a repeated report may have a wrong value.
         let back = if self.told == self.now { Duration::from_millis(70) } else { Duration::ZERO };
         let past = Instant::from_micros(self.now.as_micros().saturating_sub(back.as_micros() as u64));
         assert_eq!(apply(&mut self.twin, past, call), answer, "law 7: {call:?}");
@@ -195,7 +195,7 @@ impl World {
         }
         self.check();
         self.written.check(&self.session, is_harmless(call));
-        // Not after every call, for it costs more than the call.
+        // Not after every call, because it costs more than the call.
         self.calls = self.calls.wrapping_add(1);
         if self.calls % 4 == 0 {
             self.call_without_need();
@@ -203,7 +203,7 @@ impl World {
         answer
     }
 
-    /// Until the session asks to be woken, and a little longer.
+    /// Waits until the session asks to be woken, and a little longer.
     pub(crate) fn sleep(&mut self, late: Duration) {
         if let Some(next) = self.session.next_timeout() {
             self.now = self.now.max(next) + late;
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    /// Before a call: what it adds to what is expected.
+    /// Before a call: what it adds to the expectations.
     fn expect(&mut self, call: &Call) {
         match call {
             Call::Input(Input::Poll { exchange }) => {
@@ -262,7 +262,7 @@ impl World {
         }
     }
 
-    /// The last frames of a session may be written when it is over.
+    /// The last frames of a session may be written after it has ended.
     fn expect_written(&mut self, channel: ChannelId, messages: u64) {
         if self.on == Some(channel) {
             self.written.channel_written(messages);
@@ -277,7 +277,7 @@ impl World {
         self.pinged &= !packets.iter().any(|packet| matches!(packet, Decoded::Text('3', _)));
     }
 
-    /// After a call: what came of it.
+    /// After a call: checks its effects.
     fn heed(&mut self, call: &Call, answer: &Answer) {
         match (call, answer) {
             (Call::Send(message), Answer::Sent(result)) => match result {
@@ -312,7 +312,7 @@ impl World {
         }
     }
 
-    /// Whether the next message is that of the configuration.
+    /// Whether the next message is the initial message of the configuration.
     fn is_initial(&self) -> bool {
         self.config.initial_message.is_some() && self.emitted == 0
     }
@@ -402,7 +402,7 @@ impl World {
         let unsent: Vec<_> = session.unsent().map(Message::cost).collect();
         assert_eq!(session.send_buffered(), unsent.iter().sum::<usize>(), "law 4");
         let without_last: usize = unsent.iter().rev().skip(1).sum();
-        // Several that are sent together may pass the limit together only if there is room for all of them.
+        // Messages that are sent together may exceed the limit only if there is room for all of them.
         assert!(unsent.len() <= 1 || without_last < self.config.send_limit, "law 4: {unsent:?}");
         let largest = 3 * 255 + Message::OVERHEAD;
         assert!(session.receive_buffered() < self.config.receive_limit + largest, "law 4");
@@ -415,7 +415,7 @@ impl World {
     /// Law 6.
     fn call_without_need(&mut self) {
         let mut session = self.session.clone();
-        // The time may not have been told yet.
+        // The session may not have been told the time yet.
         session.next_frame(self.now, ChannelId(u64::MAX));
         let before = session.clone();
         if session.next_timeout().is_none_or(|next| next > self.now) {
@@ -438,7 +438,7 @@ impl World {
         assert!(session == before, "law 6: {session:#?}\nis not\n{before:#?}");
     }
 
-    /// The client is silent, and the application takes what there is: all that arrived, and then the end.
+    /// The client is silent, and the application takes everything that has arrived, and then the end.
     pub(crate) fn end(&mut self) {
         while matches!(self.play(&Call::Recv), Answer::Received(Some(_))) {}
         if !self.deaf && self.session.phase() == Phase::Open && self.posts.is_empty() {
@@ -462,7 +462,7 @@ impl World {
     }
 }
 
-/// Whether a call says nothing of a loss, and gives the session nothing to read.
+/// Returns whether a call reports no loss, and gives the session nothing to read.
 fn is_harmless(call: &Call) -> bool {
     match call {
         Call::Input(input) => {
@@ -473,7 +473,7 @@ fn is_harmless(call: &Call) -> bool {
     }
 }
 
-/// Adds the messages to what was said, unless it is over: up to a packet that ends the session. Whether it goes on.
+/// Adds messages to what was sent, up to a packet that ends the session. Returns whether the session continues.
 fn say(said: &mut Vec<Decoded>, packets: Vec<Decoded>, goes_on: bool) -> bool {
     for packet in packets {
         match packet {

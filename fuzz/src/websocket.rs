@@ -1,5 +1,5 @@
-//! Any stream of bytes means the same to the codec however it is cut, and the same as to a strict reading of RFC 6455
-//! by hand; what the codec writes is well-formed, and means what it was given.
+//! The WebSocket codec gives the same result for a stream of bytes however it is split, and the same as a strict
+//! reading of RFC 6455 written by hand. What the codec writes is well-formed, and has the meaning of its input.
 
 use engineio_driver::fuzz::Codec;
 use engineio_proto::client::Details;
@@ -11,7 +11,7 @@ use crate::reader::Reader;
 const LIMITS: [usize; 6] = [1, 10, 125, 126, 300, 70_000];
 
 /// `data` is a role (`S` a server, `C` a client), the number of a limit, the size of pieces, and what arrives. With the
-/// role in lower case, what arrives is a list of frames, each a first byte, a length and so many bytes, so that masks
+/// role in lower case, what arrives is a list of frames, each a first byte, a length and this many bytes, so that masks
 /// and long headers need not be guessed.
 pub fn websocket(data: &[u8]) {
     let mut reader = Reader(data);
@@ -22,7 +22,7 @@ pub fn websocket(data: &[u8]) {
     let stream = if letter.is_ascii_lowercase() { frames(&mut reader, role) } else { reader.0.to_vec() };
 
     let whole = receive(role, limit, [stream.as_slice()], usize::MAX);
-    // In single bytes, unless these were very many.
+    // In single bytes, unless there are very many.
     let tiny = stream.len() / 200 + 1;
     let size = size.max(tiny);
     assert_eq!(receive(role, limit, stream.chunks(tiny), usize::MAX), whole, "in tiny pieces");
@@ -58,7 +58,7 @@ impl Role {
         }
     }
 
-    /// A client hides what it sends.
+    /// A client masks what it sends.
     fn masks(self) -> bool {
         self == Self::Client
     }
@@ -112,13 +112,13 @@ fn write_frame(first: u8, payload: &[u8], mask: bool, stream: &mut Vec<u8>) {
     }
 }
 
-/// What the codec made of a stream.
+/// The result of the codec for a stream.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     messages: Vec<Frame>,
     end: Option<ChannelEnd>,
     said: Option<Details>,
-    /// First byte and payload of what was written.
+    /// First byte and payload of each written frame.
     written: Vec<(u8, Vec<u8>)>,
 }
 
@@ -149,7 +149,7 @@ fn receive<'a>(role: Role, limit: usize, pieces: impl IntoIterator<Item = &'a [u
     }
     pull(&mut codec, &mut output, usize::MAX);
     let said = codec.close_frame();
-    // Whatever happened, there is at most one close frame, and it is the last.
+    // Whatever happened, there is at most one close frame, and it is the last frame.
     codec.close(&mut output);
     let mut written = read_strictly(&output, role.masks());
     let closes = written.iter().filter(|(first, _)| first & 0x0f == CLOSE).count();
@@ -160,7 +160,7 @@ fn receive<'a>(role: Role, limit: usize, pieces: impl IntoIterator<Item = &'a [u
     Outcome { messages, end, said, written }
 }
 
-/// We close first: whether the peer's close frame is seen, and what is written.
+/// We close first: returns whether the peer's close frame is detected, and what is written.
 fn close<'a>(role: Role, limit: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> (bool, bool) {
     let (mut codec, mut output) = (role.codec(limit), Vec::new());
     codec.close(&mut output);
@@ -209,12 +209,12 @@ struct Raw<'a> {
     masked: bool,
     len: u64,
     is_minimal: bool,
-    /// Nothing while it has not arrived whole.
+    /// `None` while it is not complete.
     payload: Option<Vec<u8>>,
     rest: &'a [u8],
 }
 
-/// The next frame, as soon as its header is there.
+/// Returns the next frame, as soon as its header is complete.
 fn read_frame(stream: &[u8]) -> Option<Raw<'_>> {
     let [first, second, rest @ ..] = stream else { return None };
     let (len, is_minimal, rest) = match second & 0x7f {
@@ -243,7 +243,7 @@ fn read_frame(stream: &[u8]) -> Option<Raw<'_>> {
     Some(Raw { first: *first, masked, len, is_minimal, payload, rest })
 }
 
-/// Reads what we wrote: whole frames only, with the mask that the role has, and nothing that could be shorter.
+/// Parses our output: complete frames only, masked according to the role, in the shortest form.
 fn read_strictly(mut stream: &[u8], masked: bool) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while !stream.is_empty() {
@@ -255,29 +255,29 @@ fn read_strictly(mut stream: &[u8], masked: bool) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-/// What a stream means.
+/// The meaning of a stream.
 struct Meaning {
     messages: Vec<(u8, Vec<u8>)>,
     end: End,
-    /// What is to be written, but for the close frame that tells a fault.
+    /// The expected output, except for the close frame that reports an error.
     written: Vec<(u8, Vec<u8>)>,
 }
 
 #[derive(Debug, PartialEq)]
 enum End {
-    /// More may come.
+    /// More may follow.
     Open,
-    /// The peer said goodbye, with these bytes.
+    /// The peer has closed, with these bytes.
     Closed(Vec<u8>),
-    /// A rule is broken, and that can be seen.
+    /// A rule is broken, and this is visible.
     Broken,
-    /// A rule is broken in a frame that has not arrived whole, so that it may not be seen yet.
+    /// A rule is broken in an incomplete frame, so it may not be visible yet.
     Breaking,
 }
 
 fn meaning(mut stream: &[u8], role: Role, limit: usize) -> Meaning {
     let mut meaning = Meaning { messages: Vec::new(), end: End::Open, written: Vec::new() };
-    // The message of which fragments have come.
+    // The message whose fragments have arrived.
     let mut under_way: Option<(u8, Vec<u8>)> = None;
     while let Some(raw) = read_frame(stream) {
         stream = raw.rest;
@@ -293,7 +293,7 @@ fn meaning(mut stream: &[u8], role: Role, limit: usize) -> Meaning {
         };
         let broken = raw.first & 0x70 != 0 || raw.masked != role.peer().masks() || too_large || !order;
         let Some(payload) = raw.payload else {
-            // What is seen of the header alone is not for us to say.
+            // How early an error is detected from the header alone is not specified.
             if broken {
                 meaning.end = End::Breaking;
             }
@@ -326,7 +326,7 @@ fn meaning(mut stream: &[u8], role: Role, limit: usize) -> Meaning {
     meaning
 }
 
-/// Whether it is UTF-8, or, while more is to come, may become it.
+/// Returns whether it is UTF-8, or, while more follows, the beginning of it.
 fn is_text(bytes: &[u8], whole: bool) -> bool {
     match std::str::from_utf8(bytes) {
         Ok(_) => true,
@@ -334,7 +334,7 @@ fn is_text(bytes: &[u8], whole: bool) -> bool {
     }
 }
 
-/// Whether it is the payload of a close frame: RFC 6455, sections 5.5.1 and 7.4.
+/// Returns whether it is the payload of a close frame: RFC 6455, sections 5.5.1 and 7.4.
 fn is_goodbye(payload: &[u8]) -> bool {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else { return payload.is_empty() };
     let known = matches!(u16::from_be_bytes(*code), 1000..=1003 | 1007..=1014 | 3000..=4999);

@@ -1,4 +1,4 @@
-//! What packets mean, in the words of the independent decoder.
+//! The meaning of packets for the independent decoder.
 
 use engineio_proto::Message;
 use engineio_proto::wire::Packet;
@@ -11,7 +11,7 @@ pub(crate) fn decoded(packet: &Packet) -> Decoded {
     }
 }
 
-/// What a packet with this message means.
+/// Returns the meaning of a packet with this message.
 pub(crate) fn carried(message: &Message) -> Decoded {
     match message {
         Message::Text(text) => Decoded::Text('4', text.as_str().to_owned()),
@@ -19,7 +19,7 @@ pub(crate) fn carried(message: &Message) -> Decoded {
     }
 }
 
-/// Whether it is a message of the application.
+/// Returns whether it is a message of the application.
 pub(crate) fn is_message(packet: &Decoded) -> bool {
     matches!(packet, Decoded::Binary(_) | Decoded::Text('4', _))
 }

@@ -1,8 +1,8 @@
-//! A whole world, whose every choice is read off the bytes.
+//! A simulated world, with all choices read from the bytes.
 
 use engineio_sim::Simulation;
 
-/// Behind so many bytes every choice is the first one, and nothing new happens.
+/// After this many bytes every choice is the first one, and nothing new happens.
 const ENOUGH: usize = 2000;
 
 /// The world of these bytes breaks no law.

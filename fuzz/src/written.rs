@@ -1,10 +1,10 @@
-//! What leaves a machine, and how much of it was reported as written.
+//! What leaves a machine, and what was reported as written.
 
 use std::collections::VecDeque;
 
 use engineio_proto::{CloseReason, ExchangeId, Machine, Phase};
 
-/// So many answers may be under way.
+/// The maximum number of answers under way.
 const MAX_ANSWERS: usize = 8;
 
 /// The messages of a machine in the parcels in which they leave, in order.
@@ -14,7 +14,7 @@ pub(crate) struct Written {
     handed_over: u64,
     written: u64,
     parcels: VecDeque<Parcel>,
-    /// The nearest number of messages that somebody waits for.
+    /// The smallest number of messages that is waited for.
     awaited: Option<u64>,
     /// The application closed the session in order.
     closing: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Written {
 struct Parcel {
     /// An answer or a POST; none for a frame.
     exchange: Option<ExchangeId>,
-    /// The number of the last message in it, or before it.
+    /// The number of the last message in it; if it has none, of the last message before it.
     last: u64,
     is_written: bool,
 }
@@ -41,7 +41,7 @@ impl Written {
         self.parcels.push_back(Parcel { exchange: Some(exchange), last: self.handed_over, is_written: false });
     }
 
-    /// How many answers may not leave any more: none is under way beyond the limit.
+    /// Checks that the answers under way do not exceed the limit.
     pub(crate) fn assert_bounded(&self) {
         let answers = self.parcels.iter().filter(|parcel| parcel.exchange.is_some()).count();
         assert!(answers <= MAX_ANSWERS, "law 14: {answers} answers are under way");
@@ -53,7 +53,7 @@ impl Written {
         self.parcels.push_back(Parcel { exchange: None, last: self.handed_over, is_written: false });
     }
 
-    /// Whether an answer or a POST left and was not reported.
+    /// Returns whether an answer or a POST has left and was not reported.
     pub(crate) fn is_under_way(&self, exchange: ExchangeId) -> bool {
         self.parcels.iter().any(|parcel| parcel.exchange == Some(exchange) && !parcel.is_written)
     }
@@ -84,7 +84,7 @@ impl Written {
         self.closing = in_order;
     }
 
-    /// Somebody asked for so many messages, and this was the answer.
+    /// The application asked whether this many messages are written, and got this answer.
     pub(crate) fn asked(&mut self, messages: u64, is_written: bool) {
         assert_eq!(is_written, self.written >= messages, "law 14");
         if !is_written && !self.over {
@@ -92,14 +92,14 @@ impl Written {
         }
     }
 
-    /// The machine says that what was waited for is written.
+    /// The machine announces that what was waited for is written.
     pub(crate) fn told(&mut self) {
         assert!(self.awaited.take().is_some_and(|messages| messages <= self.written), "nobody waits for that");
     }
 
-    /// After a call, when all that the machine asked for was done: it counts the same, whoever waits was told, and an end
-    /// in order says whether everything was written. `harmless`: the call brought no word of a loss, so that a session which
-    /// closes waits for what is not written.
+    /// After a call, when all outputs were carried out: the machine has the same counters, the application was told if
+    /// it waited, and an orderly close says whether everything was written. `harmless`: the call reported no loss, so a
+    /// closing session waits for what is not written.
     pub(crate) fn check(&mut self, machine: &dyn Machine, harmless: bool) {
         let stats = machine.stats();
         let counted = (stats.messages_accepted, stats.messages_sent, stats.messages_written);

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use engineio_proto::ExchangeId;
 
-/// Hears what becomes of an answer.
+/// Learns whether an answer was written.
 pub(crate) trait Answered: Send + Sync {
-    /// The answer to this exchange is written to its end.
+    /// The answer to this exchange is completely written.
     fn written(&self, exchange: ExchangeId);
 
-    /// A connection that had taken no more of an answer takes more again.
+    /// A connection that was blocked while it wrote an answer takes more bytes again.
     fn unblocked(&self);
 
     /// The answer to this exchange is lost.
     fn lost(&self, exchange: ExchangeId);
 }
 
-/// Watches over an answer on its way. Dropped before the answer was taken, it says that the answer is lost.
+/// Watches an answer until it is written. If this is dropped before that, it reports the answer as lost.
 pub(crate) struct Delivery {
     pub(super) session: Arc<dyn Answered>,
     exchange: ExchangeId,

@@ -5,24 +5,24 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-/// The longest answer that is one piece, and the longest piece of another, in bytes.
+/// The maximum size of an answer in one piece, and of each piece of a longer answer, in bytes.
 pub(super) const PIECE: usize = 16 * 1024;
 
-/// The last piece of an answer of several, in bytes. It is longer than two TCP segments of an Ethernet: without `TCP_NODELAY`,
-/// a shorter one would wait for a delayed acknowledgement. With the segments of the loopback interface, 64 KiB long, it does
-/// wait if those before it are no full segment. No cut avoids that: the last write must come after the others were written, for
-/// that is what it shows, and it can never be as long as any segment.
+/// The size of the last piece of a longer answer, in bytes. It is longer than two TCP segments on Ethernet: without
+/// `TCP_NODELAY`, a shorter piece would wait for a delayed acknowledgement. On the loopback interface, where a segment
+/// has 64 KiB, it does wait if the pieces before it fill no segment. No other size would help: the last write must come
+/// after the others were written, because that is what it shows, and it cannot be as long as any segment.
 pub(super) const LAST: usize = 4 * 1024;
 
-/// What comes before the last piece of an answer, and decides when the last piece may follow.
+/// The part of an answer before its last piece. It decides when the last piece may follow.
 #[derive(Debug)]
 pub(super) struct Front {
     /// What was not taken.
     rest: Bytes,
     state: Arc<Mutex<FrontState>>,
-    /// A piece was taken without asking. The layer that took it may keep all of them.
+    /// A piece was taken without asking for the length or the end. The layer that took it may keep all pieces.
     unasked: bool,
-    /// An earlier poll has seen that all was dropped.
+    /// An earlier poll found that all pieces were dropped.
     seen: bool,
 }
 
@@ -44,16 +44,16 @@ impl Front {
         self.rest.len()
     }
 
-    /// The next piece; none when the last piece of the answer may follow. `asked`: for the length, and since the last piece for
-    /// the end.
+    /// Returns the next piece, or `None` when the last piece may follow. `asked`: the length was asked for, and, since
+    /// the last piece, the end.
     ///
-    /// The front is dropped when it was written, and also when its connection broke. So the last piece may follow one poll
-    /// after the front was seen to be dropped: if the connection broke, the body is dropped before that. A layer that copied
-    /// the front gets the chance to write it in between.
+    /// The front is dropped when it was written, but also when its connection broke. So the last piece may follow one
+    /// poll after the front was found to be dropped: if the connection broke, the body is dropped before that poll. A
+    /// layer that copied the front can write it in between.
     pub(super) fn poll(&mut self, asked: bool, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         self.unasked |= !asked;
         if !self.rest.is_empty() {
-            // Nothing of it stays here, or it would never be dropped.
+            // No reference to the piece may stay here, or the piece would never count as dropped.
             let len = self.rest.len();
             let piece = if len > PIECE { self.rest.split_to(PIECE) } else { std::mem::take(&mut self.rest) };
             return Poll::Ready(Some(piece));
@@ -63,7 +63,8 @@ impl Front {
         }
         let waker = Some(cx.waker().clone());
         let (dropped, _replaced) = {
-            // A waker that is replaced is dropped outside of the lock: its task may go with it, and the front with that.
+            // A replaced waker is dropped without the lock: its task may be dropped with it, and the front with the
+            // task.
             let mut state = lock(&self.state);
             (state.dropped, std::mem::replace(&mut state.waker, waker))
         };

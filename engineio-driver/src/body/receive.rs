@@ -11,15 +11,15 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::rt::Sleep;
 
-/// What can keep a body from being read: a reason that the protocol knows, or a peer that went away.
+/// Why a body could not be read: a reason of the protocol, or a peer that is gone.
 #[derive(Debug)]
 pub(crate) enum ReadError {
     Body(BodyError),
     Lost,
 }
 
-/// Reads a body of at most `limit` bytes. No more than the limit is ever kept, whatever the headers say; a body that announces
-/// more is refused before it is read.
+/// Reads a body of at most `limit` bytes. No more than that is ever kept, whatever the headers announce. A body that
+/// announces more is rejected before it is read.
 ///
 /// What is read is never memory of the application. A body of its own may hold some (`Bytes::from_owner`), whose destructor may
 /// call back; and what is read goes into a session, which drops it under its lock.
@@ -71,7 +71,7 @@ fn is_hypers<B: 'static>() -> bool {
     TypeId::of::<B>() == TypeId::of::<Incoming>()
 }
 
-/// Reads what is left of a body and forgets it, up to a few times the limit and up to the deadline.
+/// Reads and drops the rest of a body, up to a few times the limit and up to the deadline.
 pub(crate) async fn discard<B: Body>(body: Pin<Box<B>>, limit: usize, deadline: Pin<Box<dyn Sleep>>) {
     let mut body = body;
     let mut deadline = deadline;

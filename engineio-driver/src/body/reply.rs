@@ -13,27 +13,28 @@ use http_body::{Body, Frame, SizeHint};
 use super::delivery::{Answered, Delivery};
 use super::pieces::{Front, LAST, PIECE};
 
-/// The body of an answer.
+/// The body of a server's answer.
 ///
-/// An answer of at most 16 KiB is one piece of data. A longer one is pieces of at most 16 KiB, the last of 4 KiB, unless
-/// [`Server::serve`](crate::Server::serve) writes it. The length is exact from the beginning.
+/// An answer of at most 16 KiB is one piece of data. A longer answer is split into pieces of at most 16 KiB, the last
+/// one of 4 KiB, unless [`Server::serve`](crate::Server::serve) writes it. The total length is known from the
+/// beginning.
 ///
-/// The answer counts as written once all bytes of its last piece were taken from their [`Buf`]. If the body, or its last
-/// piece, is dropped before that, the answer is lost, and the session ends. See
-/// [when an answer counts as written](crate::Server#when-an-answer-counts-as-written).
+/// The answer counts as written once all bytes of its last piece were taken from their [`Buf`]. If the body or its last
+/// piece is dropped before that, the answer is lost, and the session ends. See [when an answer counts as
+/// written](crate::Server#when-an-answer-counts-as-written).
 ///
-/// The last of several pieces is ready when those before it were dropped: hyper drops data when it is written. A layer that
-/// keeps all pieces until it has the last would wait forever. So the last piece waits only for a layer that reads the body as
-/// hyper does: it asks for the length ([`Body::size_hint`]) before it takes the first piece, and for the end
-/// ([`Body::is_end_stream`]) before it takes any piece. Any other layer gets the last piece at once.
+/// The last of several pieces is ready once all earlier pieces were dropped: hyper drops data when it is written. A
+/// layer that keeps all pieces until it has the last one would wait forever. So the last piece waits only if the layer
+/// reads the body as hyper does: it asks for the length ([`Body::size_hint`]) before it takes the first piece, and for
+/// the end ([`Body::is_end_stream`]) before it takes any piece. Other layers get the last piece at once.
 #[derive(Default)]
 pub struct ReplyBody {
-    /// What was not taken; where there is a front, the last piece.
+    /// What was not taken. If there is a front, this is the last piece.
     rest: Bytes,
     delivery: Option<Delivery>,
-    /// What comes before the last piece, from the first poll on.
+    /// What comes before the last piece; present from the first poll on.
     front: Option<Box<Front>>,
-    /// It is one piece, whatever its length.
+    /// The answer is one piece, whatever its length.
     whole: bool,
     length_asked: AtomicBool,
     /// The end was asked for since a piece was taken.
@@ -46,7 +47,7 @@ impl ReplyBody {
         self
     }
 
-    /// The next piece of the front; none when the last piece may follow.
+    /// Returns the next piece of the front, or `None` when the last piece may follow.
     fn poll_front(&mut self, cx: &Context<'_>) -> Poll<Option<ReplyData>> {
         let Self { rest, front, .. } = self;
         let front = front.get_or_insert_with(|| {
@@ -59,8 +60,8 @@ impl ReplyBody {
         Poll::Ready(piece.map(|bytes| ReplyData { answered, ..ReplyData::new(bytes) }))
     }
 
-    /// For a connection that keeps data until it is written. Then the last byte of the answer tells that, and there is nothing
-    /// to hold back.
+    /// For a connection that keeps data until it is written. There the last byte of the answer tells when it is
+    /// written, so nothing is held back.
     pub(crate) fn in_one_piece(mut self) -> Self {
         self.whole = true;
         self
@@ -113,14 +114,14 @@ impl Body for ReplyBody {
     }
 }
 
-/// The data of an answer. hyper keeps it until it is written, and so it knows whether it was.
+/// A piece of an answer's data. hyper keeps it until it is written, so it knows whether it was.
 pub struct ReplyData {
     bytes: Bytes,
     /// Learns whether the last byte of the answer was taken. Only the last piece has it.
     delivery: Option<Delivery>,
-    /// The session, of a piece before the last.
+    /// The session, in a piece before the last.
     answered: Option<Arc<dyn Answered>>,
-    /// The connection has taken a part, and no more at that moment.
+    /// The connection has taken a part of the piece, and no more at that moment.
     blocked: bool,
 }
 
@@ -182,7 +183,7 @@ mod tests {
         (ReplyBody::from(bytes.clone()), bytes)
     }
 
-    /// Counts how often it was woken.
+    /// Counts how often it is woken.
     #[derive(Default)]
     struct Wakes(AtomicUsize);
 
@@ -192,7 +193,7 @@ mod tests {
         }
     }
 
-    /// Polls a body as hyper does, and notes how often it was woken.
+    /// Polls a body as hyper does, and counts how often it is woken.
     struct Hyper {
         body: ReplyBody,
         wakes: Arc<Wakes>,
@@ -206,7 +207,7 @@ mod tests {
             Self { body, wakes: Arc::default() }
         }
 
-        /// The next piece, and whether it is the last.
+        /// Returns the next piece, and whether it is the last.
         fn poll(&mut self) -> Poll<Option<(ReplyData, bool)>> {
             let waker = Arc::clone(&self.wakes).into();
             let frame = Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(&waker));
@@ -283,7 +284,7 @@ mod tests {
         assert!(hyper.poll().is_pending());
         drop(first);
         assert!(hyper.poll().is_pending());
-        // What is written is not gone before it is dropped, nor is what was taken from it.
+        // Written data counts only when it is dropped, and so do bytes that were split off.
         second.advance(1000);
         let rest = second.copy_to_bytes(second.remaining());
         drop(second);
@@ -299,7 +300,7 @@ mod tests {
         assert!(matches!(hyper.poll(), Poll::Ready(None)));
     }
 
-    /// A layer that keeps everything would wait for itself.
+    /// A layer that keeps all pieces would wait for itself.
     #[tokio::test(start_paused = true)]
     async fn the_last_piece_waits_only_for_those_who_ask_as_hyper_does() {
         let (body, bytes) = reply(900_000);

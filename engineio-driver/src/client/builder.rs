@@ -19,7 +19,9 @@ use crate::net::url::Endpoint;
 use crate::runtime::Runtime;
 use crate::session::is_secret;
 
-/// Makes a [`Client`]. The defaults are those of the reference where it has the option.
+/// Builds a [`Client`].
+///
+/// Options have the reference's names and defaults where the reference has them.
 pub struct ClientBuilder {
     runtime: Runtime,
     endpoint: Endpoint,
@@ -32,27 +34,28 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     farewell_timeout: Duration,
     http: HttpOptions,
-    /// The first header that is none.
+    /// The name of the first invalid header.
     broken_header: Option<String>,
 }
 
-/// Why a client cannot be made.
+/// Why a client cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The options do not make sense together.
+    /// The options are not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A header has a name or a value that HTTP does not allow.
-    #[error("this is no header: {0}")]
+    /// A header has a name or a value that HTTP does not allow, or that belongs to the connection. The error has its
+    /// name.
+    #[error("invalid header: {0:?} has a name or a value that HTTP does not allow, or belongs to the connection")]
     Header(String),
-    /// The address asks for encryption, and there is none: the runtime crate was built without it.
-    #[error("the address asks for TLS, and there is none")]
+    /// The URL asks for encryption, but the client has no encryptor.
+    #[error("the URL asks for TLS, but no encryptor is set: enable the feature `tls`, or set an encryptor")]
     NoTls,
 }
 
 impl ClientBuilder {
-    /// Begins with the defaults. The runtime crates have a function that does it with their runtime.
+    /// Starts with the default options. The runtime crates have a function that does this with their runtime.
     pub fn new(runtime: Runtime, endpoint: Endpoint, connector: impl Connector) -> Self {
         let mut config = proto::client::Config::default();
         config.query = endpoint.query().to_owned();
@@ -78,51 +81,51 @@ impl ClientBuilder {
         }
     }
 
-    /// The transports that may be used, the one to begin with first. Default: polling, then WebSocket.
+    /// Sets the transports that may be used. The first one opens the session. Default: polling, then WebSocket.
     #[must_use]
     pub fn transports(mut self, transports: impl IntoIterator<Item = TransportKind>) -> Self {
         self.config.transports = transports.into_iter().collect();
         self
     }
 
-    /// Whether to change to a better transport that the server offers. Default: yes.
+    /// Sets whether to change to a better transport that the server offers. Default: yes.
     #[must_use]
     pub fn upgrade(mut self, upgrade: bool) -> Self {
         self.config.upgrade = upgrade;
         self
     }
 
-    /// Whether to begin anew on the next transport when one fails before the session is open. Default: no.
+    /// Sets whether to try the next transport if one fails before the session is open. Default: no.
     #[must_use]
     pub fn try_all_transports(mut self, try_all: bool) -> Self {
         self.config.try_all_transports = try_all;
         self
     }
 
-    /// Whether to begin on a WebSocket once one has worked. Default: no.
+    /// Sets whether to start with a WebSocket once one has worked. Default: no.
     #[must_use]
     pub fn remember_upgrade(mut self, remember: bool) -> Self {
         self.remember_upgrade = remember;
         self
     }
 
-    /// Where the server is mounted. A slash is added at the end, unless [`ClientBuilder::trailing_slash`] says
-    /// otherwise. Default: `/engine.io`.
+    /// Sets the path at which the server is mounted. A slash is appended unless [`ClientBuilder::trailing_slash`] is
+    /// off. Default: `/engine.io`.
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.config.path = path.into();
         self
     }
 
-    /// Whether paths end with a slash. Default: yes.
+    /// Sets whether the path ends with a slash. Default: yes.
     #[must_use]
     pub fn trailing_slash(mut self, slash: bool) -> Self {
         self.trailing_slash = slash;
         self
     }
 
-    /// Adds a parameter to the query of every request. What stands in the address counts alone, if anything does, as in
-    /// the reference.
+    /// Adds a parameter to the query of every request. If the URL has a query, only that query is sent, as in the
+    /// reference.
     #[must_use]
     pub fn query(mut self, name: &str, value: &str) -> Self {
         if self.endpoint.query().is_empty() {
@@ -133,15 +136,15 @@ impl ClientBuilder {
         self
     }
 
-    /// Never to send or to be sent binary frames, but base64. Default: no.
+    /// Sets whether binary messages are always sent and received as base64. Default: no.
     #[must_use]
     pub fn base64(mut self, base64: bool) -> Self {
         self.config.base64 = base64;
         self
     }
 
-    /// Which requests carry a stamp that makes each unlike any other, and its name in the query. Default: those of
-    /// polling, `t`.
+    /// Sets which requests carry a stamp, a parameter that makes each request unique, and the parameter's name.
+    /// Default: polling requests, `t`.
     #[must_use]
     pub fn stamps(mut self, stamps: Stamps, name: impl Into<String>) -> Self {
         self.config.stamps = stamps;
@@ -149,8 +152,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a header to every request, that of a WebSocket's handshake too. Those that HTTP and WebSockets themselves need,
-    /// as `Content-Length` or `Connection`, are not for the application to set.
+    /// Adds a header to every request, including the handshake of a WebSocket. Headers that HTTP or WebSockets need
+    /// themselves, such as `Content-Length` or `Connection`, cannot be set.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -163,136 +166,140 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether the server's cookies are sent back in the later requests of the same session, as a balancer that keeps
-    /// sessions together needs it. Default: yes. (The reference's: no.)
+    /// Sets whether the server's cookies are sent back in later requests of the same session. Load balancers with
+    /// sticky sessions need this. Default: yes (in the reference: no).
     #[must_use]
     pub fn cookies(mut self, cookies: bool) -> Self {
         self.http.cookies = cookies;
         self
     }
 
-    /// How long a connection may take to be made, with its encryption. Default: 10 s.
+    /// Sets how long it may take to establish a connection, including its encryption. Default: 10 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long one HTTP request may take, polls included, which last as long as the server has nothing to say.
-    /// Default: for ever, the heartbeat tells when a server is gone.
+    /// Sets how long one HTTP request may take. This includes polls, which last until the server has something to send.
+    /// Default: no limit; the heartbeat detects a server that is gone.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.http.request_timeout = Some(timeout);
         self
     }
 
-    /// How long a connection is kept without a request, where the server does not say how long it does. Default: 4 s.
+    /// Sets how long a connection is kept without a request, if the server does not announce its own limit. Default: 4
+    /// s.
     ///
-    /// A server that closes a connection in the moment in which a request is on its way ends the session, because
-    /// nobody knows whether the request arrived; so this should be shorter than what the server does.
+    /// This should be shorter than the server's limit. If the server closes a connection while a request is on its way,
+    /// the session ends, because the client cannot know whether the request arrived.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.http.idle_timeout = timeout;
         self
     }
 
-    /// How long a transport may take to open the session. Default: 20 s.
+    /// Sets how long a transport may take to open the session. Default: 20 s.
     #[must_use]
     pub fn open_timeout(mut self, timeout: Duration) -> Self {
         self.config.open_timeout = timeout;
         self
     }
 
-    /// How long an upgrade may take. Default: 10 s.
+    /// Sets how long an upgrade may take. Default: 10 s.
     #[must_use]
     pub fn upgrade_timeout(mut self, timeout: Duration) -> Self {
         self.config.upgrade_timeout = timeout;
         self
     }
 
-    /// How long the orderly end of a session may take. Default: 30 s.
+    /// Sets how long an orderly close of a session may take. Default: 30 s.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.config.close_timeout = timeout;
         self
     }
 
-    /// How long a request that is still under way when a session ends may take before it is dropped. It is mostly the POST that
-    /// tells the server of the end; [`Handle::closed`](crate::Handle::closed) waits for it after an orderly end. With zero,
-    /// such requests are dropped at once, and the server learns of the end from its heartbeat. Default: 5 s.
+    /// Sets how long a request that is under way when the session ends may still take. This is usually the POST that
+    /// tells the server of the end; after an orderly close, [`Handle::closed`](crate::Handle::closed) waits for it.
+    /// With zero, such requests are dropped at once, and the server only detects the end by its heartbeat. Default: 5
+    /// s.
     #[must_use]
     pub fn farewell_timeout(mut self, timeout: Duration) -> Self {
         self.farewell_timeout = timeout;
         self
     }
 
-    /// Bytes of one answer to a poll, or of one WebSocket message from the server. Default: 64 MiB.
+    /// Sets the maximum size of an answer to a poll, or of a WebSocket message, in bytes. Default: 64 MiB.
     #[must_use]
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.config.max_payload = bytes;
         self
     }
 
-    /// Packets of one POST at most. Default: 16, which is what python-engineio takes unless it is told otherwise; of more it
-    /// says that it took them, and throws them away. For other servers it may be more, which is faster on polling.
+    /// Sets the maximum number of packets in one POST. Default: 16, which is the default limit of python-engineio. That
+    /// server acknowledges a POST with more packets, but drops it. With other servers a higher number is faster on
+    /// polling.
     #[must_use]
     pub fn max_packets(mut self, packets: usize) -> Self {
         self.config.max_packets = packets;
         self
     }
 
-    /// Above how many bytes a session takes no more messages to send, and down to how many it must empty before it
-    /// takes some again. Default: 1 MiB and 256 KiB.
+    /// Sets the limits of the send buffer of a session, in bytes. At `limit`, the session accepts no more messages; it
+    /// accepts messages again once the buffer has emptied to `low`. Default: 1 MiB and 256 KiB.
     #[must_use]
     pub fn send_buffer(mut self, limit: usize, low: usize) -> Self {
         (self.config.send_limit, self.config.send_low) = (limit, low);
         self
     }
 
-    /// Above how many received bytes that the application has not taken nothing more is read. Default: 1 MiB.
+    /// Sets the limit of the receive buffer of a session, in bytes. While that many bytes wait for the application,
+    /// nothing more is read. Default: 1 MiB.
     ///
-    /// Pings behind them are not seen either: an application should take its messages within the server's ping timeout, or
-    /// the server takes it for dead.
+    /// Pings after those bytes are not read either. An application must take its messages within the server's ping
+    /// timeout, or the server closes the session.
     #[must_use]
     pub fn receive_buffer(mut self, limit: usize) -> Self {
         self.config.receive_limit = limit;
         self
     }
 
-    /// Makes connections in another way: see [`Connector`].
+    /// Sets how connections are made; see [`Connector`]. The runtime crates start with TCP.
     #[must_use]
     pub fn connector(mut self, connector: impl Connector) -> Self {
         self.connector = Arc::new(connector);
         self
     }
 
-    /// Encrypts connections in another way: see [`Encryptor`].
+    /// Sets how connections are encrypted; see [`Encryptor`].
     #[must_use]
     pub fn encryptor(mut self, encryptor: impl Encryptor) -> Self {
         self.encryptor = Some(Arc::new(encryptor));
         self
     }
 
-    /// Goes through an HTTP proxy, by CONNECT. Default: none.
+    /// Sets an HTTP proxy, which is used with `CONNECT`. Default: none.
     #[must_use]
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = Some(proxy);
         self
     }
 
-    /// Goes through the HTTP proxy that the environment names for this server, if it does; see [`Proxy::from_env`].
+    /// Uses the HTTP proxy that the environment sets for this server, if it sets one; see [`Proxy::from_env`].
     ///
     /// # Errors
-    /// When what it names is no proxy that can be used.
+    /// Returns an error if the environment names a proxy that cannot be used.
     pub fn proxy_from_env(mut self) -> Result<Self, ProxyError> {
         self.proxy = Proxy::from_env(self.endpoint.secure(), self.endpoint.host())?;
         Ok(self)
     }
 
-    /// Makes the client. It connects to nothing yet.
+    /// Builds the client. It does not connect yet.
     ///
     /// # Errors
-    /// When the options do not make sense, or the address asks for an encryption that there is not.
+    /// Returns an error if the options are not valid, or if the URL asks for encryption and no encryptor is set.
     pub fn build(self) -> Result<Client, BuildError> {
         let Self { runtime, endpoint, connector, encryptor, proxy, mut config, mut http, .. } = self;
         if let Some(name) = self.broken_header {
@@ -330,7 +337,7 @@ impl ClientBuilder {
     }
 }
 
-/// Whether a header belongs to a message or to a connection, and not to the application.
+/// Returns whether a header belongs to a message or a connection, and not to the application.
 fn is_ours(name: &HeaderName) -> bool {
     use http::header;
     let ours = [

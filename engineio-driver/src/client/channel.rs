@@ -1,4 +1,4 @@
-//! Opening a WebSocket to the server.
+//! Opening a WebSocket to a server.
 
 use engineio_proto::client::Details;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
@@ -8,10 +8,10 @@ use hyper::upgrade::Upgraded;
 use super::http::{Http, first_words};
 use crate::websocket::open::Opening;
 
-/// Opens a WebSocket on a connection of its own.
+/// Opens a WebSocket on a new connection.
 ///
 /// # Errors
-/// What the server answered instead, if it did.
+/// Returns the server's answer, if it answered with anything but a 101.
 pub(super) async fn open(http: &Http, target: &str) -> Result<Upgraded, Option<Details>> {
     let opening = Opening::new();
     let request = http.request(Method::GET, target, opening.headers()).ok_or(None)?;

@@ -1,40 +1,40 @@
-//! The cookies of one client and its one server.
+//! The cookies of one client for its server.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 
-/// How many cookies are kept. Of one more, the one that was set first goes.
+/// The maximum number of cookies. Above it, the cookie that was set first is dropped.
 const MAX_COOKIES: usize = 64;
 
-/// Bytes of a cookie's name and value together. A larger one is ignored.
+/// The maximum size of a cookie's name and value together, in bytes. A larger cookie is ignored.
 const MAX_LEN: usize = 4096;
 
-/// Keeps the cookies that a server sets, and gives them back.
+/// Stores the cookies that a server sets, and returns them for later requests.
 ///
-/// A client talks to one server only, so a cookie's domain, path and the rest are ignored; only how long it lives
-/// counts. Of `Expires` and `Max-Age` the one that stands later wins, as in the reference. At most 64 cookies are kept,
+/// A client talks to one server only, so all attributes are ignored except those that set the lifetime. If a cookie has
+/// both `Expires` and `Max-Age`, the later one in the header counts, as in the reference. At most 64 cookies are kept,
 /// each of at most 4096 bytes.
 ///
-/// The `cookie` crate does not tell which of the two attributes came later.
+/// The `cookie` crate is not used because it does not tell which of the two attributes came later.
 #[derive(Clone, Default)]
 pub(crate) struct Jar {
     /// In the order in which they were set.
     cookies: Vec<Cookie>,
 }
 
-/// Bytes, for nobody looks at them: what came in a header can go out in one.
+/// Name and value are bytes: they are copied from one header to another, and never interpreted.
 #[derive(Clone)]
 struct Cookie {
     name: Vec<u8>,
     value: Vec<u8>,
-    /// None: as long as the jar lives.
+    /// `None`: until the jar is dropped.
     expires: Option<SystemTime>,
 }
 
 impl Jar {
-    /// Takes over what an answer sets.
+    /// Stores the cookies that an answer sets.
     pub(crate) fn store(&mut self, headers: &HeaderMap, now: SystemTime) {
         for cookie in headers.get_all(SET_COOKIE) {
             let Some(cookie) = Cookie::parse(cookie.as_bytes(), now) else { continue };
@@ -48,21 +48,21 @@ impl Jar {
         }
     }
 
-    /// The header `Cookie` for a request, if there is a cookie. Cookies whose time is over are forgotten.
+    /// Returns the header `Cookie` for a request, if there is a cookie. Expired cookies are dropped.
     pub(crate) fn header(&mut self, now: SystemTime) -> Option<HeaderValue> {
         self.cookies.retain(|cookie| !cookie.is_over(now));
         let pairs = self.cookies.iter().map(|cookie| [&cookie.name[..], &cookie.value[..]].join(&b'='));
         to_header(pairs.collect())
     }
 
-    /// Puts the cookies into the headers of a request, behind those that a user has put there.
+    /// Adds the cookies to the headers of a request, after those that the application has set.
     pub(crate) fn add_to(&mut self, headers: &mut HeaderMap, now: SystemTime) {
         let Some(cookies) = self.header(now) else { return };
         let mut parts: Vec<_> = headers.get_all(COOKIE).iter().map(|own| own.as_bytes().to_vec()).collect();
         parts.retain(|part| !part.is_empty());
         parts.push(cookies.as_bytes().to_vec());
         if let Some(cookies) = to_header(parts) {
-            // A request has one such header at most: RFC 6265, section 5.4.
+            // A request has at most one such header: RFC 6265, section 5.4.
             headers.insert(COOKIE, cookies);
         }
     }
@@ -78,7 +78,7 @@ fn to_header(parts: Vec<Vec<u8>>) -> Option<HeaderValue> {
 }
 
 impl Cookie {
-    /// Reads a header `Set-Cookie`. It gives none if there is no name, and if the cookie is too large.
+    /// Parses a header `Set-Cookie`. Returns `None` if the name is missing, or if the cookie is too large.
     fn parse(header: &[u8], now: SystemTime) -> Option<Self> {
         let mut parts = header.split(|&byte| byte == b';');
         let (name, value) = split_pair(parts.next()?)?;
@@ -88,7 +88,7 @@ impl Cookie {
         }
         let mut expires = None;
         for (name, value) in parts.filter_map(split_pair) {
-            // An attribute that makes no sense is as if it was not there.
+            // Invalid attributes are ignored.
             if name.eq_ignore_ascii_case(b"expires") {
                 expires = parse_date(value).or(expires);
             } else if name.eq_ignore_ascii_case(b"max-age") {
@@ -103,7 +103,7 @@ impl Cookie {
     }
 }
 
-/// Splits at the first sign of equality.
+/// Splits at the first equals sign.
 fn split_pair(part: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = part.iter().position(|&byte| byte == b'=')?;
     Some((part[..at].trim_ascii(), part[at + 1..].trim_ascii()))
@@ -111,11 +111,12 @@ fn split_pair(part: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn parse_date(date: &[u8]) -> Option<SystemTime> {
     let date = std::str::from_utf8(date).ok()?;
-    // Many servers write the form of RFC 1123 with the hyphens of the older one.
+    // Many servers write the RFC 1123 form with the hyphens of the older form.
     httpdate::parse_http_date(date).or_else(|_| httpdate::parse_http_date(&date.replace('-', " "))).ok()
 }
 
-/// When a cookie of this age is over: never, for an age beyond what the clock can count. None at all if it is no age.
+/// Returns when a cookie with this `Max-Age` expires: never, if the time is beyond the range of the clock. Returns
+/// `None` if the value is not a number.
 fn parse_age(age: &[u8], now: SystemTime) -> Option<Option<SystemTime>> {
     let (negative, digits) = age.strip_prefix(b"-").map_or((false, age), |digits| (true, digits));
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -124,12 +125,12 @@ fn parse_age(age: &[u8], now: SystemTime) -> Option<Option<SystemTime>> {
     if negative {
         return Some(Some(now));
     }
-    // What is no number now has too many digits.
+    // At this point only a number that is too large fails to parse.
     let seconds = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     Some(seconds.and_then(|seconds| now.checked_add(Duration::from_secs(seconds))))
 }
 
-/// Cookies are secrets.
+/// Cookies are secrets, so only their number is shown.
 impl fmt::Debug for Jar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jar").field("cookies", &self.cookies.len()).finish()
@@ -167,7 +168,7 @@ mod tests {
         jar.header(now).map(|header| String::from_utf8(header.as_bytes().to_vec()).unwrap())
     }
 
-    /// When a cookie with these attributes is over.
+    /// Returns when a cookie with these attributes expires.
     fn expiry(attributes: &str) -> Option<SystemTime> {
         Cookie::parse(format!("a=b; {attributes}").as_bytes(), now()).unwrap().expires
     }
@@ -246,7 +247,7 @@ mod tests {
             assert_eq!(expiry(attribute), None, "{attribute}");
             assert_eq!(expiry(&format!("Max-Age=60; {attribute}")), Some(later(60)), "{attribute}");
         }
-        // So long that the clock cannot count it.
+        // Beyond the range of the clock.
         assert_eq!(expiry("Max-Age=99999999999999999999"), None);
         assert_eq!(expiry(&format!("Max-Age=60; Max-Age={}", u64::MAX)), None);
     }
@@ -275,7 +276,7 @@ mod tests {
         for cookie in &cookies {
             set(&mut jar, &[cookie]);
         }
-        // One that is there already needs no place.
+        // Replacing a cookie needs no room.
         set(&mut jar, &["2=y"]);
         assert_eq!(jar.cookies.len(), MAX_COOKIES);
         let sent = sent(&mut jar, now()).unwrap();

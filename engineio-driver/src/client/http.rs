@@ -1,7 +1,7 @@
 //! The HTTP requests of one session.
 //!
-//! Connections are kept between requests. A request that may have left is never sent again: only one that hyper gives
-//! back, because the connection had ended before, gets another connection.
+//! Connections are kept between requests. A request that may have been sent is never sent again. Only a request that
+//! hyper returns, because its connection was already closed, is sent on another connection.
 
 use std::future::poll_fn;
 use std::io;
@@ -33,17 +33,17 @@ use crate::session::{Cell, RequestHead};
 
 type Body = Full<Bytes>;
 
-/// What the requests of every session of a client have in common.
+/// What the requests of all sessions of a client have in common.
 #[derive(Clone, Debug)]
 pub(super) struct HttpOptions {
-    /// Of every request, the host among them.
+    /// Headers of every request, including `Host`.
     pub(super) headers: HeaderMap,
     pub(super) cookies: bool,
-    /// For one request, from its beginning to the last byte of its answer.
+    /// The limit for one request, from its start to the last byte of its answer.
     pub(super) request_timeout: Option<Duration>,
-    /// How long a connection is kept without a request, unless the server says how long it does.
+    /// How long a connection is kept without a request, if the server does not announce its own limit.
     pub(super) idle_timeout: Duration,
-    /// Bytes of one answer.
+    /// The maximum size of one answer, in bytes.
     pub(super) max_body: usize,
 }
 
@@ -59,26 +59,26 @@ pub(super) struct Http {
 struct State {
     jar: Jar,
     idle: Vec<Idle>,
-    /// Why the last attempt to connect failed.
+    /// The error of the last attempt to connect.
     error: Option<io::Error>,
 }
 
-/// A connection without a request.
+/// A kept connection that has no request under way.
 struct Idle {
     sender: SendRequest<Body>,
     until: StdInstant,
 }
 
-/// A GET that is held and a POST: more connections are never of use.
+/// One held GET and one POST: more connections are never needed.
 const MAX_IDLE: usize = 2;
 
-/// An hour is as good as for ever.
+/// A limit for times that are effectively unlimited.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How long a server may take for the words of a refusal.
+/// How long the body of a rejection may take.
 const WORDS: Duration = Duration::from_secs(1);
 
-/// Servers close a connection without waiting for our request to arrive, so we should be earlier.
+/// The server may close a kept connection while a request is on its way, so connections are dropped earlier than that.
 const MARGIN: Duration = Duration::from_secs(1);
 
 impl Http {
@@ -90,7 +90,7 @@ impl Http {
         &self.runtime
     }
 
-    /// The first request as the application may look at it.
+    /// Returns the head of the first request, for the application.
     pub(super) fn head(&self, path: &str) -> RequestHead {
         let endpoint = &self.dialer.endpoint;
         let scheme = if endpoint.secure() { "https" } else { "http" };
@@ -101,17 +101,17 @@ impl Http {
         RequestHead::new(&request.into_parts().0)
     }
 
-    /// There is no connection.
+    /// Stores why a connection failed.
     pub(super) fn keep_error(&self, error: io::Error) {
         self.state().error = Some(error);
     }
 
-    /// Why there was no connection, if the last attempt failed.
+    /// Takes the error of the last attempt to connect, if it failed.
     pub(super) fn take_error(&self) -> Option<io::Error> {
         self.state().error.take()
     }
 
-    /// Sends a request of a session and reads its answer: status and body.
+    /// Sends a request of a session and reads its answer. Returns status and body.
     pub(super) async fn exchange(
         &self,
         session: &Weak<Cell<Opened>>,
@@ -132,7 +132,7 @@ impl Http {
         }
     }
 
-    /// A request to the server, with all headers that every request has. `None` if the target is none.
+    /// Builds a request with all common headers. Returns `None` if the target is not valid.
     pub(super) fn request(
         &self,
         method: Method,
@@ -143,7 +143,7 @@ impl Http {
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(target).ok()?;
         request.headers_mut().extend(headers);
-        // What the application wants goes before what we would say. It may want several of one name.
+        // Headers of the application replace the defaults. There may be several with one name.
         for name in self.options.headers.keys() {
             request.headers_mut().remove(name);
         }
@@ -168,7 +168,7 @@ impl Http {
             }
             match sender.try_send_request(request).await {
                 Ok(response) => return self.receive(sender, response).await,
-                // The server had closed the connection. The request did not leave.
+                // The server had already closed the connection, and the request was not sent.
                 Err(mut error) => request = error.take_message().ok_or(RequestError::Lost)?,
             }
         }
@@ -182,7 +182,7 @@ impl Http {
         }
     }
 
-    /// A new connection.
+    /// Opens a new connection for requests.
     pub(super) async fn connect<T: Io + 'static>(
         &self,
         wrap: impl FnOnce(BoxIo) -> T,
@@ -190,7 +190,7 @@ impl Http {
         let io = self.dialer.dial().await?;
         self.state().error = None;
         let (sender, connection) = http1::handshake(wrap(io)).await.map_err(io::Error::other)?;
-        // How a connection ends is known to its requests.
+        // The requests of a connection learn how it ends.
         self.runtime.spawn(async { drop(connection.with_upgrades().await) });
         Ok(sender)
     }
@@ -221,12 +221,12 @@ impl Http {
         }
     }
 
-    /// No more requests are to come.
+    /// Drops kept connections: no more requests follow.
     pub(super) fn close_idle(&self) {
         self.state().idle.clear();
     }
 
-    /// A kept connection that the server should not have closed yet, the one used last first.
+    /// Takes the most recently used connection that the server should not have closed yet.
     fn take_idle(&self) -> Option<SendRequest<Body>> {
         let now = self.runtime.now();
         let mut state = self.state();
@@ -249,7 +249,7 @@ impl Http {
     }
 }
 
-/// The beginning of a refusal, as far as it arrives.
+/// Reads the beginning of a rejection's body, as far as it arrives in time.
 pub(super) async fn first_words(runtime: &Runtime, mut body: Incoming) -> Bytes {
     let mut words = BytesMut::new();
     let mut sleep = runtime.sleep(WORDS);
@@ -269,7 +269,7 @@ pub(super) async fn first_words(runtime: &Runtime, mut body: Incoming) -> Bytes 
     words.freeze()
 }
 
-/// How long the server keeps the connection, if it says so: `Keep-Alive: timeout=5`.
+/// Returns how long the server keeps the connection, if it announces that: `Keep-Alive: timeout=5`.
 fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("keep-alive")?.to_str().ok()?;
     let mut pairs = value.split(',').filter_map(|part| part.split_once('='));

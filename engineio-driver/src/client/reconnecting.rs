@@ -1,4 +1,4 @@
-//! Sessions one after the other.
+//! Reconnecting: a client that opens a new session when one is lost.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -16,14 +16,16 @@ use super::{Client, ConnectError};
 use crate::runtime::Clock;
 use crate::socket::{Handle, Socket};
 
-/// A client that opens another session when it loses one: see [`Client::reconnecting`].
+/// A client that opens a new session when one is lost.
 ///
-/// Nothing is carried from one session to the next: messages that were not delivered are lost with their session, as
-/// [`ReconnectEvent::Closed`] says, and what should survive is for the application to send again. A session that the
-/// application closes is not followed by another one.
+/// See [`Client::reconnecting`].
 ///
-/// Works as long as somebody calls [`next`](Reconnecting::next). Dropping it closes the session in order.
-#[must_use = "nothing happens unless somebody asks for events"]
+/// Nothing is carried over from one session to the next. Messages that were not delivered are lost with their session;
+/// [`ReconnectEvent::Closed`] reports its end, and the application must send again what has to arrive. After a session
+/// that the application closes, no other one is opened.
+///
+/// It only makes progress while [`next`](Reconnecting::next) is polled. Dropping it closes the session in order.
+#[must_use = "a reconnecting client does nothing unless `next` is polled"]
 pub struct Reconnecting {
     client: Client,
     machine: Reconnect,
@@ -38,26 +40,26 @@ enum Stage {
     Over,
 }
 
-/// What happens to a client that reconnects.
+/// An event of a client that reconnects.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ReconnectEvent {
-    /// A session is open. What is sent goes there.
+    /// A session is open. Messages are sent to this session.
     Opened(Handle),
     /// A message arrived.
     Message(Message),
-    /// The session is over.
+    /// The session has ended.
     Closed {
-        /// Why.
+        /// Why it ended.
         reason: CloseReason,
-        /// After which time another one will be tried; `None` if it will not: that was the last event.
+        /// The delay before the next attempt. `None` if there is none: this was the last event.
         retry: Option<Duration>,
     },
     /// An attempt to open a session failed.
     Failed {
-        /// Why.
+        /// Why it failed.
         error: ConnectError,
-        /// After which time the next one follows; `None` if none does: that was the last event.
+        /// The delay before the next attempt. `None` if there is none: this was the last event.
         retry: Option<Duration>,
     },
 }
@@ -70,14 +72,14 @@ impl Reconnecting {
         Ok(Self { client, machine, clock, stage })
     }
 
-    /// The next event; `None` when there will be no more.
+    /// Waits for the next event. Returns `None` if no more events follow.
     ///
     /// Cancel safe: an event is taken only by a call that returns it.
     pub async fn next(&mut self) -> Option<ReconnectEvent> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// The session that is open, if one is.
+    /// Returns the open session, if there is one.
     pub fn session(&self) -> Option<&Handle> {
         match &self.stage {
             Stage::Open(socket) => Some(socket),
@@ -85,10 +87,10 @@ impl Reconnecting {
         }
     }
 
-    /// Sends a message by the session that is open, waiting for room.
+    /// Sends a message on the open session, and waits for room.
     ///
     /// # Errors
-    /// As [`Handle::send`]; without a session, the message comes back as from a closed one.
+    /// The same as [`Handle::send`]. Without an open session, the message is returned in [`SendError::Closed`].
     pub fn send<M: Into<Message>>(
         &self,
         message: M,
@@ -102,12 +104,13 @@ impl Reconnecting {
         }
     }
 
-    /// How many attempts were announced in a row. A session that opens counts as a success when it is lost again.
+    /// Returns how many attempts in a row were announced. The count restarts when a session that opened is lost.
     pub fn attempts(&self) -> u32 {
         self.machine.attempts()
     }
 
-    /// Tries at once, if it waits to try, and begins the delays anew: as when the network is known to be back.
+    /// Tries at once if the client is waiting for its next attempt, and resets the delays. For use when the network is
+    /// known to be available again.
     pub fn retry_now(&mut self) {
         if let Stage::Waiting(_) = self.stage {
             self.machine.reset();
@@ -115,8 +118,9 @@ impl Reconnecting {
         }
     }
 
-    /// Closes the session in order, and opens no other one. If there is a session, its events go on to
-    /// [`ReconnectEvent::Closed`]; if not, there are no more.
+    /// Closes the session in order, and opens no other one.
+    ///
+    /// If a session is open, its events continue until [`ReconnectEvent::Closed`]. Otherwise no more events follow.
     pub fn close(&mut self) {
         match &self.stage {
             Stage::Open(socket) => socket.close(),
@@ -162,7 +166,7 @@ impl Reconnecting {
         }
     }
 
-    /// Waits for the next attempt, if there is to be one.
+    /// Waits for the next attempt, if there is one.
     fn wait(&mut self) -> Option<Duration> {
         let now = self.clock.now();
         let delay = self.machine.lost(now, entropy()).map(|at| at.saturating_since(now));

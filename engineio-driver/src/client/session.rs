@@ -1,4 +1,4 @@
-//! The client's side of a session: its machine, and what its task has to do.
+//! The client's side of a session: its machine, and the work for its task.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,33 +15,33 @@ use crate::session::{
 };
 
 pub(super) struct Opened {
-    /// Until it has ended and everything was taken from it.
+    /// `None` once the session has ended and everything was taken from it.
     client: Option<Client>,
-    /// There from the moment in which the session opens.
+    /// `None` until the session opens.
     link: Option<Arc<Link>>,
-    /// The head of the first request, until it is in the link.
+    /// The head of the first request, until it moves into the link.
     head: Option<RequestHead>,
-    /// What the task has to do.
+    /// The outputs that the task has to carry out.
     actions: VecDeque<Output>,
     task: Option<Waker>,
-    /// When the task will look at the clock.
+    /// The deadline for which the task's timer is armed.
     armed: Option<Instant>,
-    /// What the client said of it last, and what the next session should know of this one.
+    /// Whether a WebSocket worked, as the machine last reported it. It is passed to the next session.
     websocket_worked: bool,
     memory: Arc<AtomicBool>,
-    /// The task has done what there was to do, and is over.
+    /// The task has carried out everything and has ended.
     done: bool,
-    /// The machine has said its last.
+    /// The machine has reported its end.
     closed: bool,
 }
 
-/// Why a session was not opened, and what the server said.
+/// Why a session was not opened, and the server's answer.
 pub(super) type Unopened = (CloseReason, Option<Details>);
 
-/// A session that is about to be opened.
+/// Creates a session that is about to open.
 ///
 /// # Errors
-/// When the options do not make sense.
+/// Returns an error if the options are not valid.
 pub(super) fn begin(
     runtime: &Runtime,
     config: Arc<Config>,
@@ -72,7 +72,7 @@ pub(super) fn begin(
 }
 
 impl Cell<Opened> {
-    /// Waits until the session is open, or will never be.
+    /// Waits until the session is open, or has ended before that.
     pub(super) fn poll_opened(&self, cx: &Context<'_>) -> Poll<Result<Arc<Link>, Unopened>> {
         self.visit(|visit| {
             if let Some(link) = &visit.side.link {
@@ -90,7 +90,7 @@ impl Cell<Opened> {
         })
     }
 
-    /// Nobody wants the session any more.
+    /// Ends a session that is no longer wanted.
     pub(super) fn give_up(&self) {
         self.visit(|visit| {
             if let Some((machine, now)) = visit.timed() {
@@ -104,7 +104,7 @@ impl Cell<Opened> {
         self.visit(|visit| visit.input(input));
     }
 
-    /// What the task is to do next.
+    /// Returns the next work for the task.
     pub(super) fn next_work(&self, cx: &Context<'_>) -> Work {
         self.visit(|visit| {
             let now = visit.now();
@@ -123,7 +123,7 @@ impl Cell<Opened> {
         })
     }
 
-    /// The task is over.
+    /// Marks the task as ended.
     pub(super) fn finish(&self, inputs: impl IntoIterator<Item = Input>) {
         self.visit(|visit| {
             inputs.into_iter().for_each(|input| visit.input(input));
@@ -134,18 +134,18 @@ impl Cell<Opened> {
             visit.side.done = true;
             visit.attached.wake_all(visit.deferred);
             visit.settle();
-            // What nobody will carry out any more holds messages of the application.
+            // The remaining outputs may hold messages of the application.
             visit.deferred.drop_value(std::mem::take(&mut visit.side.actions));
         });
     }
 }
 
-/// What the task of a session has to do.
+/// Work for the task of a session.
 pub(super) struct Work {
     pub(super) actions: VecDeque<Output>,
-    /// Until when it may sleep then.
+    /// The deadline until which the task may sleep afterwards.
     pub(super) next: Option<Instant>,
-    /// The transport of a session that is over.
+    /// The transport of the session, if it has ended.
     pub(super) over: Option<TransportKind>,
 }
 
@@ -167,7 +167,7 @@ impl Side for Opened {
         self.client.as_mut().map(|client| client as &mut dyn Machine)
     }
 
-    /// One that was closed in order is over when the task has told the server. Then a program may end.
+    /// A session that was closed in order has ended once the task has told the server. Only then may a program exit.
     fn over(&self, attached: &Attached) -> Option<CloseReason> {
         let client = self.client.as_ref()?;
         let reason = client.close_reason()?;
@@ -201,7 +201,7 @@ impl Side for Opened {
             }
         }
         if self.websocket_worked != client.websocket_worked() {
-            // Only news: another session may know better by now.
+            // Only a change is stored: another session may have stored something newer.
             self.websocket_worked = client.websocket_worked();
             self.memory.store(self.websocket_worked, Ordering::Relaxed);
         }
@@ -213,7 +213,7 @@ impl Side for Opened {
         if let (true, Some(reason)) = (self.closed, self.over(attached)) {
             if let Some(client) = self.client.take() {
                 attached.set_end(End::of(&client, reason), deferred);
-                // What was not sent is the application's.
+                // Messages that were not sent belong to the application.
                 deferred.drop_value(client);
             }
         }
@@ -226,7 +226,7 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// Something unlike what others have. Without randomness it is just nothing special.
+/// Returns a value that differs between sessions. If the system has no random numbers, it is constant.
 pub(super) fn entropy() -> u64 {
     let mut bytes = [0; 8];
     let _ = getrandom::fill(&mut bytes);

@@ -1,4 +1,4 @@
-//! The task of one session: carries out what its machine asks for, and tells it what became of it.
+//! The task of one session: carries out the outputs of its machine, and reports the results.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -21,7 +21,7 @@ use crate::websocket::ChannelTask;
 type Exchange = Pin<Box<dyn Future<Output = Input> + Send>>;
 type Opening = Pin<Box<dyn Future<Output = Result<Upgraded, Option<Details>>> + Send>>;
 
-/// A GET, a POST, a channel, and the clock.
+/// The task of one session: one GET, one POST, one channel, and the timer.
 pub(super) struct SessionTask {
     session: Arc<Cell<Opened>>,
     http: Arc<Http>,
@@ -29,8 +29,8 @@ pub(super) struct SessionTask {
     channel: Option<(ChannelId, Channel)>,
     sleep: Option<Pin<Box<dyn Sleep>>>,
     armed: Option<Instant>,
-    /// How long requests that are still under way at the end may take. Their answers matter to nobody, but the server may
-    /// learn from them that the session is over.
+    /// How long requests that are under way at the end may take. Their answers do not matter, but the server may learn
+    /// from them that the session has ended.
     farewell_timeout: Duration,
     farewell: Option<Pin<Box<dyn Sleep>>>,
 }
@@ -59,18 +59,18 @@ impl SessionTask {
                     let opening = Box::pin(async move { channel::open(&http, &target).await });
                     self.channel = Some((channel, Channel::Opening(opening)));
                 }
-                // One that is open writes its rest first, and ends by itself.
+                // An open channel first writes its remaining frames, and then ends by itself.
                 Output::ChannelClose { channel } => {
                     let opening = |open: &mut (ChannelId, Channel)| matches!(open.1, Channel::Opening(_));
                     self.channel.take_if(|open| open.0 == channel && opening(open));
                 }
-                // These were told to whom they concern.
+                // The tasks concerned were already told.
                 Output::ChannelReady { .. } | Output::ChannelRead { .. } | Output::Event(_) => (),
             }
         }
     }
 
-    /// Whether a request came to its end.
+    /// Returns whether a request has finished.
     fn poll_exchanges(&mut self, cx: &mut Context<'_>) -> bool {
         let mut inputs = Vec::new();
         self.exchanges.retain_mut(|(_, exchange)| match exchange.as_mut().poll(cx) {
@@ -82,13 +82,14 @@ impl SessionTask {
         });
         let some = !inputs.is_empty();
         for input in inputs {
-            // One by one: what has left is known between an answer and what becomes of the next POST.
+            // One at a time: after each answer, the machine must know what was written before the next POST is
+            // reported.
             self.session.input(input);
         }
         some
     }
 
-    /// Whether a channel opened or came to its end.
+    /// Returns whether a channel has opened or ended.
     fn poll_channel(&mut self, cx: &mut Context<'_>) -> bool {
         let Some((channel, stage)) = &mut self.channel else { return false };
         let channel = *channel;
@@ -110,7 +111,7 @@ impl SessionTask {
             },
             Channel::Open(task) => {
                 if self.exchanges.is_empty() {
-                    // Either none is to come, or it gets a connection of its own.
+                    // Either no channel follows, or it gets a new connection.
                     self.http.close_idle();
                 }
                 if Pin::new(task).poll(cx).is_pending() {
@@ -122,7 +123,7 @@ impl SessionTask {
         true
     }
 
-    /// Whether a session that is over leaves nothing behind that should be waited for.
+    /// Returns whether a session that has ended leaves nothing that should be waited for.
     fn poll_farewell(&mut self, cx: &mut Context<'_>, transport: TransportKind) -> bool {
         if !self.exchanges.is_empty() {
             let runtime = self.session.environment().runtime();
@@ -131,11 +132,11 @@ impl SessionTask {
                 self.exchanges.clear();
             }
         }
-        // A channel has a limit of its own. One that was only probed matters to nobody.
+        // An open channel has its own time limit. A channel that was only probed does not matter.
         self.exchanges.is_empty() && (self.channel.is_none() || transport == TransportKind::Polling)
     }
 
-    /// Whether it is time for something.
+    /// Returns whether a deadline has passed.
     fn poll_sleep(&mut self, cx: &mut Context<'_>, next: Option<Instant>) -> bool {
         let Some(next) = next else { return false };
         if self.armed != Some(next) {
@@ -170,7 +171,8 @@ impl Future for SessionTask {
     }
 }
 
-/// Everything is done; or the runtime has ended, or a connector has panicked, and whatever was under way is lost.
+/// The task ends when everything is done, when the runtime ends, or when a connector panics. What was under way is
+/// lost.
 impl Drop for SessionTask {
     fn drop(&mut self) {
         let opening = self.channel.take().map(|(channel, _)| channel);

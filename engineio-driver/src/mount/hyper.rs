@@ -12,23 +12,24 @@ use hyper::service::Service;
 use crate::body::ReplyBody;
 use crate::server::{Aborted, RemoteAddr, Server};
 
-/// Serves one connection: requests for the server go to it, all others are not found. [`Server::http1`] is what to serve
-/// it with.
+/// A hyper service that serves one connection.
+///
+/// Requests for the server are answered by it, and all others with 404. Serve the connection with [`Server::http1`].
 #[derive(Clone, Debug)]
 pub struct HyperService {
     server: Server,
     remote_addr: Option<SocketAddr>,
-    /// It serves a connection of [`Server::http1`].
+    /// Whether the connection is one of [`Server::http1`].
     exact: bool,
 }
 
 impl HyperService {
-    /// A service for a connection from this address.
+    /// Creates a service for a connection from this address.
     pub const fn new(server: Server, remote_addr: Option<SocketAddr>) -> Self {
         Self { server, remote_addr, exact: false }
     }
 
-    /// For a connection of [`Server::http1`], of which an answer knows by itself when it is written.
+    /// As `new`, for a connection of [`Server::http1`], on which an answer itself can tell when it is written.
     pub(crate) const fn exact(server: Server, remote_addr: Option<SocketAddr>) -> Self {
         Self { server, remote_addr, exact: true }
     }
@@ -51,7 +52,7 @@ impl Service<Request<Incoming>> for HyperService {
     }
 }
 
-/// The answer to a request that is not for the server.
+/// Returns the answer to a request that is not for the server: 404.
 pub fn not_found() -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::from(Bytes::from_static(b"Not Found")));
     *response.status_mut() = StatusCode::NOT_FOUND;

@@ -16,44 +16,50 @@ use crate::server::Server;
 /// How long to wait when the system has no resources for another connection.
 const BREATHER: Duration = Duration::from_millis(50);
 
-/// Where connections come from. The runtime crates listen by TCP; anything else that brings bytes in order will do.
+/// A source of connections for a server.
+///
+/// The runtime crates listen on TCP. Any other stream of bytes can be served through this trait.
 pub trait Listener: Send {
-    /// What its connections are made of.
+    /// The type of the connections.
     type Io: Io + 'static;
 
-    /// The next connection, and where it comes from, if that can be said. Cancel safe.
+    /// Waits for the next connection, and returns it with the peer's address, if it has one. Cancel safe.
     ///
-    /// After an error it is asked again: at once if the error is about one connection, else after a moment. While it is under
-    /// way nobody else is accepted, so what a peer can draw out, as the handshake of TLS, belongs into a task of its own.
+    /// After an error, it is called again: at once if the error concerns a single connection, else after a short delay.
+    /// While it runs, no other connection is accepted. Do whatever a peer can delay, such as a TLS handshake, in
+    /// another task.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, Option<SocketAddr>)>> + Send;
 }
 
 impl Server {
-    /// Serves what connects to a listener. Never returns; drop it to stop listening. Connections that there are go on.
+    /// Serves the connections of a listener.
     ///
-    /// Requests outside of the server's path are answered 404.
+    /// Never returns; drop the future to stop listening. Connections that are already open continue.
+    ///
+    /// Requests outside the server's path are answered with 404.
     pub async fn serve(&self, mut listener: impl Listener) {
         loop {
             match listener.accept().await {
                 Ok((io, addr)) => self.runtime().spawn(serve_connection(self.clone(), io, addr)),
-                // A connection that broke before it was accepted is not our trouble.
+                // A connection that broke before it was accepted is not an error of the listener.
                 Err(error) if is_about_the_connection(&error) => (),
                 Err(_) => self.runtime().sleep(BREATHER).await,
             }
         }
     }
 
-    /// As [`Server::serve`], in the background, for as long as the runtime lives.
+    /// As [`Server::serve`], in a background task, for as long as the runtime lives.
     pub fn listen(&self, listener: impl Listener + 'static) {
         let server = self.clone();
         self.runtime().spawn(async move { server.serve(listener).await });
     }
 
-    /// How hyper should serve a connection, for those who mount the server in a service of their own. The time for the head
-    /// of a request is limited. An answer counts as written when the connection took its last byte, whatever the connection
-    /// is made of: [`writev`](http1::Builder::writev) is on. With it off, hyper copies answers into a buffer of its own, and
-    /// what is lost with that buffer is not noticed; see
-    /// [when an answer counts as written](Server#when-an-answer-counts-as-written).
+    /// Returns hyper's settings for a connection, for code that serves connections itself.
+    ///
+    /// The time for the head of a request is limited. An answer counts as written when the connection took its last
+    /// byte, for every kind of connection, because [`writev`](http1::Builder::writev) is on. With `writev` off, hyper
+    /// copies answers into its own buffer, and the loss of that buffer is not detected; see [when an answer counts as
+    /// written](Server#when-an-answer-counts-as-written).
     pub fn http1(&self) -> http1::Builder {
         let mut builder = http1::Builder::new();
         builder.timer(self.runtime().clone()).header_read_timeout(self.header_timeout()).writev(true);
@@ -61,7 +67,7 @@ impl Server {
     }
 }
 
-/// Serves one connection to its end, or until a WebSocket took it over.
+/// Serves one connection to its end, or until a WebSocket takes it over.
 async fn serve_connection(server: Server, io: impl Io + 'static, addr: Option<SocketAddr>) {
     let under_way = server.guard();
     let connection = server.http1().serve_connection(io, HyperService::exact(server.clone(), addr)).with_upgrades();
@@ -72,7 +78,7 @@ async fn serve_connection(server: Server, io: impl Io + 'static, addr: Option<So
         Poll::Ready(_) => Poll::Ready(true),
         Poll::Pending => ending.as_mut().poll(cx).map(|()| false),
     });
-    // How a connection ends is known to its sessions.
+    // The sessions of a connection learn how it ends.
     if !ended.await {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
@@ -99,7 +105,7 @@ mod tests {
     use crate::Builder;
     use crate::rt::Runtime;
 
-    /// Brings connections that are there already.
+    /// A listener with a fixed list of connections.
     struct These(Vec<DuplexStream>);
 
     impl Listener for These {
@@ -113,7 +119,7 @@ mod tests {
         }
     }
 
-    /// Does not gather what it writes.
+    /// A connection without vectored writes.
     struct Plain(TokioIo<DuplexStream>);
 
     impl Read for Plain {
@@ -136,7 +142,7 @@ mod tests {
         }
     }
 
-    /// Fails before it brings anything.
+    /// A listener that fails before it returns connections.
     struct Failing(Vec<io::ErrorKind>, These);
 
     impl Listener for Failing {
@@ -156,7 +162,7 @@ mod tests {
         stream.write_all(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
     }
 
-    /// Where bytes cannot be gathered, hyper would copy an answer away at once, and it would pass for taken.
+    /// Without vectored writes, hyper would copy an answer at once, and the answer would count as written.
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_written_in_part_is_lost_whatever_the_connection_is_made_of() {
         let server = Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap();
@@ -177,7 +183,7 @@ mod tests {
         assert_eq!(socket.closed().await, CloseReason::TransportError(TransportError::PollLost));
     }
 
-    /// A connection that broke too early costs the others no time, and want of resources passes.
+    /// A connection that broke too early does not delay the others; after a lack of resources the listener continues.
     #[tokio::test(start_paused = true)]
     async fn a_listener_that_fails_is_asked_again() {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, OutOfMemory};
@@ -188,7 +194,7 @@ mod tests {
             server.listen(Failing(errors, These(vec![stream])));
             get(&mut client, TARGET).await;
             server.accept().await;
-            // The clock is paused: it stands still but where something waits for it.
+            // The clock is paused: it advances only while something waits for it.
             assert_eq!(began.elapsed().as_millis() / BREATHER.as_millis(), breathers);
         }
     }

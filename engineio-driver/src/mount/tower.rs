@@ -17,7 +17,9 @@ use super::hyper::not_found;
 use crate::body::ReplyBody;
 use crate::server::Server;
 
-/// Puts a server before another service: requests for its path go to the server, all others pass by.
+/// A tower layer that puts a server in front of another service.
+///
+/// Requests for the server's path are answered by the server; all others go to the inner service.
 ///
 /// ```
 /// use axum::Router;
@@ -33,17 +35,17 @@ use crate::server::Server;
 /// # }
 /// ```
 ///
-/// axum layers only what was routed: add the layer after the routes and a `fallback`.
+/// axum applies a layer only to routes that exist: add the layer after the routes, and add a `fallback`.
 ///
-/// An answer to a poll that is lost before it was written ends its session. hyper tells a layer less than it tells
-/// [`Server::serve`]: see [when an answer counts as written](Server#when-an-answer-counts-as-written). A layer around this one
-/// should pass the data of an answer on as it comes.
+/// An answer to a poll that is lost before it was written ends its session. A layer knows less about this than
+/// [`Server::serve`]; see [when an answer counts as written](Server#when-an-answer-counts-as-written). Layers around
+/// this one should pass the data of an answer on as it arrives.
 ///
-/// Set `TCP_NODELAY` on the connections; `axum::serve` does not do it by itself. Without the option, messages on a WebSocket
-/// can wait for a delayed acknowledgement, 40 ms on Linux. So can answers to polls, whose last 4 KiB are written after the rest
-/// if they have more than 16 KiB. Over an Ethernet, they do not wait: 4 KiB are more than two segments, which the client
-/// acknowledges at once. On the loopback interface, where a segment has 64 KiB, answers of up to 64 KiB do, also those to a
-/// proxy on the same machine:
+/// Set `TCP_NODELAY` on the connections; `axum::serve` does not do this by itself. Without the option, messages on a
+/// WebSocket can be delayed until an acknowledgement arrives, 40 ms on Linux. The same holds for answers to polls of more
+/// than 16 KiB, whose last 4 KiB are written after the rest. On an Ethernet they are not delayed: 4 KiB are more than two
+/// segments, which the client acknowledges at once. On the loopback interface, where a segment has 64 KiB, answers of up
+/// to 64 KiB are delayed, also those to a proxy on the same machine:
 ///
 /// ```
 /// use axum::serve::ListenerExt as _;
@@ -62,7 +64,7 @@ pub struct EngineLayer {
 }
 
 impl EngineLayer {
-    /// A layer for a server.
+    /// Creates a layer for a server.
     pub const fn new(server: Server) -> Self {
         Self { server }
     }
@@ -76,11 +78,12 @@ impl<S> Layer<S> for EngineLayer {
     }
 }
 
-/// A server, and what answers the requests that are not for it.
+/// A tower service that answers with a server, and with another service what is not for the server.
 ///
-/// Put an extension [`RemoteAddr`](crate::mount::RemoteAddr) into requests if sessions shall know where they come from.
+/// To tell sessions where they come from, add a [`RemoteAddr`](crate::mount::RemoteAddr) as an extension to the
+/// requests.
 ///
-/// What [`EngineLayer`] says of lost answers and of `TCP_NODELAY` is true of the service as well.
+/// The remarks of [`EngineLayer`] on lost answers and on `TCP_NODELAY` hold for the service too.
 #[derive(Clone, Debug)]
 pub struct EngineService<S = NotFound> {
     server: Server,
@@ -88,7 +91,7 @@ pub struct EngineService<S = NotFound> {
 }
 
 impl EngineService {
-    /// A service that answers 404 to whatever is not for the server.
+    /// Creates a service that answers 404 to requests that are not for the server.
     pub const fn new(server: Server) -> Self {
         Self { server, inner: NotFound }
     }
@@ -120,7 +123,7 @@ where
     }
 }
 
-/// A service of this kind cannot drop its connection; it can only ask for it.
+/// A tower service cannot drop its connection; it can only ask for that.
 fn aborted() -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::default());
     *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -128,7 +131,7 @@ fn aborted() -> Response<ReplyBody> {
     response
 }
 
-/// Answers 404 to everything.
+/// A service that answers 404 to every request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NotFound;
 
@@ -147,7 +150,7 @@ impl<B> Service<Request<B>> for NotFound {
 }
 
 pin_project! {
-    /// The body of an answer: the server's, a [`ReplyBody`], or that of the service behind it.
+    /// The body of an answer: a [`ReplyBody`] of the server, or the body of the inner service.
     #[derive(Debug)]
     pub struct EngineBody<R> {
         #[pin]
@@ -202,8 +205,8 @@ impl<R: Body> Body for EngineBody<R> {
     }
 }
 
-/// What is there in one piece already is not copied. hyper does not tell whether the bytes of the last piece are written: they
-/// count as written here.
+/// Data in one piece is not copied. hyper does not tell whether the bytes of the last piece are written: they count as
+/// written here.
 fn to_bytes<D: Buf>(frame: Frame<D>) -> Frame<Bytes> {
     frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))
 }
@@ -256,7 +259,7 @@ mod tests {
         assert_eq!(get(server, target).await.status(), StatusCode::BAD_REQUEST);
     }
 
-    /// The pieces were taken by the layer that writes them, which then loses its connection.
+    /// The layer that writes the pieces takes them, and then loses its connection.
     #[tokio::test]
     async fn r79_an_answer_whose_pieces_are_dropped_ends_the_session() {
         const PIECES: usize = 55;
@@ -277,7 +280,7 @@ mod tests {
                 } else {
                     drop(pieces);
                     if taken == PIECES {
-                        // They could have been written: a layer that finds its connection broken does not come back.
+                        // They could have been written: a layer whose connection broke does not poll again.
                         assert!(take(&mut body).is_pending());
                     }
                     drop(body);
@@ -306,7 +309,7 @@ mod tests {
         assert_eq!(socket.close_reason(), None);
     }
 
-    /// Whether hyper keeps what it is given until it is written, or copies it.
+    /// Both when hyper keeps data until it is written, and when it copies data.
     #[tokio::test(start_paused = true)]
     async fn r79_an_answer_that_is_written_in_part_over_http1_ends_the_session() {
         for writev in [true, false] {
@@ -326,7 +329,7 @@ mod tests {
         }
     }
 
-    /// Where hyper keeps what it is given, the loss of anything but the last 4 KiB is noticed.
+    /// If hyper keeps data until it is written, any loss is detected except that of the last 4 KiB.
     #[tokio::test(start_paused = true)]
     async fn r79_an_answer_that_is_written_up_to_its_end_ends_the_session() {
         const LEN: usize = 20_000;
@@ -338,7 +341,7 @@ mod tests {
         let (socket, target) = open(&server).await;
         socket.try_send("x".repeat(LEN - 1)).unwrap();
         client.write_all(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
-        // The rest is more than the last piece and what the pipe holds, by the length of the head.
+        // What remains is the last piece, and what the pipe holds; the head of the answer makes up the difference.
         client.read_exact(&mut vec![0; LEN - 4096 - 1024]).await.unwrap();
         assert_eq!(socket.close_reason(), None);
         drop(client);

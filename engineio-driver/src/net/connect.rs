@@ -1,4 +1,4 @@
-//! What a client needs of the outside: connections, and their encryption.
+//! Connections of a client, and their encryption.
 
 use std::future::Future;
 use std::io;
@@ -6,23 +6,23 @@ use std::pin::Pin;
 
 use hyper::rt::{Read, Write};
 
-/// A connection, whatever it is made of.
+/// A connection that carries bytes in order.
 pub trait Io: Read + Write + Send + Unpin {}
 
 impl<T: Read + Write + Send + Unpin + ?Sized> Io for T {}
 
-/// A connection of any kind.
+/// A connection, as a boxed trait object.
 pub type BoxIo = Box<dyn Io>;
 
-/// A connection on its way.
+/// A future that resolves to a connection.
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;
 
-/// Opens connections for a client. The runtime crates have those for TCP and Unix sockets; anything else that carries
-/// bytes in order will do.
+/// Opens connections for a client.
 ///
-/// A function of host and port that gives a future of a connection is a connector too.
+/// The runtime crates have connectors for TCP and Unix sockets; any other stream of bytes will do. A function that
+/// takes a host and a port and returns a future of a connection is also a connector.
 pub trait Connector: Send + Sync + 'static {
-    /// Connects to a host, which is a name or an address, without brackets, and a port.
+    /// Connects to a host and a port. The host is a name, or an address without brackets.
     fn connect(&self, host: &str, port: u16) -> Connecting;
 }
 
@@ -38,8 +38,8 @@ where
     }
 }
 
-/// Encrypts connections for a client. The runtime crates have it.
+/// Encrypts connections for a client. The runtime crates have an encryptor for TLS.
 pub trait Encryptor: Send + Sync + 'static {
-    /// Does the handshake of TLS on a connection, and verifies that at its other end there is the host.
+    /// Performs a TLS handshake on a connection, and verifies that the peer is `host`.
     fn encrypt(&self, io: BoxIo, host: &str) -> Connecting;
 }

@@ -1,4 +1,4 @@
-//! From the address of a server to a connection.
+//! Opens connections to the address of a server.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::proxy::Proxy;
 use super::url::Endpoint;
 use crate::runtime::Runtime;
 
-/// Opens connections to one server: directly or through a proxy, encrypted where the address says so.
+/// Opens connections to one server: directly or through a proxy, encrypted if the URL asks for it.
 pub(crate) struct Dialer {
     pub(crate) runtime: Runtime,
     pub(crate) endpoint: Endpoint,
@@ -37,7 +37,7 @@ impl Dialer {
         match &self.encryptor {
             _ if !self.endpoint.secure() => Ok(io),
             Some(encryptor) => encryptor.encrypt(io, host).await,
-            // The builder has seen to it; in the open it would go to nobody.
+            // The builder rejects this. An unencrypted connection is not an alternative.
             None => Err(io::ErrorKind::Unsupported.into()),
         }
     }

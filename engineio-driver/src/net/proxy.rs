@@ -13,45 +13,46 @@ use super::connect::BoxIo;
 use super::url::{Endpoint, UrlError, bracketed};
 use crate::runtime::Runtime;
 
-/// Bytes of the head of a proxy's answer.
+/// The maximum size of the head of a proxy's answer, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// An HTTP proxy, which is asked by `CONNECT` for a tunnel to a server.
+/// An HTTP proxy, which opens tunnels to a server with `CONNECT`.
 ///
-/// All connections go through a tunnel, also those that are not encrypted: a proxy that changes requests would break
+/// All connections use a tunnel, including unencrypted ones, because a proxy that changes requests would break
 /// WebSockets. Some proxies allow tunnels to port 443 only.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     host: String,
     port: u16,
-    /// Marked as sensitive, so it does not show in `Debug`.
+    /// Marked as sensitive, so `Debug` does not show it.
     authorization: Option<HeaderValue>,
 }
 
-/// Why a URL names no proxy that could be used. The URL is not in it, for there may be a password in that.
+/// Why a proxy's URL cannot be used. The error does not have the URL, which may have a password.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// It is no valid URL.
-    #[error("the proxy's address: {0}")]
+    /// The URL is not valid.
+    #[error("invalid URL of a proxy: {0}")]
     Url(#[from] UrlError),
-    /// Its scheme is not `http`. Proxies that must be spoken to by TLS or by SOCKS need a
-    /// [`Connector`](crate::net::Connector) that does it.
-    #[error("the proxy's scheme is not http")]
+    /// The scheme is not `http`. Proxies that use TLS or SOCKS need their own [`Connector`](crate::net::Connector).
+    #[error("invalid scheme of a proxy's URL: expected http")]
     Scheme,
-    /// The user name or the password has a character in it that must be percent-encoded.
-    #[error("the proxy's user name and password are not fit for a URL")]
+    /// The user name or the password has a character that must be percent-encoded.
+    #[error("invalid user name or password in a proxy's URL: special characters must be percent-encoded")]
     Credentials,
 }
 
 impl Proxy {
-    /// Reads `http://[user[:password]@]host[:port]`. A scheme need not be there, and the port without a number is 80.
-    /// In user name and password all but letters, digits and `-._~` should be percent-encoded.
+    /// Parses `http://[user[:password]@]host[:port]`.
+    ///
+    /// The scheme is optional, and the default port is 80. In the user name and the password, all characters except
+    /// letters, digits and `-._~` should be percent-encoded.
     ///
     /// # Errors
     /// See [`ProxyError`].
     pub fn parse(url: &str) -> Result<Self, ProxyError> {
-        // Not `ws` either, which is well for a server.
+        // `ws` is not allowed either, although a server's URL may have it.
         if url.split_once("://").is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http")) {
             return Err(ProxyError::Scheme);
         }
@@ -59,20 +60,21 @@ impl Proxy {
         Ok(Self { host: endpoint.host().to_owned(), port: endpoint.port(), authorization: authorization(url)? })
     }
 
-    /// The proxy that the environment demands for connections to a host, which is a name, or an address without
-    /// brackets.
+    /// Returns the proxy that the environment sets for connections to a host, if it sets one. The host is a name, or an
+    /// address without brackets.
     ///
-    /// * `https_proxy` holds for encrypted connections, `http_proxy` for the others, and `all_proxy` where that one is
-    ///   not set. They are looked up in lower case and then in upper case. What is set but empty is not set.
-    /// * `HTTP_PROXY` in upper case is ignored where there is a `REQUEST_METHOD`: in a CGI program its value comes from
-    ///   a header of the request, that is, from anybody.
-    /// * `no_proxy`, or `NO_PROXY`, has the exceptions, with commas between them: names, which stand for all names
-    ///   below them too, addresses, networks such as `10.0.0.0/8`, or `*` for all hosts.
+    /// * `https_proxy` applies to encrypted connections, `http_proxy` to the others, and `all_proxy` where that
+    ///   variable is not set. Names in lower case take precedence over names in upper case. An empty variable counts as
+    ///   not set.
+    /// * `HTTP_PROXY` in upper case is ignored if `REQUEST_METHOD` is set: in a CGI program its value comes from a
+    ///   header of the request, so anyone can choose it.
+    /// * `no_proxy`, or `NO_PROXY`, lists exceptions, separated by commas: names, which include all their subdomains;
+    ///   addresses; networks such as `10.0.0.0/8`; or `*` for all hosts.
     ///
     /// # Errors
-    /// When there is a proxy demanded that cannot be used. To go without would be against the wish of whoever set it.
+    /// Returns an error if the environment sets a proxy that cannot be used. A direct connection is not tried instead.
     pub fn from_env(secure: bool, host: &str) -> Result<Option<Self>, ProxyError> {
-        // What is not Unicode is no URL either: it gives an error, and is not passed over.
+        // A value that is not Unicode is not a valid URL either: it causes an error, and is not ignored.
         let lookup = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         Self::from_lookup(secure, host, lookup)
     }
@@ -99,25 +101,26 @@ impl Proxy {
         Self::parse(&proxy).map(Some)
     }
 
-    /// The host of the proxy, a name or an address. An IPv6 address has no brackets.
+    /// Returns the host of the proxy, a name or an address. An IPv6 address has no brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port of the proxy.
+    /// Returns the port of the proxy.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Makes a connection to this proxy one to a server. The host is a name or an address, without brackets.
+    /// Turns a connection to this proxy into a connection to a server. The host is a name, or an address without
+    /// brackets.
     ///
     /// # Errors
-    /// When the proxy refuses, does not speak HTTP, or goes away.
+    /// Returns an error if the proxy refuses, does not speak HTTP, or closes the connection.
     pub(crate) async fn tunnel(&self, io: BoxIo, host: &str, port: u16, runtime: &Runtime) -> io::Result<BoxIo> {
         let host = bracketed(host);
         let server = Authority::try_from(format!("{host}:{port}")).map_err(invalid)?;
         if host.is_empty() || server.host() != host {
-            return Err(invalid("no request can name this host"));
+            return Err(invalid("invalid host: it cannot be written into a request"));
         }
         let mut request = Request::new(String::new());
         *request.method_mut() = Method::CONNECT;
@@ -131,14 +134,14 @@ impl Proxy {
         let handshake = proxy.max_buf_size(MAX_HEAD).handshake(io).await;
         let (mut sender, connection) = handshake.map_err(io::Error::other)?;
         runtime.spawn(async {
-            // How it ends, the request tells.
+            // The request learns how the connection ends.
             let _ = connection.with_upgrades().await;
         });
         let response = sender.send_request(request).await.map_err(io::Error::other)?;
         if !response.status().is_success() {
             return Err(io::Error::other(format!("the proxy answered {}", response.status())));
         }
-        // What came right behind the answer is in it.
+        // This includes bytes that arrived right after the answer.
         let tunnel = hyper::upgrade::on(response).await.map_err(io::Error::other)?;
         Ok(Box::new(tunnel))
     }
@@ -148,7 +151,7 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
     io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
-/// The header of a URL's user name and password.
+/// Returns the header for the user name and the password of a URL.
 fn authorization(url: &str) -> Result<Option<HeaderValue>, ProxyError> {
     let everything = Matcher::builder().all(url).build();
     let proxy = everything.intercept(&Uri::from_static("http://localhost")).ok_or(ProxyError::Credentials)?;
@@ -156,7 +159,7 @@ fn authorization(url: &str) -> Result<Option<HeaderValue>, ProxyError> {
 }
 
 fn is_exception(exceptions: &str, host: &str) -> bool {
-    // The matcher lets an asterisk stand for names only.
+    // The matcher applies an asterisk to names only.
     if exceptions.split(',').any(|exception| exception.trim() == "*") {
         return true;
     }
@@ -212,7 +215,7 @@ mod tests {
         assert!(shown.contains("proxy") && !shown.contains("geheim") && !shown.contains(&secret[6..]), "{shown}");
     }
 
-    /// The host of the proxy for a host in an environment.
+    /// Returns the host of the proxy that an environment sets for a host.
     fn demanded(secure: bool, host: &str, environment: &[(&str, &str)]) -> Option<String> {
         let lookup =
             |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
@@ -280,7 +283,7 @@ mod tests {
         assert!(Proxy::from_lookup(false, "x", lookup).unwrap().is_none());
     }
 
-    /// Asks a proxy, which is at the other end, for a tunnel.
+    /// Asks a proxy for a tunnel. Returns the proxy's end of the connection too.
     fn ask(url: &str, host: &'static str) -> (impl Future<Output = io::Result<BoxIo>>, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(1024);
         let proxy = Proxy::parse(url).unwrap();
@@ -306,7 +309,7 @@ mod tests {
         assert!(asked.contains("\r\nproxy-authorization: basic dxnlcjpwyxnz\r\n"), "{asked}");
         assert!(!asked.contains("content-length") && !asked.contains("transfer-encoding"), "{asked}");
 
-        // A server that speaks first, and a proxy that sends a length which means nothing here.
+        // A server that sends first, and a proxy whose answer has a content length, which means nothing here.
         proxy.write_all(b"HTTP/1.1 200 Established\r\nContent-Length: 3\r\n\r\nhello").await.unwrap();
         let mut tunnel = TokioIo::new(tunnel.await.unwrap().unwrap());
         let mut bytes = [0; 5];
@@ -346,7 +349,7 @@ mod tests {
             proxy.write_all(answer.as_bytes()).await.unwrap();
             let error = tunnel.await.unwrap().map(drop).unwrap_err();
             assert_eq!(error.to_string(), format!("the proxy answered {status}"));
-            // The connection is of no more use.
+            // The connection is closed.
             let mut rest = Vec::new();
             proxy.read_to_end(&mut rest).await.unwrap();
             assert_eq!(rest, b"");
@@ -360,7 +363,7 @@ mod tests {
             let (tunnel, mut proxy) = ask("proxy", "example.com");
             let tunnel = tokio::spawn(tunnel);
             head(&mut proxy).await;
-            // It need not be read to its end.
+            // The peer need not read it to the end.
             let _ = proxy.write_all(answer.as_bytes()).await;
             drop(proxy);
             assert!(tunnel.await.unwrap().is_err(), "{answer:.20}");

@@ -1,4 +1,4 @@
-//! How a client's connections are encrypted, and whom it trusts. The handshake itself belongs to the runtime.
+//! Encryption of a client's connections, and the certificates that it trusts. The runtime performs the handshake.
 
 use std::fmt;
 use std::future::ready;
@@ -16,27 +16,28 @@ use thiserror::Error;
 
 use super::connect::{BoxIo, Connecting, Encryptor};
 
-/// The handshake of TLS on a connection: what an encryptor needs of a runtime crate.
+/// The TLS handshake on a connection: what an encryptor needs from a runtime crate.
 pub trait TlsHandshake: Send + Sync + 'static {
-    /// Does the handshake of a client with a server of this name.
+    /// Performs the handshake of a client with the server of this name.
     fn connect(&self, config: Arc<ClientConfig>, name: ServerName<'static>, io: BoxIo) -> Connecting;
 }
 
-/// Encrypts connections by rustls, whose handshake a runtime crate does: take the `TlsEncryptor` of that.
+/// Encrypts connections with rustls. The runtime crates have a type alias with their own handshake: use that.
 pub struct TlsEncryptor<H> {
-    /// Made by the first connection, if it is not given.
+    /// Created by the first connection, if it was not given.
     config: OnceLock<Arc<ClientConfig>>,
     handshake: H,
 }
 
 impl<H: TlsHandshake + Default> TlsEncryptor<H> {
-    /// An encryptor with a configuration, which [`TlsConfig`] makes. With one that was made otherwise mind the protocols:
-    /// HTTP/1.1 is spoken inside.
+    /// Creates an encryptor with a configuration, usually one made by [`TlsConfig`].
+    ///
+    /// The client speaks HTTP/1.1 on its connections. A configuration made in another way must not negotiate HTTP/2.
     pub fn new(config: Arc<ClientConfig>) -> Self {
         Self { config: config.into(), handshake: H::default() }
     }
 
-    /// An encryptor that trusts whom the system trusts, whose certificates are read with the first connection.
+    /// Creates an encryptor that trusts the system's certificates, which are read by the first connection.
     pub fn platform() -> Self {
         Self { config: OnceLock::new(), handshake: H::default() }
     }
@@ -48,7 +49,7 @@ impl<H> TlsEncryptor<H> {
             return Ok(Arc::clone(config));
         }
         let made = TlsConfig::new().build()?;
-        // Somebody else may have been faster, with the same.
+        // Another connection may have created the same configuration first.
         Ok(Arc::clone(self.config.get_or_init(|| made)))
     }
 }
@@ -77,12 +78,12 @@ impl<H> fmt::Debug for TlsEncryptor<H> {
     }
 }
 
-/// What a client demands of the other end of an encrypted connection, and what it shows of itself.
+/// The certificates that a client trusts, and its own certificate.
 ///
-/// The default is to trust whom the system trusts. TLS 1.2 and 1.3 are spoken, by the `ring` provider whatever other
-/// crates have installed, and HTTP/1.1 inside.
+/// By default, the system's certificates are trusted. The client uses TLS 1.2 or 1.3 with the `ring` provider, also if
+/// other crates have installed another one, and HTTP/1.1 inside.
 ///
-/// A server's certificate is always verified, with its host name, unless
+/// The server's certificate and host name are always verified, unless
 /// [`dangerously_accept_any_certificate`](Self::dangerously_accept_any_certificate) was called.
 ///
 /// ```
@@ -102,77 +103,76 @@ pub struct TlsConfig {
     accept_any: bool,
 }
 
-/// Why a configuration of TLS cannot be made.
+/// Why a TLS configuration cannot be built.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// What was given as PEM is none, or a part that is needed is missing in it.
-    #[error("no valid PEM: {0}")]
+    /// The data is not valid PEM, or lacks a required section.
+    #[error("invalid PEM: {0}")]
     Pem(#[from] pem::Error),
-    /// Only the added root certificates shall be trusted, but none was added: no server could be.
-    #[error("only the added root certificates are trusted, but there are none")]
+    /// Only added root certificates are to be trusted, but none was added.
+    #[error("no root certificates: only added ones are trusted, but none was added")]
     NoRoots,
-    /// On this system certificates cannot be added to its own.
-    #[error("this system takes no root certificates in addition to its own")]
+    /// This system does not support root certificates in addition to its own.
+    #[error("this system does not support root certificates in addition to its own")]
     AddedRoots,
-    /// A certificate cannot be used, the key does not fit to it, or the system has no root certificates.
+    /// A certificate is not valid, the key does not match it, or the system has no root certificates.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
 }
 
 impl TlsConfig {
-    /// Trusts whom the system trusts. On Android, the `rustls-platform-verifier` crate must be initialised before.
+    /// Starts with the system's certificates. On Android, initialize the crate `rustls-platform-verifier` first.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Trusts whom these certificates vouch for, in addition to the system's. They are in the form of PEM, one or
-    /// more.
+    /// Adds root certificates to those of the system. They are PEM, one or more.
     ///
     /// # Errors
-    /// When there is no certificate in it, or a section is broken.
+    /// Returns an error if the data has no certificate, or an invalid section.
     pub fn add_root_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, TlsError> {
         self.roots.extend(certificates(pem.as_ref())?);
         Ok(self)
     }
 
-    /// Trusts whom a certificate vouches for, in addition to the system's. It is in the form of DER; whether it is one
-    /// shows in [`build`](Self::build).
+    /// Adds a root certificate to those of the system. It is DER, and is checked by [`build`](Self::build).
     pub fn add_root_der(mut self, der: impl Into<Vec<u8>>) -> Self {
         self.roots.push(der.into().into());
         self
     }
 
-    /// Trusts the added certificates only, and not those of the system.
+    /// Trusts the added root certificates only, and not those of the system.
     pub const fn only_added_roots(mut self) -> Self {
         self.only_added_roots = true;
         self
     }
 
-    /// What is shown to a server that asks who the client is: a certificate, with those between it and the root behind
-    /// it, and its private key, each as PEM. The key is in the form of PKCS #8, PKCS #1 or SEC 1, and not encrypted.
+    /// Sets the certificate that the client presents if the server asks for one, and its private key. Both are PEM. The
+    /// certificate comes first in `chain`, followed by the intermediate certificates. The key is PKCS #8, PKCS #1 or
+    /// SEC 1, and not encrypted.
     ///
     /// # Errors
-    /// When there is no certificate, or no key, or a section is broken.
+    /// Returns an error if a certificate or the key is missing, or if a section is invalid.
     pub fn client_certificate_pem(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self, TlsError> {
         let chain = certificates(chain.as_ref())?;
         self.identity = Some((chain, PrivateKeyDer::from_pem_slice(key.as_ref())?));
         Ok(self)
     }
 
-    /// **Switches the verification off**: any server is taken for the right one, and so is whoever stands in the
-    /// middle. What is sent can be read and changed by them. Root certificates no longer matter.
+    /// **Turns verification off.** Any server is accepted, and so is an attacker on the network, who can then read and
+    /// change all data. Root certificates have no effect.
     ///
-    /// For tests only. For a server with a certificate of its own, add that as a root.
+    /// For tests only. For a server with a self-signed certificate, add that certificate as a root.
     pub const fn dangerously_accept_any_certificate(mut self) -> Self {
         self.accept_any = true;
         self
     }
 
-    /// The configuration, in the form of rustls. The system's certificates are read now.
+    /// Builds the configuration of rustls. This reads the system's certificates.
     ///
     /// # Errors
-    /// See [`TlsError`]. There is no error that would lead to less being verified.
+    /// See [`TlsError`]. No error is ignored in a way that weakens verification.
     pub fn build(self) -> Result<Arc<ClientConfig>, TlsError> {
         let provider = Arc::new(ring::default_provider());
         if self.only_added_roots && self.roots.is_empty() {
@@ -201,7 +201,7 @@ impl TlsConfig {
     }
 }
 
-/// One certificate at least: an empty file would else pass for one that trusts nobody in addition.
+/// Requires at least one certificate: otherwise an empty file would silently add nothing.
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
     if certificates.is_empty() {
@@ -212,7 +212,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 
 #[cfg(not(target_os = "android"))]
 fn system_verifier(added: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Result<Verifier, TlsError> {
-    // Checked here, for not every system does.
+    // Checked here, because not every system checks it.
     let mut roots = RootCertStore::empty();
     for root in &added {
         roots.add(root.clone())?;
@@ -225,7 +225,7 @@ fn system_verifier(added: Vec<CertificateDer<'static>>, provider: Arc<CryptoProv
     if added.is_empty() { Ok(Verifier::new(provider)?) } else { Err(TlsError::AddedRoots) }
 }
 
-/// The verifier that does not verify.
+/// A verifier that accepts everything.
 #[derive(Debug)]
 struct AcceptAny(Arc<CryptoProvider>);
 
@@ -241,7 +241,7 @@ impl ServerCertVerifier for AcceptAny {
         Ok(ServerCertVerified::assertion())
     }
 
-    // That a server has the key of a certificate which anybody can make says nothing.
+    // The signature proves nothing, since anyone can make the certificate.
     fn verify_tls12_signature(
         &self,
         _: &[u8],
@@ -265,7 +265,7 @@ impl ServerCertVerifier for AcceptAny {
     }
 }
 
-/// Without the key.
+/// Does not show the key.
 impl fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsConfig")
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
     use rcgen::{CertificateParams, KeyPair};
 
-    /// A certificate that vouches for itself, and its key.
+    /// Returns a self-signed certificate and its key.
     fn certificate() -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         (CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap(), key)

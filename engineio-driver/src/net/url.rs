@@ -1,4 +1,4 @@
-//! Where a server is: what a URL says, as far as Engine.IO needs it.
+//! The address of a server, parsed from a URL.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,56 +7,55 @@ use std::str::FromStr;
 use http::uri::Authority;
 use thiserror::Error;
 
-/// Longer URLs are not even looked at.
+/// Longer URLs are rejected.
 const MAX_LEN: usize = 8000;
 
-/// A server's address, and the query that every request to it begins with.
+/// The address of a server, with the query that every request to it starts with.
 ///
-/// It is made of a URL like `https://example.com:8443/?token=1`, by these rules, which are those of the JavaScript
-/// client:
+/// It is parsed from a URL such as `https://example.com:8443/?token=1`, by the rules of the JavaScript client:
 ///
-/// * The scheme is `http`, `https`, `ws` or `wss`. `ws` is the same as `http` and `wss` the same as `https`: it does
-///   not choose the transport. Without a scheme it is `http`.
-/// * Without a port it is 80, and 443 when the scheme is that of an encrypted connection.
-/// * **The path is ignored.** `http://example.com/chat` is the same server as `http://example.com`: the path of
-///   Engine.IO is an option of the client, so that it can be the same for all the URLs of an application.
-/// * A user name and a password before the host are ignored, and so is a fragment.
-/// * An IPv6 address stands in brackets: `http://[::1]:3000`. Alone, `::1`, it needs none.
+/// * The scheme is `http`, `https`, `ws` or `wss`. `ws` means the same as `http`, and `wss` the same as `https`: the
+///   scheme does not choose the transport. The default is `http`.
+/// * The default port is 80, or 443 for encrypted connections.
+/// * **The path is ignored.** `http://example.com/chat` is the same server as `http://example.com`. The path of
+///   Engine.IO is an option of the client, so that all URLs of an application can share it.
+/// * A user name, a password and a fragment are ignored.
+/// * An IPv6 address is written in brackets: `http://[::1]:3000`. Only an address alone, `::1`, needs no brackets.
 ///
-/// Host names are ASCII: those in other scripts are written in their `xn--` form.
+/// Host names are ASCII. Names in other scripts must be given in their `xn--` form.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Endpoint {
     secure: bool,
-    /// In lower case; an IPv6 address is in its short form, without brackets.
+    /// In lower case. An IPv6 address is in its short form, without brackets.
     host: String,
     port: u16,
-    /// Without the question mark, and fit to be sent.
+    /// Without the question mark, and encoded for a request.
     query: String,
 }
 
-/// Why a URL names no server.
+/// Why a URL is not the address of a server.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// It has more than 8000 bytes.
-    #[error("the URL has more than {MAX_LEN} bytes")]
+    /// The URL has more than 8000 bytes.
+    #[error("URL too long: expected at most {MAX_LEN} bytes")]
     TooLong,
-    /// It has white space or a control character in it.
-    #[error("{0:?} cannot be in a URL")]
+    /// The URL has white space, a control character or a backslash.
+    #[error("invalid character in URL: {0:?}")]
     Character(char),
-    /// Its scheme is none of `http`, `https`, `ws`, `wss`.
-    #[error("the scheme is none of http, https, ws, wss")]
+    /// The scheme is not `http`, `https`, `ws` or `wss`.
+    #[error("invalid scheme in URL: expected http, https, ws or wss")]
     Scheme,
-    /// It has no host, or one that is neither a name nor an address.
-    #[error("there is no valid host in the URL")]
+    /// The host is missing, or is neither a name nor an address.
+    #[error("invalid host in URL: expected a name or an address")]
     Host,
-    /// Behind the host stands no number from 1 to 65535.
-    #[error("the port is no number from 1 to 65535")]
+    /// The port is not a number from 1 to 65535.
+    #[error("invalid port in URL: expected 1–65535")]
     Port,
 }
 
 impl Endpoint {
-    /// Reads a URL, in a time that grows with its length and no faster.
+    /// Parses a URL. The time is linear in its length.
     ///
     /// # Errors
     /// See [`UrlError`].
@@ -69,11 +68,11 @@ impl Endpoint {
         }
         let (secure, rest) = split_scheme(url)?;
         let (rest, _fragment) = rest.split_once('#').unwrap_or((rest, ""));
-        // First the query, then the path, and only then a user: an @ in a query belongs to the query.
+        // The query is split off first, then the path, then the user: an @ in a query belongs to the query.
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, _path) = rest.split_once('/').unwrap_or((rest, ""));
         if authority.contains('\\') {
-            // Some readers of URLs take it for a slash, and would find another host.
+            // Some parsers take it for a slash, and would find another host.
             return Err(UrlError::Character('\\'));
         }
         let (_user, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -82,43 +81,43 @@ impl Endpoint {
         Ok(Self { secure, host, port, query: encode(query) })
     }
 
-    /// Whether connections are encrypted.
+    /// Returns whether connections are encrypted.
     pub const fn secure(&self) -> bool {
         self.secure
     }
 
-    /// The host, a name or an address. An IPv6 address has no brackets.
+    /// Returns the host, a name or an address. An IPv6 address has no brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, that of the scheme if the URL had none.
+    /// Returns the port, which is that of the scheme if the URL had none.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// The query, without its question mark, and empty if there is none. Characters that a request cannot carry are
-    /// percent-encoded; apart from that it is as it was in the URL.
+    /// Returns the query without its question mark, or an empty string. Characters that are not allowed in a request
+    /// are percent-encoded; the rest is unchanged.
     pub fn query(&self) -> &str {
         &self.query
     }
 
-    /// Host and port as they stand in a URL and in the header `Host`: an IPv6 address in brackets, and no port if it is
-    /// that of the scheme.
+    /// Returns host and port as in a URL or in the header `Host`: an IPv6 address has brackets, and the default port of
+    /// the scheme is left out.
     pub fn authority(&self) -> String {
         let host = bracketed(&self.host);
         if self.port == default_port(self.secure) { host } else { format!("{host}:{}", self.port) }
     }
 }
 
-/// Without the query, which may carry a secret.
+/// Does not show the query, which may have a secret.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("secure", &self.secure).field("authority", &self.authority()).finish()
     }
 }
 
-/// An address that a URL can carry.
+/// Returns an address in the form of a URL.
 pub(crate) fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
@@ -127,9 +126,9 @@ const fn default_port(secure: bool) -> u16 {
     if secure { 443 } else { 80 }
 }
 
-/// Whether the scheme is that of an encrypted connection, and what stands behind it.
+/// Splits off the scheme. Returns whether it is encrypted, and the rest.
 fn split_scheme(url: &str) -> Result<(bool, &str), UrlError> {
-    // A scheme stands before everything else: the :// of a URL in the query is none.
+    // A scheme comes before everything else: a `://` inside the query does not count.
     let end = url.find([':', '/', '?', '#', '@', '[']).unwrap_or(url.len());
     let (scheme, rest) = url.split_at(end);
     let Some(rest) = rest.strip_prefix("://") else {
@@ -145,7 +144,7 @@ fn split_scheme(url: &str) -> Result<(bool, &str), UrlError> {
     }
 }
 
-/// Host and port. Which characters may be in a host, `http` knows.
+/// Splits host and port. The crate `http` checks the characters of the host.
 fn split_authority(text: &str) -> Result<(String, Option<u16>), UrlError> {
     if let Ok(address) = text.parse::<Ipv6Addr>() {
         return Ok((address.to_string(), None));
@@ -155,7 +154,7 @@ fn split_authority(text: &str) -> Result<(String, Option<u16>), UrlError> {
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
     let port = match port.strip_prefix(':') {
-        // `parse` alone would take a sign.
+        // `parse` alone would accept a sign.
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             Some(digits.parse().ok().filter(|&port| port != 0).ok_or(UrlError::Port)?)
         }
@@ -178,7 +177,7 @@ fn split_authority(text: &str) -> Result<(String, Option<u16>), UrlError> {
     Ok((host, port))
 }
 
-/// Encodes what cannot stand in a request, as browsers do, and no more: what is encoded already stays.
+/// Percent-encodes what is not allowed in a request, as browsers do. Encoded characters are left as they are.
 fn encode(query: &str) -> String {
     let mut encoded = String::with_capacity(query.len());
     for char in query.chars() {
@@ -204,7 +203,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// As a URL of the scheme `http` or `https`, with its query: mind that before it goes to a log.
+/// As a URL with the scheme `http` or `https`. Includes the query, which may have a secret: take care with logs.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}/", if self.secure { "https" } else { "http" }, self.authority())?;
@@ -217,7 +216,7 @@ mod tests {
     use super::*;
     use http::uri::PathAndQuery;
 
-    /// Whether it is secure, the host, the port and the authority.
+    /// Returns whether the URL is encrypted, the host, the port and the authority.
     fn parsed(url: &str) -> (bool, String, u16, String) {
         let endpoint = Endpoint::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
         (endpoint.secure, endpoint.host.clone(), endpoint.port, endpoint.authority())
@@ -325,7 +324,7 @@ mod tests {
         for user in ["u", "u:p", "", ":", "u:p@q", "a%40b:%ff", "ü", "[::1]", "x://y"] {
             let url = format!("https://{user}@example.com:81/?a");
             match user {
-                // A slash ends the authority, wherever it stands.
+                // A slash ends the authority, wherever it is.
                 "x://y" => assert_eq!(refused(&url), UrlError::Port),
                 _ => expect(&url, true, "example.com", 81, "example.com:81"),
             }

@@ -1,4 +1,4 @@
-//! The one way in: from a request to a session, old or new. The steps and their order are the core's.
+//! From a request to a session, new or existing. The core decides the steps and their order.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::websocket::{ChannelTask, accept};
 
 pub(crate) type Result = std::result::Result<http::Response<ReplyBody>, Aborted>;
 
-/// Answers one request that is for this server.
+/// Answers a request for this server.
 pub(crate) async fn handle<B>(server: Arc<Inner>, request: http::Request<B>, exact: bool) -> Result
 where
     B: Body + Send + 'static,
@@ -38,7 +38,7 @@ where
     let replies = Replies::new(&parts, request.is_upgrade(&server.config), exact);
     let admission = Admission::begin(&request, &server.config).map_err(NotAdmitted::from);
     let answered = match admission {
-        // The body is lent, since every future that it was moved into would have room for it.
+        // The body is borrowed: each future that it was moved into would reserve space for it.
         Ok(admission) => admit(&server, &mut parts, &mut Some(body), admission, replies).await,
         Err(refused) => Err(refused),
     };
@@ -50,7 +50,7 @@ where
     })
 }
 
-/// Goes from step to step, to a session.
+/// Follows the steps of the admission to a session.
 async fn admit<B>(
     server: &Arc<Inner>,
     parts: &mut request::Parts,
@@ -83,19 +83,19 @@ where
 
 /// A session that was opened.
 enum Opened {
-    /// The open packet is the answer to the GET.
+    /// The answer to the GET is the open packet.
     Polling(Waiting),
     /// The task of the WebSocket waits for the 101.
     Channel,
 }
 
-/// Opens a session, if there is room: among the sessions, and among those to be accepted.
+/// Opens a session, if neither the sessions nor the backlog are full.
 fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> std::result::Result<Opened, NotAdmitted> {
     let sid = opening.sid().clone();
     server.sessions.check(&sid)?;
     let room = server.backlog.reserve().ok_or(Rejection::Full)?;
     let is_channel = opening.handshake().transport == TransportKind::WebSocket;
-    // Of a WebSocket, the head was checked on the way here.
+    // The head of a WebSocket's handshake was already checked.
     let first = if is_channel {
         Entry::Channel { channel: Served::FIRST_CHANNEL, head: None }
     } else {
@@ -117,14 +117,14 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
     server.start_timer();
     let cell = Arc::clone(&entry.cell);
     if is_channel {
-        // Its deadline is queued from now on.
+        // Queues its deadline.
         cell.visit(|_| ());
         serve_channel(server, cell, Served::FIRST_CHANNEL, parts);
         room.fill(entry);
         return Ok(Opened::Channel);
     }
-    // The session is known to its server before its client knows its id, and to the application after the open packet is
-    // on its way.
+    // The server knows the session before the client knows its id. The application gets it after the open packet was
+    // handed over.
     let waiting = Waiting::first(server, cell);
     room.fill(entry);
     Ok(Opened::Polling(waiting))
@@ -137,7 +137,7 @@ pub(crate) fn serve_channel(
     channel: ChannelId,
     parts: &mut request::Parts,
 ) {
-    // The upgrade alone; the other extensions belong to the application.
+    // Only the upgrade is taken; other extensions belong to the application.
     let mut request = http::Request::new(());
     if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
         request.extensions_mut().insert(upgrade);

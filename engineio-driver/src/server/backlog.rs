@@ -1,4 +1,4 @@
-//! Sessions that were opened and not accepted yet.
+//! Sessions that have opened and wait to be accepted.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ pub(crate) struct Backlog {
 #[derive(Debug, Default)]
 struct State {
     opened: VecDeque<Entry>,
-    /// Room that is promised to handshakes under way.
+    /// Slots that are reserved for handshakes under way.
     reserved: usize,
     wakers: Vec<Waker>,
 }
@@ -26,7 +26,7 @@ impl Backlog {
         Self { state: Mutex::default(), limit }
     }
 
-    /// Room for one more session, if there is any.
+    /// Reserves a slot for one session, if there is one.
     pub(crate) fn reserve(self: &Arc<Self>) -> Option<Room> {
         let mut state = self.lock();
         if state.opened.len() + state.reserved >= self.limit {
@@ -36,7 +36,7 @@ impl Backlog {
         Some(Room { backlog: Arc::clone(self) })
     }
 
-    /// The session that has waited longest.
+    /// Returns the session that has waited longest.
     pub(crate) fn poll_accept(&self, cx: &Context<'_>) -> Poll<Entry> {
         let mut state = self.lock();
         if let Some(entry) = state.opened.pop_front() {
@@ -53,14 +53,14 @@ impl Backlog {
     }
 }
 
-/// Room for a session. It is given back if the session does not open.
+/// A reserved slot. It is released when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
     backlog: Arc<Backlog>,
 }
 
 impl Room {
-    /// Gives a session to whoever accepts.
+    /// Passes a session to the application.
     pub(crate) fn fill(self, entry: Entry) {
         let wakers = {
             let mut state = self.backlog.lock();

@@ -13,22 +13,23 @@ use super::state::Inner;
 use crate::body::Delivery;
 use crate::session::Cell;
 
-/// Waits for the answer. Dropped before it came, it tells the session that the peer is gone.
+/// Waits for an answer. If it is dropped before the answer comes, the session learns that the peer is gone.
 pub(crate) struct Waiting {
     cell: Arc<Cell<Served>>,
     exchange: ExchangeId,
-    /// It was there at once.
+    /// The answer, if it came at once.
     answer: Option<Answer>,
     answered: bool,
-    /// A session lives on its server's timer.
+    /// Kept alive because the server's timer drives the session.
     _server: Arc<Inner>,
 }
 
 impl Waiting {
-    /// Gives a request to its session.
+    /// Passes a request to its session.
     ///
     /// # Errors
-    /// When the two do not fit together, or the session has ended since it was found.
+    /// Returns an error if the request is not valid for the session, or if the session has ended since it was looked
+    /// up.
     pub(crate) fn enter(
         server: &Arc<Inner>,
         cell: Arc<Cell<Served>>,
@@ -49,7 +50,7 @@ impl Waiting {
         Ok(Self::new(server, cell, exchange, answer))
     }
 
-    /// The exchange that has opened a session.
+    /// Returns the exchange that has opened a session.
     pub(crate) fn first(server: &Arc<Inner>, cell: Arc<Cell<Served>>) -> Self {
         let exchange = Served::FIRST_EXCHANGE;
         let answer = cell.visit(|visit| {
@@ -64,7 +65,7 @@ impl Waiting {
         Self { cell, exchange, answered: answer.is_some(), answer, _server: Arc::clone(server) }
     }
 
-    /// A further input of the same exchange. The answer may come of it.
+    /// Passes another input of the same exchange, which may produce the answer.
     pub(crate) fn input(&mut self, input: impl FnOnce(ExchangeId) -> Input) {
         if self.answered {
             return;
@@ -80,7 +81,7 @@ impl Waiting {
         self.answered = self.answer.is_some();
     }
 
-    /// Something that learns whether the answer was taken.
+    /// Returns an observer that learns whether the answer was written.
     pub(crate) fn delivery(&self) -> Delivery {
         Delivery::new(answered(&self.cell), self.exchange)
     }

@@ -1,4 +1,4 @@
-//! The one way out: everything that a server answers leaves through here, so that what is added to answers is added once.
+//! The only place where a server's answers are finished, so that additions to answers are made once.
 
 use engineio_proto::http::{Reply, Response, needs_xss_header};
 use engineio_proto::server::NotAdmitted;
@@ -8,14 +8,14 @@ use http::{HeaderValue, request};
 use crate::body::{Delivery, ReplyBody};
 use crate::websocket::accept;
 
-/// What the answer to one request depends on.
+/// The properties of a request on which its answer depends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Replies {
-    /// It is a WebSocket's handshake, and refused as such.
+    /// The request is a WebSocket's handshake, and its rejection must have that form.
     upgrade: bool,
-    /// The browser would mangle packets.
+    /// The browser needs the header that turns its XSS filter off.
     xss: bool,
-    /// An answer in one piece knows when it is written.
+    /// An answer in one piece can tell when it is written.
     exact: bool,
 }
 
@@ -25,23 +25,23 @@ impl Replies {
         Self { upgrade, xss: agent.is_some_and(|agent| needs_xss_header(agent.as_bytes())), exact }
     }
 
-    /// The answer of a session. `delivery` learns what becomes of it.
+    /// Finishes the answer of a session. `delivery` learns whether it is written.
     pub(crate) fn answer(self, response: Response, delivery: Option<Delivery>) -> http::Response<ReplyBody> {
         let is_content = response.is_content();
         self.finish(response.into_reply(), is_content, delivery)
     }
 
-    /// The answer to a request that reaches no session.
+    /// Finishes the answer to a request that does not reach a session.
     pub(crate) fn refuse(self, refused: NotAdmitted) -> http::Response<ReplyBody> {
         self.finish(refused.into_reply(self.upgrade), false, None)
     }
 
-    /// The 101 for a handshake whose head was checked.
+    /// Finishes the 101 for a handshake whose head was checked.
     pub(crate) fn switch(self, parts: &request::Parts) -> http::Response<ReplyBody> {
         self.finish(accept::switch(parts), false, None)
     }
 
-    /// The one exit. What is added to answers, is added here.
+    /// Adds what every answer has.
     fn finish(self, mut reply: Reply, is_content: bool, delivery: Option<Delivery>) -> http::Response<ReplyBody> {
         if self.xss && is_content {
             reply.headers.push("x-xss-protection", "0");

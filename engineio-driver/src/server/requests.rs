@@ -1,4 +1,4 @@
-//! The requests of a session that exists.
+//! Requests of an existing session.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -21,7 +21,7 @@ use crate::body::{self, ReadError};
 use crate::session::Cell;
 use crate::websocket::accept;
 
-/// Serves a request for a session that should exist.
+/// Serves a request for an existing session.
 pub(crate) async fn serve<B>(
     server: &Arc<Inner>,
     parts: &mut request::Parts,
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// A second transport for the session.
+/// Opens a second transport for the session.
 fn upgrade(
     server: &Arc<Inner>,
     cell: Arc<Cell<Served>>,
@@ -70,7 +70,7 @@ fn upgrade(
     Ok(response)
 }
 
-/// Waits for the answer to a GET; if that answer then gets lost, the session learns it.
+/// Waits for the answer to a GET. If that answer is lost later, the session learns it.
 pub(crate) async fn deliver(mut waiting: Waiting, replies: Replies) -> Result {
     let answer = poll_fn(|cx| Pin::new(&mut waiting).poll(cx)).await;
     let Answer::Response(response) = answer else { return Err(Aborted) };
@@ -87,7 +87,8 @@ where
     let (limit, runtime) = (server.config.max_payload, server.environment.runtime());
     let read = {
         let mut read = pin!(body::read(body.as_mut(), limit));
-        // The answer may come before the body: an overlap, a body that takes too long, or the end of the session.
+        // The answer may come before the body: because of an overlap, a body that takes too long, or the end of the
+        // session.
         poll_fn(|cx| match Pin::new(&mut waiting).poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Err(answer)),
             Poll::Pending => read.as_mut().poll(cx).map(Ok),
@@ -108,7 +109,7 @@ where
     };
     let Answer::Response(response) = answer else { return Err(Aborted) };
     if !body.is_end_stream() {
-        // A client that still sends would not read the answer if its connection broke.
+        // A client that is still sending would not read the answer if its connection broke.
         runtime.spawn(body::discard(body, limit, runtime.sleep(server.config.body_timeout)));
     }
     Ok(replies.answer(response, None))

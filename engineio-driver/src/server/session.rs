@@ -1,4 +1,4 @@
-//! The server's side of a session: its machine, its exchanges, and what of it concerns the server.
+//! The server's side of a session: its machine, its exchanges, and what it reports to the server.
 
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -13,17 +13,17 @@ use crate::body::Answered;
 use crate::session::{Attached, Cell, Deferred, End, Side, set};
 
 pub(crate) struct Served {
-    /// Until it has ended and everything was taken from it.
+    /// `None` once the session has ended and everything was taken from it.
     session: Option<Session>,
-    /// Those that wait for their answer, few at any time.
+    /// The exchanges that wait for their answer. There are few at any time.
     exchanges: Vec<Exchange>,
     /// The last number that was given to an exchange or a channel.
     number: u64,
     key: SessionKey,
     server: Weak<Inner>,
-    /// When the server's timer will look at the session.
+    /// The time for which the session is queued in the server's timer.
     queued: Option<Instant>,
-    /// It can be found by its id.
+    /// The session can be looked up by its id.
     listed: bool,
 }
 
@@ -46,7 +46,7 @@ impl Served {
     /// The number of the channel that opens a session.
     pub(crate) const FIRST_CHANNEL: ChannelId = ChannelId(1);
 
-    /// A session with its first input.
+    /// Creates a session that has had its first input.
     pub(crate) const fn new(session: Option<Session>, key: SessionKey, server: Weak<Inner>) -> Self {
         let exchanges = Vec::new();
         Self { session, exchanges, number: 1, key, server, queued: None, listed: true }
@@ -61,14 +61,14 @@ impl Served {
         self.number
     }
 
-    /// An exchange waits for its answer from now on.
+    /// Adds an exchange, which waits for its answer.
     pub(crate) fn open_exchange(&mut self, id: ExchangeId) {
-        // There is hardly ever a second one.
+        // A second one is rare.
         self.exchanges.reserve_exact(1);
         self.exchanges.push(Exchange { id, answer: None, waker: None });
     }
 
-    /// The answer to an exchange, which is over then.
+    /// Takes the answer to an exchange, which ends with it.
     pub(crate) fn take_answer(&mut self, id: ExchangeId) -> Option<Answer> {
         let index = self.exchanges.iter().position(|exchange| exchange.id == id && exchange.answer.is_some())?;
         self.exchanges.swap_remove(index).answer
@@ -84,7 +84,7 @@ impl Served {
         Poll::Pending
     }
 
-    /// Nobody waits for the answer to an exchange any more.
+    /// Removes an exchange whose answer is no longer waited for.
     pub(crate) fn close_exchange(&mut self, id: ExchangeId, deferred: &mut Deferred) {
         if let Some(index) = self.exchanges.iter().position(|exchange| exchange.id == id) {
             let Exchange { answer, waker, .. } = self.exchanges.swap_remove(index);
@@ -95,12 +95,12 @@ impl Served {
         }
     }
 
-    /// The session is not queued for the server's timer any more. It is queued anew at the end of the visit.
+    /// Marks the session as not queued in the server's timer. The end of the visit queues it again.
     pub(crate) fn requeue(&mut self) {
         self.queued = None;
     }
 
-    /// The server's timer looks at the session, which is not queued any more.
+    /// Called by the server's timer, which no longer has the session in its queue.
     pub(crate) fn wake(&mut self, now: Instant) {
         self.requeue();
         if let Some(session) = &mut self.session {
@@ -178,11 +178,11 @@ impl Side for Served {
 }
 
 impl Served {
-    /// The session leaves the server: who still holds it finds how it ended.
+    /// Removes the session from the server. Those who still hold it can see how it ended.
     fn leave(&mut self, reason: CloseReason, attached: &mut Attached, deferred: &mut Deferred) {
         let Some(session) = self.session.take() else { return };
         attached.set_end(End::of(&session, reason), deferred);
-        // What was not sent is the application's.
+        // Messages that were not sent belong to the application.
         deferred.drop_value(session);
         if let Some(server) = self.server.upgrade() {
             if let Some(entry) = server.sessions.remove(self.key) {
@@ -218,7 +218,7 @@ impl Cell<Served> {
     }
 }
 
-/// As what an answer on its way is watched for.
+/// Returns the session as the observer of an answer.
 pub(crate) fn answered(cell: &Arc<Cell<Served>>) -> Arc<dyn Answered> {
     Arc::clone(cell) as Arc<dyn Answered>
 }

@@ -1,7 +1,7 @@
-//! All sessions of a server: a registry of the core behind a lock.
+//! All sessions of a server: a registry of the core, with a lock.
 //!
-//! The lock is taken when a session opens, is looked up or leaves, and when its deadline moves to an earlier time; it may be
-//! taken under the lock of a session, never the other way round.
+//! The lock is taken when a session opens, is looked up or leaves, and when its deadline moves to an earlier time. It
+//! may be taken while the lock of a session is held, but not the other way round.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
@@ -31,7 +31,7 @@ struct State {
     timer: Timer,
 }
 
-/// When the timer task will look next, and how to make it look earlier.
+/// When the timer task will next run, and its waker, to make that earlier.
 #[derive(Debug, Default)]
 struct Timer {
     started: bool,
@@ -44,7 +44,7 @@ impl Sessions {
         Self { state: Mutex::new(State { registry: Registry::new(capacity), timer: Timer::default() }) }
     }
 
-    /// Whether a session with this id would be taken.
+    /// Checks whether a session with this id would be accepted.
     ///
     /// # Errors
     /// See [`Registry::check`].
@@ -55,7 +55,7 @@ impl Sessions {
     /// Adds a session.
     ///
     /// # Errors
-    /// See [`Registry::check`]. The entry is dropped then, by the caller.
+    /// See [`Registry::check`]. The caller then drops the entry.
     pub(crate) fn insert(&self, sid: Sid, make: &mut dyn FnMut(SessionKey) -> Entry) -> Result<Entry, Rejection> {
         let mut made = None;
         let inserted = self.lock().registry.insert(sid, |key| made.insert(make(key)).clone());
@@ -68,13 +68,13 @@ impl Sessions {
         registry.find(sid).and_then(|key| registry.get(key)).cloned()
     }
 
-    /// All sessions that are not closed.
+    /// Returns all sessions that are not closed.
     pub(crate) fn all(&self) -> Vec<Entry> {
         let registry = &self.lock().registry;
         registry.keys().filter_map(|key| registry.get(key)).cloned().collect()
     }
 
-    /// Takes no session more. Gives those that there are.
+    /// Stops accepting sessions, and returns those that are open.
     pub(crate) fn drain(&self) -> Vec<Entry> {
         self.lock().registry.set_capacity(0);
         self.all()
@@ -84,17 +84,17 @@ impl Sessions {
         self.lock().registry.len()
     }
 
-    /// A session is closed: it is not found any more.
+    /// Removes a closed session from the index, so that it cannot be looked up.
     pub(crate) fn forget(&self, key: SessionKey) {
         self.lock().registry.forget(key);
     }
 
-    /// A session is over: it takes no room any more.
+    /// Removes a session that has ended, which makes room for another.
     pub(crate) fn remove(&self, key: SessionKey) -> Option<Entry> {
         self.lock().registry.remove(key)
     }
 
-    /// A session is to be woken at another time. Gives the time for which it is queued.
+    /// Changes when a session is woken. Returns the time for which it is queued.
     pub(crate) fn schedule(&self, key: SessionKey, next: Option<Instant>, deferred: &mut Deferred) -> Option<Instant> {
         let mut state = self.lock();
         let State { registry, timer } = &mut *state;
@@ -106,18 +106,18 @@ impl Sessions {
         queued
     }
 
-    /// Whether the timer task is to be started: it is not under way.
+    /// Returns whether the timer task must be started, because it is not running.
     pub(crate) fn start_timer(&self) -> bool {
         !std::mem::replace(&mut self.lock().timer.started, true)
     }
 
-    /// The timer task is over.
+    /// Marks the timer task as ended.
     pub(crate) fn stop_timer(&self) {
         let timer = std::mem::take(&mut self.lock().timer);
         drop(timer);
     }
 
-    /// Takes the sessions whose time has come. If there are none, the task sleeps until the time that is given.
+    /// Takes the sessions whose deadline has passed. If there are none, the task sleeps until the returned time.
     pub(crate) fn take_due(&self, now: Instant, cx: &Context<'_>, due: &mut Vec<Arc<Cell<Served>>>) -> Option<Instant> {
         let mut deferred = Deferred::default();
         let mut state = self.lock();
@@ -132,7 +132,7 @@ impl Sessions {
         armed
     }
 
-    /// The timer task has to look: the server is gone.
+    /// Wakes the timer task, because the server is gone.
     pub(crate) fn wake_timer(&self) {
         let waker = self.lock().timer.waker.take();
         if let Some(waker) = waker {

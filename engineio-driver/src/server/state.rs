@@ -1,4 +1,4 @@
-//! What a server consists of, and what it is told.
+//! The parts of a server, and its options outside the core.
 
 use std::fmt;
 use std::future::Future;
@@ -27,11 +27,11 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) tasks: Arc<Tasks>,
-    /// Sessions are observed from their first moment.
+    /// Sessions are observed from the beginning.
     observes: AtomicBool,
 }
 
-/// What a server is told beside the configuration of the core.
+/// The options of a server that are not options of the core.
 pub(crate) struct Options {
     pub(crate) mount: Mount,
     pub(crate) header_timeout: Duration,
@@ -44,19 +44,21 @@ pub(crate) struct Options {
 pub(crate) type Hook<T> = Box<dyn Fn(&Parts) -> Pin<Box<dyn Future<Output = T> + Send>> + Send + Sync>;
 pub(crate) type Report = Box<dyn Fn(&ConnectionError<'_>) + Send + Sync>;
 
-/// The application's no to a handshake.
+/// The application's refusal of a handshake.
+///
+/// See [`Builder::allow_request`](crate::Builder::allow_request).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     message: Option<String>,
 }
 
 impl Refusal {
-    /// A no without words: the client reads `Forbidden`.
+    /// Creates a refusal without a message: the client gets `Forbidden`.
     pub const fn new() -> Self {
         Self { message: None }
     }
 
-    /// A no that tells the client why.
+    /// Creates a refusal with a message for the client.
     pub fn with_message(message: impl Into<String>) -> Self {
         Self { message: Some(message.into()) }
     }
@@ -66,36 +68,37 @@ impl Refusal {
     }
 }
 
-/// A request that was refused before it reached a session.
+/// A request that was rejected before it reached a session.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionError<'a> {
-    /// Why, with the context.
+    /// Why it was rejected, with the context.
     pub rejection: &'a Rejection,
     /// The request.
     pub request: &'a Parts,
 }
 
 impl ConnectionError<'_> {
-    /// What the client was told.
+    /// Returns the error code that the client gets.
     pub const fn code(&self) -> ErrorCode {
         self.rejection.code()
     }
 
-    /// The fixed text of the code, also where the client reads another.
+    /// Returns the fixed text of the code, even if the client gets another message.
     pub const fn message(&self) -> &'static str {
         self.rejection.code().message()
     }
 }
 
-/// The request was ended without an answer: its connection should be dropped.
+/// The request must end without an answer: drop its connection.
 ///
-/// It happens to a POST whose session ended while its body was on the way.
+/// This happens to a POST whose session ends while its body is being received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the session ended while its request was on the way")]
+#[error("the session ended while a request was being received: drop its connection")]
 pub struct Aborted;
 
-/// Where the connection of a request comes from, as an extension of requests for those who mount the server
-/// themselves: put it there, and [`Handle::remote_addr`](crate::Handle::remote_addr) knows it.
+/// The address from which a request comes, as an extension of the request.
+///
+/// Code that serves connections itself adds it; then [`Handle::remote_addr`](crate::Handle::remote_addr) returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteAddr(pub SocketAddr);
 
@@ -123,19 +126,19 @@ impl Inner {
         self.observes.load(Ordering::Relaxed)
     }
 
-    /// From now on, sessions are observed from their first moment.
+    /// From now on, sessions are observed from the beginning.
     pub(crate) fn observe(&self) {
         self.observes.store(true, Ordering::Relaxed);
     }
 
-    /// Starts the timer task with the first session: only then a runtime is sure to be there.
+    /// Starts the timer task with the first session. Earlier, there might be no runtime.
     pub(crate) fn start_timer(self: &Arc<Self>) {
         if self.sessions.start_timer() {
             self.environment.runtime().spawn(TimerTask::new(Arc::downgrade(self)));
         }
     }
 
-    /// Asks the application.
+    /// Asks the application whether a session may open.
     pub(crate) async fn allow(&self, parts: &Parts) -> Result<(), Refusal> {
         let answer = self.options.allow.as_ref().map(|allow| allow(parts));
         match answer {
@@ -173,7 +176,7 @@ impl fmt::Debug for Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // The timer task finds out that the server is gone.
+        // The timer task notices that the server is gone.
         self.sessions.wake_timer();
     }
 }

@@ -1,4 +1,4 @@
-//! The one task of a server that waits for the deadlines of its sessions.
+//! The task of a server that waits for the deadlines of its sessions.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,16 +12,16 @@ use super::session::Served;
 use super::state::Inner;
 use crate::session::Cell;
 
-/// Lets sessions do what is due. It ends with the server.
+/// Calls sessions whose deadlines have passed. It ends with the server.
 pub(crate) struct TimerTask {
     server: Weak<Inner>,
     sleep: Option<Pin<Box<dyn Sleep>>>,
     armed: Option<Instant>,
-    /// Sessions whose time has come, and that were not visited yet.
+    /// Sessions whose deadlines have passed, and that were not visited yet.
     due: Vec<Arc<Cell<Served>>>,
 }
 
-/// So many sessions are visited before other tasks get their turn.
+/// The number of sessions that are visited before other tasks run.
 const BUDGET: usize = 128;
 
 impl TimerTask {
@@ -30,7 +30,7 @@ impl TimerTask {
     }
 }
 
-/// A runtime that ends takes its tasks with it; the next session starts the timer anew.
+/// When a runtime ends, its tasks end too; the next session restarts the timer.
 impl Drop for TimerTask {
     fn drop(&mut self) {
         if let Some(server) = self.server.upgrade() {
@@ -63,7 +63,7 @@ impl Future for TimerTask {
                     });
                 }
                 if this.due.is_empty() {
-                    // What an exceptional moment needed is not kept.
+                    // Memory for an unusually large number is not kept.
                     this.due = Vec::new();
                     continue;
                 }

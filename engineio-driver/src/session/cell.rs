@@ -1,4 +1,4 @@
-//! The lock of one session, and how everything works with it.
+//! The lock of one session, and how all code uses it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::deferred::{Deferred, Owner};
 use crate::runtime::{Clock, Runtime};
 use crate::tasks::{Guard, Tasks};
 
-/// One session behind a lock of its own: its machine with what its side keeps beside it, and what hangs on it.
+/// One session with its lock: its `Side`, which owns the machine, and the state outside the machine.
 pub(crate) struct Cell<S: Side + ?Sized> {
     environment: Arc<Environment>,
     state: Mutex<State<S>>,
@@ -22,30 +22,30 @@ struct State<S: ?Sized> {
     side: S,
 }
 
-/// What a session does for its owner: a server, or a client. It is called under the session's lock.
+/// What a session does for its owner, a server or a client. Called under the session's lock.
 pub(crate) trait Side: Send {
-    /// The machine, until the session has ended and everything was taken from it.
+    /// Returns the machine, until the session has ended and everything was taken from it.
     fn machine(&self) -> Option<&dyn Machine>;
 
-    /// The machine, to work with.
+    /// Returns the machine, to change it.
     fn machine_mut(&mut self) -> Option<&mut dyn Machine>;
 
-    /// Why the session is over, for those who wait for that, while there is a machine. Messages may still be there.
+    /// Returns why the session has ended, while the machine still exists. Messages may still wait to be taken.
     fn over(&self, attached: &Attached) -> Option<CloseReason>;
 
-    /// Carries out what the machine asks for, tells the owner what concerns it, and lets go of the machine at the end.
+    /// Carries out the outputs of the machine, reports to the owner, and drops the machine at the end.
     fn settle(&mut self, attached: &mut Attached, deferred: &mut Deferred);
 }
 
-/// What is the same for all sessions of one owner.
+/// What all sessions of one owner share.
 #[derive(Debug)]
 pub(crate) struct Environment {
     pub(crate) clock: Clock,
-    /// How long the orderly end of a channel may take.
+    /// How long the orderly close of a channel may take.
     pub(crate) close_timeout: Duration,
-    /// Bytes of one message to us.
+    /// The maximum size of a received message, in bytes.
     pub(crate) max_payload: usize,
-    /// What a shutdown of the owner waits for.
+    /// The tasks that a shutdown of the owner waits for.
     pub(crate) tasks: Option<Arc<Tasks>>,
 }
 
@@ -54,13 +54,13 @@ impl Environment {
         self.clock.runtime()
     }
 
-    /// Something for the shutdown of the owner to wait for.
+    /// Returns a guard for which the shutdown of the owner waits.
     pub(crate) fn guard(&self) -> Option<Guard> {
         self.tasks.as_ref().map(Guard::new)
     }
 }
 
-/// A session under its lock.
+/// A session whose lock is held.
 pub(crate) struct Visit<'a, S: ?Sized> {
     pub(crate) side: &'a mut S,
     pub(crate) attached: &'a mut Attached,
@@ -68,7 +68,7 @@ pub(crate) struct Visit<'a, S: ?Sized> {
     time: Time<'a>,
 }
 
-/// The time of a visit: the clock is read at most once, and only if time is asked for.
+/// The time during a visit. The clock is read at most once, and only if the time is needed.
 struct Time<'a> {
     clock: &'a Clock,
     now: Option<Instant>,
@@ -91,12 +91,12 @@ impl<S: Side + ?Sized> Cell<S> {
         &self.environment
     }
 
-    /// Works with the session, then carries out what it asks for.
+    /// Works with the session, then carries out the outputs of its machine.
     pub(crate) fn visit<T>(&self, work: impl FnOnce(&mut Visit<'_, S>) -> T) -> T {
         self.visit_deferred(&mut Deferred::default(), work)
     }
 
-    /// As [`Cell::visit`], under another lock: what must not be done under a lock is left in `deferred`.
+    /// As [`Cell::visit`], for use under another lock: what must not happen under a lock is put into `deferred`.
     pub(crate) fn visit_deferred<T>(&self, deferred: &mut Deferred, work: impl FnOnce(&mut Visit<'_, S>) -> T) -> T {
         let mut state = self.lock();
         let State { attached, side } = &mut *state;
@@ -107,18 +107,18 @@ impl<S: Side + ?Sized> Cell<S> {
         result
     }
 
-    /// Looks at the session.
+    /// Reads the session.
     pub(crate) fn look<T>(&self, work: impl FnOnce(&S, &Attached) -> T) -> T {
         let state = self.lock();
         work(&state.side, &state.attached)
     }
 
-    /// Why the session is over, if it is, for those who wait for that.
+    /// Returns why the session has ended, if it has.
     pub(crate) fn over(&self) -> Option<CloseReason> {
         self.look(|side, attached| attached.end_reason().or_else(|| side.over(attached)))
     }
 
-    /// The task of a channel is over.
+    /// Removes a channel, whose task has ended.
     pub(crate) fn leave_channel(&self, channel: ChannelId) {
         self.visit(|visit| {
             visit.attached.remove_channel(channel, visit.deferred);
@@ -129,7 +129,7 @@ impl<S: Side + ?Sized> Cell<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<S>> {
-        // A panic elsewhere must not take the session with it; the machine is consistent between any two calls.
+        // A panic elsewhere must not break the session: the machine is consistent between any two calls.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -139,23 +139,23 @@ impl<S: Side + ?Sized> Visit<'_, S> {
         self.time.now()
     }
 
-    /// The machine, if it is still there.
+    /// Returns the machine, if it still exists.
     pub(crate) fn machine(&mut self) -> Option<&mut dyn Machine> {
         self.side.machine_mut()
     }
 
-    /// The machine and the time.
+    /// Returns the machine and the current time.
     pub(crate) fn timed(&mut self) -> Option<(&mut dyn Machine, Instant)> {
         let machine = self.side.machine_mut()?;
         Some((machine, self.time.now()))
     }
 
-    /// Why the session is over, if it is, for those who wait for that.
+    /// Returns why the session has ended, if it has.
     pub(crate) fn over(&self) -> Option<CloseReason> {
         self.attached.end_reason().or_else(|| self.side.over(self.attached))
     }
 
-    /// Carries out what the machine asks for so far. It is done at the end of the visit too.
+    /// Carries out the outputs of the machine so far. This also happens at the end of the visit.
     pub(crate) fn settle(&mut self) {
         self.side.settle(self.attached, self.deferred);
         if let Some(machine) = self.side.machine() {
@@ -165,7 +165,7 @@ impl<S: Side + ?Sized> Visit<'_, S> {
     }
 }
 
-/// A session of either side, as applications and the tasks of channels hold it: with its owner, which lives as long.
+/// A session of either side, as applications and the tasks of channels use it. It keeps its owner alive.
 #[derive(Clone)]
 pub(crate) struct AnySession {
     cell: Arc<Cell<dyn Side>>,

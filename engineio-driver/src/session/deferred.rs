@@ -1,4 +1,4 @@
-//! What is left for the end of a visit.
+//! Work that is deferred until the end of a visit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::task::Waker;
 
 use smallvec::SmallVec;
 
-/// What is done after a visit, when no lock is held any more: when this is dropped, tasks are woken, and values are
-/// dropped. Wakers and messages belong to the application, whose code must not run under a lock: it may call back.
+/// Work that is deferred until no lock is held. When this is dropped, tasks are woken and values are dropped. Wakers
+/// and messages belong to the application, whose code must not run under a lock because it may call the session.
 #[derive(Default)]
 pub(crate) struct Deferred {
     wakes: SmallVec<[Waker; 4]>,
@@ -16,26 +16,26 @@ pub(crate) struct Deferred {
     owners: SmallVec<[Arc<dyn Owner>; 1]>,
 }
 
-/// What a session belongs to and refers to only weakly: of a server's session, the server.
+/// The owner that a session refers to weakly: for a server's session, the server.
 pub(crate) trait Owner: Send + Sync {}
 
 impl Deferred {
-    /// Wakes tasks.
+    /// Defers waking tasks.
     pub(crate) fn wake(&mut self, wakers: impl IntoIterator<Item = Waker>) {
         self.wakes.extend(wakers);
     }
 
-    /// Drops a waker without waking.
+    /// Defers dropping a waker, without waking it.
     pub(crate) fn release(&mut self, waker: Option<Waker>) {
         self.stale.extend(waker);
     }
 
-    /// Lets go of an owner that was only looked for. It may be the last that holds it.
+    /// Defers dropping a reference to the owner, which may be the last one.
     pub(crate) fn release_owner(&mut self, owner: Arc<dyn Owner>) {
         self.owners.push(owner);
     }
 
-    /// Drops a value.
+    /// Defers dropping a value.
     pub(crate) fn drop_value(&mut self, value: impl Send + 'static) {
         self.values.push(Box::new(value));
     }
@@ -43,7 +43,7 @@ impl Deferred {
 
 impl Drop for Deferred {
     fn drop(&mut self) {
-        // First, since a destructor of the application may panic.
+        // Woken first, since a destructor of the application may panic.
         self.wakes.drain(..).for_each(Waker::wake);
         self.stale.clear();
         self.values.clear();

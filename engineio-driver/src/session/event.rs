@@ -1,13 +1,13 @@
-//! What happens to a session, and the queue of what was observed and not taken.
+//! Events of a session, and the queue of recorded events.
 
 use std::collections::VecDeque;
 
 use engineio_proto::{CloseReason, Message, TransportKind, UpgradeError};
 
-/// What happens to a session.
+/// An event of a session.
 ///
-/// Messages come in order, and so do the other events. A message and another event that came in one request, as a pong
-/// between two messages, may change places.
+/// Messages come in order, and so do the other events. A message and another event that arrive in one request, such as
+/// a pong between two messages, may be reordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -15,30 +15,30 @@ pub enum Event {
     Message(Message),
     /// Packets are handed to the transport.
     Flush {
-        /// How many.
+        /// The number of packets.
         packets: usize,
     },
-    /// The transport took the packets of the last [`Event::Flush`].
+    /// The transport has taken the packets of the last [`Event::Flush`].
     Drain,
     /// A probe was answered: the client is about to change to this transport.
     Upgrading(TransportKind),
-    /// The session changed to this transport.
+    /// The session has changed to this transport.
     Upgraded(TransportKind),
-    /// At a client: the session stays on polling.
+    /// The upgrade failed, and the session stays on polling. On a client only.
     UpgradeFailed(UpgradeError),
-    /// A pong arrived; at a client, a ping.
+    /// A pong arrived, or a ping at a client.
     Heartbeat,
-    /// So many [`Flush`](Event::Flush), [`Drain`](Event::Drain), [`Upgrading`](Event::Upgrading) and
-    /// [`Heartbeat`](Event::Heartbeat) events were dropped because nobody took them.
+    /// Events were dropped because the application did not take them. They were [`Flush`](Event::Flush),
+    /// [`Drain`](Event::Drain), [`Upgrading`](Event::Upgrading) or [`Heartbeat`](Event::Heartbeat) events.
     Lagged {
-        /// How many.
+        /// The number of dropped events.
         events: usize,
     },
-    /// The session is over. The last event.
+    /// The session has ended. This is the last event.
     Close(CloseReason),
 }
 
-/// Something that was observed.
+/// A recorded event.
 #[derive(Debug)]
 pub(crate) enum Observed {
     /// Messages can be taken at this point.
@@ -46,20 +46,20 @@ pub(crate) enum Observed {
     Event(Event),
 }
 
-/// What was observed and not taken.
+/// Recorded events that were not taken.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     events: VecDeque<Observed>,
     lost: usize,
 }
 
-/// Observations that nobody takes are kept up to this number.
+/// The maximum number of recorded events.
 const MAX_EVENTS: usize = 1024;
 
 impl Queue {
     pub(crate) fn push(&mut self, event: Observed) {
         if self.events.len() >= MAX_EVENTS {
-            // What only observes gives way to what cannot be missed.
+            // Events that are only informative make room for those that must not be missed.
             let expendable = |event: &Observed| {
                 use Event::{Drain, Flush, Heartbeat, Upgrading};
                 matches!(event, Observed::Event(Flush { .. } | Drain | Heartbeat | Upgrading(_)))

@@ -1,12 +1,12 @@
-//! The first request of a session, kept small.
+//! The first request of a session, in a compact form.
 
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{Extensions, HeaderName, HeaderValue, Request, Uri, request};
 
-/// Target and headers as one piece of memory. As parsed by hyper they would hold on to its whole read buffer.
+/// Target and headers in one allocation. Headers as hyper parses them would keep its whole read buffer alive.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
-    /// The target, then a line for each header.
+    /// The target, then one line for each header.
     text: Box<[u8]>,
     extensions: Extensions,
 }
@@ -47,7 +47,7 @@ impl RequestHead {
     }
 }
 
-/// Whether the value of a header should not end up in logs.
+/// Returns whether the value of a header must not appear in logs.
 pub(crate) fn is_secret(name: &HeaderName) -> bool {
     [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
 }

@@ -1,4 +1,4 @@
-//! What stays the same for a session, and how it ended.
+//! The constant properties of a session, and how it ended.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +9,14 @@ use engineio_proto::{Client, CloseReason, Machine, Sid, Stats, TransportKind, Tr
 
 use super::head::RequestHead;
 
-/// What stays the same for a session from the moment in which it opens.
+/// The properties of a session that do not change after it opens.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) sid: Sid,
     pub(crate) remote_addr: Option<SocketAddr>,
     pub(crate) head: RequestHead,
     pub(crate) offer: Option<Offer>,
-    /// The application has closed the session, whatever ended it then.
+    /// The application has closed the session, whatever ended it.
     unwanted: AtomicBool,
 }
 
@@ -39,19 +39,19 @@ impl Link {
     }
 }
 
-/// What a server told its client when it opened the session.
+/// What a server announced to its client in the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Offer {
-    /// The transport that the session began on.
+    /// The transport of the handshake.
     pub transport: TransportKind,
-    /// The transports that it offers to upgrade to.
+    /// The transports that the server offers for an upgrade.
     pub upgrades: Transports,
-    /// How often it pings.
+    /// The server's ping interval.
     pub ping_interval: Duration,
-    /// How long it waits for a pong.
+    /// The server's ping timeout.
     pub ping_timeout: Duration,
-    /// Bytes of one request body or message that it takes, if it said so.
+    /// The maximum size of a request body or a message that the server accepts, in bytes, if it announced one.
     pub max_payload: Option<usize>,
 }
 
@@ -81,7 +81,7 @@ impl End {
     }
 }
 
-/// What changes about a session, at one moment.
+/// The changing state of a session, at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) transport: TransportKind,

@@ -1,4 +1,4 @@
-//! Everything that happens to a session.
+//! Events of a session, as applications receive them.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -10,11 +10,13 @@ use super::Socket;
 use super::handle::Handle;
 use crate::session::{Event, Observed, Side, Visit, set};
 
-/// What happens to a session: see [`Socket::events`].
+/// The events of a session, including its messages.
+///
+/// See [`Socket::events`].
 #[derive(Debug)]
 pub struct Events {
     socket: Socket,
-    /// There may be messages.
+    /// Messages may be ready.
     readable: bool,
     closed: bool,
 }
@@ -24,12 +26,12 @@ impl Events {
         Self { socket, readable, closed: false }
     }
 
-    /// A handle to the session.
+    /// Returns a handle to the session.
     pub fn handle(&self) -> &Handle {
         &self.socket
     }
 
-    /// The next event; `None` after [`Event::Close`].
+    /// Waits for the next event. Returns `None` after [`Event::Close`].
     ///
     /// Cancel safe: an event is taken only by a call that returns it.
     pub async fn next(&mut self) -> Option<Event> {
@@ -45,7 +47,7 @@ impl Events {
             if let Some(event) = next(visit, readable) {
                 return Poll::Ready(Some(event));
             }
-            // That there was nothing may be what the end has waited for; and there are events before it.
+            // The end may have waited for this; other events come before it.
             visit.settle();
             if let Some(event) = next(visit, readable) {
                 return Poll::Ready(Some(event));
@@ -60,7 +62,7 @@ impl Events {
     }
 }
 
-/// The next event that is there. Messages that can be taken come first.
+/// Returns the next event, if one is ready. Messages that can be taken come first.
 fn next<S: Side + ?Sized>(visit: &mut Visit<'_, S>, readable: &mut bool) -> Option<Event> {
     loop {
         if *readable {

@@ -1,4 +1,4 @@
-//! A session, to be sent to and to be looked at.
+//! Handles to a session: sending, closing, and state.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,9 +12,10 @@ use engineio_proto::{CloseReason, Instant, Machine, Message, Phase, SendError, S
 use super::waiting::Waiting;
 use crate::session::{AnySession, Deferred, Link, Offer, Side, Snapshot, Visit, register};
 
-/// A session, to be sent to and to be looked at. It can be cloned, kept in maps and used from any task.
+/// A handle to a session: sends messages, closes the session, returns its state.
 ///
-/// A handle does not keep the session open; the [`Socket`](crate::Socket) does.
+/// It can be cloned, stored in maps and used from any task. A handle does not keep the session open; the
+/// [`Socket`](crate::Socket) does.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) session: AnySession,
@@ -26,54 +27,55 @@ impl Handle {
         Self { session, link }
     }
 
-    /// The id of the session. A secret: who knows it can act for the client.
+    /// Returns the id of the session. The id is a secret: anyone who knows it can act as the client.
     pub fn id(&self) -> &Sid {
         &self.link.sid
     }
 
-    /// The transport that the session is on; after its end, the last one.
+    /// Returns the current transport, or the last one if the session has ended.
     pub fn transport(&self) -> TransportKind {
         self.snapshot().transport
     }
 
-    /// Whether the session changed its transport.
+    /// Returns whether the session has changed its transport.
     pub fn is_upgraded(&self) -> bool {
         self.snapshot().upgraded
     }
 
-    /// The revision of the protocol that is spoken.
+    /// Returns the protocol revision of the session.
     pub fn protocol(&self) -> u8 {
         engineio_proto::PROTOCOL
     }
 
-    /// Where the first request came from, if the server was told.
+    /// Returns the address from which the first request came, if the server knows it.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.link.remote_addr
     }
 
-    /// Of a client: what the server told when it opened the session. `None` at a server.
+    /// Returns what the server announced in its handshake. `None` on a server's sessions.
     pub fn offer(&self) -> Option<Offer> {
         self.link.offer
     }
 
-    /// The first request of the session: target, headers and extensions.
+    /// Returns the first request of the session: target, headers and extensions.
     ///
-    /// It is kept in a compact form and built anew by each call.
+    /// The request is stored in a compact form, and each call builds it again.
     pub fn request(&self) -> http::Request<()> {
         self.link.head.to_request()
     }
 
-    /// What was counted so far.
+    /// Returns the session's counters.
     pub fn stats(&self) -> Stats {
         self.snapshot().stats
     }
 
-    /// Why the session is over, if it is. There may still be messages to be taken.
+    /// Returns why the session has ended, if it has. Messages may still wait to be taken.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.session.over()
     }
 
-    /// Of a client: what the server said when it refused or ended something, if that ended the session.
+    /// Returns what the server sent with a rejection or a close frame, if that ended the session. `None` on a server's
+    /// sessions.
     pub fn close_details(&self) -> Option<Details> {
         self.session.look(|side, attached| match (side.machine(), &attached.end) {
             (Some(machine), _) => machine.details().cloned(),
@@ -81,24 +83,24 @@ impl Handle {
         })
     }
 
-    /// Bytes that were sent and wait to be handed to the transport, each message counting for a little more than its
-    /// data.
+    /// Returns the size of the messages that wait to be handed to the transport. Each counts for its data, plus a small
+    /// constant; in bytes.
     pub fn send_buffered(&self) -> usize {
         self.session.look(|side, _| side.machine().map_or(0, |machine| machine.send_buffered()))
     }
 
-    /// Bytes that arrived and wait to be taken, counted in the same way.
+    /// Returns the size of the messages that wait to be taken by the application, counted in the same way.
     pub fn receive_buffered(&self) -> usize {
         self.session.look(|side, _| side.machine().map_or(0, |machine| machine.receive_buffered()))
     }
 
-    /// How far the session is on its way. It is closed from the moment in which it is over, though there may still be
-    /// messages to be taken.
+    /// Returns the phase of the session. It is closed as soon as the session has ended, even if messages still wait to
+    /// be taken.
     pub fn phase(&self) -> Phase {
         self.session.look(|side, _| side.machine().map_or(Phase::Closed, |machine| machine.phase()))
     }
 
-    /// Whether messages can still be sent.
+    /// Returns whether messages can still be sent.
     pub fn is_open(&self) -> bool {
         self.phase() == Phase::Open
     }
@@ -106,10 +108,10 @@ impl Handle {
     /// Sends a message if there is room for it.
     ///
     /// # Errors
-    /// Gives the message back when there is no room, when the session is over, when it is text with the character 0x1E,
-    /// for which polling has no form, or when it is larger than what the server of a client takes.
+    /// Returns the message if the buffer is full; if the session has ended; if it is text with the character 0x1E,
+    /// which polling cannot carry; or if it is larger than the server accepts, at a client.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        // Converted first: whatever that does, it must not happen under the lock.
+        // Converted before locking: the conversion may run code of the application.
         let message = message.into();
         self.try_send_deferred(message, &mut Deferred::default())
     }
@@ -118,29 +120,29 @@ impl Handle {
         self.session.visit_deferred(deferred, |visit| send(visit, message))
     }
 
-    /// Sends several messages that stay together, as text with its binary attachments, if there is room for all.
+    /// Sends several messages together, such as text with its binary attachments, if there is room for all.
     ///
     /// # Errors
-    /// As [`Handle::try_send`], and when they are too many for the buffer altogether. None is sent then.
+    /// The same as [`Handle::try_send`], and if the messages together can never fit into the buffer. None is sent then.
     pub fn try_send_all(&self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
         self.session.visit(|visit| send_all(visit, messages))
     }
 
-    /// Sends a message, waiting for room.
+    /// Sends a message, and waits for room if the buffer is full.
     ///
-    /// Sent means: it is in the session's buffer. [`Handle::flush`] waits until it has left. Dropped before it is done,
-    /// the future drops the message.
+    /// The message is sent when it is in the session's buffer; [`Handle::flush`] waits until it is written. If the
+    /// future is dropped before it completes, the message is dropped.
     ///
     /// # Errors
-    /// As [`Handle::try_send`], but for the lack of room.
+    /// The same as [`Handle::try_send`], except that a full buffer is not an error.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.send_when_ready(message.into(), send).await
     }
 
-    /// Sends several messages that stay together, waiting for room for all.
+    /// Sends several messages together, and waits for room for all.
     ///
     /// # Errors
-    /// As [`Handle::try_send_all`], but for the lack of room.
+    /// The same as [`Handle::try_send_all`], except that a full buffer is not an error.
     pub async fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
         self.send_when_ready(messages, send_all).await
     }
@@ -167,7 +169,7 @@ impl Handle {
         .await
     }
 
-    /// Waits for room for a message. Whether there is any: where nothing is taken any more, there will be none.
+    /// Waits for room for a message. Returns `false` if the session accepts no more messages.
     pub(crate) fn poll_room(&self, cx: &Context<'_>, deferred: &mut Deferred) -> Poll<bool> {
         self.session.visit_deferred(deferred, |visit| {
             let Some(machine) = visit.side.machine_mut() else { return Poll::Ready(false) };
@@ -182,10 +184,10 @@ impl Handle {
         })
     }
 
-    /// Waits until every message sent before this call has been written to its transport.
+    /// Waits until all messages that were sent before this call are written to the transport.
     ///
     /// # Errors
-    /// When the session ends before that, with the reason.
+    /// Returns the reason, if the session ends before that.
     pub async fn flush(&self) -> Result<(), CloseReason> {
         let mut target = None;
         let mut waiting = Waiting::new(&self.session, |attached| &mut attached.waiters);
@@ -214,8 +216,10 @@ impl Handle {
         })
     }
 
-    /// Closes the session in order: what was sent before is delivered first. At a server, what was received and not taken
-    /// is dropped; at a client, it can still be taken, and so can what arrives meanwhile.
+    /// Closes the session in order: messages that were sent before are delivered first.
+    ///
+    /// On a server, received messages that were not taken are dropped. On a client they can still be taken, and so can
+    /// messages that arrive while the session closes.
     pub fn close(&self) {
         self.close_deferred(&mut Deferred::default());
     }
@@ -229,7 +233,7 @@ impl Handle {
         });
     }
 
-    /// Closes the session at once. What was not handed over is dropped.
+    /// Closes the session at once. Messages that were not handed to the transport are dropped.
     pub fn abort(&self) {
         self.abort_deferred(&mut Deferred::default());
     }
@@ -244,13 +248,15 @@ impl Handle {
         });
     }
 
-    /// Whether the application has closed it.
+    /// Returns whether the application has closed the session.
     pub(crate) fn is_unwanted(&self) -> bool {
         self.link.is_unwanted()
     }
 
-    /// Waits for the end of the session. At a client that closes in order, that is when everything has left and the server
-    /// was told, so that a program may end then.
+    /// Waits until the session has ended.
+    ///
+    /// After an orderly close by a client, everything was sent by then, and the server was told of the end, so the
+    /// program may exit.
     pub async fn closed(&self) -> CloseReason {
         let mut waiting = Waiting::new(&self.session, |attached| &mut attached.waiters);
         poll_fn(|cx| waiting.note(cx, self.poll_closed(cx, &mut Deferred::default()))).await
@@ -281,12 +287,12 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Sends a message, if the session is still there.
+/// Sends a message, if the machine still exists.
 fn send(visit: &mut Visit<'_, dyn Side>, message: Message) -> Result<(), SendError> {
     offer(visit, message, |machine, now, message| machine.send(now, message))
 }
 
-/// Sends several messages that stay together, if the session is still there.
+/// Sends several messages together, if the machine still exists.
 fn send_all(visit: &mut Visit<'_, dyn Side>, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
     offer(visit, messages, |machine, now, messages| machine.send_all(now, messages))
 }

@@ -1,11 +1,11 @@
-//! The waker of a future among those of others who wait for the same.
+//! The waker of one future, in a list of wakers that wait for the same thing.
 
 use std::task::{Context, Poll, Waker};
 
 use crate::session::{AnySession, Attached, Wakers};
 
-/// A future that waits for something of a session. When it is dropped, its waker is taken out of the list, or futures that
-/// are dropped would leave their wakers behind.
+/// A future that waits for a session. Dropping it removes its waker from the list, so that dropped futures leave no
+/// wakers behind.
 pub(super) struct Waiting<'a> {
     session: &'a AnySession,
     list: fn(&mut Attached) -> &mut Wakers,
@@ -17,7 +17,7 @@ impl<'a> Waiting<'a> {
         Self { session, list, waker: None }
     }
 
-    /// Remembers the waker that a future that is not ready has registered, instead of the one before.
+    /// Remembers the waker that a pending future has registered, instead of the previous one.
     pub(super) fn note<T>(&mut self, cx: &Context<'_>, poll: Poll<T>) -> Poll<T> {
         if poll.is_pending() && !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.leave();
@@ -31,7 +31,7 @@ impl<'a> Waiting<'a> {
         self.session.visit(|visit| {
             let list = (self.list)(visit.attached);
             let left = list.iter().position(|other| other.will_wake(&waker)).map(|index| list.remove(index));
-            // Another future of the same task may rely on it.
+            // Another future of the same task may depend on it.
             visit.deferred.wake(left);
         });
     }

@@ -1,4 +1,4 @@
-//! The server's side of opening a WebSocket. The rules are the core's; here is where they are read from and written to.
+//! The server's side of a WebSocket's opening handshake, for requests of hyper. The core has the rules.
 
 use engineio_proto::http::{Method, Reply, WebSocketHead, has_token};
 use http::header::{
@@ -7,13 +7,13 @@ use http::header::{
 use http::{HeaderValue, request};
 use tungstenite::handshake::derive_accept_key;
 
-/// Whether the headers of a request or of an answer speak of a WebSocket. An upgrade to anything else is none.
+/// Returns whether the headers of a request or an answer are those of a WebSocket. Other upgrades do not count.
 pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     let values = |name| headers.get_all::<HeaderName>(name).into_iter().map(HeaderValue::as_bytes);
     has_token(values(CONNECTION), "upgrade") && has_token(values(UPGRADE), "websocket")
 }
 
-/// The method of a request, as far as it makes a difference.
+/// Returns the method of a request, as far as the core distinguishes it.
 pub(crate) fn method(parts: &request::Parts) -> Method {
     match parts.method {
         http::Method::GET => Method::Get,
@@ -22,7 +22,7 @@ pub(crate) fn method(parts: &request::Parts) -> Method {
     }
 }
 
-/// What of a handshake counts.
+/// Returns the parts of a handshake that the core checks.
 pub(crate) fn head(parts: &request::Parts) -> WebSocketHead<'_> {
     let value = |name| parts.headers.get::<HeaderName>(name).map(HeaderValue::as_bytes);
     WebSocketHead {
@@ -33,7 +33,7 @@ pub(crate) fn head(parts: &request::Parts) -> WebSocketHead<'_> {
     }
 }
 
-/// The 101 for a handshake whose head was checked.
+/// Returns the 101 for a handshake whose head was checked.
 pub(crate) fn switch(parts: &request::Parts) -> Reply {
     let head = head(parts);
     head.switch(derive_accept_key(head.key.unwrap_or_default()))

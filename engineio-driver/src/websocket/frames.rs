@@ -1,7 +1,7 @@
-//! The WebSocket codec: bytes in, frames out, and back. No I/O.
+//! The WebSocket codec: converts between bytes and frames. No I/O.
 //!
-//! It is `tungstenite` over buffers in memory, and nothing outside of this file knows that. While nothing is under way
-//! no buffer is kept: the context, and whatever it holds, exists only from the first byte of a message to its last.
+//! It runs `tungstenite` over buffers in memory; no other file depends on that. While no message is under way, no
+//! buffer is kept: the context and its contents exist only from the first byte of a message to its last.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -16,48 +16,48 @@ use tungstenite::protocol::frame::{CloseFrame, FrameHeader};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Message, Utf8Bytes};
 
-/// Messages below this are copied out of the read buffer, so that a small message does not hold on to a large buffer.
+/// Smaller messages are copied out of the read buffer, so that they do not keep a large buffer alive.
 const COPY_BELOW: usize = 1024;
 const READ_BUFFER: usize = 4096;
-/// The longest frame header: two bytes, eight of length, four of mask.
+/// The maximum length of a frame header: two bytes, eight of length, four of mask.
 const MAX_HEADER: usize = 14;
 
-/// The longest payload of a control frame. The limit is for messages.
+/// The maximum length of a control frame's payload. The message limit does not apply to control frames.
 const MAX_CONTROL: usize = 125;
 
-/// Fragments of one message. The library that decodes them bounds only their bytes, and an empty fragment has none. The
-/// reference's library has the same bound.
+/// The maximum number of fragments in one message. `tungstenite` limits only their bytes, and a fragment can be empty.
+/// The reference's library has the same limit.
 const MAX_FRAGMENTS: u32 = 16_384;
 
-/// One side of one WebSocket.
+/// One side of a WebSocket.
 #[derive(Debug)]
 pub(crate) struct Codec {
     role: Role,
     max_message: usize,
-    /// Received and not decoded.
+    /// Bytes that were received and not decoded.
     input: Vec<u8>,
     consumed: usize,
-    /// Something was received and not searched for messages yet. It may be in the context already.
+    /// Bytes were received and not searched for messages yet. They may already be in the context.
     unsearched: bool,
     boundary: Boundary,
     context: Option<Box<WebSocketContext>>,
     /// A close frame was sent, or the peer's was received.
     closing: bool,
-    /// Nothing that the peer still sends matters: it said goodbye, or makes no sense.
+    /// The rest of the peer's bytes is ignored: it has sent a close frame, or broken the protocol.
     over: bool,
-    /// What the peer said in its close frame.
+    /// The peer's close frame, if one arrived.
     said: Option<Box<Details>>,
-    /// A client hides what it sends.
+    /// The masks of a client's frames.
     masks: Option<Box<Masks>>,
 }
 
 impl Codec {
-    /// The server's side.
+    /// Creates the codec of a server.
     pub(crate) fn server(max_message: usize) -> Self {
         Self::new(Role::Server, max_message, None)
     }
 
-    /// The client's side.
+    /// Creates the codec of a client.
     pub(crate) fn client(max_message: usize) -> Self {
         Self::new(Role::Client, max_message, Some(Box::default()))
     }
@@ -78,7 +78,7 @@ impl Codec {
         }
     }
 
-    /// Takes bytes from the connection.
+    /// Appends bytes that were read from the connection.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         if self.over {
             return;
@@ -88,8 +88,8 @@ impl Codec {
         self.unsearched |= !bytes.is_empty();
     }
 
-    /// The next whole message, or how the channel ended; `None` when more bytes are needed. Answers to the peer's pings
-    /// and to its close frame are appended to `output`.
+    /// Returns the next complete message, or how the channel ended. Returns `None` if more bytes are needed. Answers to
+    /// the peer's pings and to its close frame are appended to `output`.
     pub(crate) fn next(&mut self, output: &mut Vec<u8>) -> Option<Result<Frame, ChannelEnd>> {
         loop {
             if !self.unsearched {
@@ -101,7 +101,7 @@ impl Codec {
                 Ok(Message::Binary(bytes)) => Some(Ok(Frame::Binary(unshare(bytes)))),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
                 Ok(Message::Close(close)) => {
-                    // The answer is written by the flush that this does.
+                    // This flush writes the answer.
                     let _ = self.with_context(output, |context, pipe| context.flush(pipe));
                     self.closing = true;
                     self.said = close.as_ref().map(|close| {
@@ -126,7 +126,7 @@ impl Codec {
         }
     }
 
-    /// Appends a frame.
+    /// Appends a frame to `output`.
     pub(crate) fn send(&mut self, frame: &Frame, output: &mut Vec<u8>) {
         let (opcode, head, data) = match frame {
             Frame::Text { head, data } => (Data::Text, *head, data.as_bytes()),
@@ -135,7 +135,7 @@ impl Codec {
         output.reserve(head.len() + data.len() + MAX_HEADER);
         let mask = self.masks.as_mut().map(|masks| masks.next());
         let header = FrameHeader { opcode: OpCode::Data(opcode), mask, ..FrameHeader::default() };
-        // A vector takes everything.
+        // Writing to a vector cannot fail.
         let _ = header.format((head.len() + data.len()) as u64, output);
         let start = output.len();
         output.extend_from_slice(head.as_bytes());
@@ -145,12 +145,12 @@ impl Codec {
         }
     }
 
-    /// What the peer said in its close frame, if that came.
+    /// Returns the peer's close frame, if one has arrived.
     pub(crate) fn close_frame(&self) -> Option<Details> {
         self.said.as_deref().cloned()
     }
 
-    /// Appends a close frame without a status, unless the peer was the first.
+    /// Appends a close frame without a status, unless the peer has sent one first.
     pub(crate) fn close(&mut self, output: &mut Vec<u8>) {
         if !self.closing {
             self.closing = true;
@@ -158,17 +158,18 @@ impl Codec {
         }
     }
 
-    /// Whether there may be more messages in what was received.
+    /// Returns whether the received bytes may contain more messages.
     pub(crate) const fn has_input(&self) -> bool {
         self.unsearched
     }
 
-    /// Whether nothing that the peer still sends matters.
+    /// Returns whether the rest of the peer's bytes can be ignored.
     pub(crate) const fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Takes bytes after [`Codec::close`]; only the peer's own close frame matters among them. Whether it came.
+    /// Takes bytes that arrive after [`Codec::close`]. All but the peer's close frame are ignored. Returns whether it
+    /// has arrived.
     pub(crate) fn receive_goodbye(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> bool {
         self.receive(bytes);
         loop {
@@ -180,7 +181,7 @@ impl Codec {
         }
     }
 
-    /// Whether any memory is held for a message that is under way.
+    /// Returns whether no memory is held for a message that is under way.
     #[cfg(test)]
     fn is_idle(&self) -> bool {
         self.context.is_none() && self.input.capacity() == 0
@@ -214,7 +215,7 @@ impl Codec {
         Some(Err(end))
     }
 
-    /// Everything was decoded. Between two messages nothing is worth keeping.
+    /// Drops the buffers once everything was decoded: between two messages nothing needs to be kept.
     fn release(&mut self) {
         self.unsearched = false;
         self.input = Vec::new();
@@ -224,7 +225,7 @@ impl Codec {
         }
     }
 
-    /// The peer broke a rule: it is told which, and the channel is over.
+    /// Ends the channel after a protocol error of the peer, which gets a close frame with the status.
     fn fail(&mut self, error: &Error, output: &mut Vec<u8>) -> ChannelEnd {
         let (code, end) = match error {
             Error::Capacity(_) => (CloseCode::Size, ChannelEnd::TooLarge),
@@ -239,7 +240,7 @@ impl Codec {
         end
     }
 
-    /// Appends a close frame that says which rule the peer broke.
+    /// Appends a close frame that names the rule that the peer broke.
     fn refuse(&mut self, code: CloseCode, output: &mut Vec<u8>) {
         if !self.closing {
             self.closing = true;
@@ -249,12 +250,13 @@ impl Codec {
     }
 }
 
-/// Whether a close frame had a status that no peer may send: the library then puts this one in its place.
+/// Returns whether the peer's close frame had a status that must not be sent: `tungstenite` then replaces it by this
+/// one.
 fn is_violation(close: Option<&CloseFrame>) -> bool {
     close.is_some_and(|close| close.code == CloseCode::Protocol && close.reason == "Protocol violation")
 }
 
-/// Random numbers that make frames of a client look like nothing that a proxy knows: RFC 6455, section 10.3.
+/// Random masks, which make the frames of a client unpredictable for proxies: RFC 6455, section 10.3.
 #[derive(Debug)]
 struct Masks {
     pool: [u8; 64],
@@ -270,7 +272,7 @@ impl Default for Masks {
 impl Masks {
     fn next(&mut self) -> [u8; 4] {
         if self.left == 0 {
-            // A system without random numbers sends frames that are merely hidden less well.
+            // Without random numbers from the system, masks are predictable, but still valid.
             let _ = getrandom::fill(&mut self.pool);
             self.left = self.pool.len() / 4;
         }
@@ -294,7 +296,7 @@ fn apply(mask: [u8; 4], data: &mut [u8]) {
 }
 
 fn to_text(text: Utf8Bytes) -> Text {
-    // It was checked before, so nothing is replaced.
+    // The text was validated before, so nothing is replaced.
     Text::from_utf8_lossy(unshare(text.into()))
 }
 
@@ -302,7 +304,7 @@ fn unshare(bytes: Bytes) -> Bytes {
     if bytes.len() < COPY_BELOW { Bytes::copy_from_slice(&bytes) } else { bytes }
 }
 
-/// A stream in memory: reads what was received, writes to what is to be sent.
+/// A stream in memory: reads from the received bytes, and writes to the output.
 struct Pipe<'a> {
     input: &'a [u8],
     output: &'a mut Vec<u8>,
@@ -328,16 +330,16 @@ impl Write for Pipe<'_> {
     }
 }
 
-/// Follows the frames in a stream of bytes, to know when it stands between two messages.
+/// Follows the frames in a stream of bytes, to know when it is between two messages.
 #[derive(Debug)]
 struct Boundary {
     header: [u8; MAX_HEADER],
     have: usize,
-    /// Bytes of the current frame's payload that are still to come.
+    /// The remaining bytes of the current frame's payload.
     remaining: u64,
-    /// Fragments of a message whose last one has not come.
+    /// The fragments of a message whose last fragment has not arrived.
     fragments: u32,
-    /// The stream makes no sense any more.
+    /// The stream is not valid, so its frames can no longer be followed.
     lost: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The client's side of opening a WebSocket: RFC 6455, section 4.1.
+//! The client's side of a WebSocket's opening handshake: RFC 6455, section 4.1.
 
 use http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
@@ -9,7 +9,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::accept::is_upgrade;
 
-/// A handshake of a client.
+/// The opening handshake of a client.
 pub(crate) struct Opening {
     key: String,
 }
@@ -19,7 +19,7 @@ impl Opening {
         Self { key: generate_key() }
     }
 
-    /// What its request says beside the headers that every request of the client has.
+    /// Returns the headers of the handshake, without those that every request of the client has.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
         let key = HeaderValue::from_str(&self.key).ok();
         let fixed = [(CONNECTION, "Upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, "13")];
@@ -27,7 +27,8 @@ impl Opening {
         fixed.chain(key.map(|key| (SEC_WEBSOCKET_KEY, key)))
     }
 
-    /// Whether the server understood, and wants nothing that was not offered. `protocols`: whether subprotocols were.
+    /// Returns whether the server has accepted the handshake, and chosen only what was offered. `protocols`: whether
+    /// subprotocols were offered.
     pub(crate) fn is_accepted(&self, headers: &HeaderMap, protocols: bool) -> bool {
         is_accepted(headers, &self.key, protocols)
     }

@@ -1,7 +1,7 @@
-//! The task of one WebSocket: reads and writes, and leaves every decision to the session.
+//! The task of one WebSocket: reads and writes. The session makes all decisions.
 //!
-//! One turn of it: write what is there, read what there is, and in one visit to the session hand over the frames that
-//! arrived and pull those that are to leave. An idle task owns neither a read nor a write buffer.
+//! In one turn, the task writes what is ready and reads what has arrived; then, in one visit to the session, it passes
+//! on the frames that arrived and pulls those to send. An idle task has neither a read nor a write buffer.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,75 +17,76 @@ use super::frames::Codec;
 use crate::session::AnySession;
 use crate::tasks::Guard;
 
-/// Frames are pulled while less than this waits to be written.
+/// Frames are pulled while less than this waits to be written, in bytes.
 const WRITE_AHEAD: usize = 32 * 1024;
-/// Read at once. On the stack, not in the task.
+/// The size of one read, in bytes. The buffer is on the stack, not in the task.
 const READ_CHUNK: usize = 16 * 1024;
-/// Frames that are handed over in one visit.
+/// The number of frames that are passed on in one visit.
 const FRAMES: usize = 8;
-/// Turns before other tasks get theirs.
+/// The number of turns before other tasks run.
 const BUDGET: usize = 32;
 
-/// Serves one WebSocket from its 101 to its end.
+/// Serves one WebSocket, from its 101 to its end.
 pub(crate) struct ChannelTask {
     session: AnySession,
     channel: ChannelId,
-    /// Of a server, which waits for it when it shuts down.
+    /// On a server, which waits for the task when it shuts down.
     _under_way: Option<Guard>,
     stage: Stage,
     codec: Codec,
     output: Output,
-    /// Messages in `output`, and before.
+    /// The number of messages that were pulled: those in `output`, and all before.
     pulled: u64,
-    /// Messages that are written.
+    /// The number of messages that are written.
     flushed: u64,
-    /// Messages of which the session knows that they are.
+    /// The number of messages that were reported as written.
     reported: u64,
-    /// The session wants to know at once.
+    /// The session wants prompt reports of what is written.
     wants_written: bool,
-    /// The connection took no more bytes when it was last asked.
+    /// The connection took no more bytes at the last attempt.
     blocked: bool,
-    /// It takes more again since, and the session does not know.
+    /// The connection has taken more bytes since, and the session has not been told.
     unblocked: bool,
-    /// Bytes in `output` that answer the peer's pings, at most.
+    /// The maximum number of bytes in `output` that answer the peer's pings.
     answers: usize,
-    /// The session takes frames.
+    /// The session accepts frames.
     reading: bool,
-    /// The peer's close frame came.
+    /// The peer's close frame has arrived.
     goodbye: bool,
 }
 
 enum Stage {
-    /// The 101 is on its way.
+    /// The 101 is being sent or awaited.
     Accepting(OnUpgrade),
     Open(Upgraded),
-    /// The session is done with the channel; what is in `output` is still written, and the peer's goodbye awaited.
+    /// The session no longer uses the channel. What is in `output` is still written, and the peer's close frame is
+    /// awaited.
     Closing(Upgraded, Pin<Box<dyn Sleep>>),
     Done,
 }
 
-/// What a visit to the session brought.
+/// The result of a visit to the session.
 #[derive(Debug, Default)]
 struct Visit {
     frames: SmallVec<[Frame; FRAMES]>,
-    /// Nothing more is to be pulled at the moment.
+    /// There is nothing more to pull at the moment.
     drained: bool,
-    /// The session takes frames.
+    /// The session accepts frames.
     reading: bool,
-    /// The session wants to hear at once of what is written.
+    /// The session wants prompt reports of what is written.
     wants_written: bool,
-    /// The session is done with the channel, or gone.
+    /// The session no longer uses the channel, or is gone.
     close: bool,
 }
 
 impl ChannelTask {
-    /// A WebSocket that a client opens; the 101 is on its way.
+    /// Creates the task of a WebSocket that a client opens. The 101 is on its way.
     pub(crate) fn accept(session: AnySession, channel: ChannelId, upgrade: OnUpgrade) -> Self {
         let codec = Codec::server(session.environment().max_payload);
         Self::new(session, channel, Stage::Accepting(upgrade), codec)
     }
 
-    /// A WebSocket that was opened to a server.
+    /// Creates the task of a WebSocket that was opened to a server.
     pub(crate) fn opened(session: AnySession, channel: ChannelId, io: Upgraded) -> Self {
         let codec = Codec::client(session.environment().max_payload);
         Self::new(session, channel, Stage::Open(io), codec)
@@ -111,7 +112,7 @@ impl ChannelTask {
         }
     }
 
-    /// Hands over what arrived, pulls what is to leave.
+    /// Passes on frames that arrived, and pulls frames to send.
     fn visit(&mut self, cx: &Context<'_>, incoming: SmallVec<[Frame; FRAMES]>, end: Option<ChannelEnd>) -> Visit {
         let channel = self.channel;
         let mut room = WRITE_AHEAD.saturating_sub(self.output.left());
@@ -148,7 +149,7 @@ impl ChannelTask {
             done.reading = machine.wants_frames(channel);
             pulled = machine.stats().messages_sent;
             done.wants_written = machine.wants_written();
-            // Before this task is registered, or it would wake itself.
+            // Set before this task is registered, or the task would wake itself.
             visit.attached.set_reports(done.wants_written);
             visit.settle();
             done.close = visit.attached.await_channel(channel, cx, visit.deferred);
@@ -161,8 +162,8 @@ impl ChannelTask {
         visit
     }
 
-    /// Turns until there is nothing to do but to wait. A visit to the session is made only when there is a reason: the
-    /// task was woken, frames arrived, there is room for more, or somebody waits to hear what is written.
+    /// Takes turns until there is only waiting to do. The session is visited only for a reason: the task was woken,
+    /// frames arrived, there is room for more frames, or a report of what is written is awaited.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut worth_a_visit = true;
         for _ in 0..BUDGET {
@@ -179,9 +180,9 @@ impl ChannelTask {
             // While more is sent, a slow connection may never take everything at once.
             self.flushed = if blocked { self.flushed.max(self.output.taken) } else { self.pulled };
             self.output.mark(self.pulled);
-            // A client that takes no answers to its pings is not read any further.
+            // A client that does not take the answers to its pings is not read any further.
             let reading = self.reading && self.answers < WRITE_AHEAD;
-            // Only a read that finds nothing brings a wakeup later.
+            // Only a read that finds nothing leads to a wakeup later.
             let mut unread = true;
             if reading && !self.codec.has_input() {
                 let mut chunk = [0; READ_CHUNK];
@@ -216,7 +217,7 @@ impl ChannelTask {
         Poll::Pending
     }
 
-    /// Decodes up to a visit's worth of frames.
+    /// Decodes as many frames as one visit passes on.
     fn decode(&mut self, frames: &mut SmallVec<[Frame; FRAMES]>) -> Option<ChannelEnd> {
         while frames.len() < FRAMES {
             let len = self.output.left();
@@ -230,7 +231,7 @@ impl ChannelTask {
         None
     }
 
-    /// The connection is lost.
+    /// Ends the channel after its connection is lost.
     fn end(&mut self, cx: &Context<'_>, end: ChannelEnd) -> Poll<()> {
         self.visit(cx, SmallVec::new(), Some(end));
         self.stage = Stage::Done;
@@ -239,7 +240,7 @@ impl ChannelTask {
 
     fn start_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.codec.close(&mut self.output.bytes);
-        // The peer's goodbye may be among what was read before.
+        // The peer's close frame may be among the bytes that were read before.
         self.goodbye |= self.codec.receive_goodbye(&[], &mut self.output.bytes);
         let sleep = {
             let environment = self.session.environment();
@@ -252,7 +253,7 @@ impl ChannelTask {
         self.poll_closing(cx)
     }
 
-    /// Writes the rest and waits for the peer to close, within limits.
+    /// Writes the rest, and waits for the peer to close, up to the time limit.
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Stage::Closing(io, sleep) = &mut self.stage else { return Poll::Ready(()) };
         if sleep.as_mut().poll(cx).is_ready() {
@@ -264,13 +265,13 @@ impl ChannelTask {
         let mut chunk = [0; READ_CHUNK];
         for _ in 0..BUDGET {
             if self.codec.is_over() {
-                // The server ends the connection first.
+                // The server closes the connection first.
                 let _ = ready!(Pin::new(&mut *io).poll_shutdown(cx));
             }
             if self.goodbye {
                 return Poll::Ready(());
             }
-            // Who broke the rules may still be sending, and would not read why if the connection broke.
+            // A peer that broke the rules may still be sending, and could not read the reason if the connection broke.
             match ready!(poll_read(io, cx, &mut chunk)) {
                 Err(_) | Ok(0) => return Poll::Ready(()),
                 Ok(len) => {

@@ -28,13 +28,13 @@ async fn a_shutdown_waits_until_every_end_was_told() {
     there.with(|notes| assert!((0..5).all(|peer| notes.end(peer) == Some(CloseReason::ForcedClose))));
 }
 
-/// A silent client is gone for the application when it is for the server.
+/// A silent client ends for the application when it ends for the server.
 #[tokio::test(start_paused = true)]
 async fn an_end_that_nobody_asked_for_has_its_reason() {
     let second = Duration::from_secs(1);
     let server = builder().ping_interval(second).ping_timeout(second).build().unwrap();
     let there = serve(&server, Notes::quiet());
-    // Nobody answers its pings.
+    // Its pings are not answered.
     let (mut client, io) = tokio::io::duplex(4096);
     let service = HyperService::new(server.clone(), None);
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
@@ -45,7 +45,7 @@ async fn an_end_that_nobody_asked_for_has_its_reason() {
     there.with(|notes| assert_eq!(notes.end(0), Some(CloseReason::PingTimeout)));
 }
 
-/// An application lives as long as somebody needs it: who holds the host, or a session.
+/// An application lives as long as a host handle or a session.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_left_behind() {
     struct Kept {
@@ -83,7 +83,7 @@ async fn nothing_is_left_behind() {
     assert_eq!(closed.load(Ordering::Relaxed), 1);
 }
 
-/// The session that a call is about ends with it. The others do not notice.
+/// A panic ends the session of the call. Other sessions are not affected.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_panics_ends_its_own_session() {
     #[derive(Default)]
@@ -110,7 +110,7 @@ async fn a_call_that_panics_ends_its_own_session() {
     until(&there, |_| server.len() == 1).await;
 }
 
-/// One that opens, too: whoever comes next is taken all the same.
+/// Also when a session opens: the next one is accepted all the same.
 #[tokio::test(start_paused = true)]
 async fn an_opening_that_panics_ends_its_own_session() {
     struct Shy;
@@ -132,7 +132,7 @@ async fn an_opening_that_panics_ends_its_own_session() {
     assert_eq!(server.len(), 1);
 }
 
-/// Whoever is woken by what an application does may be code of the user: it finds the application free.
+/// A waker may run code of the user: the application's lock is free by then.
 #[tokio::test(start_paused = true)]
 async fn wakers_run_without_the_lock() {
     struct Curious {

@@ -1,5 +1,5 @@
-//! Applications on sockets: they are called as is promised, whoever sits on the other side. Servers and clients meet in
-//! memory, and the clock is paused: what does not happen lets time jump, and is seen at once.
+//! Applications on sockets: they are called as documented, whatever the peer does. Servers and clients are connected in
+//! memory, and the clock is paused: if something does not happen, time jumps, and the test fails at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod life;
@@ -22,7 +22,7 @@ const POLLING: &[TransportKind] = &[TransportKind::Polling];
 const WEBSOCKET: &[TransportKind] = &[TransportKind::WebSocket];
 const UPGRADE: &[TransportKind] = &[TransportKind::Polling, TransportKind::WebSocket];
 
-/// Connects to a server in the same process, over so many bytes of memory.
+/// Connects to a server in the same process, over a buffer of this size.
 struct Memory {
     server: Server,
     bytes: usize,
@@ -42,7 +42,7 @@ fn runtime() -> Runtime {
     Runtime::new(TokioExecutor::new(), TokioTimer::new())
 }
 
-/// A server whose intervals no test lives to see, unless it waits for them.
+/// A server whose intervals are longer than any test, unless it waits for them.
 fn builder() -> Builder {
     Builder::new(runtime()).ping_interval(100 * HOUR).ping_timeout(HOUR).upgrade_timeout(HOUR)
 }
@@ -58,12 +58,12 @@ fn client_over(server: &Server, transports: &[TransportKind], bytes: usize) -> C
     builder.transports(transports.iter().copied()).receive_buffer(1000).build().unwrap()
 }
 
-/// What must happen, happens; nothing else is due for a day.
+/// Everything must happen by then; nothing else is due for a day.
 async fn within<F: Future>(work: F) -> F::Output {
     tokio::time::timeout(24 * HOUR, work).await.expect("it does not happen")
 }
 
-/// Waits until something is true of an application. It becomes true by what is under way.
+/// Waits until a condition of an application holds, as a result of what is under way.
 async fn until<A: Application + Send>(host: &Host<A>, mut is_true: impl FnMut(&A) -> bool) {
     let polled = async {
         while !host.with(|application| is_true(application)) {
@@ -80,7 +80,7 @@ fn serve<A: Application + Send>(server: &Server, application: A) -> Host<A> {
     host
 }
 
-/// What an application was told of one session.
+/// The calls of an application for one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Open,
@@ -91,15 +91,15 @@ enum Told {
 
 type Act = fn(&mut Notes, &mut dyn Sockets, u32);
 
-/// Writes down what it is told, and does at an impulse what the test wants.
+/// Records its calls, and at an impulse does what the test wants.
 struct Notes {
     told: BTreeMap<Peer, Vec<Told>>,
     act: Act,
-    /// Sends every message back.
+    /// Echoes every message.
     echoes: bool,
-    /// Aborts who says this.
+    /// Aborts the session that sends this.
     taboo: Option<Message>,
-    /// What was not taken yet, of a flood.
+    /// The rest of a flood, which was not accepted yet.
     flood: Vec<u64>,
     refused: usize,
 }
@@ -142,7 +142,7 @@ impl Notes {
         self.of(peer).iter().filter(|told| **told == Told::Writable).count()
     }
 
-    /// Sends what is left of the flood, for as long as it is taken.
+    /// Sends the rest of the flood, as far as it is accepted.
     fn pour(&mut self, sockets: &mut dyn Sockets, peer: Peer) {
         while let Some(next) = self.flood.pop() {
             match sockets.send(peer, number(next)) {
@@ -157,7 +157,7 @@ impl Notes {
     }
 }
 
-/// A message of some size.
+/// A message of this size.
 fn number(number: u64) -> Message {
     format!("{number:0100}").into()
 }

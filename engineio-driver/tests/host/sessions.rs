@@ -1,4 +1,4 @@
-//! What is told of a session, and when.
+//! The calls of an application for its sessions.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn numbers_are_not_used_twice() {
     until(&there, |notes| notes.of(4) == [Told::Open]).await;
 }
 
-/// A reader that does not read: what is refused comes later, when there is room, and in order.
+/// A peer that does not read: refused messages are sent later, when there is room, and in order.
 #[tokio::test(start_paused = true)]
 async fn room_is_told_after_a_refusal() {
     for transports in [POLLING, WEBSOCKET] {
@@ -73,7 +73,7 @@ async fn room_is_told_after_a_refusal() {
         there.impulse(0);
         there.impulse(0);
         there.with(|notes| assert_eq!((notes.refused, notes.writables(0)), (2, 0)));
-        // It stays like that for as long as nobody reads.
+        // It stays like that as long as the peer does not read.
         let stalled = |notes: &Notes| (notes.writables(0), notes.flood.len());
         let mut before = there.with(|notes| stalled(notes));
         loop {
@@ -87,12 +87,12 @@ async fn room_is_told_after_a_refusal() {
         for expected in numbers(1000) {
             assert_eq!(within(socket.recv()).await, Some(expected));
         }
-        // Told once for each time that it had to wait, and the first two are one.
+        // Called once for each time that it had to wait, and the first two are one.
         there.with(|notes| assert_eq!((notes.flood.len(), notes.refused), (0, notes.writables(0) + 1)));
     }
 }
 
-/// Whoever is closed before there is room is not told of any.
+/// If a session is closed before there is room, `on_writable` is not called.
 #[tokio::test(start_paused = true)]
 async fn no_room_is_told_of_what_was_closed() {
     let act: Act = |notes, sockets, impulse| match impulse {
@@ -121,7 +121,7 @@ async fn no_room_is_told_of_what_was_closed() {
     }
 }
 
-/// An application that aborts a session hears of its end, once, and of nothing else that it said.
+/// An application that aborts a session is called for its end, once, and for none of its other messages.
 #[tokio::test(start_paused = true)]
 async fn who_was_aborted_is_heard_no_more() {
     for transports in [POLLING, WEBSOCKET] {
@@ -137,7 +137,7 @@ async fn who_was_aborted_is_heard_no_more() {
             assert_eq!(notes.messages(0), numbers(4));
             assert_eq!(notes.end(0), Some(CloseReason::ForcedClose));
         });
-        // What it does with a session that is gone does nothing.
+        // Operations on a session that is gone have no effect.
         there.with(|notes| {
             notes.act = |_, sockets, _| {
                 sockets.close(Peer(0));
@@ -150,7 +150,7 @@ async fn who_was_aborted_is_heard_no_more() {
     }
 }
 
-/// The same at a client, where messages had arrived that were not told.
+/// The same at a client, with messages that had arrived and were not delivered.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_aborted_hears_no_more() {
     let server = builder().build().unwrap();
@@ -172,8 +172,8 @@ async fn a_client_that_aborted_hears_no_more() {
     });
 }
 
-/// Who closes in order has said all of it. Who just leaves has said the first part. It is slowed down meanwhile: no more
-/// waits than the buffer of its session holds.
+/// All messages of a peer that closes in order are delivered, and the first part of those of a peer that aborts. Such a
+/// peer is slowed down meanwhile: no more waits than the buffer of its session holds.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_floods_and_leaves() {
     for (transports, in_order) in [(POLLING, true), (WEBSOCKET, true), (POLLING, false), (WEBSOCKET, false)] {
@@ -200,7 +200,7 @@ async fn a_client_that_floods_and_leaves() {
     }
 }
 
-/// The slowest does not hold up the others: what it is sent is refused.
+/// The slowest session does not delay the others: messages for it are refused.
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_is_slow_alone() {
     let server = builder().send_buffer(2000, 500).build().unwrap();

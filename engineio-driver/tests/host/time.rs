@@ -1,4 +1,4 @@
-//! Applications that do something in their own time.
+//! Applications with timeouts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use engineio_driver::{CloseReason, Message};
 
 use crate::{WEBSOCKET, builder, client, runtime, serve, until, within};
 
-/// Closes who says nothing for ten seconds.
+/// Closes sessions that are silent for ten seconds.
 #[derive(Default)]
 struct Bouncer {
     heard: BTreeMap<Peer, Instant>,
@@ -67,12 +67,12 @@ async fn who_says_nothing_is_told_to_go_in_time() {
     let closed = there.with(|bouncer| bouncer.closed.clone());
     let late = Duration::from_millis(100);
     for ((peer, at), due) in closed.into_iter().zip([opened[&Peer(0)] + IDLE, heard + IDLE]) {
-        // The clock is paused: it is a matter of what is armed, not of how fast this machine is.
+        // The clock is paused: the result depends on the armed timer, not on the speed of the machine.
         assert!(due <= at && at < due + late, "{peer:?} {at:?} {due:?}");
     }
 }
 
-/// Calls itself at any times that it is told.
+/// Is called at any times that the test sets.
 #[derive(Default)]
 struct Clock {
     due: Vec<Instant>,
@@ -96,7 +96,7 @@ impl Application for Clock {
     }
 }
 
-/// Without a session; sooner than what was armed; later, or not at all.
+/// Without a session; earlier than the armed time; later, or not at all.
 #[tokio::test(start_paused = true)]
 async fn a_time_may_change_with_every_call() {
     let host = Host::new(runtime(), Clock::default());
@@ -107,7 +107,7 @@ async fn a_time_may_change_with_every_call() {
     host.impulse(10);
     tokio::time::sleep(Duration::from_secs(50)).await;
     assert_eq!(seconds(&host), [10]);
-    // Put off, then given up.
+    // Postponed, then cancelled.
     host.with(|clock| clock.due = vec![Instant::from_millis(200_000)]);
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(seconds(&host), [10]);
@@ -120,7 +120,7 @@ async fn a_time_may_change_with_every_call() {
     assert_eq!(seconds(&host), [10, 255, 256]);
 }
 
-/// It is called again and again, and everything else goes on.
+/// It is called again and again, and everything else continues.
 #[tokio::test(start_paused = true)]
 async fn an_application_whose_time_does_not_pass_holds_up_nobody() {
     #[derive(Default)]

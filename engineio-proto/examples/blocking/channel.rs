@@ -25,7 +25,7 @@ pub(crate) fn serve(connection: &mut Connection, key: SessionKey, channel: Chann
     if accept_and_run(connection, key, channel, accept).is_err() {
         shared.input(key, Input::ChannelClosed { channel, end: ChannelEnd::Lost });
     }
-    shared.wait_for_ending(channel.0, Duration::ZERO); // Nobody else would take it.
+    shared.wait_for_ending(channel.0, Duration::ZERO); // Otherwise it would stay in the table.
 }
 
 fn accept_and_run(
@@ -37,7 +37,7 @@ fn accept_and_run(
     let mut head = Vec::new();
     write_response(&mut head, accept)?;
     connection.write_all(Some(key), &head)?;
-    // Bytes that arrived behind the request are the beginning of the first frame.
+    // Bytes after the request are the beginning of the first frame.
     let input = mem::take(&mut connection.input);
     let shared = connection.shared;
     let config = websocket::config(shared.config().max_payload);
@@ -50,16 +50,16 @@ struct Channel<'a> {
     key: SessionKey,
     channel: ChannelId,
     socket: WebSocket<&'a mut Watched<TcpStream>>,
-    /// So many messages of the session are written. The session is told when the thread visits it next, which is at once.
+    /// The number of written messages, which is reported at the next visit to the session, without delay.
     written: Option<u64>,
 }
 
-/// What the session asks of the channel.
+/// What the session requires of the channel.
 enum Task {
-    /// Write a frame. With it, so many messages of the session have been handed over.
+    /// Write a frame. The number is that of the messages that are handed over with it.
     Write(Frame, u64),
     Read,
-    /// The application is slow: do not read.
+    /// Do not read, because the application is slow.
     Pause,
     Close,
 }
@@ -119,13 +119,13 @@ impl Channel<'_> {
         }
     }
 
-    /// Writes a message to its end.
+    /// Writes a complete message.
     fn write(&mut self, message: Message) -> Result<(), Error> {
         let begun = self.socket.write(message);
         self.finish(begun)
     }
 
-    /// Closes the WebSocket. Without a close frame, it has no status code.
+    /// Closes the WebSocket. Without a close frame there is no status code.
     fn close(&mut self, frame: Option<CloseFrame>) -> Result<(), Error> {
         let begun = self.socket.close(frame);
         self.finish(begun)

@@ -14,10 +14,10 @@ use crate::http::{self, Head};
 use crate::shared::{Ending, Shared};
 use crate::watched::Watched;
 
-/// How long a thread waits for one thing without a look at another.
+/// How long a thread waits for one thing before it checks the other.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
-/// How long a client may take nothing of what is left to write when its session is over.
+/// How long a client may take no bytes after its session has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 pub(crate) struct Connection {
@@ -27,16 +27,16 @@ pub(crate) struct Connection {
     pub(crate) input: Vec<u8>,
 }
 
-/// What comes behind a request.
+/// What follows a request.
 enum Next {
     Request,
     End,
 }
 
-/// What a session said to an exchange.
+/// A session's answer to an exchange.
 struct Answer {
     response: Response,
-    /// Bytes of the request's body that were not taken from the connection.
+    /// The number of bytes of the request's body that were not taken from the connection.
     unread: usize,
 }
 
@@ -59,7 +59,7 @@ impl Connection {
             match self.serve_request() {
                 Ok(Next::Request) => (),
                 Ok(Next::End) => return self.end(),
-                // The connection is lost, or the session wants it dropped.
+                // The connection is lost, or the session asks to drop it.
                 Err(_) => return,
             }
         }
@@ -80,12 +80,12 @@ impl Connection {
                 channel::serve(self, key, channel, &accept);
                 Ok(Next::End)
             }
-            // A body that is not read cannot be told from another request.
+            // An unread body cannot be distinguished from another request.
             Err(reply) => self.write_reply(None, &reply, head.keep_alive && head.body_len == 0),
         }
     }
 
-    /// Waits for the head of a request. The error is the answer to one that cannot be served.
+    /// Waits for the head of a request. The inner error is the answer to a request that cannot be served.
     fn read_head(&mut self) -> io::Result<Result<Head, Reply>> {
         loop {
             match Head::parse(&self.input) {
@@ -99,7 +99,7 @@ impl Connection {
         }
     }
 
-    /// Waits for the answer of a session, and writes it. The session is told whether it was written to its end.
+    /// Waits for the answer of a session, and writes it. Reports whether it was completely written.
     fn serve_exchange(&mut self, key: SessionKey, exchange: ExchangeId, head: &Head) -> io::Result<Next> {
         let written = self.wait_for_answer(key, exchange, head).and_then(|Answer { response, unread }| {
             self.write_reply(Some(key), &response.into_reply(), head.keep_alive && unread == 0)
@@ -108,7 +108,7 @@ impl Connection {
             Ok(_) => self.shared.input(key, Input::AnswerWritten { exchange }),
             Err(_) => {
                 self.shared.input(key, Input::ExchangeLost { exchange });
-                self.shared.wait_for_ending(exchange.0, Duration::ZERO); // Nobody else would take it.
+                self.shared.wait_for_ending(exchange.0, Duration::ZERO); // Otherwise it would stay in the table.
             }
         }
         written
@@ -142,7 +142,7 @@ impl Connection {
         }
     }
 
-    /// Takes what arrives within a tick. Fails at the end of the connection.
+    /// Reads what arrives within a tick. Fails at the end of the connection.
     fn receive(&mut self) -> io::Result<()> {
         let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk) {
@@ -156,8 +156,8 @@ impl Connection {
         }
     }
 
-    /// Notices that the client has left, without waiting. If another request arrived already, that can be noticed only when
-    /// it is served.
+    /// Detects, without waiting, that the client has left. If another request has already arrived, this is detected
+    /// only when that request is served.
     fn look_for_the_end(&mut self) -> io::Result<()> {
         if !self.input.is_empty() {
             return Ok(());
@@ -168,14 +168,14 @@ impl Connection {
         received
     }
 
-    /// Writes an answer to its end.
+    /// Writes a complete answer.
     fn write_reply(&mut self, key: Option<SessionKey>, reply: &Reply, keep_alive: bool) -> io::Result<Next> {
         let keep_alive = keep_alive && !http::ends_connection(reply);
         self.write_all(key, &http::encode(reply, keep_alive))?;
         Ok(if keep_alive { Next::Request } else { Next::End })
     }
 
-    /// Writes all bytes, however long that takes, as long as the session lives.
+    /// Writes all bytes, however long that takes, while the session lives.
     pub(crate) fn write_all(&mut self, key: Option<SessionKey>, mut bytes: &[u8]) -> io::Result<()> {
         let mut patience = Patience::new(self.shared, key);
         while !bytes.is_empty() {
@@ -193,8 +193,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends the connection so that the client can read everything: a socket that is closed while bytes wait to be read resets
-    /// the connection, and the client may lose the last answer.
+    /// Ends the connection so that the client can read everything: closing a socket with unread bytes resets the
+    /// connection, and the client could lose the last answer.
     fn end(mut self) {
         if self.stream.get_ref().shutdown(Shutdown::Write).is_err() {
             return;
@@ -206,11 +206,11 @@ impl Connection {
     }
 }
 
-/// How long a client may take nothing: while its session lives, that is for the session to decide.
+/// How long a client may take no bytes. While its session lives, the session decides.
 pub(crate) struct Patience {
     shared: &'static Shared,
     key: Option<SessionKey>,
-    /// When the session was found to have ended.
+    /// When the end of the session was detected.
     ended: Option<Instant>,
 }
 
@@ -219,7 +219,7 @@ impl Patience {
         Self { shared, key, ended: None }
     }
 
-    /// The client has taken nothing for a tick. Fails when that was long enough.
+    /// Called when the client has taken no bytes for a tick. Fails when that was too long.
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         if self.key.is_some_and(|key| self.shared.has_session(key)) {
             return Ok(());

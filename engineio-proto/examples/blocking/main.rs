@@ -1,20 +1,20 @@
 //! An Engine.IO server on plain threads and blocking sockets, which echoes every message.
 //!
-//! Each connection has a thread. One more thread accepts connections, and the main thread is the timer. All of them use the
-//! core under one lock, and none of them waits for a socket while it holds the lock.
+//! Each connection has a thread. Another thread accepts connections, and the main thread is the timer. All of them use
+//! the core under one lock, and none waits for a socket while it holds the lock.
 //!
-//! A thread can wait for one thing only: the thread of a WebSocket waits for its client, and the thread of a held request waits
-//! for its session. Every 10 ms it looks at the other one.
+//! A thread can wait for only one thing: the thread of a WebSocket waits for its client, and the thread of a held
+//! request waits for its session. Every 10 ms it checks the other one.
 //!
 //! | file | subject |
 //! |---|---|
-//! | `shared.rs` | the core under its lock, and how its outputs are carried out |
+//! | `shared.rs` | the core with its lock, and how its outputs are carried out |
 //! | `connection.rs` | a connection: requests, bodies, answers |
 //! | `channel.rs` | a connection that has become a WebSocket |
-//! | `../common` | what the examples share: HTTP, the admission of requests, WebSocket messages |
+//! | `../common` | shared by the examples: HTTP, the admission of requests, WebSocket messages |
 //!
-//! Left out are: limits on time beside those of the core (a client that is slow with the head of a request keeps its thread),
-//! a limit on connections, chunked bodies, `HEAD`, `Expect`, subprotocols and compression.
+//! Not included: time limits other than those of the core (a client that sends the head of a request slowly keeps its
+//! thread), a limit on connections, chunked bodies, `HEAD`, `Expect`, subprotocols and compression.
 //!
 //! `cargo run -p engineio-proto --example blocking -- --port 3000`
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core has no clock, thread or socket. This has.
@@ -55,11 +55,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn accept(listener: &TcpListener, shared: &'static Shared) {
     loop {
         let Ok((stream, _)) = listener.accept() else {
-            // There may be too many connections. Some of them will end.
+            // There may be too many connections for the moment.
             thread::sleep(Duration::from_millis(50));
             continue;
         };
-        // A connection for which there is no thread is dropped.
+        // A connection that gets no thread is dropped.
         let _ = thread::Builder::new().spawn(move || Connection::new(shared, stream).serve());
     }
 }

@@ -1,4 +1,4 @@
-//! The core under its lock, and how its outputs are carried out.
+//! The core with its lock, and how its outputs are carried out.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use engineio_proto::{ConfigError, Event, Instant, Server};
 /// What all threads share.
 pub(crate) struct Shared {
     core: Mutex<Core>,
-    /// A session has ended an exchange or a channel, or the timer must wait for another time.
+    /// Signalled when a session has ended an exchange or a channel, or when the timer must wait for another time.
     changed: Condvar,
     config: Arc<Config>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Core {
     start: std::time::Instant,
     /// The last number that was given to an exchange or a channel.
     number: u64,
-    /// How sessions ended exchanges and channels, by number. The threads of the connections take this from here.
+    /// How sessions have ended exchanges and channels, by number. The threads of the connections take the entries.
     endings: BTreeMap<u64, Ending>,
 }
 
@@ -48,7 +48,7 @@ impl Core {
         self.endings.contains_key(&number)
     }
 
-    /// Carries out what the core asks for.
+    /// Carries out the outputs of the core.
     fn obey(&mut self) {
         while let Some((key, output)) = self.server.poll_output() {
             match output {
@@ -61,20 +61,20 @@ impl Core {
                 Output::ChannelClose { channel } => {
                     self.endings.insert(channel.0, Ending::Close);
                 }
-                // The thread of the channel asks the session itself: with `next_frame` and `wants_frames`.
+                // The thread of the channel asks the session itself, with `next_frame` and `wants_frames`.
                 Output::ChannelReady { .. } | Output::ChannelRead { .. } => (),
-                // At the end too, there may be messages to take. A session waits for that.
+                // After the end there may still be messages to take, for which the session waits.
                 Output::Event(Event::Readable | Event::Writable | Event::Ended(_)) => self.echo(key),
                 Output::Event(_) => (),
             }
         }
     }
 
-    /// The application: it sends every message back, and takes none for whose echo there is no room. So a client that does
-    /// not read is not read either.
+    /// The application: it echoes every message, and takes none while there is no room for its echo. So a client that
+    /// does not read is not read from either.
     fn echo(&mut self, key: SessionKey) {
         let Some(mut session) = self.server.session_mut(key) else { return };
-        // When there is no room, `Writable` follows.
+        // If there is no room, `Writable` follows.
         while session.poll_ready() {
             let Some(message) = session.recv(self.now) else { break };
             let _ = session.send(message); // The message is of no use if the session has ended.
@@ -99,7 +99,7 @@ impl Shared {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Works with the core, then carries out what it asks for.
+    /// Calls a closure with the core, then carries out the outputs.
     pub(crate) fn visit<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
         let mut core = self.lock();
         core.now = Instant::ZERO + core.start.elapsed();
@@ -114,7 +114,7 @@ impl Shared {
         result
     }
 
-    /// Gives a session an input. A session that has ended needs none.
+    /// Passes an input to a session, unless it has ended.
     pub(crate) fn input(&self, key: SessionKey, input: Input) {
         self.visit(|core| {
             let now = core.now;
@@ -128,7 +128,7 @@ impl Shared {
         self.visit(|core| core.server.session(key).is_some())
     }
 
-    /// Waits until a session ends an exchange or a channel, but not longer than `patience`.
+    /// Waits until a session ends an exchange or a channel, for at most `patience`.
     pub(crate) fn wait_for_ending(&self, number: u64, patience: Duration) -> Option<Ending> {
         let waits = |core: &mut Core| !core.endings.contains_key(&number);
         let (mut core, _) =
@@ -136,7 +136,7 @@ impl Shared {
         core.endings.remove(&number)
     }
 
-    /// Calls the core when it asks for it.
+    /// Calls `handle_timeout` when it is due.
     pub(crate) fn run_timer(&self) -> ! {
         loop {
             self.visit(|core| core.server.handle_timeout(core.now));

@@ -1,4 +1,4 @@
-//! What uses the session: lines of the standard input, or a test of an echo server.
+//! The applications: one for lines of the standard input, and a test with an echo server.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Write};
@@ -14,29 +14,29 @@ use serde_json::{Value, json};
 use crate::session::{Report, Reporter};
 
 pub(crate) trait Application {
-    /// A session did something.
+    /// Handles an event of a session.
     fn event(&mut self, client: &mut Client, now: Instant, event: Event);
 
-    /// Sends what can be sent. This is called whenever something has happened.
+    /// Sends what can be sent. Called after everything that happens.
     fn drive(&mut self, client: &mut Client, now: Instant);
 
-    /// A line of the standard input arrived, or its end.
+    /// Handles a line of the standard input, or its end.
     fn line(&mut self, line: Option<String>);
 
-    /// Whether no other session is wanted.
+    /// Returns whether no other session is wanted.
     fn is_done(&self) -> bool;
 
-    /// Whether everything was as it should be.
+    /// Returns whether everything was as expected.
     fn is_content(&self) -> bool;
 }
 
-/// Prints a line, at once.
+/// Prints a line, and flushes it.
 pub(crate) fn print(line: &Value) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush()); // If nobody reads it, nobody needs it.
 }
 
-/// Prints what is the same for every application.
+/// Prints an event, in the form that all applications share.
 fn print_event(client: &Client, event: Event) {
     let millis = |duration: Option<Duration>| duration.map(|duration| duration.as_millis() as u64);
     match event {
@@ -59,7 +59,7 @@ fn print_event(client: &Client, event: Event) {
 pub(crate) struct Lines {
     /// Messages that no session has accepted.
     queue: VecDeque<Message>,
-    /// Asks for the next line. So a slow server slows down the standard input.
+    /// Asks for the next line, so that a slow server slows down the standard input.
     next_line: Sender<()>,
     /// The input has ended.
     has_ended: bool,
@@ -94,7 +94,7 @@ impl Application for Lines {
             });
         }
         if let Event::Closed(_) = event {
-            // What was not handed to a transport has not arrived. The next session sends it.
+            // Messages that were not handed to a transport have not arrived. The next session sends them.
             let unsent: Vec<_> = client.unsent().cloned().collect();
             unsent.into_iter().rev().for_each(|message| self.queue.push_front(message));
         }
@@ -136,14 +136,14 @@ impl Application for Lines {
     }
 }
 
-/// So many messages wait for their echoes while the transport changes.
+/// The maximum number of messages without an echo while the transport changes.
 const MAX_AHEAD: usize = 16;
 
-/// Sends messages of all kinds and sizes to an echo server, and checks that each comes back, in order. It waits for the upgrade,
-/// if there is to be one, before it closes the session.
+/// Sends messages of all kinds and sizes to an echo server, and checks that each comes back, in order. If there is an
+/// upgrade, it waits for that before it closes the session.
 pub(crate) struct SelfTest {
     count: usize,
-    /// The size of the largest message in bytes, once the session is open.
+    /// The size of the largest message, in bytes, once the session is open.
     limit: Option<usize>,
     sent: usize,
     received: usize,
@@ -162,7 +162,7 @@ impl Application for SelfTest {
         print_event(client, event);
         match event {
             Event::Opened => {
-                // By polling, four bytes of base64 carry three.
+                // On polling, three bytes become four characters of base64.
                 let limit = client.max_payload().unwrap_or(usize::MAX);
                 self.limit = Some((limit.saturating_sub(1) / 4 * 3).min(500_000));
                 let is_offered = client.upgrades().is_some_and(|all| all.contains(TransportKind::WebSocket));
@@ -190,7 +190,8 @@ impl Application for SelfTest {
 
     fn drive(&mut self, client: &mut Client, now: Instant) {
         let Some(limit) = self.limit else { return };
-        // A server whose buffers are full of echoes takes no POST, and the upgrade waits for the answer to the last one.
+        // A server whose buffers are full of echoes does not accept a POST, and the upgrade waits for the answer to the
+        // last one.
         let ahead = if self.is_upgrading { MAX_AHEAD } else { usize::MAX };
         while self.sent < self.count && self.sent - self.received < ahead {
             // If there is no room, `Writable` follows.
@@ -215,7 +216,7 @@ impl Application for SelfTest {
     }
 }
 
-/// The message with this number: text and binary in turn, of all sizes, with all lengths of UTF-8 sequences.
+/// Returns the message with this number: text and binary alternate, with all sizes and all lengths of UTF-8 sequences.
 fn sample(number: usize, limit: usize) -> Message {
     const SIZES: [usize; 13] = [0, 1, 2, 125, 126, 127, 1000, 1023, 1024, 4096, 16_383, 65_535, 65_536];
     const LETTERS: [char; 8] = ['a', 'é', '漢', '😀', '\n', '\u{0}', '\u{2028}', '\u{10ffff}'];

@@ -1,4 +1,4 @@
-//! The WebSocket. It has a thread of its own, which is told what to do by commands.
+//! The WebSocket. It has its own thread, which gets commands.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -21,27 +21,27 @@ use crate::session::Reporter;
 use crate::watched::Watched;
 use crate::websocket::{self, Received, received};
 
-/// How long the thread waits for the socket without a look at its commands, and the other way round.
+/// How long the thread waits for the socket before it checks for commands, and the other way round.
 const TICK: Duration = Duration::from_millis(10);
 
-/// So many bytes of frames wait to be written while others are pulled, and one frame more. What is not pulled is counted by the
-/// session, which slows its application down.
+/// Frames are pulled while fewer bytes than this wait to be written, and one frame more. Frames that are not pulled
+/// count against the session's send buffer, which slows its application down.
 const WRITE_AHEAD: usize = 64 * 1024;
 
-/// How long the server may take to close the WebSocket, too.
+/// How long the server may take to close the WebSocket as well.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// A WebSocket that is to be opened.
+/// A WebSocket to open.
 pub(crate) struct Opening {
     pub(crate) channel: ChannelId,
     pub(crate) target: String,
     pub(crate) host: Host,
-    /// The longest message in bytes.
+    /// The maximum size of a message, in bytes.
     pub(crate) max_payload: usize,
     pub(crate) reporter: Reporter,
 }
 
-/// The main thread's end of a WebSocket. When it is dropped, the WebSocket is closed.
+/// The main thread's end of a WebSocket. Dropping it closes the WebSocket.
 pub(crate) struct Channel {
     id: ChannelId,
     commands: Sender<Command>,
@@ -49,18 +49,18 @@ pub(crate) struct Channel {
 }
 
 enum Command {
-    /// Write a frame. With it, so many messages of the session have been handed over.
+    /// Write a frame. The number is that of the messages that are handed over with it.
     Write(Frame, u64),
-    /// Read, or do not.
+    /// Start or stop reading.
     Read(bool),
-    /// Close the WebSocket behind what is to be written.
+    /// Close the WebSocket after everything is written.
     Close,
 }
 
-/// What both threads look at.
+/// State that both threads use.
 #[derive(Default)]
 struct Shared {
-    /// Bytes of frames that wait to be written.
+    /// The number of bytes in frames that wait to be written.
     waiting: AtomicUsize,
     is_closed: AtomicBool,
 }
@@ -128,7 +128,7 @@ fn run(opening: Opening, commands: Receiver<Command>, shared: Arc<Shared>) -> En
 
 type Socket = WebSocket<Watched<TcpStream>>;
 
-/// Opens the WebSocket. The error is the answer of a server that refused.
+/// Opens the WebSocket. The error is the answer of a server that rejects it.
 fn connect(Opening { target, host, max_payload, .. }: &Opening, shared: &Shared) -> Result<Socket, Option<Details>> {
     let request = format!("ws://{}{target}", host.name).into_client_request().map_err(|_| None)?;
     let stream = tcp(host).map_err(|_| None)?;
@@ -136,7 +136,7 @@ fn connect(Opening { target, host, max_payload, .. }: &Opening, shared: &Shared)
     loop {
         match handshake {
             Ok((socket, _)) => return Ok(socket),
-            // Nothing has arrived within a tick. The session decides how long it waits.
+            // Nothing has arrived within a tick. The session decides how long to wait.
             Err(HandshakeError::Interrupted(_)) if shared.is_closed.load(Ordering::Relaxed) => return Err(None),
             Err(HandshakeError::Interrupted(unfinished)) => handshake = unfinished.handshake(),
             Err(HandshakeError::Failure(Error::Http(answer))) => {
@@ -157,7 +157,7 @@ fn tcp(host: &Host) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A WebSocket that is open.
+/// An open WebSocket.
 struct Open {
     channel: ChannelId,
     reporter: Reporter,
@@ -170,7 +170,7 @@ impl Open {
     fn serve(&mut self) -> Result<Ended, Error> {
         let mut is_reading = true;
         loop {
-            // Frames out before frames in.
+            // Frames are written before frames are read.
             let patience = if is_reading { Duration::ZERO } else { TICK };
             match self.commands.recv_timeout(patience) {
                 Ok(Command::Write(frame, messages)) => self.write(frame, messages)?,
@@ -187,7 +187,7 @@ impl Open {
         }
     }
 
-    /// Writes a frame to its end, and reports it.
+    /// Writes a complete frame, and reports it.
     fn write(&mut self, frame: Frame, messages: u64) -> Result<(), Error> {
         let len = frame.len();
         let begun = self.socket.write(websocket::encode(frame));

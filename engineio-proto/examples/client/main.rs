@@ -1,9 +1,9 @@
-//! An Engine.IO client on plain threads and blocking sockets. It begins by polling, changes to a WebSocket, and, if asked to,
-//! opens another session when one is lost.
+//! An Engine.IO client on plain threads and blocking sockets. It starts on polling, changes to a WebSocket, and, if
+//! requested, opens another session when one is lost.
 //!
-//! The machine has one owner: the main thread, which waits for reports. Each request has a thread, and the WebSocket has one,
-//! because a thread can wait for one socket only. These threads know nothing of the protocol: they carry out what they are
-//! given, and report what has become of it.
+//! The machine has one owner: the main thread, which waits for reports. Each request has a thread, and the WebSocket
+//! has one, because a thread can wait for only one socket. These threads contain no protocol logic: they carry out
+//! their task, and report the result.
 //!
 //! | file | subject |
 //! |---|---|
@@ -11,21 +11,21 @@
 //! | `session.rs` | a session: the machine, how its outputs are carried out, and the loop |
 //! | `request.rs` | one HTTP request, on a connection that is kept for the next one |
 //! | `channel.rs` | the WebSocket |
-//! | `application.rs` | what uses the session: lines of the standard input, or a test of an echo server |
-//! | `../common` | what the examples share: WebSocket messages |
+//! | `application.rs` | the applications: lines of the standard input, or a test with an echo server |
+//! | `../common` | shared by the examples: WebSocket messages |
 //!
-//! Left out are: TLS, proxies, cookies, redirects, compression, chunked answers, and the time of a suspended machine, which the
-//! clock of the standard library does not count everywhere.
+//! Not included: TLS, proxies, cookies, redirects, compression, chunked answers, and the time of a suspended computer,
+//! which the clock of the standard library does not count on every system.
 //!
 //! `cargo run -p engineio-proto --example client -- http://127.0.0.1:3000`
 //!
-//! Each line of the standard input is a message; the end of the input closes the session in order. What happens is printed as
-//! lines of JSON. The options:
+//! Each line of the standard input is a message. The end of the input closes the session in order. Events are printed
+//! as lines of JSON. The options:
 //!
-//! * `--transports LIST`: the transports that may be used, separated by commas, the first one to begin with.
-//! * `--no-upgrade`: stay on the transport that the session begins on.
-//! * `--reconnect`: open another session when one is lost, after a delay that grows.
-//! * `--self-test N`: instead of lines, send N messages to an echo server, and check what comes back.
+//! * `--transports LIST`: the transports that may be used, separated by commas. The first one opens the session.
+//! * `--no-upgrade`: stay on the first transport.
+//! * `--reconnect`: open another session when one is lost, after a growing delay.
+//! * `--self-test N`: instead of lines, send N messages to an echo server, and check the echoes.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core has no clock, thread or socket. This has.
 
 use std::env;
@@ -53,7 +53,7 @@ use application::{Application, Lines, SelfTest, print};
 use request::Host;
 use session::{Report, Reports, Session};
 
-/// What the command line says.
+/// The options of the command line.
 struct Options {
     host: Host,
     config: Config,
@@ -101,8 +101,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if is_orderly && application.is_content() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Opens one session after the other, until one is closed in order or is not to be followed by another. Returns the reason of
-/// the last end.
+/// Opens one session after the other, until one is closed in order or no other one is to follow. Returns the last close
+/// reason.
 fn run(
     Options { host, config, reconnect, .. }: &Options,
     mut reports: Reports,
@@ -134,7 +134,7 @@ fn run(
     }
 }
 
-/// Waits until `next`. Between two sessions, only the application reports something.
+/// Waits until `next`. Between two sessions, only the application sends reports.
 fn wait(next: Instant, now: impl Fn() -> Instant, reports: &Reports, application: &mut dyn Application) {
     loop {
         match reports.wait(Some(next - now())) {

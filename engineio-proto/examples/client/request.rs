@@ -1,4 +1,4 @@
-//! One HTTP request. It has a thread of its own, and a connection that is kept for the next one.
+//! One HTTP request. It has its own thread, and a connection that is kept for the next request.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,23 +13,24 @@ use engineio_proto::{ExchangeId, RequestError};
 use crate::session::{Report, Reporter};
 use crate::watched::Watched;
 
-/// How long a thread waits for a socket without a look at whether it is still needed.
+/// How long a thread waits for a socket before it checks whether it is still needed.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long a connection may take to be made.
+/// How long it may take to establish a connection.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may be idle before it is used again. A request that meets the end of its connection is lost, and the
-/// session with it, so this must be shorter than what servers allow: five seconds are common.
+/// How long a connection may be idle before it is used again. If the server closes a connection while a request is on
+/// its way, the request is lost, and the session with it. So this must be shorter than the limit of servers; five
+/// seconds are common.
 const MAX_IDLE: Duration = Duration::from_secs(2);
 
-/// The longest head of an answer, in bytes.
+/// The maximum length of an answer's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Where the server is.
+/// The address of the server.
 #[derive(Clone)]
 pub(crate) struct Host {
-    /// Its name in requests, with the port.
+    /// The host name for requests, with the port.
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
 }
@@ -38,11 +39,11 @@ pub(crate) struct Job {
     pub(crate) exchange: ExchangeId,
     pub(crate) request: Request,
     pub(crate) host: Host,
-    /// A connection that has carried other requests.
+    /// A connection from an earlier request.
     pub(crate) connection: Option<Connection>,
-    /// What becomes of the request does not matter any more.
+    /// The result of the request does not matter any more.
     pub(crate) cancelled: Arc<AtomicBool>,
-    /// The longest body of an answer, in bytes.
+    /// The maximum size of an answer's body, in bytes.
     pub(crate) max_payload: usize,
     pub(crate) reporter: Reporter,
 }
@@ -62,7 +63,7 @@ struct Answer {
 /// The head of an answer.
 struct Head {
     status: u16,
-    /// The length of the body in bytes. If it is not known, the body ends with the connection.
+    /// The length of the body, in bytes. If it is not known, the body ends with the connection.
     body_len: Option<usize>,
     keep_alive: bool,
 }
@@ -76,7 +77,7 @@ impl Connection {
         Ok(Self { stream: Watched::new(stream), idle_since: Instant::now() })
     }
 
-    /// Whether the connection can carry another request. There must be nothing to read, not even its end.
+    /// Returns whether the connection can be used again. There must be nothing to read, and no end of the connection.
     pub(crate) fn is_fresh(&self) -> bool {
         let stream = self.stream.get_ref();
         let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
@@ -86,7 +87,7 @@ impl Connection {
 }
 
 impl Job {
-    /// Sends the request, and reports what has become of it.
+    /// Sends the request, and reports its result.
     pub(crate) fn run(mut self) {
         let exchange = self.exchange;
         let connection = match self.connection.take() {
@@ -108,7 +109,7 @@ impl Job {
         }
     }
 
-    /// Fails if the request is not needed any more.
+    /// Returns an error if the request is not needed any more.
     fn go_on(&self) -> Result<(), RequestError> {
         if self.cancelled.load(Ordering::Relaxed) { Err(RequestError::Lost) } else { Ok(()) }
     }
@@ -165,13 +166,13 @@ impl Job {
                 }
             }
         }
-        // Nothing follows an answer, unless a request was sent.
+        // No bytes follow an answer, unless another request was sent.
         let keep_alive = keep_alive && body_len == Some(input.len());
         input.truncate(body_len.unwrap_or(usize::MAX));
         Ok(Answer { status, body: input.into(), keep_alive })
     }
 
-    /// Waits for bytes. Returns whether there are any; otherwise the connection has ended.
+    /// Waits for bytes. Returns `false` if the connection has ended.
     fn read(&self, connection: &mut Connection, input: &mut Vec<u8>) -> Result<bool, RequestError> {
         let mut chunk = [0; 16 * 1024];
         loop {
@@ -188,7 +189,7 @@ impl Job {
     }
 }
 
-/// Reads the head of an answer, and says how many bytes it takes. `None` if more bytes must arrive first.
+/// Parses the head of an answer. Returns it with its length, or `None` if more bytes must arrive first.
 fn parse(input: &[u8]) -> Result<Option<(Head, usize)>, RequestError> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Response::new(&mut fields);

@@ -15,20 +15,20 @@ use crate::application::Application;
 use crate::channel::{Channel, Opening};
 use crate::request::{Connection, Host, Job};
 
-/// How long the last request and the WebSocket may take to end when the session is over.
+/// How long the last request and the WebSocket may take to end after the session.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a thread reports to the main thread.
 pub(crate) enum Report {
     /// A transport did something.
     Input(Input),
-    /// A request is over. Its connection can carry another one.
+    /// A request has finished, and its connection can be used again.
     Idle(Connection),
-    /// A line of the standard input; nothing at its end.
+    /// A line of the standard input, or `None` at its end.
     Line(Option<String>),
 }
 
-/// The reports of all threads. Those of earlier sessions are dropped.
+/// The reports of all threads. Reports of earlier sessions are dropped.
 pub(crate) struct Reports {
     sender: SyncSender<(u64, Report)>,
     receiver: Receiver<(u64, Report)>,
@@ -57,7 +57,7 @@ impl Reports {
         self.session += 1;
     }
 
-    /// The next report, for which it waits as long as it is told to.
+    /// Waits for the next report, for at most `timeout`.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<Report, RecvTimeoutError> {
         loop {
             let (session, report) = match timeout {
@@ -72,7 +72,7 @@ impl Reports {
 }
 
 impl Reporter {
-    /// Sends a report. If the main thread has ended, nobody needs it.
+    /// Sends a report. If the main thread has ended, the report is dropped.
     pub(crate) fn send(&self, report: Report) {
         let _ = self.sender.send((self.session, report));
     }
@@ -86,11 +86,11 @@ pub(crate) struct Session<'a> {
     client: Client,
     host: Host,
     reports: &'a Reports,
-    /// The time of the core is counted from here.
+    /// The start of the core's time.
     start: std::time::Instant,
-    /// The requests under way. Each can be told that its answer does not matter any more.
+    /// The requests under way, each with a flag that cancels it.
     requests: BTreeMap<ExchangeId, Arc<AtomicBool>>,
-    /// Connections that can carry another request.
+    /// Connections that can be used again.
     idle: Vec<Connection>,
     channel: Option<Channel>,
 }
@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
         Instant::ZERO + self.start.elapsed()
     }
 
-    /// Runs the session until it is over.
+    /// Runs the session until it has ended.
     pub(crate) fn run(&mut self, application: &mut dyn Application, reconnect: &mut Reconnect) -> CloseReason {
         loop {
             let now = self.now();
@@ -137,7 +137,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Tells the machine what a transport did.
+    /// Passes an input to the machine.
     fn input(&mut self, input: Input) {
         let now = self.now();
         let (mut written, mut closed) = (None, None);
@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
         self.channel.take_if(|own| Some(own.id()) == closed);
     }
 
-    /// Carries out what the machine asks for. Returns the reason of the end, if it is the end.
+    /// Carries out the outputs of the machine. Returns the close reason at the end.
     fn obey(
         &mut self,
         now: Instant,
@@ -191,7 +191,7 @@ impl<'a> Session<'a> {
                         max_payload: self.client.config().max_payload,
                         reporter: self.reports.sender(),
                     };
-                    // One that is still closing goes on by itself.
+                    // A WebSocket that is still closing continues by itself.
                     self.channel = Some(Channel::open(opening));
                 }
                 Output::ChannelReady { channel } => self.pull(now, channel),
@@ -231,7 +231,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Lets what is under way come to its end: the last request may carry the client's goodbye, and the WebSocket a close frame.
+    /// Waits for what is under way to finish: the last request may have the client's close packet, and the WebSocket a
+    /// close frame.
     pub(crate) fn finish(mut self, application: &mut dyn Application) {
         let deadline = self.now() + FAREWELL;
         while !self.requests.is_empty() || self.channel.is_some() {

@@ -9,19 +9,19 @@ use tungstenite::http::header::{CONTENT_TYPE, ORIGIN};
 
 use crate::http::{Head, refusal};
 
-/// A request that its session knows of.
+/// A request that was passed to its session.
 pub(crate) enum Admitted {
-    /// The session answers it, at once or later.
+    /// The session answers, at once or later.
     Exchange { key: SessionKey, exchange: ExchangeId },
-    /// It becomes a WebSocket: `accept`, a 101, is to be written first.
+    /// The request becomes a WebSocket. First, `accept`, a 101, must be written.
     Channel { key: SessionKey, channel: ChannelId, accept: http::Response<()> },
 }
 
-/// Opens the session of a handshake, or finds the session of another request, and gives it the first input. `number` must be
-/// new: it becomes the number of the exchange or of the channel.
+/// Opens the session of a handshake, or finds the session of another request, and passes the request as its first
+/// input. `number` must be new: it becomes the number of the exchange or the channel.
 ///
 /// # Errors
-/// The answer to a request that no session knows of.
+/// Returns the answer to a request that reaches no session.
 pub(crate) fn admit(server: &mut Server, now: Instant, head: &Head, number: u64) -> Result<Admitted, Reply> {
     if !Mount::default().matches(head.path()) {
         return Err(refusal(404));
@@ -31,7 +31,7 @@ pub(crate) fn admit(server: &mut Server, now: Instant, head: &Head, number: u64)
     let is_upgrade = request.is_upgrade(server.config());
     let admission =
         Admission::begin(&request, server.config()).map_err(|rejection| rejection.into_reply(is_upgrade))?;
-    // The library checks the version and the key, and makes the answer to the key.
+    // The library checks the version and the key, and computes the value for the answer.
     let accept = is_upgrade.then(|| create_response(head.request())).transpose().map_err(|_| refusal(400))?;
     let (exchange, channel) = (ExchangeId(number), ChannelId(number));
     let entry = if is_upgrade {

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as far as a server of Engine.IO needs it: the heads of requests, and answers.
+//! HTTP/1.1 as far as an Engine.IO server needs it: the heads of requests, and answers.
 
 use std::fmt::Write;
 
@@ -7,25 +7,25 @@ use engineio_proto::http::{Headers, Method, Reply};
 use tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use tungstenite::http::{self, HeaderName};
 
-/// The longest head of a request, in bytes.
+/// The maximum length of a request's head, in bytes.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
 
 /// The head of a request.
 pub(crate) struct Head {
     request: http::Request<()>,
-    /// The length of the body in bytes.
+    /// The length of the body, in bytes.
     pub(crate) body_len: usize,
     /// Whether another request may follow on the connection.
     pub(crate) keep_alive: bool,
 }
 
 impl Head {
-    /// Reads the head of a request from the beginning of `input`, and says how many bytes it takes. `None` if more bytes
+    /// Parses the head of a request at the beginning of `input`. Returns it with its length, or `None` if more bytes
     /// must arrive first.
     ///
     /// # Errors
-    /// The answer to a request that cannot be served. The end of such a request is not known, so the connection must end
-    /// behind the answer.
+    /// Returns the answer to a request that cannot be served. The end of such a request is not known, so the connection
+    /// must end after the answer.
     pub(crate) fn parse(input: &[u8]) -> Result<Option<(Self, usize)>, Reply> {
         let mut fields = [httparse::EMPTY_HEADER; 64];
         let mut parsed = httparse::Request::new(&mut fields);
@@ -55,7 +55,7 @@ impl Head {
         Ok(Some((head, len)))
     }
 
-    /// The head, as the WebSocket library reads it.
+    /// Returns the head in the form that the WebSocket library reads.
     pub(crate) fn request(&self) -> &http::Request<()> {
         &self.request
     }
@@ -76,12 +76,12 @@ impl Head {
         self.request.uri().query().unwrap_or_default()
     }
 
-    /// The value of a header.
+    /// Returns the value of a header.
     pub(crate) fn value(&self, name: HeaderName) -> Option<&[u8]> {
         self.request.headers().get(name).map(http::HeaderValue::as_bytes)
     }
 
-    /// Whether the request asks for a WebSocket.
+    /// Returns whether the request asks for a WebSocket.
     pub(crate) fn is_upgrade(&self) -> bool {
         self.has_token(CONNECTION, "upgrade") && self.has_token(UPGRADE, "websocket")
     }
@@ -90,25 +90,25 @@ impl Head {
         self.request.headers().get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// Whether a header that is a list has this element.
+    /// Returns whether a header with a list has this element.
     fn has_token(&self, name: HeaderName, token: &str) -> bool {
         self.text(name).is_some_and(|list| list.split(',').any(|element| element.trim().eq_ignore_ascii_case(token)))
     }
 }
 
-/// An answer without a body.
+/// Returns an answer without a body.
 pub(crate) fn refusal(status: u16) -> Reply {
     Reply { status, headers: Headers::default(), body: Bytes::new() }
 }
 
-/// Whether an answer asks for the end of the connection.
+/// Returns whether an answer ends the connection.
 pub(crate) fn ends_connection(reply: &Reply) -> bool {
     reply.headers.get("connection") == Some("close")
 }
 
-/// An answer as it is written. If not `keep_alive`, it says that the connection ends behind it.
+/// Encodes an answer. Unless `keep_alive` is set, it announces the end of the connection.
 pub(crate) fn encode(reply: &Reply, keep_alive: bool) -> Vec<u8> {
-    // The text behind the status code may be empty.
+    // The text after the status code may be empty.
     let mut head = format!("HTTP/1.1 {} \r\ncontent-length: {}\r\n", reply.status, reply.body.len());
     for (name, value) in reply.headers.iter().filter(|header| header.0 != "connection") {
         let _ = write!(head, "{name}: {value}\r\n"); // Writing to a String does not fail.

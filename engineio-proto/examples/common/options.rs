@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engineio_proto::server::Config;
 
-/// What the command line says. Options that are not given have the defaults of the core.
+/// The options of the command line. The others have the defaults of the core.
 pub(crate) struct Options {
     /// The port to listen on; 0 for any free port.
     pub(crate) port: u16,

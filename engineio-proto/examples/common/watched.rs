@@ -1,9 +1,9 @@
-//! A stream that notices when its peer takes bytes again.
+//! A stream that detects when its peer takes bytes again.
 
 use std::io::{ErrorKind, Read, Result, Write};
 
-/// A stream that did not take all bytes is blocked. When it takes some again, its peer reads: this is what
-/// `Input::Unblocked` tells the core.
+/// A stream that did not take all bytes is blocked. When it takes bytes again, its peer reads: `Input::Unblocked`
+/// reports this to the core.
 pub(crate) struct Watched<S> {
     stream: S,
     blocked: bool,
@@ -19,13 +19,13 @@ impl<S> Watched<S> {
         &self.stream
     }
 
-    /// Whether the stream was blocked, and has taken bytes since. Says so once.
+    /// Returns whether the stream was blocked and has taken bytes since. Returns `true` once.
     pub(crate) fn take_unblocked(&mut self) -> bool {
         std::mem::take(&mut self.unblocked)
     }
 }
 
-/// Windows says `TimedOut` where other systems say `WouldBlock`, if a stream has a timeout.
+/// With a timeout, Windows returns `TimedOut` where other systems return `WouldBlock`.
 fn unify<T>(result: Result<T>) -> Result<T> {
     result.map_err(|error| match error.kind() {
         ErrorKind::TimedOut if cfg!(windows) => ErrorKind::WouldBlock.into(),

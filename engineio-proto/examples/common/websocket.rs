@@ -1,4 +1,4 @@
-//! Between the frames of the core and the messages of the WebSocket library.
+//! Conversion between the frames of the core and the messages of the WebSocket library.
 
 use std::io::ErrorKind;
 
@@ -13,7 +13,7 @@ use tungstenite::{Error, Message};
 pub(crate) fn config(max_payload: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(Some(max_payload))
-        // This limit holds for pings too, which may have 125 bytes.
+        // This limit applies to pings too, which may have 125 bytes.
         .max_frame_size(Some(max_payload.max(125)))
         .read_buffer_size(4096)
 }
@@ -25,14 +25,14 @@ pub(crate) fn encode(frame: Frame) -> Message {
     }
 }
 
-/// What a read brought.
+/// The result of a read.
 pub(crate) enum Received {
     Frame(Frame),
-    /// A ping or a pong. The library answers.
+    /// A ping or a pong. The library answers pings.
     Control,
-    /// Nothing. The next read may bring something.
+    /// No complete message yet.
     Nothing,
-    /// The end. If the peer is to blame, the close frame says why.
+    /// The end. If the peer violated the protocol, the close frame has the reason.
     End {
         end: ChannelEnd,
         blame: Option<CloseFrame>,

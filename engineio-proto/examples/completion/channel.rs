@@ -1,5 +1,5 @@
-//! A connection that has become a WebSocket. The library reads from memory what the system has read, and writes to memory what
-//! the system is to write.
+//! A connection that has become a WebSocket. The library reads bytes that the kernel has read from memory, and writes
+//! bytes for the kernel to memory.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -11,19 +11,19 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketContext};
 use crate::connection::{Buffers, input};
 use crate::websocket::{self, Received, received};
 
-/// So many bytes wait to be given to the system while frames are pulled, and one frame more. What is not pulled is counted by
-/// the session, which slows its application down.
+/// Frames are pulled while fewer bytes than this wait to be submitted, and one frame more. Frames that are not pulled
+/// count against the session's send buffer, which slows its application down.
 const WRITE_AHEAD: usize = 16 * 1024;
 
 pub(crate) struct Channel {
     key: SessionKey,
     channel: ChannelId,
     socket: WebSocketContext,
-    /// How many messages of the session had been handed over when the last frame was pulled.
+    /// The number of messages that had been handed over when the last frame was pulled.
     pulled: u64,
-    /// The same for the last frame that was given to the system.
+    /// The same for the last frame that was submitted to the kernel.
     given: u64,
-    /// A close frame is among what is to be written, or written. Nothing follows it.
+    /// A close frame is in the output, or is written. Nothing follows it.
     is_closed: bool,
 }
 
@@ -42,19 +42,19 @@ impl Channel {
         self.key
     }
 
-    /// Closes the WebSocket behind what was pulled, without a status code.
+    /// Closes the WebSocket after what was pulled, without a status code.
     pub(crate) fn close(&mut self, buffers: &mut Buffers) {
         self.close_with(buffers, None);
     }
 
     fn close_with(&mut self, buffers: &mut Buffers, frame: Option<CloseFrame>) {
         self.is_closed = true;
-        // Memory takes everything. If the client has closed the WebSocket, this writes the answer.
+        // Writing to memory cannot fail. If the client has closed the WebSocket, this writes the answer.
         let _ = self.socket.close(buffers, frame);
     }
 
-    /// Frames out, then messages in, while there is room: a client that takes nothing is not read either. Returns whether the
-    /// channel goes on.
+    /// Writes frames, then reads messages, while there is room. A client that does not read is not read from either.
+    /// Returns whether the channel continues.
     pub(crate) fn turn(&mut self, buffers: &mut Buffers, server: &mut Server, now: Instant) -> bool {
         let channel = self.channel;
         while buffers.output.len() < WRITE_AHEAD && !self.is_closed {
@@ -80,12 +80,12 @@ impl Channel {
         !self.is_closed
     }
 
-    /// Everything that was pulled is with the system now.
+    /// Notes that everything that was pulled is submitted.
     pub(crate) fn given_to_the_system(&mut self) {
         self.given = self.pulled;
     }
 
-    /// The system has written everything that it was given.
+    /// Reports that everything that was submitted is written.
     pub(crate) fn written(&self, server: &mut Server, now: Instant) {
         input(server, now, self.key, Input::ChannelWritten { channel: self.channel, messages: self.given });
     }

@@ -1,4 +1,4 @@
-//! A connection: requests, bodies, answers. It does in its turns what can be done now, and gives the system its next jobs.
+//! A connection: requests, bodies, answers. Each turn does what is possible now, and submits the next operations.
 
 use std::io;
 use std::mem;
@@ -21,19 +21,19 @@ pub(crate) struct Connection {
     number: u64,
     buffers: Buffers,
     stage: Stage,
-    /// The jobs under way.
+    /// The operations under way.
     reading: Option<Job>,
     writing: Option<Job>,
-    /// Bytes that the socket did not take with the last write.
+    /// Bytes that the last write did not take.
     rest: Bytes,
 }
 
-/// What lies between the connection and the system.
+/// The buffers between the connection and the kernel.
 #[derive(Default)]
 pub(crate) struct Buffers {
     /// Bytes that arrived and were not used yet.
     pub(crate) input: BytesMut,
-    /// Bytes that are to be written and were not given to the system yet.
+    /// Bytes to write that were not submitted yet.
     pub(crate) output: Vec<u8>,
 }
 
@@ -41,13 +41,13 @@ pub(crate) struct Buffers {
 enum Stage {
     /// The next request has not arrived.
     Idle,
-    /// The session has not answered.
+    /// The session has not answered yet.
     Asked(Asked),
     /// The answer is being written.
     Answered(Answered),
     Channel(Box<Channel>),
-    /// Our side ends behind what is to be written. What still arrives is thrown away: a socket that is closed while bytes wait
-    /// to be read resets the connection, and the client may lose the last answer.
+    /// Our side ends after the output is written. Further input is read and dropped: closing a socket with unread bytes
+    /// resets the connection, and the client could lose the last answer.
     Ending {
         is_shut_down: bool,
     },
@@ -58,18 +58,18 @@ struct Asked {
     exchange: ExchangeId,
     /// The session needs the body of the request.
     awaits_body: bool,
-    /// Bytes of the body that were not taken from the input.
+    /// The number of bytes of the body that were not taken from the input.
     unread: usize,
     keep_alive: bool,
 }
 
 struct Answered {
-    /// Who is told that the answer is written.
+    /// The session and the exchange to which the written answer is reported.
     exchange: Option<(SessionKey, ExchangeId)>,
     keep_alive: bool,
 }
 
-/// The number of the connection that carries an exchange or a channel.
+/// Returns the number of the connection that carries an exchange or a channel.
 pub(crate) fn number_of(id: u64) -> u64 {
     id >> 32
 }
@@ -93,19 +93,19 @@ impl Connection {
         }
     }
 
-    /// Bytes arrived. Returns whether the connection goes on.
+    /// Handles bytes that arrived. Returns whether the connection continues.
     pub(crate) fn read(&mut self, bytes: io::Result<Vec<u8>>) -> bool {
         self.reading = None;
         match bytes {
             Ok(bytes) if !bytes.is_empty() => self.buffers.input.extend_from_slice(&bytes),
-            // The client has left. If it may have taken the answer that is being written, that is found out first. The next read
-            // says the same again.
+            // The client has left. If an answer is being written, the client may still have taken it, so the result of
+            // the write is awaited. The next read reports the end again.
             _ => return self.writing.is_some(),
         }
         true
     }
 
-    /// The socket took bytes. Returns whether the connection goes on.
+    /// Handles the result of a write. Returns whether the connection continues.
     pub(crate) fn wrote(&mut self, server: &mut Server, now: Instant, written: Written) -> bool {
         self.writing = None;
         if let (true, Some(key)) = (written.unblocked, self.key()) {
@@ -121,7 +121,7 @@ impl Connection {
         true
     }
 
-    /// Tells the session that the connection is lost.
+    /// Reports to the session that the connection is lost.
     pub(crate) fn lost(&self, server: &mut Server, now: Instant) {
         match &self.stage {
             Stage::Asked(Asked { key, exchange, .. })
@@ -136,23 +136,23 @@ impl Connection {
         }
     }
 
-    /// The session has answered.
+    /// Handles the answer of a session.
     pub(crate) fn answer(&mut self, answered: ExchangeId, response: Response) {
         let Stage::Asked(Asked { key, exchange, unread, keep_alive, .. }) = self.stage else { return };
         if exchange == answered {
-            // A body that is not read cannot be told from another request.
+            // An unread body cannot be distinguished from another request.
             self.reply(&response.into_reply(), Some((key, exchange)), keep_alive && unread == 0);
         }
     }
 
-    /// The session closes the channel.
+    /// Closes the channel for the session.
     pub(crate) fn close_channel(&mut self) {
         if let Stage::Channel(channel) = &mut self.stage {
             channel.close(&mut self.buffers);
         }
     }
 
-    /// Does what can be done now, and gives the system its next jobs.
+    /// Does what is possible now, and submits the next operations.
     pub(crate) fn turn(&mut self, server: &mut Server, now: Instant, system: &System) {
         match &mut self.stage {
             Stage::Idle => self.serve_request(server, now),
@@ -181,18 +181,18 @@ impl Connection {
                 self.writing = Some(system.shut_down(number, self.stream.clone()));
             }
         }
-        // Also while an answer is awaited: the client may leave.
+        // Also while an answer is awaited, because the client may leave.
         if self.reading.is_none() && self.writing.is_none() && self.has_room() {
             self.reading = Some(system.read(number, self.stream.clone()));
         }
     }
 
-    /// Whether nothing is left to write.
+    /// Returns whether nothing is left to write.
     fn is_written(&self) -> bool {
         self.writing.is_none() && self.rest.is_empty() && self.buffers.output.is_empty()
     }
 
-    /// The system has written everything that it was given.
+    /// Handles that everything that was submitted is written.
     fn all_is_written(&mut self, server: &mut Server, now: Instant) {
         match &mut self.stage {
             Stage::Answered(Answered { exchange, keep_alive }) => {
@@ -206,7 +206,7 @@ impl Connection {
         }
     }
 
-    /// The session for which something is written.
+    /// Returns the session for which something is written.
     fn key(&self) -> Option<SessionKey> {
         match &self.stage {
             Stage::Answered(Answered { exchange, .. }) => exchange.map(|(key, _)| key),
@@ -215,7 +215,7 @@ impl Connection {
         }
     }
 
-    /// Whether more may be read. Requests that the client has sent ahead wait in the socket.
+    /// Returns whether more may be read. Pipelined requests wait in the socket.
     fn has_room(&self) -> bool {
         let body = match &self.stage {
             Stage::Asked(asked) if asked.awaits_body => asked.unread,
@@ -224,7 +224,7 @@ impl Connection {
         self.buffers.input.len() < MAX_HEAD + body
     }
 
-    /// Brings a request to its session when its head is there.
+    /// Passes a request to its session once its head is complete.
     fn serve_request(&mut self, server: &mut Server, now: Instant) {
         let head = match Head::parse(&self.buffers.input) {
             Ok(None) => return,
@@ -251,7 +251,7 @@ impl Connection {
         }
     }
 
-    /// Gives the session the body of a POST when all of it is there.
+    /// Passes the body of a POST to the session once it is complete.
     fn take_body(&mut self, server: &mut Server, now: Instant) {
         let max = server.config().max_payload;
         let Stage::Asked(asked) = &mut self.stage else { return };

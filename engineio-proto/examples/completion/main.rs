@@ -1,18 +1,20 @@
-//! An Engine.IO server on io_uring, which echoes every message: one thread that hears what the system has done. Where the
-//! kernel refuses io_uring, or with `DRIVER=poll` in the environment, `compio` does the same by readiness.
+//! An Engine.IO server on io_uring, which echoes every message: one thread that handles completed operations. If the
+//! kernel refuses io_uring, or with `DRIVER=poll` in the environment, `compio` uses readiness instead.
 //!
-//! Nothing grows with what a client sends, or does not take: frames move only while little waits to be written.
+//! Memory does not grow with what a client sends, or does not read: frames are handled only while little waits to be
+//! written.
 //!
 //! | file | subject |
 //! |---|---|
-//! | `main.rs` | the loop: it carries out the outputs of the core, and hears what the system has done |
-//! | `system.rs` | the jobs of the system: accept, read, write |
+//! | `main.rs` | the loop: carries out the outputs of the core, and handles completed operations |
+//! | `system.rs` | the operations: accept, read, write |
 //! | `connection.rs` | a connection: requests, bodies, answers |
 //! | `channel.rs` | a connection that has become a WebSocket |
-//! | `../common` | what the examples share: HTTP, the admission of requests, WebSocket messages |
+//! | `../common` | shared by the examples: HTTP, the admission of requests, WebSocket messages |
 //!
-//! Left out are: limits on time beside those of the core (a client that is slow with the head of a request, or does not take
-//! its last answer, keeps its socket), a limit on connections, chunked bodies, `HEAD`, `Expect`, subprotocols and compression.
+//! Not included: time limits other than those of the core (a client that sends the head of a request slowly, or does
+//! not read its last answer, keeps its socket), a limit on connections, chunked bodies, `HEAD`, `Expect`, subprotocols
+//! and compression.
 //!
 //! `cargo run -p engineio-proto --example completion -- --port 3000`
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core has no clock and no socket. This has.
@@ -74,7 +76,7 @@ async fn serve(Options { port, config }: Options, driver: DriverType) -> Result<
 
 struct EventLoop {
     server: Server,
-    /// The time of the core is counted from here.
+    /// The start of the core's time.
     start: std::time::Instant,
     system: System,
     connections: BTreeMap<u64, Connection>,
@@ -86,7 +88,7 @@ impl EventLoop {
             self.server.handle_timeout(self.now());
             self.obey();
             let next = self.server.next_timeout();
-            // A timer that is far away is as good as none.
+            // A distant deadline stands for none.
             let patience = next.map_or(Duration::from_secs(3600), |at| at - self.now());
             if let Ok((number, done)) = timeout(patience, self.system.done()).await {
                 self.hear(number, done);
@@ -98,7 +100,7 @@ impl EventLoop {
         Instant::ZERO + self.start.elapsed()
     }
 
-    /// The system has done something for a connection.
+    /// Handles a completed operation of a connection.
     fn hear(&mut self, number: u64, done: Done) {
         let now = self.now();
         let healthy = match done {
@@ -122,7 +124,7 @@ impl EventLoop {
         }
     }
 
-    /// Lets a connection do what it can do now.
+    /// Runs the turn of a connection.
     fn turn(&mut self, number: u64) {
         let now = self.now();
         if let Some(connection) = self.connections.get_mut(&number) {
@@ -130,7 +132,7 @@ impl EventLoop {
         }
     }
 
-    /// Carries out what the core asks for.
+    /// Carries out the outputs of the core.
     fn obey(&mut self) {
         while let Some((key, output)) = self.server.poll_output() {
             match output {
@@ -142,7 +144,7 @@ impl EventLoop {
                     }
                 }
                 Output::Abort { exchange } => drop(self.connections.remove(&connection::number_of(exchange.0))),
-                // In its turn the connection pulls frames, and reads if the session wants to.
+                // In its turn, the connection pulls frames, and reads if the session accepts input.
                 Output::ChannelReady { channel } | Output::ChannelRead { channel, .. } => {
                     self.turn(connection::number_of(channel.0));
                 }
@@ -153,19 +155,19 @@ impl EventLoop {
                         self.turn(number);
                     }
                 }
-                // At the end too, there may be messages to take. A session waits for that.
+                // After the end there may still be messages to take, for which the session waits.
                 Output::Event(Event::Readable | Event::Writable | Event::Ended(_)) => self.echo(key),
                 Output::Event(_) => (),
             }
         }
     }
 
-    /// The application: it sends every message back, and takes none for whose echo there is no room. So a client that does
-    /// not read is not read either.
+    /// The application: it echoes every message, and takes none while there is no room for its echo. So a client that
+    /// does not read is not read from either.
     fn echo(&mut self, key: SessionKey) {
         let now = self.now();
         let Some(mut session) = self.server.session_mut(key) else { return };
-        // When there is no room, `Writable` follows.
+        // If there is no room, `Writable` follows.
         while session.poll_ready() {
             let Some(message) = session.recv(now) else { break };
             let _ = session.send(message); // The message is of no use if the session has ended.

@@ -1,4 +1,4 @@
-//! The jobs of the system. Each is a task that waits for one operation, and then says what has become of it.
+//! Operations of the kernel. Each is a task that waits for one operation, and then sends its result.
 
 use std::io;
 use std::pin::pin;
@@ -13,24 +13,24 @@ use futures::channel::mpsc;
 use futures::future::{Either, select};
 use futures::{SinkExt, StreamExt};
 
-/// What the system has done for a connection.
+/// The result of an operation of a connection.
 pub(crate) enum Done {
     /// There is a new connection.
     Accepted(TcpStream),
-    /// These bytes arrived: none at the end of the connection.
+    /// These bytes arrived. There are none at the end of the connection.
     Read(io::Result<Vec<u8>>),
     Wrote(Written),
 }
 
-/// What has become of bytes that were to be written.
+/// The result of a write.
 pub(crate) struct Written {
     /// The bytes that the socket has not taken.
     pub(crate) rest: io::Result<Bytes>,
-    /// The socket had no room at first, and has taken bytes now.
+    /// The socket had no room at first, and then took bytes.
     pub(crate) unblocked: bool,
 }
 
-/// An operation under way. It is given up when this is dropped.
+/// An operation under way. Dropping it cancels the operation.
 pub(crate) type Job = JoinHandle<()>;
 
 pub(crate) struct System {
@@ -38,17 +38,17 @@ pub(crate) struct System {
     receiver: mpsc::Receiver<(u64, Done)>,
 }
 
-/// A write that takes longer than this has found no room.
+/// A write that takes longer than this was blocked.
 const BLOCKED: Duration = Duration::from_millis(10);
 
 impl System {
     pub(crate) fn new() -> Self {
-        // There is room for one result of each job.
+        // The channel has room for one result of each operation.
         let (sender, receiver) = mpsc::channel(0);
         Self { sender, receiver }
     }
 
-    /// The next thing that the system has done, and the number of its connection.
+    /// Waits for the next result, and returns it with the number of its connection.
     pub(crate) async fn done(&mut self) -> (u64, Done) {
         match self.receiver.next().await {
             Some(done) => done,
@@ -58,7 +58,8 @@ impl System {
 
     /// Accepts connections, and numbers them.
     pub(crate) fn accept(&self, listener: TcpListener) -> io::Result<()> {
-        // By readiness, compio 0.16 loses the connection for which `accept` has waited. So it never waits there.
+        // With readiness, compio 0.16 loses the connection for which `accept` has waited. So this code never waits
+        // there.
         let listener = PollFd::new(listener)?;
         let mut sender = self.sender.clone();
         spawn(async move {
@@ -74,7 +75,7 @@ impl System {
                         let _ = sender.send((number, Done::Accepted(stream))).await;
                     }
                     Ok(_) => (),
-                    // There may be too many connections. Some of them will end.
+                    // There may be too many connections for the moment.
                     Err(_) => sleep(Duration::from_millis(50)).await,
                 }
             }
@@ -92,7 +93,7 @@ impl System {
         })
     }
 
-    /// Writes once. `is_rest`: the socket took only what was before these bytes.
+    /// Writes once. `is_rest`: the previous write took only the bytes before these.
     pub(crate) fn write(&self, number: u64, mut stream: TcpStream, bytes: Bytes, is_rest: bool) -> Job {
         let mut sender = self.sender.clone();
         spawn(async move {

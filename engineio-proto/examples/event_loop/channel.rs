@@ -12,30 +12,31 @@ use crate::connection::{input, ready};
 use crate::watched::Watched;
 use crate::websocket::{self, Received, received};
 
-/// So many bytes of frames are pulled before they are written, and one frame more. What is not pulled is counted by the
-/// session, which slows its application down.
+/// Frames are pulled while fewer bytes than this wait to be written, and one frame more. Frames that are not pulled
+/// count against the session's send buffer, which slows its application down.
 const WRITE_AHEAD: usize = 32 * 1024;
 
 pub(crate) struct Channel {
     key: SessionKey,
     channel: ChannelId,
-    /// The library. It keeps what the socket has not taken yet.
+    /// The library. It keeps bytes that the socket has not taken yet.
     socket: WebSocketContext,
-    /// How many messages of the session had been handed over when the last frame was pulled, if that frame is not written.
+    /// The number of messages that had been handed over when the last frame was pulled; `None` once that frame is
+    /// written.
     pulled: Option<u64>,
-    /// The session or the client has closed the channel: what was pulled is written, then a close frame.
+    /// The session or the client has closed the channel: pulled frames are written, then a close frame.
     closing: bool,
-    /// The content of that close frame, if the client is to blame.
+    /// The content of the close frame, if the client violated the protocol.
     blame: Option<CloseFrame>,
 }
 
-/// How a turn ended.
+/// The result of a turn.
 pub(crate) enum Turn {
     /// There is more to do.
     Again,
-    /// Nothing can be done until the socket is ready, or the session has something.
+    /// Nothing can be done until the socket is ready, or the session has frames.
     Wait,
-    /// Everything is written, the close frame too.
+    /// Everything is written, including the close frame.
     Closed,
 }
 
@@ -58,7 +59,7 @@ impl Channel {
         self.closing = true;
     }
 
-    /// Frames out, then one message in: a client that takes nothing is not read either.
+    /// Writes frames, then reads one message. A client that does not read is not read from either.
     pub(crate) fn turn(
         &mut self,
         stream: &mut Watched<TcpStream>,
@@ -79,7 +80,7 @@ impl Channel {
         }
     }
 
-    /// Writes what was pulled. Returns whether the socket took everything; then the session is told.
+    /// Writes what was pulled, and reports it to the session. Returns whether the socket took everything.
     fn flush(&mut self, stream: &mut Watched<TcpStream>, server: &mut Server, now: Instant) -> io::Result<bool> {
         let flushed = is_done(self.socket.flush(stream));
         if stream.take_unblocked() {
@@ -128,7 +129,7 @@ impl Channel {
     }
 }
 
-/// Whether the library has done it; if not, it goes on with the next flush.
+/// Returns whether the library has finished; otherwise the next flush continues.
 fn is_done(result: Result<(), Error>) -> io::Result<bool> {
     match result {
         Ok(()) => Ok(true),

@@ -1,4 +1,4 @@
-//! A connection: requests, bodies, answers. It does in its turns what can be done without waiting.
+//! A connection: requests, bodies, answers. Each turn does what is possible without waiting.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
@@ -21,7 +21,7 @@ pub(crate) struct Connection {
     number: u64,
     /// Bytes that arrived and were not used yet.
     input: Vec<u8>,
-    /// Bytes that are to be written.
+    /// Bytes to write.
     output: Vec<u8>,
     stage: Stage,
 }
@@ -30,14 +30,14 @@ pub(crate) struct Connection {
 enum Stage {
     /// The next request has not arrived.
     Idle,
-    /// The session has not answered.
+    /// The session has not answered yet.
     Asked(Asked),
     /// The answer is being written.
     Answered(Answered),
     /// The 101 is being written, or is written.
     Channel(Box<Channel>),
-    /// Nothing more is written. What still arrives is thrown away: a socket that is closed while bytes wait to be read resets
-    /// the connection, and the client may lose the last answer.
+    /// Our side has ended. Further input is read and dropped: closing a socket with unread bytes resets the connection,
+    /// and the client could lose the last answer.
     Ending,
 }
 
@@ -46,23 +46,23 @@ struct Asked {
     exchange: ExchangeId,
     /// The session needs the body of the request.
     awaits_body: bool,
-    /// Bytes of the body that were not taken from the input.
+    /// The number of bytes of the body that were not taken from the input.
     unread: usize,
     keep_alive: bool,
 }
 
 struct Answered {
-    /// Who is told that the answer is written.
+    /// The session and the exchange to which the written answer is reported.
     exchange: Option<(SessionKey, ExchangeId)>,
     keep_alive: bool,
 }
 
-/// The number of the connection that carries an exchange or a channel.
+/// Returns the number of the connection that carries an exchange or a channel.
 pub(crate) fn number_of(id: u64) -> usize {
     (id >> 32) as usize
 }
 
-/// The result, or `None` if the socket is not ready.
+/// Returns the result, or `None` if the socket is not ready.
 pub(crate) fn ready<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -88,10 +88,10 @@ impl Connection {
         }
     }
 
-    /// Does what can be done without waiting, but not too much: there are others. Returns whether another turn is due.
+    /// Does what is possible without waiting, up to a limit. Returns whether another turn is due.
     ///
     /// # Errors
-    /// When the connection is over.
+    /// Returns an error if the connection has ended.
     pub(crate) fn turn(&mut self, server: &mut Server, now: Instant) -> io::Result<bool> {
         if !self.write(server, now)? {
             return Ok(false);
@@ -113,7 +113,7 @@ impl Connection {
         Ok(progress || !self.output.is_empty())
     }
 
-    /// Tells the session that the connection is lost.
+    /// Reports to the session that the connection is lost.
     pub(crate) fn lost(&self, server: &mut Server, now: Instant) {
         match &self.stage {
             Stage::Asked(Asked { key, exchange, .. })
@@ -128,23 +128,23 @@ impl Connection {
         }
     }
 
-    /// The session has answered.
+    /// Handles the answer of a session.
     pub(crate) fn answer(&mut self, answered: ExchangeId, response: Response) {
         let Stage::Asked(Asked { key, exchange, unread, keep_alive, .. }) = self.stage else { return };
         if exchange == answered {
-            // A body that is not read cannot be told from another request.
+            // An unread body cannot be distinguished from another request.
             self.reply(&response.into_reply(), Some((key, exchange)), keep_alive && unread == 0);
         }
     }
 
-    /// The session closes the channel.
+    /// Closes the channel for the session.
     pub(crate) fn close_channel(&mut self) {
         if let Stage::Channel(channel) = &mut self.stage {
             channel.close();
         }
     }
 
-    /// Writes the output as far as the socket takes it. Returns whether it took everything.
+    /// Writes as much of the output as the socket takes. Returns whether it took everything.
     fn write(&mut self, server: &mut Server, now: Instant) -> io::Result<bool> {
         while !self.output.is_empty() {
             let Some(len) = ready(self.stream.write(&self.output))? else { return Ok(false) };
@@ -169,7 +169,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// The session for which something is written.
+    /// Returns the session for which something is written.
     fn key(&self) -> Option<SessionKey> {
         match &self.stage {
             Stage::Answered(Answered { exchange, .. }) => exchange.map(|(key, _)| key),
@@ -185,13 +185,13 @@ impl Connection {
         Ok(true)
     }
 
-    /// Reads a chunk, also while an answer is awaited: the client may leave. Returns whether something arrived.
+    /// Reads a chunk, also while an answer is awaited, because the client may leave. Returns whether bytes arrived.
     fn receive(&mut self) -> io::Result<bool> {
         let body = match &self.stage {
             Stage::Asked(asked) if asked.awaits_body => asked.unread,
             _ => 0,
         };
-        // Requests that the client has sent ahead wait in the socket.
+        // Pipelined requests wait in the socket.
         let room = (MAX_HEAD + body).saturating_sub(self.input.len());
         let mut chunk = [0; 16 * 1024];
         let room = room.min(chunk.len());
@@ -208,7 +208,7 @@ impl Connection {
         }
     }
 
-    /// Brings a request to its session when its head is there.
+    /// Passes a request to its session once its head is complete.
     fn serve_request(&mut self, server: &mut Server, now: Instant) {
         let head = match Head::parse(&self.input) {
             Ok(None) => return,
@@ -228,7 +228,7 @@ impl Connection {
             }
             Ok(Admitted::Channel { key, channel, accept }) => {
                 let _ = write_response(&mut self.output, &accept); // Writing to memory does not fail.
-                // Bytes that arrived behind the request are the beginning of the first frame.
+                // Bytes after the request are the beginning of the first frame.
                 let input = mem::take(&mut self.input);
                 let max_payload = server.config().max_payload;
                 self.stage = Stage::Channel(Box::new(Channel::new(key, channel, input, max_payload)));
@@ -237,7 +237,7 @@ impl Connection {
         }
     }
 
-    /// Gives the session the body of a POST when all of it is there.
+    /// Passes the body of a POST to the session once it is complete.
     fn take_body(&mut self, server: &mut Server, now: Instant) {
         let max = server.config().max_payload;
         let Stage::Asked(asked) = &mut self.stage else { return };

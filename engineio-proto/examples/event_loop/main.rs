@@ -1,18 +1,19 @@
-//! An Engine.IO server on one thread, which echoes every message: the core, non-blocking sockets, and a loop that waits until
-//! some of them are ready (epoll, kqueue).
+//! An Engine.IO server on one thread, which echoes every message: the core, non-blocking sockets, and a loop that waits
+//! until some of them are ready (epoll, kqueue).
 //!
-//! Nothing grows with what a client sends, or does not take: a connection is read only while nothing waits to be written, and
-//! only while its session wants more.
+//! Memory does not grow with what a client sends, or does not read: a connection is read only while nothing waits to be
+//! written, and only while its session accepts input.
 //!
 //! | file | subject |
 //! |---|---|
-//! | `main.rs` | the loop: it waits, gives connections their turns, and carries out the outputs of the core |
+//! | `main.rs` | the loop: waits, runs the connections' turns, and carries out the outputs of the core |
 //! | `connection.rs` | a connection: requests, bodies, answers |
 //! | `channel.rs` | a connection that has become a WebSocket |
-//! | `../common` | what the examples share: HTTP, the admission of requests, WebSocket messages |
+//! | `../common` | shared by the examples: HTTP, the admission of requests, WebSocket messages |
 //!
-//! Left out are: limits on time beside those of the core (a client that is slow with the head of a request, or does not take
-//! its last answer, keeps its socket), a limit on connections, chunked bodies, `HEAD`, `Expect`, subprotocols and compression.
+//! Not included: time limits other than those of the core (a client that sends the head of a request slowly, or does
+//! not read its last answer, keeps its socket), a limit on connections, chunked bodies, `HEAD`, `Expect`, subprotocols
+//! and compression.
 //!
 //! `cargo run -p engineio-proto --example event_loop -- --port 3000`
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core has no clock and no socket. This has.
@@ -45,7 +46,7 @@ mod websocket;
 use connection::Connection;
 use options::Options;
 
-/// The listener. Connections have the numbers from 1.
+/// The token of the listener. Connections have tokens from 1.
 const LISTENER: Token = Token(0);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -69,14 +70,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 struct EventLoop {
     server: Server,
-    /// The time of the core is counted from here.
+    /// The start of the core's time.
     start: std::time::Instant,
     poll: Poll,
     listener: TcpListener,
     /// The number of the last connection.
     accepted: usize,
     connections: BTreeMap<usize, Connection>,
-    /// The connections that may go on.
+    /// The connections whose turn is due.
     due: BTreeSet<usize>,
 }
 
@@ -99,7 +100,7 @@ impl EventLoop {
         Instant::ZERO + self.start.elapsed()
     }
 
-    /// Waits until a socket is ready or a deadline of the core has come.
+    /// Waits until a socket is ready, or a deadline of the core has come.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = if self.due.is_empty() {
             self.server.next_timeout().map(|at| at - self.now())
@@ -114,8 +115,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Accepts connections. If there are too many, those that wait are tried again whenever something happens, such as the end
-    /// of one.
+    /// Accepts connections. If there are too many, waiting ones are tried again after the next event, such as the end
+    /// of a connection.
     fn accept(&mut self) {
         while let Ok((mut stream, _)) = self.listener.accept() {
             self.accepted += 1;
@@ -140,7 +141,7 @@ impl EventLoop {
         }
     }
 
-    /// Carries out what the core asks for. Connections do their part in their next turns.
+    /// Carries out the outputs of the core. Connections do their part in their next turns.
     fn obey(&mut self, now: Instant) {
         while let Some((key, output)) = self.server.poll_output() {
             match output {
@@ -152,7 +153,7 @@ impl EventLoop {
                     self.due.insert(number);
                 }
                 Output::Abort { exchange } => drop(self.connections.remove(&connection::number_of(exchange.0))),
-                // In its turn the connection pulls frames, and reads if the session wants to.
+                // In its turn, the connection pulls frames, and reads if the session accepts input.
                 Output::ChannelReady { channel } | Output::ChannelRead { channel, .. } => {
                     self.due.insert(connection::number_of(channel.0));
                 }
@@ -163,18 +164,18 @@ impl EventLoop {
                     }
                     self.due.insert(number);
                 }
-                // At the end too, there may be messages to take. A session waits for that.
+                // After the end there may still be messages to take, for which the session waits.
                 Output::Event(Event::Readable | Event::Writable | Event::Ended(_)) => self.echo(now, key),
                 Output::Event(_) => (),
             }
         }
     }
 
-    /// The application: it sends every message back, and takes none for whose echo there is no room. So a client that does
-    /// not read is not read either.
+    /// The application: it echoes every message, and takes none while there is no room for its echo. So a client that
+    /// does not read is not read from either.
     fn echo(&mut self, now: Instant, key: SessionKey) {
         let Some(mut session) = self.server.session_mut(key) else { return };
-        // When there is no room, `Writable` follows.
+        // If there is no room, `Writable` follows.
         while session.poll_ready() {
             let Some(message) = session.recv(now) else { break };
             let _ = session.send(message); // The message is of no use if the session has ended.

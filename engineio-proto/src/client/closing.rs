@@ -1,4 +1,4 @@
-//! The ways in which a session ends. There is one exit: `finish_with`.
+//! The ways to end a session. All of them use `finish_with`.
 
 use super::{Client, Stage};
 use crate::client::event::Output;
@@ -15,12 +15,12 @@ use crate::wire::payload::Payload;
 pub(super) const CLOSE: Packet = Packet::text(PacketKind::Close, "");
 
 impl Client {
-    /// Closes the session in order: it stays closing until everything that was sent before is written and the server was
-    /// told, for [`Config::close_timeout`](crate::client::Config::close_timeout) at most. A client that is still opening
-    /// opens to that end; one that is changing its transport changes it first. Messages that arrive meanwhile can be
-    /// taken.
+    /// Closes the session in order. It stays closing until everything that was sent before is written and the server
+    /// has been told, for at most [`Config::close_timeout`](crate::client::Config::close_timeout). A client that is
+    /// still opening opens first; one that is changing its transport changes it first. Messages that arrive meanwhile
+    /// can be taken.
     ///
-    /// The reason of the end is [`CloseReason::ForcedClose`] if, and only if, everything was written. Without effect on a
+    /// The close reason is [`CloseReason::ForcedClose`] if and only if everything was written. Has no effect on a
     /// client that is closing or closed.
     pub fn close(&mut self, now: Instant) {
         let now = self.advance(now);
@@ -34,8 +34,8 @@ impl Client {
         self.settle();
     }
 
-    /// Closes the session at once. What was not handed over stays [unsent](Client::unsent), and what was not taken is
-    /// dropped. The server is told as far as that is possible without waiting.
+    /// Closes the session at once. Messages that were not handed over stay [unsent](Client::unsent), and messages that
+    /// were not taken are dropped. The server is told if that is possible without waiting.
     ///
     /// Also ends a [`close`](Client::close) in progress.
     pub fn abort(&mut self, now: Instant) {
@@ -47,19 +47,19 @@ impl Client {
         self.settle();
     }
 
-    /// A change of the transport that waits for an application to take messages may wait for ever when the application
-    /// has closed the session. What is to be delivered goes by polling then.
+    /// Returns to polling. A change of the transport waits until the application takes messages; after it has closed
+    /// the session, that may never happen. The remaining messages are then delivered by polling.
     pub(super) fn give_up_switch(&mut self) {
         if self.closing.is_some() && self.state() == State::Pausing && self.flow.inbox.has_body() {
             self.fail_probe(UpgradeError::SessionClosed);
         }
     }
 
-    /// Ends a session that is closing: on a channel when everything is written. By polling, the answer to the last POST
-    /// ends it. Returns whether it ended.
+    /// Ends a session that is closing: on a channel, when everything is written. On polling, the answer to the last
+    /// POST ends it. Returns whether the session ended.
     pub(super) fn conclude(&mut self) -> bool {
         let done = match self.state() {
-            // Nothing to deliver: to close the channel says it all.
+            // There is nothing to deliver, and closing the channel tells the server.
             State::Opening => self.transport == TransportKind::WebSocket && self.flow.outbox.is_empty(),
             State::Channel => !self.has_frames() && self.flow.outbox.is_written(),
             State::Polling | State::Probing | State::Pausing | State::Closed => false,
@@ -71,7 +71,7 @@ impl Client {
         done
     }
 
-    /// Ends the session and tells the server, which may not know. What becomes of that does not matter.
+    /// Ends the session and tells the server, which may not know. The result of that does not matter.
     pub(super) fn leave(&mut self, cause: CloseReason) {
         if self.state().is_polling() {
             self.post_close();
@@ -81,27 +81,28 @@ impl Client {
         self.finish(cause);
     }
 
-    /// A server that was not told of the change of the transport does not take the end of the channel for the end.
+    /// Tells a server that does not know of the change of the transport: it does not take the end of the channel for
+    /// the end of the session.
     pub(super) fn tell_server(&mut self) {
         if matches!(&self.stage, Stage::Channel(line) if line.owes_upgrade()) {
             self.post_close();
         }
     }
 
-    /// Two POSTs must not be under way; where one is, its loss tells enough.
+    /// Only one POST may be under way. If there is one, its loss tells the server.
     fn post_close(&mut self) {
         if self.post.is_none() {
             self.request(Some(Payload::from_packets(self.codec, [CLOSE])));
         }
     }
 
-    /// Ends the session. The first cause counts.
+    /// Ends the session. Only the first cause counts.
     pub(super) fn finish(&mut self, cause: CloseReason) {
         let channel = self.current_channel();
         self.finish_with(cause, channel);
     }
 
-    /// Drops what is under way, closes the channel if there is one, stops the clocks.
+    /// Drops what is under way, closes the channel if there is one, and stops the timers.
     pub(super) fn finish_with(&mut self, cause: CloseReason, channel: Option<ChannelId>) {
         let upgrading = self.state().is_upgrading();
         let reason = self.flow.reason_for(cause, self.closing.is_some());

@@ -10,7 +10,9 @@ use crate::parts::config::refuse_zero;
 use crate::parts::flow::Limits;
 use crate::parts::transport::{TransportKind, Transports};
 
-/// The options of a client. Where the reference implementation has an option, the default is the same.
+/// The options of a client.
+///
+/// Options have the defaults of the reference implementation where it has them.
 ///
 /// ```
 /// use engineio_proto::client::Config;
@@ -116,7 +118,7 @@ impl Config {
     /// Checks the options. [`Client::new`](crate::Client::new) does it, too.
     ///
     /// # Errors
-    /// The first option that is out of its bounds.
+    /// Returns an error for the first option that is not valid.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let durations = [
             ("open_timeout", self.open_timeout),
@@ -147,7 +149,7 @@ impl Config {
         Ok(())
     }
 
-    /// The target of a request: the path and the query of its URL.
+    /// Returns the target of a request: the path and the query of its URL.
     pub(crate) fn target(&self, transport: TransportKind, sid: Option<&str>, stamp: &str) -> String {
         let mut target = self.path.clone();
         let mut append = |name: &str, value: &str| {
@@ -158,7 +160,7 @@ impl Config {
             }
             target.push_str(value);
         };
-        // A query that was copied from the URL of a request has the parameters of the protocol already.
+        // A query that was copied from a request's URL has the parameters of the protocol already.
         let reserved = |pair: &str| {
             let name = pair.split('=').next().unwrap_or_default();
             ["EIO", "transport", "b64", &self.stamp_name].contains(&name) || (name == "sid" && sid.is_some())
@@ -185,7 +187,7 @@ impl Config {
         target
     }
 
-    /// The transport that opens the session, of those that are left.
+    /// Returns the transport that opens the session, out of those that are left.
     pub(crate) fn first_transport(&self, left: Transports, websocket_worked: bool) -> Option<TransportKind> {
         if websocket_worked && left.contains(TransportKind::WebSocket) {
             return Some(TransportKind::WebSocket);
@@ -194,7 +196,7 @@ impl Config {
     }
 }
 
-/// Whether a path begins with a slash, and has no character that ends a path or must be encoded.
+/// Returns whether a path begins with a slash, and has no character that ends a path or must be encoded.
 fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|byte| is_url(byte) && byte != b'?')
 }
@@ -203,7 +205,7 @@ fn is_query(query: &str) -> bool {
     query.bytes().all(is_url)
 }
 
-/// Whether this character may stand in the path or query of a URL without being encoded.
+/// Returns whether this character is allowed in the path or query of a URL without being encoded.
 fn is_url(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'\\' | b'^' | b'|')
 }

@@ -1,4 +1,4 @@
-//! What goes into a client and what comes out of it.
+//! The inputs and outputs of a client.
 
 use alloc::string::String;
 
@@ -9,13 +9,13 @@ use crate::parts::flow;
 use crate::wire::frame::Frame;
 use crate::wire::payload::Payload;
 
-/// What a transport can tell a client.
+/// An input of a client: what has happened on a transport.
 ///
-/// Pairs of an [`Instant`](crate::Instant) and an input, with the calls of the application between them, are a complete
+/// The inputs with their [`Instant`](crate::Instant)s, and the calls of the application between them, are a complete
 /// journal of a client: the same journal gives the same outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A request was answered, and the whole answer has arrived.
+    /// A request was answered, and the complete answer has arrived.
     Answered {
         /// The number of the request.
         exchange: ExchangeId,
@@ -24,73 +24,73 @@ pub enum Input {
         /// Its body.
         body: Bytes,
     },
-    /// A request has no answer, or none that could be read to its end. It is never sent again.
+    /// A request got no complete answer. It is never sent again.
     Failed {
         /// The number of the request.
         exchange: ExchangeId,
-        /// Why.
+        /// Why it failed.
         error: RequestError,
     },
-    /// A channel that was asked for is open.
+    /// A channel that the client asked for is open.
     ChannelOpened {
         /// Its number.
         channel: ChannelId,
     },
-    /// A whole message arrived on a channel.
+    /// A complete message arrived on a channel.
     ChannelFrame {
         /// The number of the channel.
         channel: ChannelId,
         /// The message.
         frame: Frame,
     },
-    /// The connection of a channel took every byte of some of the frames that were pulled. Report it when
-    /// [`Client::wants_written`](crate::Client::wants_written) says so, and at the latest with the next input of the
-    /// channel.
+    /// The connection of a channel took every byte of some of the pulled frames. Report this when
+    /// [`Client::wants_written`](crate::Client::wants_written) returns `true`, and at the latest with the next input of
+    /// the channel.
     ChannelWritten {
         /// The number of the channel.
         channel: ChannelId,
-        /// How many messages of the session are written, counted from its beginning: the value of
+        /// The number of written messages, counted from the beginning of the session: the value of
         /// [`Stats::messages_sent`](crate::Stats::messages_sent) right after the last of these frames was pulled.
         messages: u64,
     },
-    /// A connection of the session that had taken no more bytes takes more again, while a request or frames are being
-    /// written: the server reads. This is a sign of life. Handing packets over is none.
+    /// A connection that was blocked takes bytes again, while a request or frames are being written. This shows that
+    /// the server reads, so it counts as a sign of life; handing packets over does not.
     Unblocked,
-    /// A channel is gone, or could not be opened.
+    /// A channel has closed, or could not be opened.
     ChannelClosed {
         /// Its number.
         channel: ChannelId,
         /// How it ended.
         end: ChannelEnd,
-        /// What the server said about it.
+        /// The server's answer or close frame, if there was one.
         details: Option<Details>,
     },
 }
 
-/// Everything that the I/O side of a client must do. A new action does not compile until an adapter handles it.
+/// An action that the embedder of a client must carry out. A new variant does not compile until an embedder handles it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send an HTTP request, once, and tell what became of it. It goes on even if the session ends meanwhile.
+    /// Send an HTTP request, once, and report its result. It continues even if the session ends meanwhile.
     Request {
         /// Its number.
         exchange: ExchangeId,
         /// The request.
         request: Request,
     },
-    /// What becomes of a request does not matter any more: drop it, with its connection if it is under way.
+    /// Drop a request, and its connection if it is under way. Its result does not matter any more.
     Cancel {
         /// Its number.
         exchange: ExchangeId,
     },
-    /// Open a channel, and tell when it is open or that it cannot be.
+    /// Open a channel, and report that it is open or could not be opened.
     ChannelOpen {
         /// Its number.
         channel: ChannelId,
-        /// What stands in its URL behind the host.
+        /// The path and query of its URL.
         target: String,
     },
-    /// Pull frames with [`Client::next_frame`](crate::Client::next_frame) while there is room, until there are none. It is
-    /// not said again before that.
+    /// Pull frames with [`Client::next_frame`](crate::Client::next_frame) while there is room, until it returns `None`.
+    /// This is not repeated before that.
     ChannelReady {
         /// The number of the channel.
         channel: ChannelId,
@@ -102,38 +102,39 @@ pub enum Output {
         /// Whether to read.
         enabled: bool,
     },
-    /// Write what was pulled, then close the channel, without a status code. One that is being opened is dropped.
+    /// Write what was pulled, then close the channel, without a status code. A channel that is still being opened is
+    /// dropped.
     ChannelClose {
         /// The number of the channel.
         channel: ChannelId,
     },
-    /// Tell the application.
+    /// Pass an event to the application.
     Event(Event),
 }
 
-/// A request that a client sends by HTTP.
+/// An HTTP request of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What stands in its URL behind the host: path and query.
+    /// The path and query of its URL.
     pub target: String,
-    /// The body of a POST; nothing for a GET.
+    /// The body of a POST; `None` for a GET.
     pub body: Option<Payload>,
 }
 
 impl Request {
-    /// Headers of a POST: names in lower case, and values.
+    /// The headers of a POST: names in lower case, and values.
     pub const POST_HEADERS: &'static [(&'static str, &'static str)] =
         &[("content-type", "text/plain;charset=UTF-8"), ("accept", "*/*")];
-    /// Headers of a GET.
+    /// The headers of a GET.
     pub const GET_HEADERS: &'static [(&'static str, &'static str)] = &[("accept", "*/*")];
 
-    /// Names, in lower case, and values of its headers, beside those of HTTP itself.
+    /// Returns the names, in lower case, and values of the headers that the protocol needs.
     pub const fn headers(&self) -> &'static [(&'static str, &'static str)] {
         if self.body.is_some() { Self::POST_HEADERS } else { Self::GET_HEADERS }
     }
 }
 
-/// What a server said when it refused or ended something.
+/// What a server sent when it rejected or ended something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Details {
@@ -154,12 +155,12 @@ pub enum Details {
 }
 
 impl Details {
-    /// So much of an answer's body is kept, in bytes.
+    /// The maximum length of a stored body, in bytes.
     pub const MAX_BODY: usize = 4096;
 
-    /// The answer to a request. Keeps the beginning of the body.
+    /// Creates the details of an answer. Only the beginning of the body is kept.
     pub fn answer(status: u16, body: &Bytes) -> Self {
-        // Copied, so that a few words do not hold on to a large buffer.
+        // Copied, so that a short text does not keep a large buffer alive.
         let kept = body.get(..Self::MAX_BODY).unwrap_or(body);
         Self::Answer { status, body: Bytes::copy_from_slice(kept) }
     }

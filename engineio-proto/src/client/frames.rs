@@ -1,4 +1,4 @@
-//! Frames: what arrives on a channel, and what leaves on it.
+//! Frames that arrive on a channel, and frames that leave on it.
 
 use alloc::boxed::Box;
 
@@ -13,23 +13,23 @@ use crate::wire::packet::{Packet, PacketKind};
 const PROBE: Packet = Packet::text(PacketKind::Ping, "probe");
 const UPGRADE: Packet = Packet::text(PacketKind::Upgrade, "");
 
-/// The channel that the client is on.
+/// The channel that carries the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     channel: ChannelId,
-    /// The server was not told of the change.
+    /// The upgrade packet was not sent yet.
     owes_upgrade: bool,
-    /// How many packets of the last announced flush are still to be pulled.
+    /// The number of packets of the last announced flush that were not pulled yet.
     batch: usize,
 }
 
 impl Line {
-    /// A channel on which the session began.
+    /// A channel on which the session started.
     pub(super) const fn new(channel: ChannelId) -> Self {
         Self { channel, owes_upgrade: false, batch: 0 }
     }
 
-    /// A channel that the client changed to.
+    /// A channel to which the client has changed.
     pub(super) const fn upgraded(channel: ChannelId) -> Self {
         Self { channel, owes_upgrade: true, batch: 0 }
     }
@@ -44,7 +44,7 @@ impl Line {
 }
 
 impl Client {
-    /// A message arrived on a channel.
+    /// Handles a message on a channel.
     pub(super) fn channel_frame(&mut self, channel: ChannelId, frame: Frame) {
         if self.current_channel() != Some(channel) {
             return;
@@ -58,14 +58,14 @@ impl Client {
         }
     }
 
-    /// Messages to the server were written.
+    /// Notes that messages were written.
     pub(super) fn note_written(&mut self) {
         if let Some(listener) = &mut self.listener {
             listener.written();
         }
     }
 
-    /// A connection takes more again.
+    /// Notes that a blocked connection takes bytes again.
     pub(super) fn unblocked(&mut self) {
         if let Some(listener) = &mut self.listener {
             listener.progress(self.now);
@@ -73,7 +73,7 @@ impl Client {
         }
     }
 
-    /// A channel is gone, or could not be opened.
+    /// Handles the end of a channel, or one that could not be opened.
     pub(super) fn channel_closed(&mut self, channel: ChannelId, end: ChannelEnd, details: Option<Details>) {
         if self.current_channel() != Some(channel) {
             return;
@@ -130,7 +130,7 @@ impl Client {
         Some(packet)
     }
 
-    /// Whether there is anything to pull.
+    /// Returns whether there is anything to pull.
     pub(super) fn has_frames(&self) -> bool {
         match &self.stage {
             Stage::Probing(probe) => probe.owes_ping(),

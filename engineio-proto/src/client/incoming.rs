@@ -1,7 +1,7 @@
 //! Packets on their way to the application.
 //!
-//! Nothing is decoded before there is room for it. When the application is slow, an answer stays undecoded and the next
-//! poll is not sent, a channel is not read, and so the server is slowed down; memory does not grow.
+//! Nothing is decoded before there is room for it. If the application is slow, an answer stays undecoded, the next poll
+//! is not sent, and a channel is not read. This slows the server down, and memory does not grow.
 
 use super::Client;
 use crate::client::state::State;
@@ -12,7 +12,7 @@ use crate::wire::message::Message;
 use crate::wire::packet::{Packet, PacketError, PacketKind};
 
 impl Client {
-    /// Handles what waits, as far as there is room.
+    /// Handles packets that wait, as far as there is room.
     pub(super) fn pump(&mut self) {
         while let Some(next) = self.flow.inbox.next(self.config.receive_limit, false, self.codec) {
             if let Next::Packet(packet) = next {
@@ -44,12 +44,12 @@ impl Client {
             (PacketKind::Message, Packet::Text { data, .. }) => self.flow.inbox.deliver(Message::Text(data)),
             (PacketKind::Message, Packet::Binary(bytes)) => self.flow.inbox.deliver(Message::Binary(bytes)),
             (PacketKind::Ping, _) if self.phase() != Phase::Closed => {
-                // Answered until the very end, also by a client that is closing. Very many are answered once.
+                // Pings are answered until the end, also by a client that is closing. Many pings in a row get one pong.
                 let news = !core::mem::replace(&mut self.owes_pong, true);
                 self.flow.heartbeat_received(news);
             }
             (PacketKind::Close, _) => {
-                // The server's last word: nothing behind it counts.
+                // The close packet of the server: what comes after it does not count.
                 self.flow.inbox.drop_undecoded();
                 self.finish(CloseReason::TransportClose);
             }
@@ -57,13 +57,13 @@ impl Client {
         }
     }
 
-    /// Whether the server's packets cannot reach the client because the application is slow.
+    /// Returns whether the server's packets cannot reach the client because the application is slow.
     pub(super) fn reading_paused(&self) -> bool {
         let inbox = &self.flow.inbox;
         !inbox.has_room(self.config.receive_limit) && (inbox.has_body() || self.state() == State::Channel)
     }
 
-    /// Whether the channel is to be read.
+    /// Returns whether the channel is to be read.
     pub(super) fn is_reading(&self) -> bool {
         let inbox = &self.flow.inbox;
         !inbox.has_frames() && inbox.has_room(self.config.receive_limit)

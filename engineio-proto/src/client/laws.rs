@@ -1,4 +1,4 @@
-//! What must be true of a client between any two calls.
+//! The laws that hold for a client between any two calls.
 
 use super::Client;
 use crate::client::state::State;
@@ -7,10 +7,10 @@ use crate::parts::phase::Phase;
 use crate::parts::transport::TransportKind;
 
 impl Client {
-    /// Tests the laws that can be seen from inside.
+    /// Checks the laws that are visible from inside.
     ///
     /// # Errors
-    /// The first law that does not hold.
+    /// Returns the first law that does not hold.
     pub fn check(&self) -> Result<(), Violation> {
         let state = self.state();
         let (closed, opening) = (state == State::Closed, state == State::Opening);
@@ -77,7 +77,7 @@ mod tests {
     const POST: Post = Post { exchange: ExchangeId(9), message: 0, is_flushed: false, is_last: false };
     const OPEN: &str = r#"0{"sid":"a","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000}"#;
 
-    /// A client in good health that is there to be broken.
+    /// Makes a valid client for a test to break.
     type Make = fn() -> Client;
     type Break = fn(&mut Client);
 
@@ -104,7 +104,7 @@ mod tests {
         client
     }
 
-    /// Polling, and changing to a WebSocket.
+    /// On polling, and changing to a WebSocket.
     fn probing() -> Client {
         let mut client = Client::new(NOW, Arc::new(Config::default()), 0).unwrap();
         let exchange = client.get.unwrap();
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// With so many messages in both buffers together.
+    /// Makes a client with these numbers of messages in its buffers, and breaks a law.
     fn broken(inbox: usize, outbox: usize) -> Client {
         let mut client = opening();
         (0..inbox).for_each(|_| client.flow.inbox.push_unseen("".into()));

@@ -1,4 +1,4 @@
-//! From nothing to an open session: the first transport, the next one if it fails, and the open packet.
+//! Opening a session: the first transport, the next one if it fails, and the open packet.
 
 use alloc::boxed::Box;
 
@@ -16,12 +16,12 @@ use crate::parts::wait::at_least;
 use crate::wire::handshake::Opened;
 use crate::wire::packet::{Packet, PacketKind};
 
-/// The server has not opened the session.
+/// The data of a client whose session is not open yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Opening {
     /// When the session must be open.
     deadline: Instant,
-    /// The channel on which it is to open. By polling there is none.
+    /// The channel on which the session is to open. `None` on polling.
     channel: Option<ChannelId>,
 }
 
@@ -40,7 +40,7 @@ impl Opening {
 }
 
 impl Client {
-    /// Asks for the transport that it is on to be opened.
+    /// Opens the current transport.
     pub(super) fn open(&mut self) {
         let mut opening = Opening::new(self.now + at_least(self.config.open_timeout));
         match self.transport {
@@ -50,17 +50,17 @@ impl Client {
         self.stage = Stage::Opening(opening);
     }
 
-    /// The transport failed before the session was open. The next one is tried where that is allowed.
+    /// Handles a transport that failed before the session was open. If the options allow it, the next one is tried.
     pub(super) fn fail_opening(&mut self, reason: CloseReason) {
         let channel = self.current_channel();
         self.fail_opening_on(reason, channel);
     }
 
-    /// The same, with the channel that is to be closed.
+    /// As `fail_opening`, with a channel to close.
     pub(super) fn fail_opening_on(&mut self, reason: CloseReason, channel: Option<ChannelId>) {
         self.websocket_worked = false;
         self.left = self.left.without(self.transport);
-        // What came behind belongs to no session.
+        // What comes after it belongs to no session.
         self.flow.inbox.drop_undecoded();
         let next = self.config.first_transport(self.left, false).filter(|_| self.config.try_all_transports);
         let Some(next) = next.filter(|_| self.phase() == Phase::Opening && self.shift(Trigger::Retried, |stage| stage))
@@ -78,7 +78,7 @@ impl Client {
         self.open();
     }
 
-    /// The first packet of the server. Anything but a valid open packet is no beginning.
+    /// Handles the first packet of the server, which must be a valid open packet.
     pub(super) fn handle_first(&mut self, packet: Packet) {
         let opened = match &packet {
             Packet::Text { kind: PacketKind::Open, data } => Opened::parse(data),
@@ -96,7 +96,7 @@ impl Client {
         self.listener = Some(Listener::new(self.now, patience));
         let offered = opened.upgrades.contains(TransportKind::WebSocket);
         self.opened = Some(Box::new(opened));
-        // An application that gave up meanwhile is not told; the server is.
+        // An application that has given up is not told; the server is.
         if self.phase() == Phase::Open {
             self.flow.emit(Event::Opened);
             let allowed = self.config.upgrade && self.left.contains(TransportKind::WebSocket);

@@ -1,7 +1,7 @@
 //! The loop of GETs, and the answers to requests.
 //!
-//! At most one GET and one POST are under way. None is ever sent again: a second POST would double its messages, and a
-//! second GET could not bring back what was in the answer to the first. So one that fails ends the session.
+//! At most one GET and one POST are under way. No request is ever sent again: a second POST would repeat its messages,
+//! and a second GET could not bring back those in the answer to the first. So a request that fails ends the session.
 
 use alloc::boxed::Box;
 

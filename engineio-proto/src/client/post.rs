@@ -1,4 +1,4 @@
-//! What a POST carries, by the limits of the server.
+//! The contents of a POST, within the limits of the server.
 
 use super::Client;
 use super::closing::CLOSE;
@@ -13,16 +13,16 @@ pub(super) const PONG: Packet = Packet::text(PacketKind::Pong, "");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Post {
     pub(super) exchange: ExchangeId,
-    /// The number of the last message in it, or before it.
+    /// The number of the last message in it; if it has none, of the last message before it.
     pub(super) message: u64,
-    /// It carries more than the close packet: [`Event::Flush`] was announced.
+    /// It carries more than the close packet, so [`Event::Flush`] was announced.
     pub(super) is_flushed: bool,
-    /// It carries the close packet; after it there is nothing.
+    /// It carries the close packet, so it is the last one.
     pub(super) is_last: bool,
 }
 
 impl Client {
-    /// Posts what there is, if no other POST is under way.
+    /// Posts what waits, if no other POST is under way.
     pub(super) fn post(&mut self) {
         let posts = matches!(self.state(), State::Polling | State::Probing);
         let leaving = self.closing.is_some();
@@ -32,7 +32,7 @@ impl Client {
         }
         let mut payload = self.next_payload();
         let is_flushed = !payload.packets().is_empty();
-        // Within the limit if it can be; the close packet is worth a POST of its own.
+        // Within the limit if possible; otherwise the close packet gets its own POST.
         let close = self.codec.text_len(&CLOSE).saturating_add(1);
         let fits = !is_flushed
             || (payload.encoded_len().saturating_add(close) <= self.max_message()
@@ -48,8 +48,8 @@ impl Client {
         self.post = Some(Post { exchange, message: self.flow.outbox.handed_over(), is_flushed, is_last });
     }
 
-    /// The pong that is owed, then as many messages as the server takes at once. One that it would never take goes
-    /// alone: it was accepted before the limit was known.
+    /// Returns the pong, if one is due, and as many messages as the server accepts at once. A message that is too large
+    /// for the server goes alone: it was accepted before the limit was known.
     fn next_payload(&mut self) -> Payload {
         let mut payload = Payload::new(self.codec);
         let mut len = 0_usize;
@@ -71,7 +71,7 @@ impl Client {
         payload
     }
 
-    /// The server took a POST: its messages are written.
+    /// Handles the answer to a POST: its messages are written.
     pub(super) fn posted(&mut self, post: Post) {
         self.flow.outbox.set_written(post.message);
         self.note_written();

@@ -12,13 +12,13 @@ use crate::parts::wait::at_least;
 use crate::wire::frame::Frame;
 use crate::wire::packet::{Packet, PacketKind};
 
-/// A channel to change to.
+/// A channel that the client changes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Probe {
     channel: ChannelId,
-    /// When the upgrade must be done.
+    /// When the upgrade must be finished.
     deadline: Instant,
-    /// The channel is open, and `2probe` has not been pulled.
+    /// The channel is open, and `2probe` was not pulled yet.
     owes_ping: bool,
 }
 
@@ -78,19 +78,19 @@ impl Client {
         self.shift(Trigger::ProbeStarted, |_| Stage::Probing(Probe { channel, deadline, owes_ping: false }));
     }
 
-    /// A channel that was asked for is open. On one that is to be changed to, the server is asked whether it is there;
-    /// on one that the session begins on, it speaks first.
+    /// Handles a channel that is open. On a channel for an upgrade, the client probes; on one that opens the session,
+    /// the server sends first.
     pub(super) fn channel_opened(&mut self, channel: ChannelId) {
         if let Stage::Probing(probe) = &mut self.stage {
             probe.owes_ping |= probe.channel == channel;
         }
     }
 
-    /// A message arrived on the channel that is to be changed to.
+    /// Handles a message on the channel of an upgrade.
     pub(super) fn probe_frame(&mut self, frame: Frame) {
         let asked = self.probe().is_some_and(|probe| !probe.owes_ping);
         match self.codec.decode_frame(frame) {
-            // Some servers let a noop that was meant for a poll slip in here.
+            // Some servers send a noop that was meant for a poll on this channel.
             Ok(packet) if packet.kind() == PacketKind::Noop => (),
             Ok(Packet::Text { kind: PacketKind::Pong, data }) if data == "probe" && asked => self.probe_answered(),
             _ => self.fail_probe(UpgradeError::UnexpectedPacket),
@@ -107,18 +107,18 @@ impl Client {
             self.websocket_worked = true;
             self.flow.emit(Event::Upgrading(TransportKind::WebSocket));
         } else {
-            // Once was enough.
+            // Only one answer to the probe is expected.
             self.fail_probe(UpgradeError::UnexpectedPacket);
         }
     }
 
-    /// Ends the upgrade; the session goes on by polling as if there had been none. It is not tried again.
+    /// Ends the upgrade. The session continues on polling as if no upgrade had been tried, and does not try again.
     pub(super) fn fail_probe(&mut self, error: UpgradeError) {
         let channel = self.current_channel();
         self.fail_probe_on(error, channel);
     }
 
-    /// The same, with the channel that is to be closed.
+    /// As `fail_probe`, with a channel to close.
     pub(super) fn fail_probe_on(&mut self, error: UpgradeError, channel: Option<ChannelId>) {
         if self.shift(Trigger::ProbeFailed, |_| Stage::Polling) {
             self.websocket_worked = false;
@@ -134,8 +134,8 @@ impl Client {
         self.flow.emit(Event::UpgradeFailed(error));
     }
 
-    /// Changes to the channel, as soon as nothing is under way by polling: the last answer was handled to its end, and
-    /// the last POST was taken. What was not posted follows on the channel, in order.
+    /// Changes to the channel once nothing is under way on polling: the last answer was handled completely, and the
+    /// last POST was answered. Messages that were not posted follow on the channel, in order.
     pub(super) fn try_switch(&mut self) {
         let idle = self.get.is_none() && !self.flow.inbox.has_body() && self.post.is_none();
         if !idle || self.state() != State::Pausing {

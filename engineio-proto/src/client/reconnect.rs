@@ -1,4 +1,4 @@
-//! When to try again.
+//! Decides when to reconnect.
 
 use core::time::Duration;
 
@@ -6,21 +6,23 @@ use crate::parts::config::ConfigError;
 use crate::parts::time::Instant;
 use crate::parts::wait::at_least;
 
-/// The options of a [`Reconnect`]. The defaults are those of the reference's upper layer.
+/// The options of a client that reconnects.
+///
+/// The defaults are those of the Socket.IO client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReconnectConfig {
-    /// The delay before the first attempt; it doubles with every further one. Default: 1 s.
+    /// The delay before the first attempt. It doubles with every further attempt. Greater than zero. Default: 1 s.
     pub delay: Duration,
-    /// The longest delay, before it is spread. Default: 5 s.
+    /// The maximum delay, before the jitter. At least `delay`. Default: 5 s.
     pub max_delay: Duration,
-    /// By how many percent a delay is made longer or shorter at random, so that clients that were lost together do not
-    /// come back together; at most 100. Default: 50.
+    /// The jitter: by how many percent a delay is randomly lengthened or shortened, so that clients that were lost
+    /// together do not return together. At most 100. Default: 50.
     pub jitter_percent: u8,
-    /// After how many attempts in a row that failed to give up. Default: never.
+    /// The number of failed attempts in a row after which the client gives up. Default: no limit.
     pub max_attempts: Option<u32>,
-    /// How long a session must have lasted to count as a success, after which delays begin anew. Default: 0, every
-    /// session that opened counts.
+    /// How long a session must last to count as a success, which resets the delays. Default: 0, so every session that
+    /// opens counts.
     pub min_session: Duration,
 }
 
@@ -37,10 +39,10 @@ impl Default for ReconnectConfig {
 }
 
 impl ReconnectConfig {
-    /// Checks that the options make sense together. [`Reconnect::new`] does it too.
+    /// Checks the options. [`Reconnect::new`] does it, too.
     ///
     /// # Errors
-    /// The first option that does not.
+    /// Returns an error for the first option that is not valid.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.delay.as_micros() == 0 {
             return Err(ConfigError::Zero("delay"));
@@ -52,10 +54,11 @@ impl ReconnectConfig {
     }
 }
 
-/// Decides when a client that lost its session tries again: with growing, spread delays, and not for ever.
+/// Decides when a client that has lost its session tries again: with growing delays, jitter, and a maximum number of
+/// attempts.
 ///
-/// It knows nothing of sessions. Tell it of every attempt that [failed](Reconnect::lost) and every session that
-/// [opened](Reconnect::opened); it says when the next attempt is due.
+/// It is independent of [`Client`](crate::Client). Report every attempt that [failed](Reconnect::lost) and every
+/// session that [opened](Reconnect::opened); it returns when the next attempt is due.
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,34 +80,34 @@ impl ReconnectConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reconnect {
     config: ReconnectConfig,
-    /// The latest time that was told.
+    /// The latest time of any call.
     now: Instant,
-    /// Attempts since the last success.
+    /// The number of attempts since the last success.
     attempts: u32,
-    /// When the session that there is was opened.
+    /// When the current session opened.
     opened: Option<Instant>,
     next: Option<Instant>,
 }
 
 impl Reconnect {
-    /// Nothing was tried so far.
+    /// Starts without any attempt.
     ///
     /// # Errors
-    /// When the options do not make sense.
+    /// Returns an error if the options are not valid.
     pub fn new(config: ReconnectConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         Ok(Self { config, now: Instant::ZERO, attempts: 0, opened: None, next: None })
     }
 
-    /// A session opened.
+    /// Reports that a session has opened.
     pub fn opened(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.next = None;
         self.opened = Some(self.now);
     }
 
-    /// A session was lost, or an attempt to open one failed. When to try again; `None` to give up. `entropy` should be
-    /// random.
+    /// Reports that a session was lost, or that an attempt to open one has failed. Returns when to try again, or `None`
+    /// to give up. `entropy` should be random.
     pub fn lost(&mut self, now: Instant, entropy: u64) -> Option<Instant> {
         self.now = self.now.max(now);
         let lasted = self.opened.take().map(|opened| self.now.saturating_since(opened));
@@ -121,24 +124,23 @@ impl Reconnect {
         self.next
     }
 
-    /// When the next attempt is due, if one is.
+    /// Returns when the next attempt is due, if there is one.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.next
     }
 
-    /// Whether it is time for the next attempt. Says so once.
+    /// Returns whether the next attempt is due. It returns `true` once per attempt.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         self.now = self.now.max(now);
         self.next.take_if(|next| *next <= self.now).is_some()
     }
 
-    /// How many attempts were announced in a row. A session that opened counts as a success when it is lost again, if it
-    /// lasted.
+    /// Returns the number of attempts in a row. The count restarts when a session that has lasted long enough is lost.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Forgets what failed, as after a change of the network: the next delay is the first one again.
+    /// Forgets earlier failures, for example after a change of the network: the next delay is the first one again.
     pub fn reset(&mut self) {
         self.attempts = 0;
     }
@@ -148,7 +150,7 @@ impl Reconnect {
             1_u32.checked_shl(self.attempts).map_or(Duration::MAX, |times| self.config.delay.saturating_mul(times));
         let delay = doubled.min(self.config.max_delay);
         let spread = delay / 100 * u32::from(self.config.jitter_percent.min(100));
-        // Evenly from `delay - spread` to `delay + spread`.
+        // Uniform from `delay - spread` to `delay + spread`.
         let width = u64::try_from(spread.saturating_mul(2).as_micros()).unwrap_or(u64::MAX);
         let share = (u128::from(entropy) * u128::from(width)) >> 64;
         (delay - spread).saturating_add(Duration::from_micros(u64::try_from(share).unwrap_or(width)))

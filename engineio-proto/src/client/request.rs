@@ -1,4 +1,4 @@
-//! What leaves by HTTP: the numbers and targets of requests and channels.
+//! HTTP requests: the numbers and targets of requests and channels.
 
 use alloc::string::String;
 
@@ -10,12 +10,12 @@ use crate::parts::event::{ChannelId, ExchangeId};
 use crate::parts::transport::TransportKind;
 use crate::wire::payload::Payload;
 
-/// Numbers that were not given before.
+/// Numbers and stamps that were not used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Numbers {
-    /// The last number of a request or a channel.
+    /// The last number that was given to a request or a channel.
     last: u64,
-    /// The next stamp is made of this.
+    /// The source of the next stamp.
     stamp: u64,
 }
 
@@ -37,7 +37,7 @@ impl Numbers {
 }
 
 impl Client {
-    /// Sends a request: a POST if it has a body.
+    /// Sends a request: a POST if it has a body, else a GET.
     pub(super) fn request(&mut self, body: Option<Payload>) -> ExchangeId {
         let exchange = ExchangeId(self.numbers.next());
         let target = self.next_target(TransportKind::Polling);
@@ -45,12 +45,12 @@ impl Client {
         exchange
     }
 
-    /// What becomes of a request does not matter any more.
+    /// Cancels a request whose result does not matter any more.
     pub(super) fn cancel(&mut self, exchange: ExchangeId) {
         self.flow.output(Output::Cancel { exchange });
     }
 
-    /// Asks for a channel.
+    /// Asks for a channel to be opened.
     pub(super) fn ask_for_channel(&mut self, transport: TransportKind) -> ChannelId {
         let channel = ChannelId(self.numbers.next());
         let target = self.next_target(transport);
@@ -64,10 +64,11 @@ impl Client {
     }
 }
 
-/// Odd, so that it visits every number, and with its bits spread, so that neighbours look nothing alike.
+/// Odd, so that the sequence visits every number; its bits are spread, so that consecutive stamps differ in many
+/// characters.
 const STEP: u64 = 0x9e37_79b9_7f4b;
 
-/// Eight characters that are the same for no two requests of a client, nor likely for those of two clients.
+/// Eight characters that are unique among the requests of a client, and unlikely to repeat among clients.
 fn stamp(number: u64) -> String {
     let [_, _, bytes @ ..] = number.to_be_bytes();
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)

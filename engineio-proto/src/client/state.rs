@@ -1,47 +1,47 @@
-//! Where a client's packets travel, as data.
+//! The states of a client and their transitions, as data.
 
 use core::fmt;
 
 /// Where the packets of a client travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// Nowhere yet: the server has not opened the session.
+    /// Nowhere: the server has not opened the session yet.
     Opening,
-    /// By polling.
+    /// On polling.
     Polling,
-    /// By polling; a channel is being opened, or a probe on it was not answered yet.
+    /// On polling. A channel is being opened, or its probe was not answered yet.
     Probing,
-    /// The probe was answered; what is under way by polling comes to its end, and nothing new is begun. (Except for polls
-    /// while the answer to a POST is withheld for long.)
+    /// On polling. The probe was answered: requests that are under way finish, and no new ones are sent. The exception is
+    /// a POST whose answer takes long: the client polls until it arrives.
     Pausing,
     /// On the channel.
     Channel,
-    /// Nowhere any more.
+    /// Nowhere: the session has ended.
     Closed,
 }
 
-/// What moves a client from state to state.
+/// What moves a client from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trigger {
     /// The transport failed before the session was open, and another one is tried.
     Retried,
-    /// The open packet came by polling.
+    /// The open packet arrived on polling.
     OpenedByPolling,
-    /// The open packet came on a channel.
+    /// The open packet arrived on a channel.
     OpenedOnChannel,
-    /// The server offers a channel, and it is being opened.
+    /// The server offers an upgrade, and a channel is being opened.
     ProbeStarted,
-    /// `3probe` arrived on it.
+    /// `3probe` arrived on the channel.
     ProbeAnswered,
-    /// It did not open, closed, took too long, or carried anything unexpected.
+    /// The channel could not be opened, closed, took too long, or carried an unexpected packet.
     ProbeFailed,
-    /// Nothing is under way by polling any more.
+    /// Nothing is under way on polling any more.
     Paused,
-    /// The session ended, for whatever reason.
+    /// The session ended, for any reason.
     Ended,
 }
 
-/// One rule: in this state, this trigger leads to that state.
+/// A transition: in this state, this trigger leads to that state.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row(pub State, pub Trigger, pub State);
 
@@ -52,9 +52,9 @@ impl fmt::Debug for Row {
     }
 }
 
-/// All transitions of a client that there are. What is not here does not happen.
+/// All transitions of a client. In a state without a transition for it, a trigger is ignored.
 ///
-/// `docs/state-machine.md` shows them as a diagram; a test keeps it true.
+/// `docs/state-machine.md` shows them as a diagram; a test compares the two.
 pub const TRANSITIONS: &[Row] = {
     use Row;
     use State::{Channel, Closed, Opening, Pausing, Polling, Probing};
@@ -77,17 +77,17 @@ pub const TRANSITIONS: &[Row] = {
 };
 
 impl State {
-    /// Where a trigger leads from here; `None` if nowhere.
+    /// Returns the state to which a trigger leads, or `None` if there is no such transition.
     pub fn next(self, trigger: Trigger) -> Option<Self> {
         TRANSITIONS.iter().find(|row| row.0 == self && row.1 == trigger).map(|row| row.2)
     }
 
-    /// Whether an upgrade is under way.
+    /// Returns whether an upgrade is under way.
     pub const fn is_upgrading(self) -> bool {
         matches!(self, Self::Probing | Self::Pausing)
     }
 
-    /// Whether packets travel by polling.
+    /// Returns whether packets travel by polling.
     pub const fn is_polling(self) -> bool {
         matches!(self, Self::Polling | Self::Probing | Self::Pausing)
     }

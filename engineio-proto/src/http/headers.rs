@@ -4,8 +4,8 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The headers of a [`Reply`](crate::http::Reply): those that are always the same for its kind, and those that were added.
-/// Names are in lower case. Without additions nothing is allocated.
+/// The headers of a [`Reply`](crate::http::Reply): those that are constant for its kind, and added ones. Names are in
+/// lower case. Without added headers nothing is allocated.
 #[derive(Clone, Default)]
 pub struct Headers {
     fixed: &'static [(&'static str, &'static str)],
@@ -17,34 +17,34 @@ impl Headers {
         Self { fixed, added: Vec::new() }
     }
 
-    /// Adds a header behind the others. `name` is in lower case.
+    /// Appends a header. `name` is in lower case.
     pub fn push(&mut self, name: &'static str, value: impl Into<Cow<'static, str>>) {
         self.added.push((name, value.into()));
     }
 
-    /// Names and values, in their order.
+    /// Returns names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> + '_ {
         let fixed = self.fixed.iter().copied();
         fixed.chain(self.added.iter().map(|(name, value)| (*name, value.as_ref())))
     }
 
-    /// Names and values, in their order. Values that are always the same are borrowed.
+    /// Returns names and values, in order. Constant values are borrowed.
     pub fn into_pairs(self) -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
         let fixed = self.fixed.iter().map(|&(name, value)| (name, Cow::Borrowed(value)));
         fixed.chain(self.added)
     }
 
-    /// The value of the first header with this name.
+    /// Returns the value of the first header with this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|header| header.0 == name).map(|header| header.1)
     }
 
-    /// How many there are.
+    /// Returns the number of headers.
     pub fn len(&self) -> usize {
         self.fixed.len() + self.added.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no headers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,11 +1,11 @@
-//! Which paths are ours.
+//! The path of a server.
 
 use alloc::string::String;
 
-/// The path under which a server is mounted.
+/// The path at which a server is mounted.
 ///
-/// The reference compares by prefix, so that `/engine.iofoo` and `/engine.io/foo` are its own. Here a path is ours
-/// exactly, or, where asked for, with anything behind a slash.
+/// The reference compares prefixes, so it also accepts `/engine.iofoo` and `/engine.io/foo`. Here the path must be
+/// equal, or, with [`sub_paths`](Mount::sub_paths), followed by a slash and anything else.
 ///
 /// ```
 /// use engineio_proto::http::Mount;
@@ -29,27 +29,27 @@ impl Default for Mount {
 }
 
 impl Mount {
-    /// Mounts at a path. A slash at its end says nothing.
+    /// Mounts a server at a path. A slash at its end is ignored.
     pub fn new(path: &str) -> Self {
         let path = path.strip_suffix('/').unwrap_or(path);
         Self { path: path.into(), trailing_slash: true, sub_paths: false }
     }
 
-    /// Whether requests must have a slash behind the path; when not, they may. Default: they must.
+    /// Sets whether requests must have a slash after the path. If not, the slash is optional. Default: they must.
     #[must_use]
     pub const fn trailing_slash(mut self, required: bool) -> Self {
         self.trailing_slash = required;
         self
     }
 
-    /// Whether whatever stands behind the path and a slash is ours too, as in the reference. Default: no.
+    /// Sets whether paths below this one, after a slash, belong to the server too, as in the reference. Default: no.
     #[must_use]
     pub const fn sub_paths(mut self, ours: bool) -> Self {
         self.sub_paths = ours;
         self
     }
 
-    /// Whether a path, without its query, is ours.
+    /// Returns whether a path, without its query, belongs to the server.
     pub fn matches(&self, path: &str) -> bool {
         match path.strip_prefix(self.path.as_str()) {
             Some("") => !self.trailing_slash,

@@ -1,4 +1,4 @@
-//! Why a request is refused, and what the client reads of it.
+//! Why a request is rejected, and the answer to its client.
 
 use alloc::string::{String, ToString};
 use core::fmt;
@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use crate::parts::transport::TransportKind;
 
-/// Why a request is refused before it reaches a session. Its [`ErrorCode`] is what the client learns.
+/// Why a request is rejected before it reaches a session.
+///
+/// The client gets the [`ErrorCode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -16,9 +18,9 @@ pub enum Rejection {
         /// The name, cut to 64 characters.
         transport: String,
     },
-    /// The `Origin` header has characters that no header may have.
+    /// The `Origin` header has characters that are not allowed in a header.
     InvalidOrigin,
-    /// There is no session with this id, or not any more.
+    /// No session has this id, or it has ended.
     UnknownSid,
     /// The session is on another transport.
     TransportMismatch {
@@ -34,36 +36,36 @@ pub enum Rejection {
         /// The revision of the session.
         current: u8,
     },
-    /// A plain request for a session on a message channel.
+    /// A request other than an upgrade names a session on a message channel.
     NotPolling,
     /// The session may not change its transport, or not to this one.
     NoUpgrade,
-    /// A session is opened by GET only.
+    /// A session can be opened with GET only.
     HandshakeMethod,
-    /// The transport is not opened in this way: a WebSocket without an upgrade, polling with one.
+    /// The handshake has the wrong form: a WebSocket without an upgrade, or polling with one.
     WrongHandshake {
         /// The transport that the request names.
         transport: TransportKind,
     },
-    /// The application does not want the session.
+    /// The application refuses the session.
     Forbidden {
-        /// What to tell the client instead of `Forbidden`.
+        /// The message for the client, instead of `Forbidden`.
         message: Option<String>,
     },
-    /// The client's protocol revision is not served.
+    /// The protocol revision of the client is not supported.
     UnsupportedProtocol {
         /// The revision.
         protocol: u8,
     },
-    /// No id could be made for the session, or it is taken.
+    /// No session id was generated, or it is in use.
     NoSid,
-    /// The server holds as many sessions as it may.
+    /// The server has as many sessions as it may have.
     Full,
     /// The body of the request is not a payload.
     InvalidPayload,
 }
 
-/// What a client is told of a refusal.
+/// The error code of a rejection, as the client gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum ErrorCode {
@@ -71,18 +73,18 @@ pub enum ErrorCode {
     UnknownTransport = 0,
     /// The session id is unknown.
     UnknownSid = 1,
-    /// A handshake is a GET.
+    /// The method of a handshake is not GET.
     BadHandshakeMethod = 2,
-    /// The request makes no sense.
+    /// The request is not valid.
     BadRequest = 3,
-    /// The application refused.
+    /// The application refused the session.
     Forbidden = 4,
-    /// The protocol revision is not served.
+    /// The protocol revision is not supported.
     UnsupportedProtocolVersion = 5,
 }
 
 impl ErrorCode {
-    /// The fixed text of the code.
+    /// Returns the fixed text of the code.
     pub const fn message(self) -> &'static str {
         match self {
             Self::UnknownTransport => "Transport unknown",
@@ -96,7 +98,7 @@ impl ErrorCode {
 }
 
 impl Rejection {
-    /// What the client is told.
+    /// Returns the error code for the client.
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownTransport { .. } => ErrorCode::UnknownTransport,
@@ -116,7 +118,7 @@ impl Rejection {
         }
     }
 
-    /// The text that the client is shown: that of the code, or the application's.
+    /// Returns the text for the client: that of the code, or the application's.
     pub fn message(&self) -> &str {
         match self {
             Self::Forbidden { message: Some(message) } if !message.is_empty() => message,
@@ -124,7 +126,7 @@ impl Rejection {
         }
     }
 
-    /// The status of the answer to a plain request.
+    /// Returns the status of the answer to a request that is not a WebSocket handshake.
     pub const fn status(&self) -> u16 {
         match self {
             Self::Forbidden { .. } => 403,
@@ -133,7 +135,7 @@ impl Rejection {
         }
     }
 
-    /// The JSON body of the answer to a plain request.
+    /// Returns the JSON body of that answer.
     pub fn to_json(&self) -> Bytes {
         let mut body = String::from(r#"{"code":"#);
         body.push_str(&(self.code() as u8).to_string());
@@ -156,7 +158,7 @@ impl Rejection {
     }
 }
 
-/// What happened, with what of the request matters, for logs.
+/// The reason, with the relevant parts of the request, for logs.
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code().message())?;

@@ -1,4 +1,4 @@
-//! The answers to HTTP requests, down to status, headers and body.
+//! The answers to HTTP requests: status, headers and body.
 
 use bytes::Bytes;
 
@@ -11,21 +11,21 @@ use crate::wire::payload::Payload;
 pub enum Response {
     /// Packets, for a poll.
     Payload(Payload),
-    /// A POST was taken.
+    /// A POST was accepted.
     Accepted,
-    /// The request breaks the rules of its transport: an overlap, or binary content.
+    /// The request breaks a rule of its transport: an overlap, or binary content.
     Refused,
     /// The body is too large.
     TooLarge,
     /// The body did not arrive in time.
     Timeout,
-    /// No transport knows the method.
+    /// The method is not supported by any transport.
     Unsupported,
-    /// The request was refused with a code.
+    /// The request was rejected with an error code.
     Rejected(Rejection),
 }
 
-/// An answer as HTTP knows it.
+/// An answer as an HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The status code.
@@ -37,25 +37,25 @@ pub struct Reply {
 }
 
 const PAYLOAD: &[(&str, &str)] = &[("content-type", "text/plain; charset=UTF-8"), ("cache-control", "no-store")];
-// HTML, because old browsers offer plain text to be downloaded.
+// HTML, because old browsers offer plain text as a download.
 const ACCEPTED: &[(&str, &str)] = &[("content-type", "text/html"), ("cache-control", "no-store")];
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 pub(crate) const REFUSED_UPGRADE: &[(&str, &str)] = &[("content-type", "text/html"), ("connection", "close")];
 
 impl Reply {
-    /// An answer without headers and without a body.
+    /// Creates an answer without headers or body.
     pub const fn empty(status: u16) -> Self {
         Self { status, headers: Headers::fixed(&[]), body: Bytes::new() }
     }
 }
 
 impl Response {
-    /// Whether it is an answer of the transport to packets: what a browser may take for a page.
+    /// Returns whether this is a transport's answer to packets, which a browser may take for a page.
     pub const fn is_content(&self) -> bool {
         matches!(self, Self::Payload(_) | Self::Accepted)
     }
 
-    /// The answer as HTTP. Encodes the payload, so that this is best done outside of locks.
+    /// Returns the HTTP response. This encodes the payload, so call it without holding locks.
     pub fn into_reply(self) -> Reply {
         let empty = Reply::empty;
         match self {
@@ -73,9 +73,9 @@ impl Response {
 }
 
 impl Rejection {
-    /// The answer to the request. A plain one is answered with JSON, code and text. A WebSocket handshake
-    /// ([`Request::is_upgrade`](crate::http::Request::is_upgrade)) is answered 400 with the bare text, and the connection ends;
-    /// only a server that is full says 503 here too.
+    /// Returns the HTTP response. A WebSocket handshake (`upgrade`, see
+    /// [`Request::is_upgrade`](crate::http::Request::is_upgrade)) is answered with 400 and the bare text, and the
+    /// connection ends; if the server is full, with 503. All other requests are answered with JSON: code and text.
     pub fn into_reply(self, upgrade: bool) -> Reply {
         if !upgrade {
             return Reply { status: self.status(), headers: Headers::fixed(JSON), body: self.to_json() };
@@ -86,13 +86,14 @@ impl Rejection {
     }
 }
 
-/// Whether a POST with this `Content-Type` carries binary, which revision 4 refuses: for
-/// [`Input::PostHead`](crate::server::Input::PostHead). It is compared as it stands, as in the reference.
+/// Returns whether a POST with this `Content-Type` has binary content, which revision 4 refuses; for
+/// [`Input::PostHead`](crate::server::Input::PostHead). The value is compared without any parsing, as in the reference.
 pub fn is_octet_stream(content_type: &[u8]) -> bool {
     content_type == b"application/octet-stream"
 }
 
-/// Whether a browser must be told `X-XSS-Protection: 0` lest it mangle a payload: old Internet Explorers.
+/// Returns whether a browser needs the header `X-XSS-Protection: 0`: old versions of Internet Explorer change payloads
+/// without it.
 pub fn needs_xss_header(user_agent: &[u8]) -> bool {
     let has = |needle: &[u8]| user_agent.windows(needle.len()).any(|window| window == needle);
     has(b";MSIE") || has(b"Trident/")

@@ -1,17 +1,17 @@
-//! From an HTTP request to what it wants, or to why it is refused.
+//! Classifies HTTP requests: what a request asks for, or why it is rejected.
 //!
-//! Source: the reference's `verify`, whose order of checks clients and tests rely on. The checks that need no session
-//! are here; those that do, and their order, are in [`Admission`](crate::server::Admission).
+//! Source: the function `verify` of the reference, whose order of checks clients and tests rely on. The checks that
+//! need no session are here. The others, and the order of all, are in [`Admission`](crate::server::Admission).
 //!
 //! | # | check | code |
 //! |---|---|---|
 //! | 2 | the transport is enabled | 0 |
-//! | 3 | the `Origin` header has only legal characters | 3 |
-//! | 4–6 | with `sid`: the session exists, is on this transport, speaks this revision | 1, 3, 3 |
+//! | 3 | the `Origin` header has only allowed characters | 3 |
+//! | 4–6 | with `sid`: the session exists, is on this transport, has this revision | 1, 3, 3 |
 //! | 7 | without `sid`: the method is GET | 2 |
-//! | 8 | without `sid`: a WebSocket is asked for by an upgrade, polling without one | 3 |
+//! | 8 | without `sid`: the request for a WebSocket has an upgrade, that for polling has none | 3 |
 //! | 9 | without `sid`: the application agrees (the embedder asks it) | 4 |
-//! | 11–13 | without `sid`: the revision is served, the id is free, there is room | 5, 3, 3 |
+//! | 11–13 | without `sid`: the revision is supported, the id is free, there is room | 5, 3, 3 |
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -20,15 +20,15 @@ use crate::config::Config;
 use crate::http::rejection::Rejection;
 use crate::parts::transport::TransportKind;
 
-/// The revision of the protocol that is served.
+/// The supported revision of the protocol.
 pub const PROTOCOL: u8 = 4;
 
-/// What of an HTTP request decides where it goes.
+/// The parts of an HTTP request that decide where it goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Its method.
     pub method: Method,
-    /// What stands behind `?` in its target, undecoded.
+    /// The query of its target, without `?`, and not decoded.
     pub query: &'a str,
     /// Its `Origin` header.
     pub origin: Option<&'a [u8]>,
@@ -37,14 +37,14 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Whether it is taken for the handshake of a WebSocket, and refused as such. Where WebSockets are disabled, one that
-    /// asks for an upgrade is a plain request.
+    /// Returns whether the request is treated as a WebSocket handshake, and rejected as one. If WebSockets are
+    /// disabled, a request for an upgrade is treated as any other.
     pub fn is_upgrade(&self, config: &Config) -> bool {
         self.upgrade && config.transports.contains(TransportKind::WebSocket)
     }
 }
 
-/// The methods that make a difference.
+/// HTTP methods, as far as they are distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
     /// GET: a handshake, or a poll.
@@ -58,39 +58,39 @@ pub enum Method {
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// It wants a new session.
+    /// A new session.
     Handshake(Handshake),
-    /// It belongs to a session.
+    /// An existing session.
     Session(SessionRequest),
 }
 
 /// A request for a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handshake {
-    /// On which transport.
+    /// The transport on which the session is to start.
     pub transport: TransportKind,
-    /// The protocol revision that the client speaks: 4, or 3 for anything else.
+    /// The protocol revision of the client: 4, or 3 for any other value.
     pub protocol: u8,
-    /// The client cannot take binary, not even on a WebSocket.
+    /// Whether the client cannot receive binary data, not even on a WebSocket.
     pub base64: bool,
 }
 
-/// A request for a session that should exist.
+/// A request for an existing session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRequest {
-    /// The id it names. May be anything.
+    /// The session id of the request, not validated.
     pub sid: String,
-    /// What it wants to do.
+    /// What the request asks for.
     pub operation: Operation,
-    /// The transport it names.
+    /// The transport of the request.
     pub transport: TransportKind,
-    /// The protocol revision it names: 4, or 3 for anything else.
+    /// The protocol revision of the request: 4, or 3 for any other value.
     pub protocol: u8,
-    /// The client cannot take binary.
+    /// Whether the client cannot receive binary data.
     pub base64: bool,
 }
 
-/// What a request can want from a session.
+/// What a request asks a session for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// A GET: wait for packets.
@@ -99,12 +99,12 @@ pub enum Operation {
     Post,
     /// A WebSocket handshake: probe a new transport.
     Upgrade,
-    /// A method that no transport knows.
+    /// A method that no transport supports.
     Unsupported,
 }
 
 impl Route {
-    /// Sorts a request, refusing it where the request alone says that it cannot be served.
+    /// Classifies a request, or rejects it if it can be rejected without a session.
     ///
     /// ```
     /// use engineio_proto::http::{ErrorCode, Method, Request, Route};
@@ -118,7 +118,7 @@ impl Route {
     /// ```
     ///
     /// # Errors
-    /// The first check of the table above that fails.
+    /// Returns the first check of the table above that fails.
     pub fn parse(request: &Request<'_>, config: &Config) -> Result<Self, Rejection> {
         let query = Query::parse(request.query);
         let transport = TransportKind::from_name(&query.transport)
@@ -150,7 +150,7 @@ impl Route {
     }
 }
 
-/// The parameters that count; of a repeated one the last counts.
+/// The parameters that count. If a parameter is repeated, the last one counts.
 #[derive(Default)]
 struct Query<'a> {
     transport: Cow<'a, str>,
@@ -179,7 +179,7 @@ fn legal_in_header(byte: u8) -> bool {
     matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
 }
 
-/// Enough of a client's text to recognise it by, and no more.
+/// The beginning of a client's text, long enough to recognize it.
 fn excerpt(text: &str) -> String {
     text.chars().take(64).collect()
 }

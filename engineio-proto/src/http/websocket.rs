@@ -1,4 +1,4 @@
-//! The HTTP side of opening a WebSocket: RFC 6455, section 4.2. The key of the answer is a hash, which is the embedder's.
+//! The opening handshake of a WebSocket at a server: RFC 6455, section 4.2. The embedder computes the hash of the key.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -9,7 +9,7 @@ use crate::http::headers::Headers;
 use crate::http::response::{REFUSED_UPGRADE, Reply};
 use crate::http::route::Method;
 
-/// What of the head of a WebSocket handshake counts.
+/// The parts of a WebSocket handshake's head that count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebSocketHead<'a> {
     /// The method of the request.
@@ -22,22 +22,22 @@ pub struct WebSocketHead<'a> {
     pub protocols: Option<&'a [u8]>,
 }
 
-/// What is wrong with the head of a WebSocket handshake. The texts are those of the reference's WebSocket library.
+/// Why a WebSocket handshake is not valid. The texts are those of the reference's WebSocket library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum HeadError {
-    /// It is not a GET.
+    /// The method is not GET.
     #[error("Invalid HTTP method")]
     Method,
-    /// Its key is not 16 bytes in base64.
+    /// The key is not 16 bytes in base64.
     #[error("Missing or invalid Sec-WebSocket-Key header")]
     Key,
-    /// Its version is neither 13 nor 8.
+    /// The version is neither 13 nor 8.
     #[error("Missing or invalid Sec-WebSocket-Version header")]
     Version,
 }
 
 impl HeadError {
-    /// The answer: bare text, and the connection ends.
+    /// Returns the answer: bare text, after which the connection ends.
     pub fn into_reply(self) -> Reply {
         let (status, text) = match self {
             Self::Method => (405, "Invalid HTTP method"),
@@ -56,7 +56,7 @@ impl<'a> WebSocketHead<'a> {
     /// Checks method, key and version.
     ///
     /// # Errors
-    /// The first of them that is broken.
+    /// Returns an error for the first of them that is not valid.
     pub fn check(&self) -> Result<(), HeadError> {
         if self.method != Method::Get {
             return Err(HeadError::Method);
@@ -70,7 +70,7 @@ impl<'a> WebSocketHead<'a> {
         }
     }
 
-    /// The subprotocol that is agreed to: the first that the client offers.
+    /// Returns the subprotocol of the session: the first one that the client offers.
     pub fn protocol(&self) -> Option<&'a str> {
         let first = self.protocols?.split(|&byte| byte == b',').next()?.trim_ascii();
         let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
@@ -80,7 +80,7 @@ impl<'a> WebSocketHead<'a> {
         core::str::from_utf8(first).ok()
     }
 
-    /// The 101. `accept`: the value of `Sec-WebSocket-Accept`, made of [`WebSocketHead::key`].
+    /// Returns the 101. `accept`: the value of `Sec-WebSocket-Accept`, computed from [`WebSocketHead::key`].
     pub fn switch(&self, accept: impl Into<Cow<'static, str>>) -> Reply {
         let mut headers = Headers::fixed(&[("upgrade", "websocket"), ("connection", "Upgrade")]);
         headers.push("sec-websocket-accept", accept);
@@ -91,14 +91,14 @@ impl<'a> WebSocketHead<'a> {
     }
 }
 
-/// Whether the values of a header have a token among them, in a list with commas, whatever its case: for `Connection` and
-/// `Upgrade`, which ask for a WebSocket with `upgrade` and `websocket`.
+/// Returns whether a list of header values contains a token, separated by commas and in any case. `Connection` and
+/// `Upgrade` ask for a WebSocket with the tokens `upgrade` and `websocket`.
 pub fn has_token<'a>(values: impl IntoIterator<Item = &'a [u8]>, token: &str) -> bool {
     let parts = values.into_iter().flat_map(|value| value.split(|&byte| byte == b','));
     parts.into_iter().any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// 16 bytes in base64: 22 digits and two signs of equality.
+/// 16 bytes in base64: 22 characters and two equals signs.
 fn is_key(key: &[u8]) -> bool {
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     matches!(key, [digits @ .., b'=', b'='] if digits.len() == 22 && digits.iter().all(digit))

@@ -4,27 +4,27 @@ use alloc::collections::VecDeque;
 
 use crate::wire::message::Message;
 
-/// Messages in order, and exactly how many bytes they count for.
+/// Messages in order, with the exact size that they count for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Buffer {
     messages: VecDeque<Message>,
     cost: usize,
 }
 
-/// A queue that grew beyond this gives its memory back when it is empty.
+/// A queue that has grown beyond this releases its memory when it is empty.
 const KEEP: usize = 16;
 
-/// Whether there is room for messages.
+/// Whether a buffer has room for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
     Enough,
-    /// There is when others have left.
+    /// There is room after other messages have left.
     Later,
-    /// They are too many to be together.
+    /// Together they can never fit.
     Never,
 }
 
-/// Takes the first of a queue. One that grew beyond `keep` gives its memory back when it is empty.
+/// Takes the first element of a queue. A queue that has grown beyond `keep` releases its memory when it is empty.
 pub(crate) fn pop_and_shrink<T>(queue: &mut VecDeque<T>, keep: usize) -> Option<T> {
     let first = queue.pop_front();
     if queue.is_empty() && queue.capacity() > keep {
@@ -34,8 +34,8 @@ pub(crate) fn pop_and_shrink<T>(queue: &mut VecDeque<T>, keep: usize) -> Option<
 }
 
 impl Buffer {
-    /// Whether these messages may be appended. A single one is taken up to the limit, and may itself exceed it; several
-    /// must fit.
+    /// Returns whether these messages may be appended. A single message is accepted while the limit is not reached, and
+    /// may exceed it. Several messages must fit.
     pub(crate) fn room_for(&self, messages: &[Message], limit: usize) -> Room {
         let cost = messages.iter().map(Message::cost).fold(0, usize::saturating_add);
         let several = messages.len() > 1;
@@ -50,7 +50,7 @@ impl Buffer {
         }
     }
 
-    /// Appends a message. Whether there is room is for the caller to ask.
+    /// Appends a message. The caller checks whether there is room.
     pub(crate) fn push(&mut self, message: Message) {
         self.cost = self.cost.saturating_add(message.cost());
         self.messages.push_back(message);
@@ -78,12 +78,12 @@ impl Buffer {
         self.messages.len()
     }
 
-    /// Bytes that the messages count for.
+    /// Returns the size that the messages count for, in bytes.
     pub(crate) const fn cost(&self) -> usize {
         self.cost
     }
 
-    /// Whether the limit is kept, but for the last message.
+    /// Returns whether the limit is kept, except for the last message.
     pub(crate) fn is_within(&self, limit: usize) -> bool {
         let last = self.messages.back().map_or(0, Message::cost);
         self.cost <= limit || self.cost.saturating_sub(last) < limit
@@ -93,19 +93,19 @@ impl Buffer {
         self.messages.iter()
     }
 
-    /// The capacity of the queue, for the tests of memory.
+    /// Returns the capacity of the queue, for tests of memory.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.messages.capacity()
     }
 
-    /// Counts one byte too many, so that a test can see who notices.
+    /// Counts one byte too many, for tests of the laws.
     #[cfg(test)]
     pub(crate) fn miscount(&mut self) {
         self.cost += 1;
     }
 
-    /// Whether the count is what the messages add up to.
+    /// Returns whether the count equals the sum of the messages.
     pub(crate) fn is_exact(&self) -> bool {
         self.messages.iter().map(Message::cost).sum::<usize>() == self.cost
     }

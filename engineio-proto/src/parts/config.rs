@@ -1,29 +1,30 @@
-//! What can be wrong with options.
+//! Errors of configurations.
 
-/// What is wrong with a configuration.
+/// Why a configuration is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A time is zero that must not be.
-    #[error("{0} must not be zero")]
+    /// The named option is zero, or a time that is too short.
+    #[error("{0} must be greater than zero (at least 1 ms, if it is a time)")]
     Zero(&'static str),
     /// No transport is enabled.
-    #[error("at least one transport must be enabled")]
+    #[error("no transport is enabled: expected at least one")]
     NoTransport,
-    /// The low mark of the send buffer is above its limit.
-    #[error("send_low must not be above send_limit")]
+    /// `send_low` is above `send_limit`.
+    #[error("send_low must not be greater than send_limit")]
     Marks,
-    /// The initial message has the character 0x1E, which cannot be sent by polling.
-    #[error("the initial message has a record separator (0x1E), which cannot be sent by polling")]
+    /// The initial message is text with the character 0x1E, which polling cannot carry.
+    #[error("the initial message must not contain a record separator (0x1E), which polling cannot carry")]
     Separator,
-    /// The longest delay is shorter than the first one, or is spread by more than itself.
-    #[error("max_delay must not be below delay, nor jitter_percent above 100")]
+    /// `max_delay` is shorter than `delay`, or `jitter_percent` is above 100.
+    #[error("max_delay must not be shorter than delay, and jitter_percent must not be greater than 100")]
     Delays,
-    /// The path of a client does not begin with a slash, or has characters that a URL does not have there.
-    #[error("the path must begin with a slash and be encoded")]
+    /// The path of a client does not begin with a slash, or has a character that must be percent-encoded.
+    #[error("path must begin with a slash and be percent-encoded")]
     Path,
-    /// The query of a client has characters that a URL does not have there, or its stamp has no name.
-    #[error("the query must be encoded, and the stamp named")]
+    /// The query of a client has a character that must be percent-encoded, or `stamp_name` is empty or has a character
+    /// that is not allowed.
+    #[error("query must be percent-encoded; stamp_name must consist of letters, digits and - _ . ~")]
     Query,
 }
 

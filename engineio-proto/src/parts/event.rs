@@ -1,16 +1,16 @@
-//! Events for the application, and the reasons of ends.
+//! Events for the application, and close reasons.
 
 use core::fmt;
 
 use crate::parts::transport::TransportKind;
 
-/// The number of an exchange: an HTTP request and its answer. The embedder of a server numbers the requests that arrive; a
-/// [`Client`](crate::Client) numbers its own. No number is used twice in a session.
+/// The number of an exchange: an HTTP request and its answer. The embedder of a server numbers incoming requests; a
+/// [`Client`](crate::Client) numbers its own. Numbers are not reused within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(pub u64);
 
-/// The number of a message channel: a WebSocket. The embedder of a server numbers those that are opened; a
-/// [`Client`](crate::Client) numbers its own. No number is used twice in a session.
+/// The number of a message channel, such as a WebSocket. The embedder of a server numbers incoming channels; a
+/// [`Client`](crate::Client) numbers its own. Numbers are not reused within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub u64);
 
@@ -40,7 +40,7 @@ pub enum Event {
     Readable,
     /// There is room for messages again, after one was refused or `poll_ready` returned `false`.
     Writable,
-    /// The awaited messages are written, see [`Session::poll_written`](crate::Session::poll_written).
+    /// The awaited messages are written; see [`Session::poll_written`](crate::Session::poll_written).
     Written,
     /// Packets are handed to the transport.
     Flush {
@@ -57,14 +57,16 @@ pub enum Event {
     UpgradeFailed(UpgradeError),
     /// A heartbeat arrived: a pong at a server, a ping at a client. Heartbeats that are handled together are one event.
     Heartbeat,
-    /// The session has ended, and messages that arrived before are still to be taken. [`Event::Closed`] follows when they
+    /// The session has ended, and messages that arrived before can still be taken. [`Event::Closed`] follows once they
     /// were taken. [`Event::Writable`] and [`Event::Written`] do not follow.
     Ended(CloseReason),
     /// The session has ended, and all messages were taken. This is the last event. It comes exactly once.
     Closed(CloseReason),
 }
 
-/// Why a client did not change its transport. Unless it was closed, the session goes on by polling.
+/// Why a client did not change its transport.
+///
+/// Unless the session was closed, it continues on polling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpgradeError {
@@ -82,16 +84,17 @@ pub enum UpgradeError {
     SessionClosed,
 }
 
-/// Why a session ended, as seen from this side.
+/// Why a session ended.
 ///
+/// The reason is the one seen from this side.
 /// The reference implementation has five reasons, see [`CloseReason::as_str`]. The variants distinguish more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The peer closed the session. At a server, also: the channel ended without a close frame. `transport close`
     TransportClose,
-    /// The transport was lost while the session was closing in order, and messages were not written. At a client, also: the
-    /// channel ended without a close frame. `transport close`
+    /// The transport was lost while the session was closing in order, and some messages were not written. At a client,
+    /// also: the channel ended without a close frame. `transport close`
     TransportLost,
     /// The transport failed. `transport error`
     TransportError(TransportError),
@@ -100,8 +103,7 @@ pub enum CloseReason {
     /// At a server, the client did not answer a ping in time. At a client, the server did not send a ping in time.
     /// `ping timeout`
     PingTimeout,
-    /// The application closed the session, and everything that it had sent is written; or it aborted the session.
-    /// `forced close`
+    /// The application closed the session, and all messages were written; or it aborted the session. `forced close`
     ForcedClose,
 }
 
@@ -112,7 +114,7 @@ pub enum RequestError {
     /// The server answered with this status, which is not 2xx.
     #[error("the answer has status {0}, expected 2xx")]
     Status(u16),
-    /// The server could not be connected to. No byte of the request was sent.
+    /// No connection to the server could be made. No byte of the request was sent.
     #[error("the server cannot be reached")]
     Unreachable,
     /// The connection was lost before the answer was complete. The request may have arrived.
@@ -126,14 +128,16 @@ pub enum RequestError {
     TooLarge,
 }
 
-/// How a transport failed. The messages of failures that the reference implementation has, too, are those of the reference.
+/// How a transport failed.
+///
+/// Failures that the reference implementation has, too, have its texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// A GET lost its connection before its answer was written to the end.
+    /// A GET lost its connection before its answer was completely written.
     #[error("poll connection closed prematurely")]
     PollLost,
-    /// A POST lost its connection before its body was complete, or before its answer was given.
+    /// A POST lost its connection before its body was complete, or before it was answered.
     #[error("data request connection closed prematurely")]
     PostLost,
     /// The client sent a GET while another one was held.
@@ -189,7 +193,7 @@ pub enum TransportError {
 }
 
 impl CloseReason {
-    /// The name of the reason in the reference implementation.
+    /// Returns the name of the reason in the reference implementation.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TransportClose | Self::TransportLost => "transport close",
@@ -203,7 +207,7 @@ impl CloseReason {
 
 impl core::error::Error for CloseReason {}
 
-/// The name of the reference implementation, followed by the details, if there are any.
+/// The name of the reason in the reference implementation, followed by details, if there are any.
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

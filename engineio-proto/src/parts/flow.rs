@@ -1,8 +1,8 @@
-//! The plumbing of one session, the same on both sides: what arrived and what is to leave, what the embedder and the
-//! application were told, what was counted, and how the session ended.
+//! The plumbing of one session, the same on both sides: received messages, messages to send, what the embedder and the
+//! application were told, counters, and how the session ended.
 //!
-//! Nothing here decides about the protocol. A machine changes the flow, and at the end of each call announces what has
-//! become true of it.
+//! Nothing here decides about the protocol. A machine changes the flow; at the end of each call, the flow announces
+//! what has changed.
 
 use alloc::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use crate::parts::outbox::Outbox;
 use crate::parts::stats::Stats;
 use crate::wire::message::Message;
 
-/// What both sides ask of an embedder.
+/// The outputs that both sides have.
 pub(crate) trait Output {
     fn channel_ready(channel: ChannelId) -> Self;
     fn channel_read(channel: ChannelId, enabled: bool) -> Self;
@@ -24,11 +24,11 @@ pub(crate) trait Output {
 /// The limits of a session in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Above it no more messages to send are accepted.
+    /// At this size, no more messages to send are accepted.
     pub(crate) send: usize,
-    /// Down to it a full send buffer must empty before there is room again.
+    /// A full send buffer has room again once it has emptied to this size.
     pub(crate) send_low: usize,
-    /// Above it nothing more is decoded.
+    /// At this size, nothing more is decoded.
     pub(crate) receive: usize,
 }
 
@@ -38,11 +38,11 @@ pub(crate) struct Flow<O> {
     pub(crate) inbox: Inbox,
     pub(crate) outbox: Outbox,
     outputs: VecDeque<O>,
-    /// That there are frames to pull was announced, and they were not all pulled since.
+    /// Frames were announced, and not all of them were pulled since.
     frames_announced: bool,
     /// The embedder was asked to stop reading from the channel.
     reading_stopped: bool,
-    /// A heartbeat was announced while what waits is being handled.
+    /// A heartbeat was announced during the current round of handling input.
     heartbeat_announced: bool,
     end: End,
     sent_bytes: u64,
@@ -50,20 +50,20 @@ pub(crate) struct Flow<O> {
     heartbeats_received: u32,
 }
 
-/// Whether a session is over, and who knows.
+/// Whether a session has ended, and what was announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// It is not over.
+    /// It has not ended.
     Open,
-    /// It is over; nothing was announced.
+    /// It has ended; nothing was announced.
     New(CloseReason),
-    /// [`Event::Ended`] was announced. Messages are still to be taken.
+    /// [`Event::Ended`] was announced. Messages can still be taken.
     Ended(CloseReason),
     /// [`Event::Closed`] was announced.
     Closed(CloseReason),
 }
 
-/// An output queue that grew beyond this gives its memory back when it is empty.
+/// An output queue that has grown beyond this releases its memory when it is empty.
 const KEEP_OUTPUTS: usize = 8;
 
 impl<O: Output> Flow<O> {
@@ -100,10 +100,10 @@ impl<O: Output> Flow<O> {
         !self.outputs.is_empty()
     }
 
-    // What is to leave.
+    // Messages to send.
 
-    /// Whether these messages may be accepted now. If not, and if there will be room later, the application waits for it
-    /// from here on.
+    /// Returns whether these messages may be accepted now. If not, and if there can be room later, the application now
+    /// waits for it.
     pub(crate) fn room_for(&mut self, messages: &[Message], limits: Limits) -> Room {
         let room = self.outbox.room_for(messages, limits.send);
         if room == Room::Later {
@@ -112,19 +112,20 @@ impl<O: Output> Flow<O> {
         room
     }
 
-    /// Accepts messages for which there is room.
+    /// Accepts messages. The caller has checked that there is room.
     pub(crate) fn accept(&mut self, messages: impl IntoIterator<Item = Message>) {
         messages.into_iter().for_each(|message| self.outbox.accept(message));
     }
 
-    /// Hands the next message over.
+    /// Hands over the next message.
     pub(crate) fn hand_over(&mut self) -> Option<Message> {
         let message = self.outbox.hand_over()?;
         self.sent_bytes += message.len() as u64;
         Some(message)
     }
 
-    /// Whether so many messages are written. If not, and if the session is not over, that will be announced.
+    /// Returns whether this many messages are written. If not, and if the session has not ended, that will be
+    /// announced.
     pub(crate) fn poll_written(&mut self, messages: u64) -> bool {
         match self.end {
             End::Open => self.outbox.poll_written(messages),
@@ -132,14 +133,14 @@ impl<O: Output> Flow<O> {
         }
     }
 
-    /// Hands a heartbeat over.
+    /// Counts a heartbeat that was handed over.
     pub(crate) fn count_heartbeat_sent(&mut self) {
         self.heartbeats_sent = self.heartbeats_sent.saturating_add(1);
     }
 
-    // What arrived.
+    // Received messages.
 
-    /// A heartbeat arrived. Very many that are handled together are announced once, and only if they are `news`.
+    /// Handles a heartbeat. Heartbeats that are handled together are announced once, and only if they are `news`.
     pub(crate) fn heartbeat_received(&mut self, news: bool) {
         self.heartbeats_received = self.heartbeats_received.saturating_add(1);
         if news && !core::mem::replace(&mut self.heartbeat_announced, true) {
@@ -149,7 +150,7 @@ impl<O: Output> Flow<O> {
 
     // The end.
 
-    /// The session is over. The first reason counts.
+    /// Ends the session. Only the first reason counts.
     pub(crate) fn finish(&mut self, reason: CloseReason) {
         if self.end == End::Open {
             self.end = End::New(reason);
@@ -165,13 +166,13 @@ impl<O: Output> Flow<O> {
         }
     }
 
-    /// Whether [`Event::Closed`] and everything before it was pulled.
+    /// Returns whether [`Event::Closed`] and everything before it was pulled.
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.end, End::Closed(_)) && self.outputs.is_empty()
     }
 
-    /// The true reason of an end that comes while the session is `closing` in order: the end that the application asked
-    /// for, if everything that it sent is written; else the loss.
+    /// Returns the true reason for an end while the session is `closing` in order: the one that the application asked
+    /// for if everything is written, else the loss.
     pub(crate) const fn reason_for(&self, reason: CloseReason, closing: bool) -> CloseReason {
         use TransportError::{PollLost, PostLost};
         match reason {
@@ -185,21 +186,21 @@ impl<O: Output> Flow<O> {
         }
     }
 
-    // Announcements: each is made once, when it has become true.
+    // Announcements: each is made once, when its condition becomes true.
 
-    /// There are frames to pull from a channel.
+    /// Announces that there are frames to pull from a channel.
     pub(crate) fn announce_frames(&mut self, channel: ChannelId) {
         if !core::mem::replace(&mut self.frames_announced, true) {
             self.output(O::channel_ready(channel));
         }
     }
 
-    /// All frames were pulled: the next ones are announced again.
+    /// Notes that all frames were pulled, so that the next ones are announced.
     pub(crate) fn frames_pulled(&mut self) {
         self.frames_announced = false;
     }
 
-    /// The channel should be read, or should not.
+    /// Announces whether the channel should be read.
     pub(crate) fn announce_reading(&mut self, channel: ChannelId, enabled: bool) {
         if self.reading_stopped == enabled {
             self.reading_stopped = !enabled;
@@ -207,7 +208,7 @@ impl<O: Output> Flow<O> {
         }
     }
 
-    /// Whether the embedder is to read from the channel.
+    /// Returns whether the embedder should read from the channel.
     pub(crate) const fn is_reading(&self) -> bool {
         !self.reading_stopped
     }
@@ -237,7 +238,7 @@ impl<O: Output> Flow<O> {
         }
     }
 
-    // What can be looked at.
+    // State.
 
     pub(crate) fn stats(&self) -> Stats {
         Stats {
@@ -262,19 +263,19 @@ impl<O: Output> Flow<O> {
         ]
     }
 
-    /// Whether frames were announced that were not all pulled.
+    /// Returns whether frames were announced and not all of them were pulled.
     pub(crate) const fn are_frames_announced(&self) -> bool {
         self.frames_announced
     }
 
-    /// The capacities of all queues, for the tests of memory.
+    /// Returns the capacities of all queues, for tests of memory.
     #[cfg(test)]
     pub(crate) fn capacities(&self) -> [usize; 4] {
         let [messages, frames] = self.inbox.capacities();
         [messages, frames, self.outbox.capacity(), self.outputs.capacity()]
     }
 
-    /// How many messages wait on both sides.
+    /// Returns the number of messages that wait on both sides.
     #[cfg(debug_assertions)]
     pub(crate) fn len(&self) -> usize {
         self.inbox.len().saturating_add(self.outbox.len())

@@ -1,6 +1,6 @@
-//! Messages that arrived, and what waits undecoded behind them.
+//! Received messages, and undecoded data behind them.
 //!
-//! Nothing is decoded before there is room for it, so that memory does not grow when the application is slow.
+//! Nothing is decoded before there is room for it, so memory does not grow when the application is slow.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -12,16 +12,16 @@ use crate::wire::frame::Frame;
 use crate::wire::message::Message;
 use crate::wire::packet::{Packet, PacketError, PacketKind};
 
-/// What was received: messages that the application has not taken, and what is not decoded yet.
+/// Received messages that the application has not taken, and data that is not decoded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Inbox {
     messages: Buffer,
-    /// An HTTP body, decoded up to where there was room.
+    /// An HTTP body, decoded as far as there was room.
     body: Option<Body>,
-    /// Frames that wait, for the body before them or for room. There are some only when the application is slow.
+    /// Frames that wait for the body before them, or for room. They exist only when the application is slow.
     #[allow(clippy::box_collection)] // Hardly ever there, and small where it is not.
     frames: Option<Box<VecDeque<Frame>>>,
-    /// The application wants what arrives.
+    /// The application still takes messages.
     wanted: bool,
     /// The application was told that there are messages.
     told: bool,
@@ -29,11 +29,11 @@ pub(crate) struct Inbox {
     received_bytes: u64,
 }
 
-/// An HTTP body under decoding.
+/// An HTTP body that is being decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Body {
     packets: PayloadDecoder,
-    /// How many more of its packets may be no messages.
+    /// How many more of its packets may be other than messages.
     idle: u32,
 }
 
@@ -54,28 +54,28 @@ impl Default for Inbox {
 /// What can be decoded next.
 pub(crate) enum Next {
     Packet(Result<Packet, PacketError>),
-    /// The body was decoded to its end.
+    /// The body was decoded completely.
     BodyDone,
 }
 
 impl Inbox {
-    /// A body arrived. The one before it is done. At most `idle` of its packets may be no messages.
+    /// Adds a body. The previous one is finished. At most `idle` of its packets may be other than messages.
     pub(crate) fn push_body(&mut self, packets: PayloadDecoder, idle: u32) {
         self.body = Some(Body { packets, idle });
     }
 
-    /// Whether a frame that arrives now must wait for what came before it, or for room.
+    /// Returns whether a frame that arrives now must wait for earlier data, or for room.
     pub(crate) fn must_wait(&self, limit: usize) -> bool {
         self.body.is_some() || self.frames.is_some() || !self.has_room(limit)
     }
 
-    /// A frame arrived that must wait.
+    /// Adds a frame that must wait.
     pub(crate) fn push_frame(&mut self, frame: Frame) {
         self.frames.get_or_insert_default().push_back(frame);
     }
 
-    /// Decodes the next packet, if there is room for a message: of the body first, then of the frames unless they are
-    /// held back.
+    /// Decodes the next packet if there is room for a message: from the body first, then from the frames unless they
+    /// are held back.
     pub(crate) fn next(&mut self, limit: usize, hold_frames: bool, codec: Codec) -> Option<Next> {
         if !self.has_room(limit) {
             return None;
@@ -95,7 +95,7 @@ impl Inbox {
         Some(Next::Packet(codec.decode_frame(frame)))
     }
 
-    /// Puts a message up for the application, unless that wants none.
+    /// Adds a message for the application, unless it takes no more.
     pub(crate) fn deliver(&mut self, message: Message) {
         if self.wanted {
             self.received += 1;
@@ -104,14 +104,14 @@ impl Inbox {
         }
     }
 
-    /// The application takes a message.
+    /// Takes a message for the application.
     pub(crate) fn take(&mut self) -> Option<Message> {
         let message = self.messages.pop();
         self.told &= message.is_some();
         message
     }
 
-    /// The application wants nothing of what arrived or will arrive.
+    /// The application takes no more messages: drops those that have arrived, and those that will.
     pub(crate) fn discard(&mut self) {
         self.wanted = false;
         self.messages.clear();
@@ -133,82 +133,82 @@ impl Inbox {
         self.frames = None;
     }
 
-    /// Whether one more message may be decoded.
+    /// Returns whether another message may be decoded.
     pub(crate) fn has_room(&self, limit: usize) -> bool {
         self.messages.cost() < limit
     }
 
-    /// Whether a body waits for room.
+    /// Returns whether a body waits for room.
     pub(crate) const fn has_body(&self) -> bool {
         self.body.is_some()
     }
 
-    /// Whether frames wait.
+    /// Returns whether frames wait.
     pub(crate) const fn has_frames(&self) -> bool {
         self.frames.is_some()
     }
 
-    /// Whether nothing is left, neither messages nor what is not decoded.
+    /// Returns whether there are neither messages nor undecoded data.
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.body.is_none() && self.frames.is_none()
     }
 
-    /// Whether the application must be told that there are messages. Said once until it has taken all of them.
+    /// Returns the event for new messages. It is announced once until the application has taken all of them.
     pub(crate) fn take_event(&mut self) -> Option<Event> {
         let news = !self.told && !self.messages.is_empty();
         self.told |= news;
         news.then_some(Event::Readable)
     }
 
-    /// Messages that were not taken.
+    /// Returns the number of messages that were not taken.
     #[cfg(debug_assertions)]
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }
 
-    /// Bytes that the messages which were not taken count for.
+    /// Returns the size that the messages count for, in bytes.
     pub(crate) const fn cost(&self) -> usize {
         self.messages.cost()
     }
 
-    /// Messages put up for the application so far.
+    /// Returns the number of messages received so far.
     pub(crate) const fn received(&self) -> u64 {
         self.received
     }
 
-    /// Bytes of data in them.
+    /// Returns the number of bytes in those messages.
     pub(crate) const fn received_bytes(&self) -> u64 {
         self.received_bytes
     }
 
-    /// Whether the limit is kept, apart from the last message.
+    /// Returns whether the limit is kept, except for the last message.
     pub(crate) fn is_within(&self, limit: usize) -> bool {
         self.messages.is_within(limit)
     }
 
-    /// Whether the byte count is exact.
+    /// Returns whether the byte count is exact.
     pub(crate) fn is_exact(&self) -> bool {
         self.messages.is_exact()
     }
 
-    /// Whether messages wait of which the application knows nothing.
+    /// Returns whether messages wait that were not announced.
     pub(crate) fn is_untold(&self) -> bool {
         !self.told && !self.messages.is_empty()
     }
 
-    /// Puts a message up past every rule, for the tests of the laws.
+    /// Adds a message against all rules, for tests of the laws.
     #[cfg(test)]
     pub(crate) fn push_unseen(&mut self, message: Message) {
         self.messages.push(message);
     }
 
-    /// The capacities of both queues, for the tests of memory.
+    /// Returns the capacities of both queues, for tests of memory.
     #[cfg(test)]
     pub(crate) fn capacities(&self) -> [usize; 2] {
         [self.messages.capacity(), self.frames.as_ref().map_or(0, |frames| frames.capacity())]
     }
 
-    /// Counts one byte too many, for the tests of the laws.
+    /// Counts one byte too many, for tests of the laws.
     #[cfg(test)]
     pub(crate) fn miscount(&mut self) {
         self.messages.miscount();
@@ -216,7 +216,7 @@ impl Inbox {
 }
 
 impl Body {
-    /// A body has a few packets that are no messages. Millions of them would only keep the machine busy.
+    /// Counts a packet that is not a message. A body has few of them; millions would only waste time.
     fn count_idle(&mut self, packet: Packet) -> Result<Packet, PacketError> {
         if packet.kind() != PacketKind::Message {
             self.idle = self.idle.checked_sub(1).ok_or(PacketError::TooMany)?;

@@ -10,23 +10,24 @@ use crate::parts::buffer::{Buffer, Room};
 use crate::parts::event::ExchangeId;
 use crate::wire::message::Message;
 
-/// So many answers may be under way at once. A poll that arrives beyond waits until one of them is written.
+/// The maximum number of answers under way. Further polls wait until an answer is written.
 const MAX_ANSWERS: usize = 8;
 
-/// Messages that were accepted and not handed over, and how far the others got.
+/// Messages that were accepted and not handed over, and the cursors of the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outbox {
     queue: Buffer,
     accepted: u64,
     written: u64,
-    /// HTTP answers that were given to the embedder and not reported as written: the first one, and the rest in order.
+    /// The HTTP answers that were given to the embedder and not reported as written: the first one here, the others in
+    /// `more_answers`.
     answer: Option<Answer>,
     #[allow(clippy::box_collection)] // Hardly ever there, and small where it is not.
     more_answers: Option<Box<VecDeque<Answer>>>,
-    /// Messages that a channel has written. They count when no answer is under way any more.
+    /// The number of messages that a channel has written. They count once no answer is under way any more.
     written_on_channel: u64,
     room: Awaited,
-    /// The application waits until so many messages are written; [`NOTHING`] if it does not wait.
+    /// The number of messages for which the application waits until they are written; [`NOTHING`] if it does not wait.
     awaited: u64,
 }
 
@@ -34,7 +35,7 @@ pub(crate) struct Outbox {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
     No,
-    /// It waits. Nothing was handed over since.
+    /// It waits, and nothing was handed over since.
     Yes,
     /// It waits, and something was handed over since.
     Coming,
@@ -43,11 +44,11 @@ enum Awaited {
 /// No number of messages.
 const NOTHING: u64 = u64::MAX;
 
-/// An HTTP answer on its way.
+/// An HTTP answer under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Answer {
     exchange: ExchangeId,
-    /// The number of the last message in it, or before it.
+    /// The number of the last message in it; if it has none, of the last message before it.
     last: u64,
     is_written: bool,
 }
@@ -68,23 +69,23 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Whether these messages may be accepted now.
+    /// Returns whether these messages may be accepted now.
     pub(crate) fn room_for(&self, messages: &[Message], limit: usize) -> Room {
         self.queue.room_for(messages, limit)
     }
 
-    /// Appends a message. The caller has asked for room.
+    /// Appends a message. The caller has checked that there is room.
     pub(crate) fn accept(&mut self, message: Message) {
         self.accepted += 1;
         self.queue.push(message);
     }
 
-    /// The message to hand over next.
+    /// Returns the message to hand over next.
     pub(crate) fn front(&self) -> Option<&Message> {
         self.queue.front()
     }
 
-    /// Hands the next message over.
+    /// Hands over the next message.
     pub(crate) fn hand_over(&mut self) -> Option<Message> {
         let message = self.queue.pop()?;
         if self.room == Awaited::Yes {
@@ -93,48 +94,48 @@ impl Outbox {
         Some(message)
     }
 
-    /// Whether every accepted message was handed over.
+    /// Returns whether every accepted message was handed over.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Messages that were not handed over.
+    /// Returns the number of messages that were not handed over.
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Bytes that the messages which were not handed over count for.
+    /// Returns the size that those messages count for, in bytes.
     pub(crate) const fn cost(&self) -> usize {
         self.queue.cost()
     }
 
-    /// The messages that were not handed over.
+    /// Returns the messages that were not handed over.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Message> {
         self.queue.iter()
     }
 
-    /// Messages accepted so far.
+    /// Returns the number of messages accepted so far.
     pub(crate) const fn accepted(&self) -> u64 {
         self.accepted
     }
 
-    /// Messages handed over so far.
+    /// Returns the number of messages handed over so far.
     pub(crate) fn handed_over(&self) -> u64 {
         self.accepted - self.queue.len() as u64
     }
 
-    /// Messages written so far.
+    /// Returns the number of messages written so far.
     pub(crate) const fn written(&self) -> u64 {
         self.written
     }
 
-    /// Whether every accepted message is written.
+    /// Returns whether every accepted message is written.
     pub(crate) const fn is_written(&self) -> bool {
         self.written == self.accepted
     }
 
-    /// Everything up to this message is written. What was not handed over cannot be, and nothing is unwritten again.
-    /// Returns whether that is news.
+    /// Moves the cursor: messages up to this number are written. It never passes what was handed over, and never goes
+    /// back. Returns whether it has moved.
     pub(crate) fn set_written(&mut self, messages: u64) -> bool {
         let written = messages.min(self.handed_over()).max(self.written);
         let news = written > self.written;
@@ -142,13 +143,13 @@ impl Outbox {
         news
     }
 
-    /// A channel has written everything up to this message. Returns whether that is news.
+    /// Notes that a channel has written messages up to this number. Returns whether the cursor has moved.
     pub(crate) fn set_written_on_channel(&mut self, messages: u64) -> bool {
         self.written_on_channel = self.written_on_channel.max(messages.min(self.handed_over()));
         self.answer.is_none() && self.set_written(self.written_on_channel)
     }
 
-    /// An answer with everything that was handed over up to now is given to the embedder.
+    /// Notes that an answer with everything that was handed over up to now is given to the embedder.
     pub(crate) fn answer_given(&mut self, exchange: ExchangeId) {
         let answer = Answer { exchange, last: self.handed_over(), is_written: false };
         match &self.answer {
@@ -157,13 +158,13 @@ impl Outbox {
         }
     }
 
-    /// Whether another answer may be given.
+    /// Returns whether another answer may be given.
     pub(crate) fn may_answer(&self) -> bool {
         self.more_answers.as_ref().is_none_or(|more| more.len() < MAX_ANSWERS - 1)
     }
 
-    /// An answer is written. Its messages count when the answers before it are written too. Returns whether
-    /// that is news.
+    /// Notes that an answer is written. Its messages count once the answers before it are written too. Returns whether
+    /// the cursor has moved.
     pub(crate) fn answer_written(&mut self, exchange: ExchangeId) -> bool {
         let more = self.more_answers.iter_mut().flat_map(|more| more.iter_mut());
         let mut answers = self.answer.iter_mut().chain(more);
@@ -181,26 +182,26 @@ impl Outbox {
         news
     }
 
-    /// Whether an answer is under way: it was given, and is not reported as written.
+    /// Returns whether an answer is under way: given, and not reported as written.
     pub(crate) fn is_under_way(&self, exchange: ExchangeId) -> bool {
         let more = self.more_answers.iter().flat_map(|more| more.iter());
         self.answer.iter().chain(more).any(|answer| answer.exchange == exchange && !answer.is_written)
     }
 
-    /// The application waits for room.
+    /// Notes that the application waits for room.
     pub(crate) fn wait_for_room(&mut self) {
         if self.room == Awaited::No {
             self.room = Awaited::Yes;
         }
     }
 
-    /// Whether the application waits for room.
+    /// Returns whether the application waits for room.
     pub(crate) const fn is_full(&self) -> bool {
         !matches!(self.room, Awaited::No)
     }
 
-    /// Whether the application waits for room and there is more than when it began to wait: something was handed over, and
-    /// at most `low` bytes are queued. Said once.
+    /// Returns whether there is now more room than when the application began to wait: something was handed over, and
+    /// at most `low` bytes are queued. Returns `true` once.
     pub(crate) fn take_writable(&mut self, low: usize) -> bool {
         let writable = self.room == Awaited::Coming && self.queue.cost() <= low;
         if writable {
@@ -209,7 +210,7 @@ impl Outbox {
         writable
     }
 
-    /// Whether so many messages are written. If not, the application waits for that.
+    /// Returns whether this many messages are written. If not, the application now waits for that.
     pub(crate) fn poll_written(&mut self, messages: u64) -> bool {
         let written = self.written >= messages;
         if !written {
@@ -218,12 +219,12 @@ impl Outbox {
         written
     }
 
-    /// Whether the application waits until something is written.
+    /// Returns whether the application waits until something is written.
     pub(crate) const fn is_awaited(&self) -> bool {
         self.awaited != NOTHING
     }
 
-    /// Whether what the application waits for is written. Said once.
+    /// Returns whether the messages that the application waits for are written. Returns `true` once.
     pub(crate) fn take_awaited(&mut self) -> bool {
         let news = self.awaited <= self.written;
         if news {
@@ -232,29 +233,29 @@ impl Outbox {
         news
     }
 
-    /// The end: nobody waits any more.
+    /// Ends all waiting, at the end of the session.
     pub(crate) fn stop_waiting(&mut self) {
         self.room = Awaited::No;
         self.awaited = NOTHING;
     }
 
-    /// Whether the limit is kept, apart from the last message.
+    /// Returns whether the limit is kept, except for the last message.
     pub(crate) fn is_within(&self, limit: usize) -> bool {
         self.queue.is_within(limit)
     }
 
-    /// Whether the byte count is exact and the cursors are in order.
+    /// Returns whether the byte count is exact and the cursors are in order.
     pub(crate) fn is_exact(&self) -> bool {
         self.queue.is_exact() && self.written.saturating_add(self.queue.len() as u64) <= self.accepted
     }
 
-    /// The capacity of the queue, for the tests of memory.
+    /// Returns the capacity of the queue, for tests of memory.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.queue.capacity()
     }
 
-    /// Counts one byte too many, for the tests of the laws.
+    /// Counts one byte too many, for tests of the laws.
     #[cfg(test)]
     pub(crate) fn miscount(&mut self) {
         self.queue.miscount();

@@ -1,14 +1,14 @@
 //! The phases of a session.
 
-/// How far a session is on its way.
+/// The phase of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// A client waits for the server to open the session. Messages that it sends wait too.
     Opening,
-    /// Messages go both ways.
+    /// Messages can be sent and received.
     Open,
-    /// The application closed the session; what it sent before is still handed over.
+    /// The application closed the session; messages that were sent before are still written.
     Closing,
-    /// The session is over.
+    /// The session has ended.
     Closed,
 }

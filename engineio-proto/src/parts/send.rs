@@ -2,7 +2,9 @@
 
 use crate::wire::message::Message;
 
-/// Why a message was refused, or several messages (`T`). The error gives them back.
+/// Why a message was refused.
+///
+/// The error returns the message, or the messages (`T`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError<T = Message> {
@@ -24,7 +26,7 @@ pub enum SendError<T = Message> {
 }
 
 impl<T> SendError<T> {
-    /// The message, or the messages, that were refused.
+    /// Returns the message or the messages.
     pub fn into_inner(self) -> T {
         match self {
             Self::Full(back)

@@ -1,6 +1,6 @@
 //! The counters of a session.
 
-/// Totals of one session since its beginning.
+/// The counters of one session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -13,8 +13,8 @@ pub struct Stats {
     /// Messages that were handed over to a transport: put into an answer or a request, or pulled as a frame. Never more than
     /// `messages_accepted`.
     pub messages_sent: u64,
-    /// Messages that are written. The embedder reports this of answers and frames; at a client, the answer to a POST shows it
-    /// of the messages in the POST. Never more than `messages_sent`.
+    /// Messages that are written. The embedder reports this for answers and frames; at a client, the answer to a POST
+    /// shows it for the messages in that POST. Never more than `messages_sent`.
     pub messages_written: u64,
     /// Bytes of data in the messages handed over.
     pub bytes_sent: u64,

@@ -6,8 +6,8 @@ use core::time::Duration;
 
 /// A point in time, in microseconds since an epoch that the embedder chooses.
 ///
-/// The core reads no clock: every call that depends on time takes a `now`. An embedder derives it from a monotonic clock; a
-/// simulation counts it up. Arithmetic saturates. Nothing here panics.
+/// The core reads no clock: every call that depends on time takes a `now`. An embedder derives it from a monotonic
+/// clock; a simulation counts it up. Arithmetic saturates, and never panics.
 ///
 /// ```
 /// use core::time::Duration;

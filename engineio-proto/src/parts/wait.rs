@@ -1,8 +1,8 @@
-//! Waiting for a sign of life.
+//! Deadlines for a sign of life.
 //!
-//! A peer is not dead while it is the machine itself that does not read, because its application is slow: then a sign
-//! of life that came would not be seen. The wait is put off for that, but not for a peer that meanwhile takes nothing
-//! of the messages that wait for it.
+//! A peer must not be taken for dead while the machine itself does not read because its application is slow: a sign of
+//! life would not be seen. The deadline is extended for that, but not for a peer that meanwhile takes none of the
+//! messages that wait for it.
 
 use core::time::Duration;
 
@@ -12,36 +12,36 @@ use crate::parts::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wait {
     deadline: Instant,
-    /// Since the wait began, the machine did not read for a while.
+    /// The machine has not read for some time since the wait began.
     paused: bool,
-    /// When the wait was put off for that, messages waited for the peer, and none was written since.
+    /// When the deadline was extended for that, messages waited for the peer, and none was written since.
     stalled: bool,
-    /// The wait was put off for a body that was being received.
+    /// The deadline was extended for a body that was being received.
     excused: bool,
 }
 
-/// What a machine knows when a deadline is due.
+/// The state of a machine when a deadline is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Situation {
-    /// The machine does not read at the moment, because its application is slow.
+    /// The machine does not read at the moment because its application is slow.
     pub(crate) paused: bool,
     /// Messages wait to be written to the peer.
     pub(crate) waiting: bool,
-    /// The peer is sending an HTTP body, behind which a sign of life may stand. The body has a deadline of its own.
+    /// The peer is sending an HTTP body, which may have a sign of life after it. The body has its own deadline.
     pub(crate) receiving: bool,
 }
 
-/// What a deadline means.
+/// The meaning of a deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Wait on.
+    /// The peer counts as alive; wait on.
     Alive,
-    /// The peer is gone. When `slow`, it takes nothing of what is sent to it.
+    /// The peer is gone. If `slow`, it takes nothing of what is sent to it.
     Dead { slow: bool },
 }
 
 impl Wait {
-    /// Waits from now on. `paused`: the machine does not read at the moment.
+    /// Starts to wait. `paused`: the machine does not read at the moment.
     pub(crate) fn new(now: Instant, patience: Duration, paused: bool) -> Self {
         Self { deadline: now + at_least(patience), paused, stalled: false, excused: false }
     }
@@ -50,30 +50,30 @@ impl Wait {
         self.deadline
     }
 
-    /// Puts the deadline off.
+    /// Extends the deadline.
     pub(crate) fn extend(&mut self, now: Instant, patience: Duration) {
         self.deadline = now + at_least(patience);
     }
 
-    /// A body was received, which took so long. That time does not count; if the deadline passed meanwhile, the peer has as
-    /// much time as at first.
+    /// Notes that a body was received, and how long that took. The time does not count; if the deadline passed
+    /// meanwhile, the peer gets the full time again.
     pub(crate) fn received(&mut self, now: Instant, took: Duration, patience: Duration) {
         let later = now + at_least(patience);
         let deadline = if core::mem::take(&mut self.excused) { later } else { later.min(self.deadline + took) };
         self.deadline = self.deadline.max(deadline);
     }
 
-    /// Something that waited for the peer was written.
+    /// Notes that a message that waited for the peer was written.
     pub(crate) fn written(&mut self) {
         self.stalled = false;
     }
 
-    /// The machine stopped to read.
+    /// Notes that the machine has stopped reading.
     pub(crate) fn pause(&mut self) {
         self.paused = true;
     }
 
-    /// Looks at the clock.
+    /// Checks the deadline.
     pub(crate) fn judge(&mut self, now: Instant, patience: Duration, situation: Situation) -> Verdict {
         if now < self.deadline {
             return Verdict::Alive;
@@ -92,7 +92,7 @@ impl Wait {
     }
 }
 
-/// No time may be so short that a timer is due again at once.
+/// No time may be so short that a timer would fire again at once.
 pub(crate) fn at_least(duration: Duration) -> Duration {
     duration.max(Duration::from_micros(1))
 }

@@ -1,9 +1,9 @@
-//! From a request to a session: what is asked in which order.
+//! From a request to a session: the steps of a handshake, and their order.
 //!
-//! The table of checks is in [`http::Route`](crate::http::Route)'s module and in `docs/conformance.md`. A new session is
-//! admitted in steps, because some answers come from outside: whether the application agrees, what the head of a WebSocket
-//! handshake says, which id the session gets. A request for an existing session is admitted in one call, which is its
-//! first input too.
+//! The table of checks is in the module of [`http::Route`](crate::http::Route) and in `docs/conformance.md`. A new
+//! session is admitted in steps, because some answers come from outside: whether the application agrees, the head of a
+//! WebSocket handshake, the session id. A request for an existing session is admitted in one call, which also is its
+//! first input.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -20,7 +20,7 @@ use crate::server::sid::Sid;
 use crate::session::Session;
 use crate::session::event::Input;
 
-/// What a request needs next. Each step names what the embedder brings, and brings the next one.
+/// The next step for a request. Each step names what the embedder must bring, and returns the next step.
 ///
 /// ```
 /// use engineio_proto::http::{Method, Request};
@@ -47,30 +47,31 @@ use crate::session::event::Input;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// A new session is wanted: ask the application whether it agrees.
+    /// A new session: ask the application whether it agrees.
     Ask(Ask),
-    /// It is to begin on a WebSocket: bring the head of its handshake.
+    /// A session that starts on a WebSocket: bring the head of its handshake.
     Head(AskHead),
     /// Bring an id for the session.
     Name(AskName),
-    /// The session can be opened: with [`Server::open`](crate::Server::open), or with [`Opening::begin`] and a registry.
+    /// The session can be opened, with [`Server::open`](crate::Server::open), or with [`Opening::begin`] and a
+    /// registry.
     Open(Opening),
-    /// The request belongs to a session: give it to [`Server::enter`](crate::Server::enter), or to
+    /// The request is for an existing session: pass it to [`Server::enter`](crate::Server::enter), or to
     /// [`SessionRequest::enter`] with the session that it names.
     Session(SessionRequest),
 }
 
-/// The application is asked whether it agrees to a new session.
+/// A step: ask the application whether it agrees to a new session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a handshake that is not answered opens no session"]
 pub struct Ask(Handshake);
 
-/// A WebSocket's handshake is needed.
+/// A step: bring the head of a WebSocket handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a handshake that is not answered opens no session"]
 pub struct AskHead(Handshake);
 
-/// An id is needed.
+/// A step: bring a session id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a handshake that is not answered opens no session"]
 pub struct AskName(Handshake);
@@ -83,22 +84,23 @@ pub struct Opening {
     sid: Sid,
 }
 
-/// How a request reaches a session: the number that the embedder gives to its exchange or channel, and what of its head
-/// counts.
+/// How a request reaches a session: the number that the embedder gives to its exchange or channel, and the parts of its
+/// head that count.
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'a> {
-    /// A GET, a POST, or a request of a method that no transport knows.
+    /// A GET, a POST, or a request whose method no transport supports.
     Exchange {
         /// Its number.
         exchange: ExchangeId,
-        /// Of a POST, what [`is_octet_stream`](crate::http::is_octet_stream) says of its `Content-Type`.
+        /// For a POST, the result of [`is_octet_stream`](crate::http::is_octet_stream) for its `Content-Type`.
         octet_stream: bool,
     },
     /// The handshake of a WebSocket.
     Channel {
         /// Its number.
         channel: ChannelId,
-        /// Its head, to be checked. `None` if something else has checked it, such as a WebSocket library.
+        /// The head of the handshake, to be checked. `None` if it was already checked, for example by a WebSocket
+        /// library.
         head: Option<WebSocketHead<'a>>,
     },
 }
@@ -106,19 +108,19 @@ pub enum Entry<'a> {
 /// Why a request reaches no session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
-    /// It is refused with a code.
+    /// The request is rejected with an error code.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The head of its WebSocket handshake is broken.
+    /// The head of the WebSocket handshake is not valid.
     #[error(transparent)]
     Head(#[from] HeadError),
-    /// No transport knows its method.
-    #[error("no transport knows this method")]
+    /// No transport supports the method.
+    #[error("unsupported method: expected GET or POST")]
     Method,
 }
 
 impl NotAdmitted {
-    /// The answer. `upgrade`: what [`Request::is_upgrade`] says of the request.
+    /// Returns the answer. `upgrade`: the result of [`Request::is_upgrade`] for the request.
     pub fn into_reply(self, upgrade: bool) -> Reply {
         match self {
             Self::Rejected(rejection) => rejection.into_reply(upgrade),
@@ -129,10 +131,10 @@ impl NotAdmitted {
 }
 
 impl Admission {
-    /// The first step for a request.
+    /// Returns the first step for a request.
     ///
     /// # Errors
-    /// When the request alone says that it cannot be served: see [`Route::parse`].
+    /// Returns an error if the request can be rejected without a session; see [`Route::parse`].
     pub fn begin(request: &Request<'_>, config: &Config) -> Result<Self, Rejection> {
         Ok(match Route::parse(request, config)? {
             Route::Handshake(handshake) => Self::Ask(Ask(handshake)),
@@ -140,7 +142,7 @@ impl Admission {
         })
     }
 
-    /// The check of the revision, which comes before an id is made.
+    /// Checks the revision, before a session id is generated.
     fn checked(handshake: Handshake) -> Result<Self, Rejection> {
         match handshake.protocol {
             PROTOCOL => Ok(Self::Name(AskName(handshake))),
@@ -150,7 +152,7 @@ impl Admission {
 }
 
 impl Ask {
-    /// What the request asks for.
+    /// Returns what the request asks for.
     pub const fn handshake(&self) -> &Handshake {
         &self.0
     }
@@ -158,7 +160,7 @@ impl Ask {
     /// The application agrees.
     ///
     /// # Errors
-    /// When the client's revision is not served. Of a WebSocket, its head is checked before that.
+    /// Returns an error if the client's revision is not supported. For a WebSocket, its head is checked before that.
     pub fn allow(self) -> Result<Admission, Rejection> {
         match self.0.transport {
             TransportKind::Polling => Admission::checked(self.0),
@@ -166,36 +168,36 @@ impl Ask {
         }
     }
 
-    /// The application does not agree. The client reads the message, or `Forbidden`.
+    /// The application refuses. The client gets the message, or `Forbidden`.
     pub fn refuse(self, message: Option<String>) -> Rejection {
         Rejection::Forbidden { message }
     }
 }
 
 impl AskHead {
-    /// The head of the WebSocket's handshake.
+    /// Checks the head of the WebSocket handshake.
     ///
     /// # Errors
-    /// When it is broken, or the client's revision is not served.
+    /// Returns an error if it is not valid, or if the client's revision is not supported.
     pub fn check(self, head: &WebSocketHead<'_>) -> Result<Admission, NotAdmitted> {
         head.check()?;
         Ok(self.checked()?)
     }
 
-    /// Something else has checked the head.
+    /// Continues with a head that was already checked.
     ///
     /// # Errors
-    /// When the client's revision is not served.
+    /// Returns an error if the client's revision is not supported.
     pub fn checked(self) -> Result<Admission, Rejection> {
         Admission::checked(self.0)
     }
 }
 
 impl AskName {
-    /// The id of the session.
+    /// Sets the id of the session.
     ///
     /// # Errors
-    /// When none could be made.
+    /// Returns an error if `sid` is `None`.
     pub fn give(self, sid: Option<Sid>) -> Result<Admission, Rejection> {
         let sid = sid.ok_or(Rejection::NoSid)?;
         Ok(Admission::Open(Opening { handshake: self.0, sid }))
@@ -203,21 +205,21 @@ impl AskName {
 }
 
 impl Opening {
-    /// The id of the session.
+    /// Returns the id of the session.
     pub const fn sid(&self) -> &Sid {
         &self.sid
     }
 
-    /// What the request asks for.
+    /// Returns what the request asks for.
     pub const fn handshake(&self) -> &Handshake {
         &self.handshake
     }
 
-    /// Begins the session, with its first input. Whether the id is free and whether there is room is for a
-    /// [`Registry`](crate::server::Registry) to say.
+    /// Creates the session, with its first input. A [`Registry`](crate::server::Registry) decides whether the id is
+    /// free and whether there is room.
     ///
     /// # Errors
-    /// When the transport of the handshake is not that of the entry.
+    /// Returns an error if the transports of the handshake and the entry differ.
     pub fn begin(self, now: Instant, config: Arc<Config>, entry: Entry<'_>) -> Result<Session, Rejection> {
         let Self { handshake: Handshake { transport, base64, .. }, sid } = self;
         match (transport, entry) {
@@ -235,11 +237,13 @@ impl Opening {
 }
 
 impl SessionRequest {
-    /// Gives the request to a session as its first input, if the two fit together. `session` is the one, with these options, that
-    /// [`SessionRequest::sid`] names; if it has ended by now, the request is answered as one for an unknown session.
+    /// Passes the request to a session as its first input, if the request is valid for it.
+    ///
+    /// `session` is the one that [`SessionRequest::sid`] names, with the options `config`. If it has ended, the request
+    /// is answered as one for an unknown session.
     ///
     /// # Errors
-    /// As [`Server::enter`](crate::Server::enter), after which the session is as before.
+    /// The same as [`Server::enter`](crate::Server::enter). The session is then unchanged.
     pub fn enter(
         &self,
         session: &mut Session,
@@ -264,10 +268,10 @@ impl SessionRequest {
         Ok(())
     }
 
-    /// Whether the request and a session fit together: checks 4 to 6, and those of an upgrade.
+    /// Checks whether the request is valid for a session: checks 4 to 6, and those of an upgrade.
     ///
     /// # Errors
-    /// The first check that fails.
+    /// Returns the first check that fails.
     pub fn fits(&self, session: &Session, config: &Config) -> Result<(), Rejection> {
         if session.close_reason().is_some() {
             return Err(Rejection::UnknownSid);

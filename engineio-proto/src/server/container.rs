@@ -1,8 +1,8 @@
-//! Many sessions: found by id, woken in time, drained in turn.
+//! Many sessions: looked up by id, woken in time, and drained in turn.
 //!
-//! It is a [`Registry`] of sessions, written against their public API alone. An embedder who wants several threads keeps
-//! several servers and sends each session id to its own, see [`Sid::shard`](crate::Sid::shard), or keeps a registry of
-//! sessions with locks of their own.
+//! It is a [`Registry`] of sessions, and uses only their public API. An embedder with several threads keeps several
+//! servers and passes each session id to its own, see [`Sid::shard`](crate::Sid::shard), or keeps a registry of
+//! sessions with their own locks.
 
 use alloc::sync::Arc;
 use core::ops::{Deref, DerefMut};
@@ -23,36 +23,38 @@ use crate::session::event::Output;
 
 /// A container of sessions.
 ///
-/// A session is in it from [`Server::open`] until something is pulled after its [`Event::Closed`](crate::Event::Closed); its id is
-/// unknown as soon as it is closed. The front page of the crate shows the run loop.
+/// A session stays in it from [`Server::open`] until something is pulled after its
+/// [`Event::Closed`](crate::Event::Closed). Its id is unknown as soon as it is closed. The front page of the crate
+/// shows the run loop.
 #[derive(Clone, Debug)]
 pub struct Server {
     config: Arc<Config>,
     sessions: Registry<Session>,
-    /// The session that was drained behind its end last. It leaves with the next pull, so that the embedder can still
-    /// look at it.
+    /// The session whose last output was pulled. It leaves with the next pull, so that the embedder can still read its
+    /// state.
     finished: Option<SessionKey>,
 }
 
 impl Server {
-    /// A server without sessions.
+    /// Creates a server without sessions.
     ///
     /// # Errors
-    /// When the options do not make sense.
+    /// Returns an error if the options are not valid.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.validate()?;
         Ok(Self { sessions: Registry::new(config.max_sessions), config: Arc::new(config), finished: None })
     }
 
-    /// The options.
+    /// Returns the options.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
-    /// Begins a session for a handshake that was admitted, with its first input: the GET, or the channel.
+    /// Opens a session for a handshake that was admitted, with its first input: the GET, or the channel.
     ///
     /// # Errors
-    /// When the id is taken, the server is full, or the transport of the handshake is not that of the entry.
+    /// Returns an error if the id is in use, if the server is full, or if the transports of the handshake and the entry
+    /// differ.
     pub fn open(&mut self, now: Instant, opening: Opening, entry: Entry<'_>) -> Result<SessionKey, Rejection> {
         self.sessions.check(opening.sid())?;
         let sid = opening.sid().clone();
@@ -62,12 +64,12 @@ impl Server {
         Ok(key)
     }
 
-    /// Gives a request to the session that it names, as its first input, if the two fit together.
+    /// Passes a request to the session that it names, as its first input, if the request is valid for the session.
     ///
     /// # Errors
-    /// When there is no such session, when it is on another transport or speaks another revision, when it may not be
-    /// upgraded to this transport, when a plain request names a session on a channel, when the head of a WebSocket
-    /// handshake is broken, and when no transport knows the method.
+    /// Returns an error if there is no such session; if it is on another transport or has another revision; if it may
+    /// not be upgraded to this transport; if a request other than an upgrade names a session on a channel; if the head
+    /// of a WebSocket handshake is not valid; or if no transport supports the method.
     pub fn enter(
         &mut self,
         now: Instant,
@@ -81,11 +83,12 @@ impl Server {
         Ok(key)
     }
 
-    /// Takes a request all the way to its session, new or old: for embedders that have at hand whatever an [`Admission`] may
-    /// ask for. It may be begun, or at any later step, as after the application was asked. `sid` is for a new session.
+    /// Passes a request through all steps to its session, new or existing. For embedders that already have everything
+    /// that an [`Admission`] may ask for. `admission` may be the first step or any later one, for example after the
+    /// application was asked. `sid` is for a new session.
     ///
     /// # Errors
-    /// When any step fails.
+    /// Returns an error if any step fails.
     pub fn admit(
         &mut self,
         now: Instant,
@@ -111,26 +114,26 @@ impl Server {
         }
     }
 
-    /// The session with this id, unless it is closed.
+    /// Returns the session with this id, unless it is closed.
     pub fn find(&self, sid: &str) -> Option<SessionKey> {
         self.sessions.find(sid)
     }
 
-    /// A session to look at.
+    /// Returns a session for reading.
     pub fn session(&self, key: SessionKey) -> Option<&Session> {
         self.sessions.get(key)
     }
 
-    /// A session to work with. When it is dropped, the server takes note of what has changed.
+    /// Returns a session for use. When the guard is dropped, the server notes what has changed.
     pub fn session_mut(&mut self, key: SessionKey) -> Option<SessionMut<'_>> {
         self.sessions.get(key)?;
         Some(SessionMut { key, server: self })
     }
 
-    /// The next thing to do for any session. Sessions take turns.
+    /// Returns the next output of any session. Sessions take turns.
     pub fn poll_output(&mut self) -> Option<(SessionKey, Output)> {
         if let Some(key) = self.finished.take() {
-            // Something that came too late for the session may still want its answer.
+            // An input that came too late for the session may still need an answer.
             if !self.sessions.is_announced(key) {
                 self.sessions.remove(key);
             }
@@ -154,14 +157,14 @@ impl Server {
         None
     }
 
-    /// When [`Server::handle_timeout`] should be called next. It may turn out that nothing was due.
+    /// Returns when [`Server::handle_timeout`] should be called next. It may turn out then that nothing is due.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.sessions.next_timeout()
     }
 
-    /// Lets every session do what is due.
+    /// Makes every session do what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        // Each of them once: at the very end of time nothing can be put off any more, and this must end all the same.
+        // Each of them once: at the maximum time no deadline can be moved any further, and the loop must still end.
         for key in self.sessions.take_due(now) {
             if let Some(session) = self.sessions.get_mut(key) {
                 session.handle_timeout(now);
@@ -170,25 +173,25 @@ impl Server {
         }
     }
 
-    /// How many sessions are not closed.
+    /// Returns the number of sessions that are not closed.
     pub fn len(&self) -> usize {
         self.sessions.len()
     }
 
-    /// Whether there are no sessions, or only closed ones.
+    /// Returns whether there are no sessions, or only closed ones.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }
 
-    /// The sessions that are not closed, in the order of their ids.
+    /// Returns the sessions that are not closed, in the order of their ids.
     pub fn keys(&self) -> impl Iterator<Item = SessionKey> + '_ {
         self.sessions.keys()
     }
 
-    /// Tests the laws of every session and of the container.
+    /// Checks the laws of every session and of the container.
     ///
     /// # Errors
-    /// The first law that does not hold.
+    /// Returns the first law that does not hold.
     pub fn check(&self) -> Result<(), Violation> {
         self.sessions.check_laws()?;
         for (key, session) in self.sessions.entries() {
@@ -209,7 +212,7 @@ impl Server {
         Ok(())
     }
 
-    /// Takes note of what has changed in a session.
+    /// Notes what has changed in a session.
     fn refresh(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else { return };
         let (closed, next) = (session.phase() == Phase::Closed, session.next_timeout());
@@ -224,7 +227,7 @@ impl Server {
     }
 }
 
-/// A session of a [`Server`], to work with.
+/// A guard for a session of a [`Server`].
 #[derive(Debug)]
 pub struct SessionMut<'a> {
     server: &'a mut Server,

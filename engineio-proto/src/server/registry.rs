@@ -1,9 +1,9 @@
-//! What concerns all sessions of a server: ids, deadlines, turns, and how many there may be.
+//! State that concerns all sessions of a server: ids, deadlines, turns, and capacity.
 //!
-//! A registry does not know what a session is: it keeps a value of any type for each. [`Server`](crate::Server) keeps the
-//! sessions themselves. A server with several threads keeps references to sessions that have locks of their own, so that
-//! work with one session does not stop the others; the registry then has a lock too, which is taken when a session opens,
-//! is looked up or closes, and when its deadline moves to an earlier time.
+//! A registry keeps one value of any type per session. [`Server`](crate::Server) keeps the sessions themselves. A
+//! server with several threads keeps references to sessions with their own locks, so that work with one session does
+//! not stop the others. The registry then has a lock too, which is taken when a session opens, is looked up or closes,
+//! and when its deadline moves to an earlier time.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque, btree_set};
 use core::fmt;
@@ -45,9 +45,9 @@ use crate::server::sid::Sid;
 #[derive(Clone, Debug)]
 pub struct Registry<T> {
     slots: Slab<Slot<T>>,
-    /// The sessions that can be found. Ordered, so that nothing depends on a hash.
+    /// The sessions that can be looked up. Ordered, so that nothing depends on a hash.
     index: BTreeMap<Sid, SessionKey>,
-    /// At most one entry for a slot, at or before its true deadline.
+    /// At most one entry per slot, at its true deadline or earlier.
     deadlines: BTreeSet<(Instant, SessionKey)>,
     /// The slots that wait for a turn, each once.
     ready: VecDeque<SessionKey>,
@@ -65,7 +65,7 @@ struct Slot<T> {
     is_indexed: bool,
 }
 
-/// A session in a [`Registry`] or a [`Server`](crate::Server). It is never used for another one.
+/// The key of a session in a [`Registry`] or a [`Server`](crate::Server). It is never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey {
     index: u32,
@@ -73,7 +73,7 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// A small number that no other session of this server has at the same time, for tables beside the server.
+    /// Returns a small number that no other session of this server has at the same time, for use as an index.
     pub const fn index(self) -> usize {
         self.index as usize
     }
@@ -86,7 +86,7 @@ impl fmt::Debug for SessionKey {
 }
 
 impl<T> Registry<T> {
-    /// A registry for at most `capacity` sessions.
+    /// Creates a registry for at most `capacity` sessions.
     pub const fn new(capacity: usize) -> Self {
         Self {
             slots: Slab::new(),
@@ -98,16 +98,16 @@ impl<T> Registry<T> {
         }
     }
 
-    /// Changes how many sessions there may be. Sessions above the new capacity stay. With 0, every further session is
-    /// refused.
+    /// Sets the maximum number of sessions. Sessions above a lower capacity stay. With 0, every further session is
+    /// rejected.
     pub fn set_capacity(&mut self, capacity: usize) {
         self.capacity = capacity;
     }
 
-    /// Whether a session with this id would be taken. The id is checked before the room.
+    /// Checks whether a session with this id would be accepted. The id is checked before the capacity.
     ///
     /// # Errors
-    /// [`Rejection::NoSid`] when a session with this id can be found, [`Rejection::Full`] when there is no room.
+    /// Returns [`Rejection::NoSid`] if the id is in use, and [`Rejection::Full`] if there is no room.
     pub fn check(&self, sid: &str) -> Result<(), Rejection> {
         if self.index.contains_key(sid) {
             return Err(Rejection::NoSid);
@@ -118,10 +118,10 @@ impl<T> Registry<T> {
         Ok(())
     }
 
-    /// Adds a session. Its value is made once the session is taken.
+    /// Adds a session. Its value is made once the session is accepted.
     ///
     /// # Errors
-    /// Those of [`Registry::check`].
+    /// See [`Registry::check`].
     pub fn insert(&mut self, sid: Sid, make: impl FnOnce(SessionKey) -> T) -> Result<SessionKey, Rejection> {
         self.check(&sid)?;
         let entry = self.slots.vacant_entry();
@@ -134,42 +134,43 @@ impl<T> Registry<T> {
         Ok(key)
     }
 
-    /// The session with this id, until it is forgotten.
+    /// Returns the session with this id, until it is forgotten.
     pub fn find(&self, sid: &str) -> Option<SessionKey> {
         self.index.get(sid).copied()
     }
 
-    /// The value of a session, until it is removed.
+    /// Returns the value of a session, until it is removed.
     pub fn get(&self, key: SessionKey) -> Option<&T> {
         self.slot(key).map(|slot| &slot.value)
     }
 
-    /// The value of a session, until it is removed.
+    /// Returns the value of a session for changes, until it is removed.
     pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut T> {
         self.slot_mut(key).map(|slot| &mut slot.value)
     }
 
-    /// The sessions that can be found, in the order of their ids.
+    /// Returns the sessions that can be looked up, in the order of their ids.
     pub fn keys(&self) -> impl Iterator<Item = SessionKey> + '_ {
         self.index.values().copied()
     }
 
-    /// How many sessions can be found.
+    /// Returns the number of sessions that can be looked up.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Whether no session can be found.
+    /// Returns whether no session can be looked up.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
 
-    /// How many sessions take room: those that can be found, and those that were forgotten and not removed.
+    /// Returns the number of sessions that count against the capacity: those that can be looked up, and those that were
+    /// forgotten and not removed.
     pub fn held(&self) -> usize {
         self.slots.len()
     }
 
-    /// A session is closed: its id is unknown from now on, and free.
+    /// Removes a closed session from the index: its id is unknown from now on, and free.
     pub fn forget(&mut self, key: SessionKey) {
         let Some(slot) = self.slots.get_mut(key.index()).filter(|slot| slot.key == key && slot.is_indexed) else {
             return;
@@ -178,7 +179,7 @@ impl<T> Registry<T> {
         self.index.remove(&slot.sid);
     }
 
-    /// A session is over: it takes no room any more.
+    /// Removes a session that has ended. It no longer counts against the capacity.
     pub fn remove(&mut self, key: SessionKey) -> Option<T> {
         self.slot(key)?;
         let slot = self.slots.try_remove(key.index())?;
@@ -189,18 +190,18 @@ impl<T> Registry<T> {
             self.index.remove(&slot.sid);
         }
         if self.slots.is_empty() {
-            // After a time with many sessions, the memory for them is given back.
+            // After a time with many sessions, their memory is released.
             self.slots = Slab::new();
             self.ready = VecDeque::new();
         }
         Some(slot.value)
     }
 
-    /// A session has something to be done next at this time, or nothing. Gives the time that is queued for it, which is
+    /// Sets when a session must be woken next, or that it need not be. Returns the time that is queued for it, which is
     /// not later.
     ///
-    /// The queue is lazy: a later time is queued when the earlier one was reached. Whoever works with a session need
-    /// call this only if its deadline is earlier than the time that is queued.
+    /// The queue is lazy: a later time is queued only when the earlier one is reached. A caller that knows the queued
+    /// time need call this only if the new deadline is earlier.
     pub fn schedule(&mut self, key: SessionKey, next: Option<Instant>) -> Option<Instant> {
         let slot = self.slots.get_mut(key.index()).filter(|slot| slot.key == key)?;
         let changes = match (slot.deadline, next) {
@@ -219,7 +220,7 @@ impl<T> Registry<T> {
         slot.deadline
     }
 
-    /// When [`Registry::take_due`] has something. It may turn out then that the session's own deadline is later.
+    /// Returns when [`Registry::take_due`] has sessions. Their own deadlines may turn out to be later.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.deadlines.first().map(|&(at, _)| at)
     }
@@ -238,7 +239,7 @@ impl<T> Registry<T> {
         Due { due: due.into_iter() }
     }
 
-    /// A session waits for a turn. Without effect if it does already.
+    /// Queues a session for a turn. Has no effect if it is already queued.
     pub fn announce(&mut self, key: SessionKey) {
         if let Some(slot) = self.slots.get_mut(key.index()).filter(|slot| slot.key == key && !slot.is_ready) {
             slot.is_ready = true;
@@ -246,7 +247,7 @@ impl<T> Registry<T> {
         }
     }
 
-    /// The session whose turn it is. It waits no longer.
+    /// Takes the session whose turn it is.
     pub fn take_turn(&mut self) -> Option<SessionKey> {
         while let Some(key) = self.ready.pop_front() {
             if let Some(slot) = self.slots.get_mut(key.index()).filter(|slot| slot.key == key) {
@@ -257,15 +258,15 @@ impl<T> Registry<T> {
         None
     }
 
-    /// Whether a session waits for a turn.
+    /// Returns whether a session waits for a turn.
     pub fn is_announced(&self, key: SessionKey) -> bool {
         self.slot(key).is_some_and(|slot| slot.is_ready)
     }
 
-    /// Tests what must be true between any two calls.
+    /// Checks the laws that hold between any two calls.
     ///
     /// # Errors
-    /// The first law that does not hold.
+    /// Returns the first law that does not hold.
     pub fn check_laws(&self) -> Result<(), Violation> {
         for (index, slot) in &self.slots {
             let laws = [
@@ -294,17 +295,17 @@ impl<T> Registry<T> {
         Ok(())
     }
 
-    /// The time that is queued for a session.
+    /// Returns the time that is queued for a session.
     pub fn deadline(&self, key: SessionKey) -> Option<Instant> {
         self.slot(key)?.deadline
     }
 
-    /// All sessions that take room, in no particular order that means anything, but always in the same.
+    /// Returns all sessions that count against the capacity. The order has no meaning, but is always the same.
     pub fn entries(&self) -> impl Iterator<Item = (SessionKey, &T)> + '_ {
         self.slots.iter().map(|(_, slot)| (slot.key, &slot.value))
     }
 
-    /// The value of a session that is known to be there.
+    /// Returns the value of a session that is known to exist.
     #[allow(clippy::indexing_slicing)] // A guard holds the registry, so that nobody can have removed it.
     pub(super) fn value(&self, key: SessionKey) -> &T {
         &self.slots[key.index()].value
@@ -324,7 +325,7 @@ impl<T> Registry<T> {
     }
 }
 
-/// Sessions whose time has come: see [`Registry::take_due`].
+/// Sessions whose time has come; see [`Registry::take_due`].
 #[derive(Debug)]
 #[must_use = "nothing is queued for these sessions any more"]
 pub struct Due {

@@ -8,12 +8,14 @@ use core::ops::Deref;
 
 use base64::Engine as _;
 
-/// The id of a session: a secret that whoever knows may poll, post and upgrade with.
+/// The id of a session.
 ///
-/// Ids of our own servers need no escaping anywhere. A client takes any id that its server gives to it.
+/// An id is a secret: anyone who knows it can poll, post and upgrade.
 ///
-/// It is printed by `Display` and readable as `str`, but `Debug` shows only its first characters, so that it does not
-/// end up in logs.
+/// Ids of our own servers need no escaping in URLs or in JSON. A client accepts any id from its server.
+///
+/// `Display` and `as_str` return the whole id. `Debug` shows only its first characters, so that it does not get into
+/// logs.
 ///
 /// ```
 /// use engineio_proto::Sid;
@@ -25,22 +27,22 @@ use base64::Engine as _;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sid(Arc<str>);
 
-/// Why a text cannot be a session id.
+/// Why a text is not a valid session id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SidError {
     /// It is empty, or longer than [`Sid::MAX_LEN`] bytes.
-    #[error("a session id has 1 to {} characters", Sid::MAX_LEN)]
+    #[error("invalid length of a session id: expected 1 to {} bytes", Sid::MAX_LEN)]
     Length,
     /// It has a character that would have to be escaped in a URL or in JSON.
-    #[error("a session id consists of ASCII letters, digits and the characters - _ . ~")]
+    #[error("invalid character in a session id: expected ASCII letters, digits or one of - _ . ~")]
     Character,
 }
 
 impl Sid {
-    /// The longest id, in bytes.
+    /// The maximum length of an id, in bytes.
     pub const MAX_LEN: usize = 128;
 
-    /// An id in the default form, 20 URL-safe characters, from 120 random bits.
+    /// Creates an id in the default form: 20 URL-safe characters from 120 random bits.
     pub fn from_entropy(entropy: [u8; 15]) -> Self {
         let mut text = [0; 20];
         // 15 bytes are exactly 20 characters.
@@ -48,10 +50,10 @@ impl Sid {
         Self(String::from_utf8_lossy(text.get(..len).unwrap_or_default()).into())
     }
 
-    /// An id of the application's own making. It should carry at least 96 random bits.
+    /// Creates an id of the application's choice. It should have at least 96 random bits.
     ///
     /// # Errors
-    /// When it is empty, too long, or has a character that a URL or JSON would have to escape.
+    /// Returns an error if the text is empty, too long, or has a character that must be escaped in a URL or in JSON.
     pub fn new(sid: &str) -> Result<Self, SidError> {
         if sid.is_empty() || sid.len() > Self::MAX_LEN {
             return Err(SidError::Length);
@@ -60,21 +62,21 @@ impl Sid {
         if sid.bytes().all(legal) { Ok(Self(sid.into())) } else { Err(SidError::Character) }
     }
 
-    /// An id that a server gave to its client: whatever it is, as long as it is not too long.
+    /// Creates an id that a server gave to its client: any text that is not too long.
     pub(crate) fn from_peer(sid: &str) -> Option<Self> {
-        /// Some servers put a signed token here.
+        /// Some servers use a signed token.
         const MAX_PEER_LEN: usize = 4096;
         (1..=MAX_PEER_LEN).contains(&sid.len()).then(|| Self(sid.into()))
     }
 
-    /// The id as `str`.
+    /// Returns the id as `str`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Which of `shards` containers a session belongs to. The same for every call, on every machine.
+    /// Returns which of `shards` containers a session belongs to. The result is the same on every machine.
     pub fn shard(sid: &str, shards: usize) -> usize {
-        // FNV-1a: ids are random already, so any spreading function does.
+        // FNV-1a: ids are random already, so any hash function will do.
         let hash = sid
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
@@ -138,7 +140,7 @@ mod tests {
         assert_eq!(format!("{:?}", Sid::from_entropy([0; 15])), "Sid(AAAA…)");
     }
 
-    // It printed all of an id whose fifth byte is inside a character.
+    // Regression: an id whose fifth byte is inside a character was printed completely.
     #[test]
     fn debug_does_not_betray_the_id_of_a_peer() {
         for (sid, shown) in

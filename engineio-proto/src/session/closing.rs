@@ -1,4 +1,4 @@
-//! The ways in which a session ends. There is one exit: `finish`.
+//! The ways to end a session. All of them use `finish`.
 
 use super::poll::{CLOSE, NOOP};
 use super::{Greeting, Session, Stage};
@@ -13,11 +13,11 @@ use crate::session::event::Output;
 use crate::session::state::{State, Trigger};
 
 impl Session {
-    /// Closes the session in order: it stays closing until everything that was sent before is written, for
-    /// [`Config::close_timeout`](crate::server::Config::close_timeout) at most. Messages that were received and not
-    /// taken are dropped.
+    /// Closes the session in order. It stays closing until everything that was sent before is written, for at most
+    /// [`Config::close_timeout`](crate::server::Config::close_timeout). Received messages that were not taken are
+    /// dropped.
     ///
-    /// The reason of the end is [`CloseReason::ForcedClose`] if, and only if, everything was written. Without effect on a
+    /// The close reason is [`CloseReason::ForcedClose`] if and only if everything was written. Has no effect on a
     /// session that is closing or closed.
     pub fn close(&mut self, now: Instant) {
         let now = self.advance(now);
@@ -28,8 +28,8 @@ impl Session {
         self.settle();
     }
 
-    /// Closes the session at once. What was not handed over stays [unsent](Session::unsent), and what was not taken is
-    /// dropped.
+    /// Closes the session at once. Messages that were not handed over stay [unsent](Session::unsent), and messages that
+    /// were not taken are dropped.
     ///
     /// Also ends a [`close`](Session::close) in progress.
     pub fn abort(&mut self, now: Instant) {
@@ -37,13 +37,13 @@ impl Session {
         self.closing = None;
         self.flow.inbox.drop_messages();
         self.finish(CloseReason::ForcedClose);
-        // A session that was over already may have waited for the application to take more.
+        // A session that had already ended may have waited for the application to take more messages.
         self.drop_rest(Response::Accepted);
         self.settle();
     }
 
-    /// Ends a session that is closing on a channel, when its last message is written. By polling, the answer to a poll
-    /// does it. Returns whether it ended.
+    /// Ends a session that is closing on a channel, once its last message is written. On polling, the answer to a poll
+    /// ends it. Returns whether the session ended.
     pub(super) fn conclude(&mut self) -> bool {
         let on_channel = self.state() == State::Channel;
         let done = self.closing.is_some() && on_channel && !self.has_frames() && self.flow.outbox.is_written();
@@ -53,7 +53,7 @@ impl Session {
         done
     }
 
-    /// Ends the session. The first cause counts.
+    /// Ends the session. Only the first cause counts.
     pub(super) fn finish(&mut self, cause: CloseReason) {
         self.end(cause, self.current_channel());
     }
@@ -63,7 +63,7 @@ impl Session {
         self.end(cause, None);
     }
 
-    /// Answers what waits, closes the channel, stops the clocks.
+    /// Answers what waits, closes the channel, and stops the timers.
     fn end(&mut self, cause: CloseReason, channel: Option<ChannelId>) {
         let was_on_channel = self.state() == State::Channel;
         let reason = self.flow.reason_for(cause, self.closing.is_some());
@@ -85,7 +85,7 @@ impl Session {
             }
             CloseReason::ForcedClose => self.drop_rest(Response::Accepted),
             CloseReason::TransportClose if channel.is_some() || !was_on_channel => {
-                // The client's own close packet: nothing behind it counts.
+                // The client's own close packet: what comes after it does not count.
                 self.drop_rest(Response::Accepted);
             }
             // What arrived before the transport failed is delivered; only the POST is answered now.

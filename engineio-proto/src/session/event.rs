@@ -1,4 +1,4 @@
-//! What goes into a session and what comes out of it.
+//! The inputs and outputs of a session.
 
 use bytes::Bytes;
 
@@ -7,71 +7,72 @@ use crate::parts::event::{ChannelEnd, ChannelId, Event, ExchangeId};
 use crate::parts::flow;
 use crate::wire::frame::Frame;
 
-/// What a transport can tell a session.
+/// An input of a session: what has happened on a transport.
 ///
-/// Pairs of an [`Instant`](crate::Instant) and an input, with the calls of the application between them, are a
-/// complete journal of a session: the same journal gives the same outputs.
+/// The inputs with their [`Instant`](crate::Instant)s, and the calls of the application between them, are a complete
+/// journal of a session: the same journal gives the same outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A GET arrived. It is answered at once or held until there is something to send.
+    /// A GET arrived. It is answered at once, or held until there is something to send.
     Poll {
         /// Its number.
         exchange: ExchangeId,
     },
-    /// The head of a POST arrived. It claims the only place for a POST before its body is read.
+    /// The head of a POST arrived. Only one POST may be under way, from its head on.
     PostHead {
         /// Its number.
         exchange: ExchangeId,
-        /// Its `Content-Type` is exactly `application/octet-stream`, which revision 4 refuses.
+        /// Whether its `Content-Type` is exactly `application/octet-stream`, which revision 4 refuses.
         octet_stream: bool,
     },
-    /// The body of a POST arrived, or is refused. The session itself watches how long it takes, see
+    /// The body of a POST arrived, or was refused. The session itself limits how long this may take; see
     /// [`Config::body_timeout`](crate::server::Config::body_timeout).
     PostBody {
-        /// The number given with its head.
+        /// The number from its head.
         exchange: ExchangeId,
-        /// The whole body.
+        /// The complete body.
         body: Result<Bytes, BodyError>,
     },
-    /// An answer was written to its end: the connection took every byte. It is not lost from here on, whatever the
-    /// connection does. Every answer with [`Response::Payload`] must be reported as written or as lost.
+    /// An answer was completely written: the connection took every byte. After this, the answer does not count as lost,
+    /// whatever happens to the connection. Every answer with [`Response::Payload`] must be reported as written or as
+    /// lost.
     AnswerWritten {
         /// The number of the exchange.
         exchange: ExchangeId,
     },
-    /// The peer of an exchange went away before it was answered, or before its answer was written to the end.
+    /// The peer of an exchange went away before it was answered, or before its answer was completely written.
     ExchangeLost {
         /// Its number.
         exchange: ExchangeId,
     },
-    /// The connection of a channel took every byte of some of the frames that were pulled. Report it when
-    /// [`Session::wants_written`](crate::Session::wants_written) says so, and at the latest with the next input of the
-    /// channel.
+    /// The connection of a channel took every byte of some of the pulled frames. Report this when
+    /// [`Session::wants_written`](crate::Session::wants_written) returns `true`, and at the latest with the next input
+    /// of the channel.
     ChannelWritten {
         /// The number of the channel.
         channel: ChannelId,
-        /// How many messages of the session are written, counted from its beginning: the value of
+        /// The number of written messages, counted from the beginning of the session: the value of
         /// [`Stats::messages_sent`](crate::Stats::messages_sent) right after the last of these frames was pulled.
         messages: u64,
     },
-    /// A connection of the session that had taken no more bytes takes more again, while an answer or frames are being
-    /// written: the peer reads. This is a sign of life. Handing packets over is none.
+    /// A connection that was blocked takes bytes again, while an answer or frames are being written. This shows that
+    /// the peer reads, so it counts as a sign of life; handing packets over does not.
     Unblocked,
     /// A second transport opened for this session: the probe of an upgrade.
     ChannelOpened {
         /// Its number.
         channel: ChannelId,
-        /// The peer cannot take binary frames.
+        /// Whether the peer cannot receive binary frames.
         base64: bool,
     },
-    /// A whole message arrived on a channel.
+    /// A complete message arrived on a channel.
     ChannelFrame {
         /// The number of the channel.
         channel: ChannelId,
         /// The message.
         frame: Frame,
     },
-    /// A channel is gone. Of one that the session asked to close this need not be said.
+    /// A channel has closed. For a channel that the session asked to close, this report is optional.
     ChannelClosed {
         /// Its number.
         channel: ChannelId,
@@ -89,9 +90,9 @@ pub enum BodyError {
     TooLarge,
 }
 
-/// Everything that the I/O side must do. A new action does not compile until an adapter handles it.
+/// An action that the embedder must carry out. A new variant does not compile until an embedder handles it.
 ///
-/// Where outputs are carried out late, an exchange or a channel may be gone before; there is nothing left to do then.
+/// If outputs are carried out late, the exchange or channel may already be gone. Then there is nothing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Answer an exchange.
@@ -101,13 +102,13 @@ pub enum Output {
         /// The answer.
         response: Response,
     },
-    /// End an exchange without an answer, dropping its connection.
+    /// End an exchange without an answer, by dropping its connection.
     Abort {
         /// Its number.
         exchange: ExchangeId,
     },
-    /// Pull frames with [`Session::next_frame`](crate::Session::next_frame) while there is room, until there are none. It
-    /// is not said again before that.
+    /// Pull frames with [`Session::next_frame`](crate::Session::next_frame) while there is room, until it returns
+    /// `None`. This is not repeated before that.
     ChannelReady {
         /// The number of the channel.
         channel: ChannelId,
@@ -124,7 +125,7 @@ pub enum Output {
         /// The number of the channel.
         channel: ChannelId,
     },
-    /// Tell the application.
+    /// Pass an event to the application.
     Event(Event),
 }
 

@@ -1,4 +1,4 @@
-//! Frames: what arrives on a channel, and what leaves on it.
+//! Frames that arrive on a channel, and frames that leave on it.
 
 use super::poll::PING;
 use super::post::Post;
@@ -12,14 +12,14 @@ use crate::wire::packet::{Packet, PacketKind};
 
 const PROBE_ANSWER: Packet = Packet::text(PacketKind::Pong, "probe");
 
-/// A channel of the session: the one that it is on, or one that probes.
+/// A channel of the session: its current one, or one that probes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     channel: ChannelId,
     codec: Codec,
-    /// How many probes were not answered yet.
+    /// The number of probes that were not answered yet.
     pongs: u32,
-    /// How many packets of the last announced flush are still to be pulled.
+    /// The number of packets of the last announced flush that were not pulled yet.
     batch: u32,
 }
 
@@ -38,7 +38,7 @@ impl Line {
 }
 
 impl Session {
-    /// A message arrived on a channel.
+    /// Handles a message on a channel.
     pub(super) fn channel_frame(&mut self, channel: ChannelId, frame: Frame) {
         if self.current_channel() != Some(channel) {
             return;
@@ -53,18 +53,18 @@ impl Session {
         }
     }
 
-    /// Messages to the client were written.
+    /// Notes that messages were written.
     pub(super) fn note_written(&mut self) {
         self.pinger.written();
     }
 
-    /// A connection takes more again.
+    /// Notes that a blocked connection takes bytes again.
     pub(super) fn unblocked(&mut self) {
         self.pinger.progress(self.now, self.config.times());
         self.pinger.written();
     }
 
-    /// A channel is gone.
+    /// Handles the end of a channel.
     pub(super) fn channel_closed(&mut self, channel: ChannelId, end: ChannelEnd) {
         if self.current_channel() != Some(channel) {
             return;
@@ -116,7 +116,7 @@ impl Session {
         Some(codec.encode_frame(packet))
     }
 
-    /// Whether there is anything to pull.
+    /// Returns whether there is anything to pull.
     pub(super) fn has_frames(&self) -> bool {
         match &self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => probe.line().pongs > 0,

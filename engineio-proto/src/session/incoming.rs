@@ -1,7 +1,7 @@
 //! Packets on their way to the application.
 //!
-//! Nothing is decoded before there is room for it. When the application is slow, a POST stays undecoded and
-//! unanswered, a channel is not read, and so the client is slowed down; memory does not grow.
+//! Nothing is decoded before there is room for it. If the application is slow, a POST stays undecoded and unanswered,
+//! and a channel is not read. This slows the client down, and memory does not grow.
 
 use super::Session;
 use super::post::Post;
@@ -48,13 +48,14 @@ impl Session {
             (PacketKind::Ping, _) if phase == Phase::Open => {
                 self.finish(CloseReason::TransportError(TransportError::HeartbeatDirection));
             }
-            // What waited when the session ended counts up to where the client itself would have ended it.
+            // What waited when the session ended counts up to the packet with which the client itself would have ended
+            // it.
             (PacketKind::Close | PacketKind::Ping, _) if phase == Phase::Closed => self.drop_rest(Response::Accepted),
             _ => (),
         }
     }
 
-    /// Puts a message up for the application, unless that closed the session.
+    /// Adds a message for the application, unless the application has closed the session.
     fn deliver(&mut self, message: Message) {
         if self.phase() != Phase::Closing {
             self.flow.inbox.deliver(message);
@@ -67,13 +68,13 @@ impl Session {
         self.end_post(response);
     }
 
-    /// Whether the client's packets cannot reach the session because the application is slow.
+    /// Returns whether the client's packets cannot reach the session because the application is slow.
     pub(super) fn reading_paused(&self) -> bool {
         let inbox = &self.flow.inbox;
         inbox.has_body() || (self.state() == State::Channel && !inbox.has_room(self.config.receive_limit))
     }
 
-    /// Whether the channel is to be read.
+    /// Returns whether the channel is to be read.
     pub(super) fn is_reading(&self) -> bool {
         let inbox = &self.flow.inbox;
         let receiving = matches!(self.post, Post::Receiving { .. });

@@ -1,4 +1,4 @@
-//! What must be true of a session between any two calls.
+//! The laws that hold for a session between any two calls.
 
 use super::post::Post;
 use super::{Session, Stage};
@@ -6,10 +6,10 @@ use crate::laws::Violation;
 use crate::parts::phase::Phase;
 
 impl Session {
-    /// Tests the laws that can be seen from inside.
+    /// Checks the laws that are visible from inside.
     ///
     /// # Errors
-    /// The first law that does not hold.
+    /// Returns the first law that does not hold.
     pub fn check(&self) -> Result<(), Violation> {
         let closed = matches!(self.stage, Stage::Closed { .. });
         let outbox = &self.flow.outbox;
@@ -60,7 +60,7 @@ mod tests {
     use crate::wire::codec::Codec;
     use alloc::sync::Arc;
 
-    /// A session in good health that is there to be broken.
+    /// Makes a valid session for a test to break.
     type Make = fn() -> Session;
     type Break = fn(&mut Session);
 
@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    /// With so many messages in both buffers together.
+    /// Makes a session with these numbers of messages in its buffers, and breaks a law.
     fn broken(inbox: usize, outbox: usize) -> Session {
         let mut session = idle();
         (0..inbox).for_each(|_| session.flow.inbox.push_unseen("".into()));

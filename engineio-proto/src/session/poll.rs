@@ -1,6 +1,6 @@
-//! GET: what a poll is answered with.
+//! GET: the answers to polls.
 //!
-//! At most one GET is held. A second one breaks the protocol: it is refused, and the session ends.
+//! At most one GET is held. A second one violates the protocol: it is refused, and the session ends.
 
 use super::{Session, Stage};
 use crate::http::rejection::Rejection;
@@ -18,7 +18,7 @@ pub(super) const NOOP: Packet = Packet::text(PacketKind::Noop, "");
 pub(super) const PING: Packet = Packet::text(PacketKind::Ping, "");
 
 impl Session {
-    /// A GET arrived.
+    /// Handles a GET.
     pub(super) fn poll(&mut self, exchange: ExchangeId) {
         if let Some(rejection) = self.not_on_polling() {
             return self.respond(exchange, Response::Rejected(rejection));
@@ -29,7 +29,7 @@ impl Session {
         }
         self.get = Some(exchange);
         if self.closing.is_some() {
-            // A closing session sends no pings. This shows that the client is there.
+            // A closing session sends no pings, so this poll is the sign of life.
             self.pinger.progress(self.now, self.config.times());
             if !self.greeting.open && self.flow.outbox.is_written() {
                 self.respond_to_poll([NOOP, CLOSE]);
@@ -38,7 +38,7 @@ impl Session {
         }
     }
 
-    /// Answers the held GET if there is anything to say.
+    /// Answers the held GET if there is anything to send.
     pub(super) fn answer_poll(&mut self) {
         let Some(exchange) = self.get else { return };
         let closing = self.closing.is_some();
@@ -47,7 +47,7 @@ impl Session {
             let payload = self.handshake_payload();
             self.respond_with_packets(exchange, payload);
         } else if waiting && self.flow.outbox.may_answer() {
-            // When too many answers are under way, this poll waits until one of them is written, or for its release.
+            // If too many answers are under way, this poll waits until one of them is written, or until it is released.
             let payload = self.next_payload();
             self.flow.emit(Event::Flush { packets: payload.packets().len() });
             self.respond_with_packets(exchange, payload);
@@ -70,7 +70,7 @@ impl Session {
         payload
     }
 
-    /// The ping that is due, then as many messages as fit. A single packet above the limit goes alone.
+    /// Returns the ping that is due, and as many messages as fit. A single packet above the limit goes alone.
     fn next_payload(&mut self) -> Payload {
         let mut payload = Payload::with_capacity(self.codec, self.flow.outbox.len().saturating_add(1).min(64));
         let mut len = 0_usize;
@@ -90,34 +90,34 @@ impl Session {
         payload
     }
 
-    /// Answers the held GET with what must not be lost. The embedder says whether it was written.
+    /// Answers the held GET with packets that must not be lost. The embedder reports whether the answer was written.
     fn respond_with_packets(&mut self, exchange: ExchangeId, payload: Payload) {
         self.get = None;
         self.flow.outbox.answer_given(exchange);
         self.respond(exchange, Response::Payload(payload));
     }
 
-    /// Answers the held GET, if there is one, with packets of which nothing depends.
+    /// Answers the held GET, if there is one, with packets that may be lost.
     pub(super) fn respond_to_poll(&mut self, packets: impl IntoIterator<Item = Packet>) {
         if let Some(exchange) = self.get.take() {
             self.respond(exchange, Response::Payload(Payload::from_packets(self.codec, packets)));
         }
     }
 
-    /// An answer was written to its end.
+    /// Handles the report that an answer was completely written.
     pub(super) fn answer_written(&mut self, exchange: ExchangeId) {
         if self.flow.outbox.answer_written(exchange) {
             self.note_written();
         }
     }
 
-    /// The peer of an exchange went away.
+    /// Handles an exchange whose peer went away.
     pub(super) fn exchange_lost(&mut self, exchange: ExchangeId) {
         let error = if self.get == Some(exchange) {
             self.get = None;
             TransportError::PollLost
         } else if self.flow.outbox.is_under_way(exchange) {
-            // The packets in the answer are lost with it. The session must not go on with a hole.
+            // The packets in the answer are lost with it. The session must not continue with a gap.
             TransportError::PollLost
         } else if self.lose_post(exchange) {
             TransportError::PostLost

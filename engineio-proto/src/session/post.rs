@@ -1,6 +1,6 @@
 //! POST: data from the client.
 //!
-//! At most one POST is under way. A second one breaks the protocol: it is refused, and the session ends.
+//! At most one POST is under way. A second one violates the protocol: it is refused, and the session ends.
 
 use bytes::Bytes;
 
@@ -11,16 +11,16 @@ use crate::parts::time::Instant;
 use crate::parts::wait::at_least;
 use crate::session::event::{BodyError, Output};
 
-/// The place for a POST.
+/// The POST that is under way, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Post {
     Free,
-    /// Its body is on the way, and must be there at the deadline.
+    /// Its body is being received, and must be complete at the deadline.
     Receiving {
         exchange: ExchangeId,
         deadline: Instant,
     },
-    /// Its body is being decoded; its answer waits until the last packet was handled.
+    /// Its body is being decoded. It is answered when the last packet was handled.
     Held(ExchangeId),
 }
 
@@ -34,7 +34,7 @@ impl Post {
 }
 
 impl Session {
-    /// The head of a POST arrived.
+    /// Handles the head of a POST.
     pub(super) fn post_head(&mut self, exchange: ExchangeId, octet_stream: bool) {
         if let Some(rejection) = self.not_on_polling() {
             return self.respond(exchange, Response::Rejected(rejection));
@@ -52,7 +52,7 @@ impl Session {
         self.finish(CloseReason::TransportError(error));
     }
 
-    /// The body of a POST arrived, or is refused. The session may have left polling meanwhile: it counts all the same.
+    /// Handles the body of a POST, or its refusal. The body counts even if the session has left polling meanwhile.
     pub(super) fn post_body(&mut self, exchange: ExchangeId, body: Result<Bytes, BodyError>) {
         let deadline = match self.post {
             Post::Receiving { exchange: receiving, deadline } if receiving == exchange => deadline,
@@ -70,31 +70,31 @@ impl Session {
         }
     }
 
-    /// Ends the session if the body of a POST is not there in time.
+    /// Ends the session if the body of a POST is late.
     pub(super) fn post_timeout(&mut self) {
         if self.post.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.refuse_body(Response::Timeout, TransportError::PostTimeout);
         }
     }
 
-    /// The messages of the body are lost, so the session must end.
+    /// Refuses a body. Its messages are lost, so the session must end.
     fn refuse_body(&mut self, response: Response, error: TransportError) {
         if let Post::Receiving { exchange, .. } = core::mem::replace(&mut self.post, Post::Free) {
             self.respond(exchange, response);
         }
-        // Frames behind the body would pass over the hole.
+        // Frames after the body would follow a gap.
         self.flow.inbox.drop_frames();
         self.finish(CloseReason::TransportError(error));
     }
 
-    /// The peer of a POST went away, if it is this one.
+    /// Handles the loss of a POST's connection, if the exchange is that POST.
     pub(super) fn lose_post(&mut self, exchange: ExchangeId) -> bool {
         match self.post {
             Post::Receiving { exchange: lost, .. } if lost == exchange => {
-                // Behind a body that is not there would be a hole.
+                // Frames after the missing body would follow a gap.
                 self.flow.inbox.drop_frames();
             }
-            // What was received whole is still delivered.
+            // A body that was completely received is still delivered.
             Post::Held(lost) if lost == exchange => (),
             _ => return false,
         }
@@ -102,7 +102,7 @@ impl Session {
         true
     }
 
-    /// The end of a session drops a body that is on its way.
+    /// Aborts a body that is being received, at the end of the session.
     pub(super) fn abort_post(&mut self) {
         if let Post::Receiving { exchange, .. } = self.post {
             self.post = Post::Free;
@@ -111,7 +111,7 @@ impl Session {
         }
     }
 
-    /// A POST whose body was received is answered.
+    /// Answers a POST whose body was received.
     pub(super) fn end_post(&mut self, response: Response) {
         if let Post::Held(exchange) = self.post {
             self.post = Post::Free;

@@ -17,8 +17,8 @@ use crate::wire::codec::Codec;
 use crate::wire::frame::Frame;
 use crate::wire::packet::{Packet, PacketKind};
 
-/// After a probe was answered, held polls are released: the first at once, the following ones ever more slowly, so that
-/// a client that crosses with its own polls gets on quickly and one that hammers does not keep the server busy.
+/// After a probe was answered, held polls are released: the first one at once, the next ones with growing delays. A
+/// client that polls during the upgrade continues quickly, and one that polls in a loop does not keep the server busy.
 const FIRST_RELEASE_GAP: Duration = Duration::from_millis(10);
 const LAST_RELEASE_GAP: Duration = Duration::from_millis(100);
 const MAX_DOUBLINGS: u8 = 4;
@@ -27,11 +27,11 @@ const MAX_DOUBLINGS: u8 = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Probe {
     line: Line,
-    /// When the upgrade must be done.
+    /// When the upgrade must be finished.
     deadline: Instant,
     /// When the next held poll may be released.
     release_at: Instant,
-    /// How many were released, up to where the gaps do not grow any more.
+    /// The number of released polls, up to the point where the delays stop growing.
     releases: u8,
 }
 
@@ -60,7 +60,7 @@ impl Probe {
         &mut self.line
     }
 
-    /// Whether a poll may be released now; if so, the next one must wait.
+    /// Returns whether a poll may be released now. If so, the next one must wait.
     pub(super) fn may_release(&mut self, now: Instant) -> bool {
         let due = self.release_at <= now;
         if due {
@@ -80,7 +80,7 @@ impl Session {
         }
     }
 
-    /// A second transport opened. Only a session on polling has a use for it, and only for one at a time.
+    /// Handles a second transport. It is used only by a session on polling, and only one at a time.
     pub(super) fn channel_opened(&mut self, channel: ChannelId, base64: bool) {
         let line = Line::new(channel, Codec::V4.with_base64(base64));
         let probe = Box::new(Probe::new(self.now, line, self.config.upgrade_timeout));
@@ -89,7 +89,7 @@ impl Session {
         }
     }
 
-    /// A message arrived on the channel that probes.
+    /// Handles a message on the channel that probes.
     pub(super) fn probe_frame(&mut self, frame: Frame) {
         match self.codec.decode_frame(frame) {
             Ok(Packet::Text { kind: PacketKind::Ping, data }) if data == "probe" => self.probe_pinged(),
@@ -109,7 +109,7 @@ impl Session {
         self.flow.emit(Event::Upgrading(TransportKind::WebSocket));
     }
 
-    /// Ends the probe; the session goes on by polling as if there had been none.
+    /// Ends the probe. The session continues on polling as if there had been no probe.
     pub(super) fn fail_probe(&mut self, close: bool) {
         let channel = self.current_channel().filter(|_| close);
         if self.shift(Trigger::ProbeFailed, |_| Stage::Polling) {
@@ -120,8 +120,8 @@ impl Session {
         }
     }
 
-    /// From here on packets travel on the channel. Messages that were not handed to a poll follow there, in order. A POST
-    /// that is on its way is received, and the frames on the channel wait for it.
+    /// Switches to the channel. Messages that were not handed to a poll follow there, in order. A POST that is being
+    /// received is completed first, and frames on the channel wait for it.
     fn switch(&mut self) {
         let switched = self.shift(Trigger::UpgradeReceived, |stage| match stage {
             Stage::Probing(probe) | Stage::Probed(probe) => Stage::Channel(probe.line),
@@ -130,7 +130,7 @@ impl Session {
         if switched {
             self.transport = TransportKind::WebSocket;
             self.upgraded = true;
-            // A client that has really changed has no use for this; one that has not should not take it for the end.
+            // A client that has changed its transport ignores this; one that has not must not take it for the end.
             self.respond_to_poll([NOOP]);
             self.flow.emit(Event::Upgraded(TransportKind::WebSocket));
         }

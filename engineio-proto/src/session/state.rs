@@ -1,38 +1,38 @@
-//! Where a session's packets travel, as data.
+//! The states of a session and their transitions, as data.
 
 use core::fmt;
 
 /// Where the packets of a session travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// By polling.
+    /// On polling.
     Polling,
-    /// By polling; a channel is open and has not proven anything yet.
+    /// On polling. A channel is open, and no probe has arrived on it yet.
     Probing,
-    /// By polling; a probe on the channel was answered, and held polls are released.
+    /// On polling. A probe on the channel was answered, and held polls are released.
     Probed,
     /// On the channel.
     Channel,
-    /// Nowhere any more.
+    /// Nowhere: the session has ended.
     Closed,
 }
 
-/// What moves a session from state to state.
+/// What moves a session from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trigger {
     /// A second transport opened.
     ProbeOpened,
-    /// `2probe` arrived on it.
+    /// `2probe` arrived on the channel.
     ProbePinged,
-    /// It closed, took too long, or carried anything unexpected.
+    /// The channel closed, took too long, or carried an unexpected packet.
     ProbeFailed,
-    /// `5` arrived on it. That a probe went before is not asked, as in the reference.
+    /// `5` arrived on the channel. No probe is required before it, as in the reference.
     UpgradeReceived,
-    /// The session ended, for whatever reason.
+    /// The session ended, for any reason.
     Ended,
 }
 
-/// One rule: in this state, this trigger leads to that state.
+/// A transition: in this state, this trigger leads to that state.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row(pub State, pub Trigger, pub State);
 
@@ -43,9 +43,9 @@ impl fmt::Debug for Row {
     }
 }
 
-/// All transitions that there are. What is not here does not happen: the trigger is ignored.
+/// All transitions of a session. In a state without a transition for it, a trigger is ignored.
 ///
-/// `docs/state-machine.md` shows them as a diagram; a test keeps it true.
+/// `docs/state-machine.md` shows them as a diagram; a test compares the two.
 pub const TRANSITIONS: &[Row] = {
     use State::{Channel, Closed, Polling, Probed, Probing};
     use Trigger::{Ended, ProbeFailed, ProbeOpened, ProbePinged, UpgradeReceived};
@@ -65,12 +65,12 @@ pub const TRANSITIONS: &[Row] = {
 };
 
 impl State {
-    /// Where a trigger leads from here; `None` if nowhere.
+    /// Returns the state to which a trigger leads, or `None` if there is no such transition.
     pub fn next(self, trigger: Trigger) -> Option<Self> {
         TRANSITIONS.iter().find(|row| row.0 == self && row.1 == trigger).map(|row| row.2)
     }
 
-    /// Whether a probe is under way.
+    /// Returns whether a probe is under way.
     pub const fn is_probing(self) -> bool {
         matches!(self, Self::Probing | Self::Probed)
     }

@@ -12,7 +12,7 @@ fn sid() -> Sid {
     Sid::from_entropy([1; 15])
 }
 
-/// The laws are checked after every call and look at every message, so there should not be very many.
+/// The laws are checked after every call and read every message, so the buffers are small.
 fn config() -> Arc<Config> {
     let mut config = Config::default();
     (config.send_limit, config.send_low) = (10_000, 1_000);
@@ -135,7 +135,7 @@ fn r77_messages_that_belong_together_stay_together() {
     let messages = |texts: &[&'static str]| texts.iter().map(|&text| Message::from_static(text)).collect::<Vec<_>>();
     let limit = config().send_limit;
 
-    // One held poll takes them all.
+    // One held poll takes all of them.
     let mut session = drained(polling());
     session.handle_input(NOW, Input::Poll { exchange: ExchangeId(2) });
     while session.poll_output().is_some() {}
@@ -146,13 +146,13 @@ fn r77_messages_that_belong_together_stay_together() {
     });
     assert_eq!(answer.unwrap(), "4a\u{1e}4b\u{1e}4c");
 
-    // Without room for all, none is taken, and there is word when there is room.
+    // Without room for all, none is accepted, and an event follows when there is room.
     session.send(Message::from(alloc::vec![0; limit - 3 * Message::OVERHEAD])).unwrap();
     let refused = session.send_all(messages(&["a", "b", "c"]));
     assert_eq!(refused, Err(SendError::Full(messages(&["a", "b", "c"]))));
     assert_eq!(session.stats().messages_accepted, 4);
 
-    // What never fits is not told to wait.
+    // For messages that can never fit, no event follows.
     let large = alloc::vec![Message::from(alloc::vec![0; limit / 2]), Message::from(alloc::vec![0; limit / 2])];
     assert!(matches!(session.send_all(large), Err(SendError::TooLarge(_))));
     assert!(matches!(session.send_all(messages(&["a", "b\u{1e}"])), Err(SendError::Separator(_))));
@@ -179,7 +179,7 @@ fn whoever_waits_to_send_hears_of_the_end_before_the_messages_are_taken() {
 fn a_client_that_floods_and_takes_nothing_is_found_out() {
     let config = config();
     let mut session = drained(on_channel());
-    // An application that echoes: it takes nothing more while it waits for room.
+    // An application that echoes: it takes no more messages while it waits for room.
     while session.send("x".repeat(1000)).is_ok() {}
     let mut now = NOW;
     for _ in 0..100 {
@@ -218,15 +218,15 @@ fn whoever_asks_for_room_hears_of_it() {
     assert_eq!((session.poll_ready(), session.send_buffered()), (false, 2 * Message::from("a").cost()));
     while session.next_frame(NOW, CHANNEL).is_some() {}
     assert_eq!(writable(&mut session), 1);
-    // Who would wait for the room of a session that takes nothing more, would wait for ever.
+    // A session that accepts no more messages has no room to wait for.
     session.send("a").unwrap();
     session.send("b").unwrap();
     session.close(NOW);
     assert!(session.poll_ready());
 }
 
-/// Several messages may be refused where one would be accepted. Whoever tries again when there is room must not be sent
-/// round in circles.
+/// Several messages may be refused where one would be accepted. An application that tries again after the event must
+/// not get into a loop.
 #[test]
 fn a_batch_that_is_refused_below_the_low_mark_waits_for_messages_to_leave() {
     let cost = Message::from("a").cost();
@@ -296,13 +296,13 @@ fn r118_a_pull_is_no_sign_of_life_and_neither_is_a_write() {
     for text in ["a", "b", "c"] {
         session.send(text).unwrap();
     }
-    // It may all have gone into a buffer of the kernel.
+    // All of it may be in a buffer of the kernel.
     session.next_frame(seconds(30), CHANNEL);
     session.next_frame(seconds(31), CHANNEL);
     session.handle_input(seconds(32), Input::ChannelWritten { channel: CHANNEL, messages: 2 });
     session.next_frame(seconds(33), CHANNEL);
     assert_eq!(session.next_timeout(), Some(seconds(45)));
-    // But a buffer that was full and has room again shows that somebody reads.
+    // But a buffer that was full and has room again shows that the peer reads.
     session.handle_input(seconds(34), Input::Unblocked);
     assert_eq!(session.next_timeout(), Some(seconds(54)));
 }
@@ -366,7 +366,7 @@ fn frames_are_announced_once() {
     assert_eq!(session.poll_output(), None);
 }
 
-/// A session whose application took none of these frames, whose channel is gone.
+/// A session whose application took none of these frames, and whose channel is gone.
 fn lost_behind(frames: &[&'static str]) -> Session {
     let config = Config { receive_limit: 1, ..Config::default() };
     let mut session = drained(Session::channel(NOW, sid(), Arc::new(config), CHANNEL, false));
@@ -399,7 +399,7 @@ fn there_is_no_heartbeat_after_the_end() {
     assert_eq!(session.stats().heartbeats_received, 0);
 }
 
-/// A session on polling that is closing, because something waits to be polled, and that was sent this.
+/// A closing session on polling, with a message that waits to be polled, that has received this body.
 fn closing_behind(body: &'static str) -> Session {
     let mut session = drained(polling());
     session.send("a").unwrap();

@@ -1,4 +1,4 @@
-//! Bytes as text.
+//! Base64: bytes as text.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -9,12 +9,12 @@ use bytes::Bytes;
 
 use crate::wire::packet::PacketError;
 
-/// The length of `len` bytes in base64.
+/// Returns the length of `len` bytes in base64.
 pub(crate) const fn encoded_len(len: usize) -> usize {
     len.div_ceil(3).saturating_mul(4)
 }
 
-/// Lenient about padding and about bits that do not count, strict about the alphabet.
+/// Lenient about padding and trailing bits, strict about the alphabet.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(true);
@@ -25,16 +25,16 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE
 pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + encoded_len(bytes.len()), 0);
-    // The space is exact, so this cannot fail; if it ever did, the output would be cut, not wrong.
+    // The space is exact, so this cannot fail; if it did, the output would be truncated, not wrong.
     let space = out.get_mut(start..).unwrap_or_default();
     let written = STANDARD.encode_slice(bytes, space).unwrap_or(0);
     out.truncate(start + written);
 }
 
-/// Reads base64, standard or URL-safe, with or without padding.
+/// Decodes base64, standard or URL-safe, with or without padding.
 ///
 /// # Errors
-/// Anything else.
+/// Returns an error for any other text.
 pub(crate) fn decode(text: &[u8]) -> Result<Bytes, PacketError> {
     let digits = match text {
         [digits @ .., b'=', b'='] | [digits @ .., b'='] => digits,

@@ -10,9 +10,9 @@ use crate::wire::packet::{Packet, PacketError};
 use crate::wire::text::Text;
 use crate::wire::v4;
 
-/// How the packets of a session are written and read: a revision of the protocol, and whether the peer takes bytes.
+/// The wire form of a session's packets: the protocol revision, and whether the peer can receive binary data.
 ///
-/// It is chosen at the handshake. The session carries it, and so does each [`Payload`](crate::wire::Payload), because
+/// It is chosen at the handshake. The session has it, and so does each [`Payload`](crate::wire::Payload), because
 /// payloads are encoded after they have left the session.
 ///
 /// ```
@@ -31,38 +31,38 @@ pub struct Codec {
     base64: bool,
 }
 
-/// The revisions of the protocol that differ in their wire form.
+/// The protocol revisions, as far as their wire forms differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Revision {
     V4,
 }
 
 impl Codec {
-    /// Revision 4, to a peer that takes bytes in frames.
+    /// Revision 4, for a peer that can receive binary frames.
     pub const V4: Self = Self { revision: Revision::V4, base64: false };
 
-    /// The same revision, to a peer that does (`false`) or does not (`true`) take bytes in frames.
+    /// Returns this codec with base64 in frames (`true`) or with binary frames (`false`).
     #[must_use]
     pub const fn with_base64(self, base64: bool) -> Self {
         Self { base64, ..self }
     }
 
-    /// The number of the revision.
+    /// Returns the number of the revision.
     pub const fn revision(self) -> u8 {
         match self.revision {
             Revision::V4 => 4,
         }
     }
 
-    /// Whether bytes travel as base64 in frames too.
+    /// Returns whether binary data is sent as base64 in frames too.
     pub const fn is_base64(self) -> bool {
         self.base64
     }
 
-    /// Reads a text packet.
+    /// Decodes a text packet.
     ///
     /// # Errors
-    /// The text is empty, starts with no packet type, or carries broken base64.
+    /// Returns an error if the text is empty, does not start with a packet type, or has invalid base64.
     pub fn decode_text(self, text: Text) -> Result<Packet, PacketError> {
         match self.revision {
             Revision::V4 => v4::decode_text(text),
@@ -76,38 +76,38 @@ impl Codec {
         }
     }
 
-    /// The exact length of a packet as text, in bytes.
+    /// Returns the exact length of a packet as text, in bytes.
     pub fn text_len(self, packet: &Packet) -> usize {
         match self.revision {
             Revision::V4 => v4::text_len(packet),
         }
     }
 
-    /// The frame that carries a packet.
+    /// Returns the frame that carries a packet.
     pub fn encode_frame(self, packet: Packet) -> Frame {
         match self.revision {
             Revision::V4 => v4::encode_frame(packet, self.base64),
         }
     }
 
-    /// The packet that a frame carries.
+    /// Returns the packet that a frame carries.
     ///
     /// # Errors
-    /// As [`Codec::decode_text`]. A binary frame is always a message.
+    /// The same as [`Codec::decode_text`]. A binary frame is always a message.
     pub fn decode_frame(self, frame: Frame) -> Result<Packet, PacketError> {
         match self.revision {
             Revision::V4 => v4::decode_frame(frame),
         }
     }
 
-    /// Reads the packets of an HTTP body.
+    /// Decodes the packets of an HTTP body.
     pub fn decode_payload(self, body: Bytes) -> PayloadDecoder {
         match self.revision {
             Revision::V4 => PayloadDecoder { form: v4::Decoder::new(body) },
         }
     }
 
-    /// The HTTP body that carries packets. One allocation of exactly [`Codec::payload_len`] bytes.
+    /// Returns the HTTP body that carries packets. Makes one allocation, of exactly [`Codec::payload_len`] bytes.
     pub fn encode_payload(self, packets: &[Packet]) -> Bytes {
         let mut out = Vec::with_capacity(self.payload_len(packets));
         match self.revision {
@@ -116,21 +116,21 @@ impl Codec {
         out.into()
     }
 
-    /// The exact length of the HTTP body that carries packets, in bytes.
+    /// Returns the exact length of the HTTP body that carries packets, in bytes.
     pub fn payload_len(self, packets: &[Packet]) -> usize {
         match self.revision {
             Revision::V4 => v4::payload_len(packets),
         }
     }
 
-    /// The exact length of a message as one packet of an HTTP body, in bytes.
+    /// Returns the exact length of a message as one packet of an HTTP body, in bytes.
     pub(crate) fn message_len(self, message: &Message) -> usize {
         match self.revision {
             Revision::V4 => v4::message_len(message),
         }
     }
 
-    /// The length of a message as one frame, in bytes.
+    /// Returns the length of a message as one frame, in bytes.
     pub(crate) fn frame_len(self, message: &Message) -> usize {
         match message {
             Message::Binary(bytes) if !self.base64 => bytes.len(),
@@ -138,7 +138,7 @@ impl Codec {
         }
     }
 
-    /// Whether an HTTP body can carry this message.
+    /// Returns whether an HTTP body can carry this message.
     pub(crate) fn fits_payload(self, message: &Message) -> bool {
         match (self.revision, message) {
             (Revision::V4, Message::Text(text)) => memchr::memchr(v4::SEPARATOR, text.as_bytes()).is_none(),
@@ -147,11 +147,11 @@ impl Codec {
     }
 }
 
-/// Reads the packets of an HTTP body one by one, without looking ahead. Text is not copied, unless it is a small part of
-/// the body.
+/// Decodes the packets of an HTTP body one by one, without looking ahead. Text is not copied, unless it is a small part
+/// of the body.
 ///
-/// It stops at the first piece that is not a packet: the packets before it count, those behind it do not. A body without
-/// bytes and a separator too many contain an empty piece, which is not a packet.
+/// It stops at the first piece that is not a packet: earlier packets count, later ones do not. An empty body and a
+/// superfluous separator contain an empty piece, which is not a packet.
 ///
 /// ```
 /// use engineio_proto::Message;

@@ -4,15 +4,15 @@ use bytes::Bytes;
 
 use crate::wire::text::Text;
 
-/// One whole message of a message channel, as a WebSocket carries it.
+/// One complete message of a message channel, as a WebSocket carries it.
 ///
-/// The first byte of a text frame that we send, the packet type, is kept apart from the data: an encoder writes
-/// header, `head` and `data` straight into its output buffer, and nobody copies the data to put one byte before it.
+/// In a text frame to send, the first byte, the packet type, is separate from the data. An encoder can write `head` and
+/// `data` into its output buffer one after the other, and the data need not be copied to put one byte before it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Frame {
     /// A text frame: `head` immediately followed by `data`.
     Text {
-        /// What stands before the data. A frame that was received has everything in `data` and nothing here.
+        /// The text before the data. Empty in a frame that was received.
         head: &'static str,
         /// The text.
         data: Text,
@@ -22,12 +22,12 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// A text frame as it was received.
+    /// Creates a text frame as it was received.
     pub const fn received(data: Text) -> Self {
         Self::Text { head: "", data }
     }
 
-    /// The length of the frame's payload in bytes.
+    /// Returns the length of the frame's payload, in bytes.
     pub fn len(&self) -> usize {
         match self {
             Self::Text { head, data } => head.len() + data.len(),
@@ -35,7 +35,7 @@ impl Frame {
         }
     }
 
-    /// Whether the frame's payload is empty.
+    /// Returns whether the frame's payload is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! The open packet, written and read.
+//! The open packet: encoding and decoding.
 
 use alloc::string::String;
 use core::fmt::Write as _;
@@ -14,14 +14,15 @@ use crate::server::sid::Sid;
 use crate::wire::packet::{Packet, PacketKind};
 use crate::wire::text::Text;
 
-/// The packet that opens a session: its id, where it may upgrade to, the heartbeat and the limit for payloads.
+/// Encodes the packet that opens a session: its id, its possible upgrades, the heartbeat, and the limit for payloads.
 ///
-/// Source: protocol revision 4, "Handshake". An id needs no escaping, see [`Sid`], so this is plain formatting.
+/// Source: protocol revision 4, "Handshake". A session id needs no escaping, see [`Sid`], so plain formatting is
+/// enough.
 pub(crate) fn open_packet(sid: &Sid, transport: TransportKind, config: &Config) -> Packet {
     let mut json = String::with_capacity(128);
     let interval = config.ping_interval.as_millis();
     let timeout = config.ping_timeout.as_millis();
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = write!(json, r#"{{"sid":"{sid}","upgrades":["#);
     for (index, upgrade) in config.upgrades(transport).iter().enumerate() {
         let comma = if index > 0 { "," } else { "" };
@@ -32,23 +33,24 @@ pub(crate) fn open_packet(sid: &Sid, transport: TransportKind, config: &Config) 
     Packet::Text { kind: PacketKind::Open, data: json.into() }
 }
 
-/// What a server says when it opens a session.
+/// The contents of an open packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
     pub(crate) sid: Sid,
-    /// Where it lets the client upgrade to; what we do not know is left out.
+    /// The transports that the server offers for an upgrade. Unknown ones are left out.
     pub(crate) upgrades: Transports,
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
-    /// Bytes of one request body or message that it takes, if it says so.
+    /// The maximum size of a request body or a message that the server accepts, in bytes, if it announced one.
     pub(crate) max_payload: Option<usize>,
 }
 
 impl Opened {
-    /// Reads the data of an open packet. Further keys are tolerated, and a missing `maxPayload`, which older servers do
-    /// not send. `None` when it makes no sense.
+    /// Decodes the data of an open packet. Unknown keys are ignored, and `maxPayload` is optional because older servers
+    /// do not send it. Returns `None` if the data is not valid.
     pub(crate) fn parse(data: &Text) -> Option<Self> {
-        /// Far more than any server has to say. Lists in JSON take several times their length when they are read.
+        /// Far longer than any valid packet. Lists in JSON need several times their length in memory when they are
+        /// parsed.
         const MAX_LEN: usize = 64 << 10;
 
         #[derive(Deserialize)]

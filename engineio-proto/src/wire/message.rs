@@ -1,4 +1,4 @@
-//! Data of the application.
+//! Messages of the application.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::wire::text::Text;
 
-/// Data of the application.
+/// A message of the application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Text.
@@ -17,17 +17,17 @@ pub enum Message {
 }
 
 impl Message {
-    /// What a queued message counts for beside its data, in bytes: the place that it takes in a queue.
+    /// The overhead of a queued message, in bytes: the memory that it takes in a queue beside its data.
     ///
-    /// Without it a limit in bytes would let empty messages grow a queue without bound.
+    /// Without it, empty messages could make a queue with a limit in bytes grow without bound.
     pub const OVERHEAD: usize = 48;
 
-    /// A message that lives in the program itself. Allocates nothing.
+    /// Creates a text message from a static string, without allocation.
     pub const fn from_static(text: &'static str) -> Self {
         Self::Text(Text::from_static(text))
     }
 
-    /// The length of the data in bytes.
+    /// Returns the length of the data, in bytes.
     pub fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -35,12 +35,12 @@ impl Message {
         }
     }
 
-    /// Whether there is no data. An empty message is a message all the same.
+    /// Returns whether there is no data. An empty message is a valid message.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What the message counts for in a bounded queue: its data and [`Message::OVERHEAD`].
+    /// Returns the size that the message counts for in a queue with a limit: its data plus [`Message::OVERHEAD`].
     pub fn cost(&self) -> usize {
         self.len().saturating_add(Self::OVERHEAD)
     }
@@ -58,7 +58,7 @@ impl From<String> for Message {
     }
 }
 
-/// Copies the text. For a literal, [`Message::from_static`] does not.
+/// Copies the text. For literals, [`Message::from_static`] does not copy.
 impl From<&str> for Message {
     fn from(text: &str) -> Self {
         Self::Text(text.into())

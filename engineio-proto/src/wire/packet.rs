@@ -5,27 +5,27 @@ use bytes::Bytes;
 use crate::wire::message::Message;
 use crate::wire::text::Text;
 
-/// What a packet is for.
+/// The type of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PacketKind {
     /// The handshake, from the server.
     Open,
     /// The end of the session.
     Close,
-    /// The server's heartbeat, and with the data `probe` a client's question on a new transport.
+    /// A heartbeat from the server; with the data `probe`, a client's probe of a new transport.
     Ping,
     /// The answer to a ping.
     Pong,
     /// Data of the application.
     Message,
-    /// The client's word that it now uses the new transport.
+    /// The client has changed to the new transport.
     Upgrade,
-    /// Nothing; it ends a long poll.
+    /// No data: it ends a held poll.
     Noop,
 }
 
 impl PacketKind {
-    /// The kind as it is written, an ASCII digit.
+    /// Returns the type as it is written, an ASCII digit.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "0",
@@ -38,7 +38,7 @@ impl PacketKind {
         }
     }
 
-    /// The kind that a byte stands for.
+    /// Returns the type that a byte stands for.
     pub const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             b'0' => Self::Open,
@@ -53,7 +53,7 @@ impl PacketKind {
     }
 }
 
-/// One packet, whatever its wire form.
+/// One packet, independent of its wire form.
 ///
 /// ```
 /// use engineio_proto::Message;
@@ -69,40 +69,40 @@ impl PacketKind {
 pub enum Packet {
     /// A packet with text, or without data.
     Text {
-        /// What it is for.
+        /// The type.
         kind: PacketKind,
-        /// Its data, possibly none.
+        /// The data, which may be empty.
         data: Text,
     },
-    /// A message with bytes.
+    /// A message with binary data.
     Binary(Bytes),
 }
 
-/// Why something is not a packet.
+/// Why data is not a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PacketError {
-    /// There is nothing, not even a type.
+    /// The data is empty, without even a type.
     #[error("the packet is empty")]
     Empty,
-    /// The first character names no packet type.
-    #[error("the packet type is unknown")]
+    /// The first character is not a packet type.
+    #[error("the packet type is unknown: expected a digit from 0 to 6, or b")]
     UnknownKind,
-    /// There are far more packets in one payload that are no messages than any honest peer sends.
+    /// A payload has far more packets other than messages than a correct peer sends.
     #[error("too many packets without a message")]
     TooMany,
-    /// The data behind `b` is neither standard nor URL-safe base64.
+    /// The data after `b` is neither standard nor URL-safe base64.
     #[error("the packet is not valid base64")]
     Base64,
 }
 
 impl Packet {
-    /// A packet with text that lives in the program itself.
+    /// Creates a packet with static text.
     pub const fn text(kind: PacketKind, data: &'static str) -> Self {
         Self::Text { kind, data: Text::from_static(data) }
     }
 
-    /// What the packet is for.
+    /// Returns the type of the packet.
     pub const fn kind(&self) -> PacketKind {
         match self {
             Self::Text { kind, .. } => *kind,

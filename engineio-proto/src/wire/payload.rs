@@ -7,9 +7,9 @@ use bytes::Bytes;
 use crate::wire::codec::Codec;
 use crate::wire::packet::Packet;
 
-/// Packets that leave together as one HTTP body, and the wire form in which they do.
+/// Packets that are sent together as one HTTP body, and their wire form.
 ///
-/// [`Payload::into_bytes`] does the work of encoding. A driver calls it after it has released its lock.
+/// [`Payload::into_bytes`] encodes them. A driver calls it after it has released its lock.
 ///
 /// ```
 /// use engineio_proto::Message;
@@ -28,37 +28,37 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// A payload without packets.
+    /// Creates a payload without packets.
     pub const fn new(codec: Codec) -> Self {
         Self { codec, packets: Vec::new() }
     }
 
-    /// A payload without packets, with room for `packets` packets.
+    /// Creates a payload without packets, with capacity for `packets` packets.
     pub fn with_capacity(codec: Codec, packets: usize) -> Self {
         Self { codec, packets: Vec::with_capacity(packets) }
     }
 
-    /// A payload of these packets.
+    /// Creates a payload with these packets.
     pub fn from_packets(codec: Codec, packets: impl IntoIterator<Item = Packet>) -> Self {
         Self { codec, packets: packets.into_iter().collect() }
     }
 
-    /// Adds a packet at the end.
+    /// Appends a packet.
     pub fn push(&mut self, packet: Packet) {
         self.packets.push(packet);
     }
 
-    /// The packets, in order.
+    /// Returns the packets, in order.
     pub fn packets(&self) -> &[Packet] {
         &self.packets
     }
 
-    /// The exact length of the body in bytes. Nothing is encoded for it.
+    /// Returns the exact length of the body, in bytes, without encoding it.
     pub fn encoded_len(&self) -> usize {
         self.codec.payload_len(&self.packets)
     }
 
-    /// The body. One allocation of exactly [`Payload::encoded_len`] bytes.
+    /// Returns the body. Makes one allocation, of exactly [`Payload::encoded_len`] bytes.
     pub fn into_bytes(self) -> Bytes {
         self.codec.encode_payload(&self.packets)
     }

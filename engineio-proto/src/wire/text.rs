@@ -1,4 +1,4 @@
-//! Text that shares its bytes.
+//! Text in a shared buffer.
 
 use alloc::string::String;
 use core::fmt;
@@ -7,7 +7,9 @@ use core::ops::Deref;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-/// UTF-8 text in a reference-counted buffer: cloning and slicing copy nothing, and the text is checked once.
+/// UTF-8 text in a shared buffer.
+///
+/// Clones and slices share the buffer, which is reference-counted. The encoding is checked once.
 ///
 /// ```
 /// use engineio_proto::Text;
@@ -20,17 +22,17 @@ use bytestring::ByteString;
 pub struct Text(ByteString);
 
 impl Text {
-    /// Text without characters.
+    /// Creates an empty text.
     pub const fn new() -> Self {
         Self(ByteString::new())
     }
 
-    /// Text that lives in the program itself. Allocates nothing.
+    /// Creates a text from a static string, without allocation.
     pub const fn from_static(text: &'static str) -> Self {
         Self(ByteString::from_static(text))
     }
 
-    /// Takes bytes that should be UTF-8; what is not is replaced by U+FFFD. Copies only when it must replace.
+    /// Converts bytes that should be UTF-8. Invalid sequences are replaced with U+FFFD. Copies only if it must replace.
     pub fn from_utf8_lossy(bytes: Bytes) -> Self {
         match ByteString::try_from(bytes.clone()) {
             Ok(text) => Self(text),
@@ -38,22 +40,22 @@ impl Text {
         }
     }
 
-    /// The text as `str`.
+    /// Returns the text as `str`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The bytes of the text.
+    /// Returns the bytes of the text.
     pub fn as_bytes(&self) -> &Bytes {
         self.0.as_bytes()
     }
 
-    /// Gives up the text for its bytes. Copies nothing.
+    /// Converts the text to bytes, without copying.
     pub fn into_bytes(self) -> Bytes {
         self.0.into_bytes()
     }
 
-    /// The text behind its first byte, which must be ASCII. Copies nothing.
+    /// Returns the text after its first byte, which must be ASCII, without copying.
     pub(crate) fn behind_first(&self) -> Self {
         self.0.get(1..).map_or_else(Self::new, |rest| Self(self.0.slice_ref(rest)))
     }
@@ -91,14 +93,14 @@ impl From<String> for Text {
     }
 }
 
-/// Copies the text. For a literal, [`Text::from_static`] does not.
+/// Copies the text. For literals, [`Text::from_static`] does not copy.
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
         Self(text.into())
     }
 }
 
-/// Fails, giving the reason, when the bytes are not UTF-8.
+/// Returns an error if the bytes are not UTF-8.
 impl TryFrom<Bytes> for Text {
     type Error = core::str::Utf8Error;
 

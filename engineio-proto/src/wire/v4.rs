@@ -1,8 +1,8 @@
 //! The wire form of protocol revision 4.
 //!
-//! Source: protocol revision 4, "Packet encoding" and "Payload encoding". A text packet is its type digit followed by its
-//! data. Binary data exists for messages only: as itself where the transport carries bytes, else as `b` followed by
-//! base64. An HTTP body is text packets joined by the record separator 0x1E.
+//! Source: protocol revision 4, "Packet encoding" and "Payload encoding". A text packet is its type digit followed by
+//! its data. Only messages can have binary data: as such where the transport carries bytes, else as `b` followed by
+//! base64. An HTTP body consists of text packets, separated by the record separator 0x1E.
 
 use alloc::vec::Vec;
 
@@ -14,10 +14,10 @@ use crate::wire::message::Message;
 use crate::wire::packet::{Packet, PacketError, PacketKind};
 use crate::wire::text::Text;
 
-/// The byte between two packets of a body. Text that contains it cannot travel by polling.
+/// The byte between two packets of a body. Text that contains it cannot be sent by polling.
 pub const SEPARATOR: u8 = 0x1e;
 
-/// Reads a text packet.
+/// Decodes a text packet.
 pub(crate) fn decode_text(text: Text) -> Result<Packet, PacketError> {
     match text.as_bytes().split_first() {
         None => Err(PacketError::Empty),
@@ -28,7 +28,7 @@ pub(crate) fn decode_text(text: Text) -> Result<Packet, PacketError> {
     }
 }
 
-/// Reads a packet from bytes of an HTTP body. Broken UTF-8 is replaced, not refused, as in the reference.
+/// Decodes a packet from the bytes of an HTTP body. Invalid UTF-8 is replaced, not refused, as in the reference.
 fn decode_bytes(bytes: Bytes) -> Result<Packet, PacketError> {
     match bytes.split_first() {
         Some((b'b', digits)) => base64::decode(digits).map(Packet::Binary),
@@ -36,7 +36,7 @@ fn decode_bytes(bytes: Bytes) -> Result<Packet, PacketError> {
     }
 }
 
-/// The exact length of a packet as text, in bytes.
+/// Returns the exact length of a packet as text, in bytes.
 pub(crate) fn text_len(packet: &Packet) -> usize {
     match packet {
         Packet::Text { data, .. } => 1 + data.len(),
@@ -44,7 +44,7 @@ pub(crate) fn text_len(packet: &Packet) -> usize {
     }
 }
 
-/// The exact length of a message as a packet of a body, in bytes.
+/// Returns the exact length of a message as a packet of a body, in bytes.
 pub(crate) fn message_len(message: &Message) -> usize {
     match message {
         Message::Text(text) => text.len().saturating_add(1),
@@ -66,7 +66,7 @@ pub(crate) fn encode_text(packet: &Packet, out: &mut Vec<u8>) {
     }
 }
 
-/// The frame that carries a packet. With `base64`, bytes travel as text.
+/// Returns the frame that carries a packet. With `base64`, binary data is sent as text.
 pub(crate) fn encode_frame(packet: Packet, base64: bool) -> Frame {
     match packet {
         Packet::Text { kind, data } => Frame::Text { head: kind.as_str(), data },
@@ -79,7 +79,7 @@ pub(crate) fn encode_frame(packet: Packet, base64: bool) -> Frame {
     }
 }
 
-/// The packet that a frame carries. A binary frame is always a message.
+/// Returns the packet that a frame carries. A binary frame is always a message.
 pub(crate) fn decode_frame(frame: Frame) -> Result<Packet, PacketError> {
     match frame {
         Frame::Binary(bytes) => Ok(Packet::Binary(bytes)),
@@ -94,7 +94,7 @@ pub(crate) fn decode_frame(frame: Frame) -> Result<Packet, PacketError> {
     }
 }
 
-/// The exact length of a body, in bytes.
+/// Returns the exact length of a body, in bytes.
 pub(crate) fn payload_len(packets: &[Packet]) -> usize {
     let data: usize = packets.iter().map(text_len).sum();
     data + packets.len().saturating_sub(1)
@@ -110,7 +110,7 @@ pub(crate) fn encode_payload(packets: &[Packet], out: &mut Vec<u8>) {
     }
 }
 
-/// Reads the packets of a body.
+/// Decodes the packets of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decoder {
     rest: Option<Bytes>,
@@ -119,9 +119,9 @@ pub(crate) struct Decoder {
 }
 
 /// A packet that is smaller than this part of its body is copied out of it. Otherwise a message of a few bytes, which
-/// counts for little in a queue, could hold on to a body of many millions.
+/// counts for little in a queue, could keep a body of many megabytes alive.
 const SHARE: usize = 8;
-/// A body as small as this may be held by any of its packets.
+/// Any packet may keep a body of at most this size alive.
 const SMALL_BODY: u32 = 512;
 
 impl Decoder {

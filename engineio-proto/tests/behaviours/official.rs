@@ -1,4 +1,4 @@
-//! The official protocol suite, T-001 to T-024, told to the core.
+//! The official protocol suite, T-001 to T-024, for the core.
 
 use engineio_proto::{CloseReason, TransportError, TransportKind};
 

@@ -1,4 +1,4 @@
-//! Attacks that the core must bear: SEC-13 to SEC-79, where no other test covers them.
+//! Attacks that the core must withstand: SEC-13 to SEC-79, where no other test covers them.
 
 use std::time::Duration;
 

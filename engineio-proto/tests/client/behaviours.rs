@@ -1,4 +1,4 @@
-//! What the reference's client does, by the row of its list: C-001 to C-062, and the rows of S and M about a client.
+//! The behaviour of the reference's client, by row of its list: C-001 to C-062, and the rows of S and M about a client.
 
 use core::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The client: its behaviours, the races that have hurt others, and what a hostile server can do.
+//! The client: its behaviours, known races, and hostile servers.
 //!
 //! Most tests speak with a client in a [`world`] of its own; some let a client and a server of ours meet, as a [`pair`].
 //! Every test is named after its row in `docs/conformance.md`, but for those of [`surface`].

@@ -1,4 +1,4 @@
-//! What holds for a client and a server of ours, whatever is sent and in whatever order the network delivers.
+//! Properties of a client and a server of ours, whatever is sent, and in whatever order the network delivers.
 
 use engineio_proto::client;
 use engineio_proto::server::Config;

@@ -1,4 +1,4 @@
-//! What was wrong once.
+//! Regression tests.
 
 use engineio_proto::{ChannelId, CloseReason, Event, RequestError, TransportError, client};
 

@@ -1,4 +1,4 @@
-//! Whole lives, of a client and a server of ours.
+//! Complete runs of a client and a server of ours.
 
 use engineio_proto::client;
 use engineio_proto::server::Config;

@@ -1,4 +1,4 @@
-//! What a client says of itself, and the edges of what it takes and sends.
+//! The state that a client reports, and the limits of what it accepts and sends.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A client in a world of its own, facing a server that says what the test says.
+//! A client in its own world, with a server that the test controls.
 //!
 //! The world plays the part of an adapter, by the public API alone: it takes requests and channels that the client asks
 //! for, pulls frames only when they were announced, and keeps the clock. After every word it pulls what the client asks

@@ -1,4 +1,4 @@
-//! A server in a world of its own, told in short words what happens to it.
+//! A server in its own world, with short functions for what happens to it.
 //!
 //! The world plays the part of an adapter, by the public API alone: it routes requests, numbers exchanges and channels,
 //! pulls outputs and keeps the clock. After every word it pulls what the server asks for, checks its laws, and checks

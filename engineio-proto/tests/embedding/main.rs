@@ -1,4 +1,4 @@
-//! The program of the guide (`src/guide.md`), as it stands there, and the tests of what the guide says.
+//! The program of the guide (`src/guide.md`), line by line, and tests of what the guide says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // This is an embedder: it may know what time it is.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
@@ -38,7 +38,7 @@ struct Exchange {
 enum Answer {
     /// To be written.
     Reply(Reply),
-    /// There is none. The connection is to be dropped.
+    /// No answer follows. Drop the connection.
     Abort,
 }
 
@@ -50,7 +50,7 @@ struct Channel {
     unwritten: VecDeque<(Frame, u64)>,
     /// Whether to read.
     reading: bool,
-    /// Whether to close the WebSocket behind what is unwritten.
+    /// Whether to close the WebSocket after everything is written.
     closing: bool,
 }
 
@@ -105,7 +105,7 @@ impl Embedder {
             return Err(Reply { status: 404, headers: Headers::default(), body: Bytes::new() });
         }
         let is_upgrade = request.is_upgrade(self.server.config());
-        // An application that does not want this client says so at `Admission::Ask`.
+        // An application can refuse the client at `Admission::Ask`.
         let admission = Admission::begin(request, self.server.config())
             .map_err(|rejection| rejection.into_reply(is_upgrade))?;
         self.last += 1;
@@ -171,7 +171,7 @@ impl Embedder {
     }
 }
 
-/// So many bytes wait to be written while frames are pulled, and one frame more.
+/// Frames are pulled while fewer bytes than this wait to be written, and one frame more.
 const WRITE_AHEAD: usize = 32 * 1024;
 
 impl Embedder {
@@ -196,7 +196,7 @@ impl Embedder {
         Some(frame)
     }
 
-    /// A connection of the session had taken no more bytes, and takes more again.
+    /// A blocked connection of the session takes bytes again.
     fn unblocked(&mut self, now: Instant, key: SessionKey) {
         self.input(now, key, Input::Unblocked);
     }
@@ -235,7 +235,7 @@ fn time(start: std::time::Instant) -> Instant {
 }
 
 impl Embedder {
-    /// Does what is due, and says how long to wait.
+    /// Does what is due, and returns how long to wait.
     fn tick(&mut self, now: Instant) -> Option<Duration> {
         self.server.handle_timeout(now);
         self.obey(now);
@@ -367,7 +367,7 @@ impl ClientEmbedder {
                 }
                 client::Output::ChannelReady { channel } => self.pull(now, channel),
                 client::Output::ChannelRead { enabled, .. } => self.reading = enabled,
-                // Behind what is unwritten. One that is being opened is dropped.
+                // After everything is written. A WebSocket that is being opened is dropped.
                 client::Output::ChannelClose { .. } => {
                     (self.closing, self.opening) = (true, None);
                 }

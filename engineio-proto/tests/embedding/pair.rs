@@ -1,4 +1,4 @@
-//! The client of the guide and the server of the guide, and what is between them.
+//! The client of the guide and the server of the guide, and the network between them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

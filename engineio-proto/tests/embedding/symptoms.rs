@@ -1,4 +1,4 @@
-//! The symptoms that the guide names: each is produced by leaving out the duty, and is gone when the duty is done.
+//! The symptoms that the guide names: each is caused by leaving out the duty, and disappears when the duty is done.
 
 use engineio_proto::http::{Method, Request};
 use engineio_proto::server::{Config, Input, SessionKey};

@@ -1,4 +1,4 @@
-//! What can happen to a session, as letters. A sequence of letters is a life.
+//! Everything that can happen to a session, as letters. A sequence of letters is a run.
 
 use engineio_proto::ChannelEnd;
 

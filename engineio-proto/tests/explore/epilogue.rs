@@ -1,4 +1,4 @@
-//! How it must be possible to end, from any world.
+//! The required end, from any world.
 
 use engineio_proto::{CloseReason, Phase, TransportError};
 

@@ -1,4 +1,4 @@
-//! Whether what came out is what had to come: every output against the model, then the whole session.
+//! Compares every output with the model, and then the whole session.
 
 use engineio_proto::http::Response;
 use engineio_proto::server::{Output, State};

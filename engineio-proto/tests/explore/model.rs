@@ -1,4 +1,4 @@
-//! What must happen: a second, plain telling of the rules, in terms of what client and application can see.
+//! The model: a second, plain formulation of the rules, in terms of what client and application can see.
 //!
 //! Where the rules leave a choice, which is when exactly a further poll is released, the model knows the bounds only,
 //! and `judge` checks them.

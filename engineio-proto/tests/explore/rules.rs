@@ -1,4 +1,4 @@
-//! The rules behind the model: time, what a poll is answered, how packets are handled, how it ends.
+//! The rules of the model: time, answers to polls, packets, the end.
 //!
 //! What follows from something is not written where that happens, but once, in `Model::follow`.
 

@@ -1,4 +1,4 @@
-//! Whether what came out is what had to come: every output against the model, then the whole client.
+//! Compares every output with the model, and then the whole client.
 
 use engineio_proto::client::{self, Details};
 use engineio_proto::{ChannelId, Client, Event, TransportKind};

@@ -1,4 +1,4 @@
-//! What must happen: a second, plain telling of the rules, in terms of what server and application can see.
+//! The model: a second, plain formulation of the rules, in terms of what server and application can see.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! The rules behind the model: opening, time, how packets are handled, what follows from that, how it ends.
+//! The rules of the model: opening, time, packets, their consequences, the end.
 //!
 //! What follows from something is not written where that happens, but once, in `Model::follow`.
 

@@ -1,4 +1,4 @@
-//! What became of the messages that one side handed over, counted by what carried them.
+//! The messages that one side has handed over, counted by what carried them.
 
 use std::collections::VecDeque;
 

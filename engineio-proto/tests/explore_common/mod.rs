@@ -1,4 +1,4 @@
-//! What the explorations share: the search itself, and bytes read and written without the crate under test.
+//! Shared by the explorations: the search, and bytes read and written without the crate under test.
 
 #![allow(dead_code)] // Each test binary uses a part of this.
 

@@ -1,4 +1,4 @@
-//! Who says what.
+//! The messages of both sides.
 
 use bytes::Bytes;
 use engineio_proto::Message;

@@ -1,4 +1,4 @@
-//! How it must end, from any world, when nothing more goes wrong.
+//! The required end, from any world, when nothing more goes wrong.
 
 use engineio_proto::client;
 use engineio_proto::server::State;

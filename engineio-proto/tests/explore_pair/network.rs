@@ -1,4 +1,4 @@
-//! What is on its way between a client and a server.
+//! Data in transit between a client and a server.
 //!
 //! Every request and every answer travels on its own, and may overtake any other; the frames of a channel keep their
 //! order in each direction.

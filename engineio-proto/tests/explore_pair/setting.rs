@@ -1,4 +1,4 @@
-//! Who takes part, and what may happen.
+//! The participants, and what may happen.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How many cases a property is tried with, and what becomes of one that fails.
+//! The number of cases of a property, and how failures are stored.
 
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::{FileFailurePersistence, RngSeed};

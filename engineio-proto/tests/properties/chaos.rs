@@ -1,4 +1,4 @@
-//! Random lives: any input with any small number, any call, at any time.
+//! Random runs: any input with any small number, any call, at any time.
 
 use std::sync::Arc;
 use std::time::Duration;

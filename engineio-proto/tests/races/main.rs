@@ -1,4 +1,4 @@
-//! The known races: interleavings that have hurt servers and clients of this protocol before.
+//! The known races: interleavings that have caused bugs in servers and clients of this protocol.
 //!
 //! Every test is named after its row in `docs/conformance.md`, and the comment above it says what triggers it. The rows
 //! that have no test here, because a server of revision 4 over polling and WebSocket has no part in them:

@@ -1,4 +1,4 @@
-//! What must be true of a chat, and the worlds in which it has to be.
+//! The laws of the chat, and the worlds in which they must hold.
 
 use std::collections::BTreeSet;
 
@@ -6,29 +6,29 @@ use engineio_sim::Simulation;
 
 use crate::rooms::{Bug, Client, Server};
 
-/// What must be true of all servers and all clients together.
+/// The laws for all servers and all clients together.
 pub(crate) type Law = fn(&[&Server], &[&Client]) -> Result<(), String>;
 
-/// At any time.
+/// Laws that hold at any time.
 pub(crate) const ALWAYS: [(&str, Law); 3] = [
     ("everything is heard once and in order", heard_in_order),
     ("whoever leaves has heard everything", heard_until_the_end),
     ("nobody who is gone is a member", no_ghosts),
 ];
 
-/// When nothing is on its way any more.
+/// Laws that hold when nothing is in transit.
 pub(crate) const AT_REST: [(&str, Law); 2] =
     [("everything is heard", heard_everything), ("members are those who think so", members_agree)];
 
 /// Worlds in which people chat.
 pub(crate) fn simulation(bug: Option<Bug>) -> Simulation<Server, Client> {
     let mut chat = Simulation::with_applications(move |_| Server::new(bug), |_| Client::default())
-        // How a test that is printed says what it simulates.
+        // The expression of this simulation in a printed test.
         .named(match bug {
             None => "laws::simulation(None)".to_owned(),
             Some(bug) => format!("laws::simulation(Some(rooms::Bug::{bug:?}))"),
         })
-        // With nobody to talk to there is not much to hear.
+        // At least two clients, or there is little to receive.
         .settings(|settings| settings.clients = settings.clients.max(2));
     for (name, law) in ALWAYS {
         chat = chat.law(name, move |chat| law(&all(chat.servers()), &all(chat.clients())));
@@ -43,9 +43,9 @@ fn all<T>(applications: &[T]) -> Vec<&T> {
     applications.iter().collect()
 }
 
-/// What a client heard in its room is what was said there since it came, as far as it has arrived: nothing is missing
-/// between, nothing comes twice, nothing is of another room. For as long as the server knows this guest: a server that
-/// died has forgotten what was said.
+/// What a client has received in its room is what was said there since it joined, as far as it has arrived: without
+/// gaps, repetitions, or lines of another room. This holds as long as the server knows the guest: a server that was
+/// killed has forgotten everything.
 fn heard_in_order(servers: &[&Server], clients: &[&Client]) -> Result<(), String> {
     for visit in clients.iter().filter_map(|client| client.visit.as_ref()) {
         let Some(server) = servers.iter().find(|server| server.guests().any(|name| name == visit.name)) else {
@@ -62,7 +62,7 @@ fn heard_in_order(servers: &[&Server], clients: &[&Client]) -> Result<(), String
     Ok(())
 }
 
-/// A stay that ended with `left` was a whole one.
+/// A stay that ended with `left` is complete.
 fn heard_until_the_end(_: &[&Server], clients: &[&Client]) -> Result<(), String> {
     for visit in clients.iter().flat_map(|client| &client.visits) {
         let heard = visit.from + visit.heard.len();
@@ -73,7 +73,7 @@ fn heard_until_the_end(_: &[&Server], clients: &[&Client]) -> Result<(), String>
     Ok(())
 }
 
-/// Nobody is in a room who is not connected.
+/// Only connected guests are in a room.
 fn no_ghosts(servers: &[&Server], _: &[&Client]) -> Result<(), String> {
     for server in servers {
         let guests: BTreeSet<_> = server.guests().collect();
@@ -84,7 +84,7 @@ fn no_ghosts(servers: &[&Server], _: &[&Client]) -> Result<(), String> {
     Ok(())
 }
 
-/// When nothing is on its way any more, nothing is missing.
+/// When nothing is in transit, nothing is missing.
 fn heard_everything(servers: &[&Server], clients: &[&Client]) -> Result<(), String> {
     heard_in_order(servers, clients)?;
     for visit in clients.iter().filter_map(|client| client.visit.as_ref()) {
@@ -104,7 +104,7 @@ fn heard_everything(servers: &[&Server], clients: &[&Client]) -> Result<(), Stri
     Ok(())
 }
 
-/// When nothing is on its way any more, both sides say the same about who is where.
+/// When nothing is in transit, both sides agree about who is where.
 fn members_agree(servers: &[&Server], clients: &[&Client]) -> Result<(), String> {
     let known: BTreeSet<_> = servers.iter().flat_map(|server| server.members()).collect();
     let visits = clients.iter().filter_map(|client| client.visit.as_ref());

@@ -1,11 +1,11 @@
-//! A chat with rooms in a simulated world: it keeps its laws, and a mistake in its server is found, made small, and
-//! printed as a test.
+//! A chat with rooms in a simulated world: it keeps its laws, and a bug in its server is found, shrunk, and printed as
+//! a test.
 //!
 //! ```text
 //! cargo run --release -p engineio-sim --example chat [WORLDS]
 //! ```
 //!
-//! `rooms.rs` is the chat, as it would run on real sockets; `laws.rs` says what must be true of it.
+//! `rooms.rs` is the chat, as it would run on real sockets; `laws.rs` has its laws.
 
 mod laws;
 mod rooms;
@@ -18,7 +18,7 @@ use crate::laws::simulation;
 use crate::rooms::Bug;
 
 fn main() -> ExitCode {
-    // So many worlds must go well, and in so many a mistake must be found.
+    // The number of worlds that must keep the laws, and in which a bug must be found.
     let seeds = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(500);
     let chat = simulation(None);
     let mut totals = Totals::default();

@@ -1,31 +1,31 @@
-//! A tiny chat with rooms: what its server does, and what its clients do.
+//! A small chat with rooms: its server and its clients.
 //!
-//! Nothing here knows of a simulation, a socket, or a runtime; only of [`Application`] and [`Sockets`].
+//! This file depends on neither a simulation nor sockets nor a runtime, only on [`Application`] and [`Sockets`].
 //!
-//! | a client says | and is answered |
+//! | a client sends | and the server answers |
 //! |---|---|
-//! | `join ROOM` | `joined ROOM AT NAME`: AT lines were said there before, and others see it as NAME |
-//! | `say TEXT` | `said NAME TEXT`, as is everybody in the room |
-//! | `leave` | `left AT`: AT lines had been said by then |
+//! | `join ROOM` | `joined ROOM AT NAME`: there were AT lines before, and others see the client as NAME |
+//! | `say TEXT` | `said NAME TEXT`, to everyone in the room |
+//! | `leave` | `left AT`: there were AT lines by then |
 //! | anything else | `sorry REASON` |
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engineio_sim::{Application, CloseReason, Message, Peer, SendError, Sockets};
 
-/// The rooms that there are.
+/// The rooms.
 pub(crate) const ROOMS: [&str; 2] = ["lobby", "attic"];
 
-/// So many messages wait for a guest who does not read. With one more it is told to go: a server that waits for its
-/// slowest guest without a bound ends without memory.
+/// The maximum number of messages that wait for a guest who does not read. With one more, the server closes the guest's
+/// session: otherwise memory would grow with the slowest guest.
 const PATIENCE: usize = 32;
 
-/// A mistake that the server can be told to make, to see whether somebody finds it.
+/// A bug that the server can be told to have, to test whether it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
-    /// What is refused because a buffer is full is forgotten.
+    /// A message that is refused because a buffer is full is forgotten.
     ForgetsTheRefused,
-    /// Whoever loses its connection, and so does not say `leave`, stays in its room.
+    /// A guest that loses its connection, and so does not send `leave`, stays in its room.
     KeepsTheLost,
 }
 
@@ -37,11 +37,11 @@ pub(crate) struct Server {
     bug: Option<Bug>,
 }
 
-/// Somebody who is connected.
+/// A connected guest.
 #[derive(Debug, Default)]
 struct Guest {
     room: Option<&'static str>,
-    /// What it is to be sent once there is room in its buffer.
+    /// Messages to send once there is room in its buffer.
     waiting: VecDeque<Message>,
 }
 
@@ -49,28 +49,28 @@ struct Guest {
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     members: BTreeSet<Peer>,
-    /// All that was said, each line with its speaker in front.
+    /// All lines, each with its speaker in front.
     lines: Vec<String>,
 }
 
 impl Server {
-    /// A server with empty rooms.
+    /// Creates a server with empty rooms.
     pub(crate) fn new(bug: Option<Bug>) -> Self {
         let rooms = ROOMS.into_iter().map(|name| (name, Room::default())).collect();
         Self { guests: BTreeMap::new(), rooms, bug }
     }
 
-    /// Everybody who is in a room, with its name.
+    /// Returns the guests in a room, with their names.
     pub(crate) fn members(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
         self.rooms.iter().flat_map(|(&room, Room { members, .. })| members.iter().map(move |&peer| (room, name(peer))))
     }
 
-    /// Everybody who is connected.
+    /// Returns the connected guests.
     pub(crate) fn guests(&self) -> impl Iterator<Item = String> + '_ {
         self.guests.keys().map(|&peer| name(peer))
     }
 
-    /// All that was said in a room.
+    /// Returns the lines of a room.
     pub(crate) fn lines(&self, room: &str) -> &[String] {
         self.rooms.get(room).map_or(&[], |room| &room.lines)
     }
@@ -87,7 +87,7 @@ impl Server {
         self.tell(sockets, peer, answer);
     }
 
-    /// Whoever is in a room leaves it.
+    /// A guest leaves its room.
     fn leave(&mut self, sockets: &mut dyn Sockets, peer: Peer) {
         let Some(left) = self.guests.get_mut(&peer).and_then(|guest| guest.room.take()) else { return };
         let Some(room) = self.rooms.get_mut(left) else { return };
@@ -97,8 +97,7 @@ impl Server {
     }
 
     fn say(&mut self, sockets: &mut dyn Sockets, peer: Peer, text: &str) {
-        // Not everything that comes on a WebSocket can be passed on by polling, where a control character separates
-        // messages.
+        // Some text on a WebSocket cannot be sent on by polling, where a control character separates messages.
         if text.is_empty() || text.chars().any(char::is_control) {
             return self.tell(sockets, peer, "sorry plain text only".into());
         }
@@ -114,11 +113,11 @@ impl Server {
         }
     }
 
-    /// Sends a guest something, now or later, behind everything that waits for it.
+    /// Sends a message to a guest, now or later, after those that wait.
     fn tell(&mut self, sockets: &mut dyn Sockets, peer: Peer, text: String) {
         let Some(guest) = self.guests.get_mut(&peer) else { return };
         guest.waiting.push_back(text.into());
-        // A guest with more than one waits for its `on_writable`.
+        // A guest with messages that wait gets `on_writable`.
         if guest.waiting.len() == 1 {
             self.send(sockets, peer);
         } else if guest.waiting.len() > PATIENCE {
@@ -127,7 +126,7 @@ impl Server {
         }
     }
 
-    /// Sends a guest as much of what waits for it as is taken.
+    /// Sends a guest the messages that wait, as far as they are accepted.
     fn send(&mut self, sockets: &mut dyn Sockets, peer: Peer) {
         let Some(guest) = self.guests.get_mut(&peer) else { return };
         while let Some(message) = guest.waiting.pop_front() {
@@ -135,7 +134,7 @@ impl Server {
                 Ok(()) => (),
                 Err(SendError::Full(_)) if self.bug == Some(Bug::ForgetsTheRefused) => return,
                 Err(SendError::Full(message)) => return guest.waiting.push_front(message),
-                // It is about to be gone; `on_close` follows.
+                // The session is about to end; `on_close` follows.
                 Err(_) => return guest.waiting.clear(),
             }
         }
@@ -175,19 +174,19 @@ impl Application for Server {
     }
 }
 
-/// What others see a guest as.
+/// The name of a guest for others.
 fn name(peer: Peer) -> String {
     format!("guest{}", peer.0)
 }
 
-/// A client. It does nothing by itself; see [`Client::press`] for what an impulse is.
+/// A client. It does nothing by itself; [`Client::press`] defines the meaning of an impulse.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     peer: Option<Peer>,
     spoken: u32,
-    /// The room that it is in, as far as it knows.
+    /// Its room, as far as it knows.
     pub(crate) visit: Option<Visit>,
-    /// Where it was before.
+    /// Its earlier rooms.
     pub(crate) visits: Vec<Visit>,
 }
 
@@ -196,18 +195,18 @@ pub(crate) struct Client {
 pub(crate) struct Visit {
     /// The room.
     pub(crate) room: String,
-    /// What others see this client as.
+    /// The name of this client for others.
     pub(crate) name: String,
-    /// So many lines had been said before.
+    /// The number of lines before it joined.
     pub(crate) from: usize,
-    /// The lines that were said since.
+    /// The lines since then.
     pub(crate) heard: Vec<String>,
-    /// So many lines had been said when it left. `None` if it has not, or if its connection ended before.
+    /// The number of lines when it left. `None` if it has not left, or if its connection ended before.
     pub(crate) until: Option<usize>,
 }
 
 impl Client {
-    /// What is sent when a key is pressed: `join`, `leave`, or most often something to say that was never said before.
+    /// Returns the message for a key press: `join`, `leave`, or most often a new line.
     fn press(&mut self, key: u32) -> String {
         match key % 8 {
             0 => format!("join {}", ROOMS[0]),
@@ -247,7 +246,7 @@ impl Application for Client {
 
     fn on_message(&mut self, _: &mut dyn Sockets, _: Peer, message: Message) {
         if let Message::Text(text) = message {
-            // What it does not understand is not for it.
+            // Other messages are ignored.
             let _ = self.hear(&text);
         }
     }
@@ -260,7 +259,7 @@ impl Application for Client {
     fn on_impulse(&mut self, sockets: &mut dyn Sockets, impulse: u32) {
         let Some(peer) = self.peer else { return };
         let text = self.press(impulse);
-        // What is refused was never said: whoever typed it sees that, and can type it again.
+        // A refused line was not said: the user sees that, and can type it again.
         drop(sockets.send(peer, text.into()));
     }
 }

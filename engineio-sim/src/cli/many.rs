@@ -1,4 +1,4 @@
-//! Many worlds, on all processors.
+//! Runs of many worlds, on all processors.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use crate::simulation::{Failure, Simulation};
 use crate::world::{Class, Totals};
 use engineio_proto::app::Application;
 
-/// Which worlds, and for how long.
+/// The range of worlds, and the time limit.
 #[derive(Debug)]
 pub(super) struct Limits {
     pub(super) first: u64,
@@ -24,7 +24,7 @@ pub(super) struct Limits {
     pub(super) quiet: bool,
 }
 
-/// What many worlds were like.
+/// The result of many worlds.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) seeds: u64,
@@ -33,18 +33,18 @@ pub(super) struct Outcome {
     /// A hash of all journals.
     pub(super) hash: u64,
     pub(super) took: Duration,
-    /// That of the lowest seed that has one.
+    /// That of the lowest failing seed.
     pub(super) failure: Option<Box<Failure>>,
 }
 
-/// So many seeds are taken at once.
+/// The number of seeds that are taken at once.
 const BLOCK: u64 = 64;
 
 fn workers(jobs: Option<usize>) -> usize {
     jobs.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1).max(1)
 }
 
-/// Runs the worlds of many seeds. If any fails, all seeds below it were run.
+/// Runs the worlds of many seeds. If one fails, all lower seeds were run as well.
 pub(super) fn run<S: Application + 'static, C: Application + 'static>(
     simulation: &Simulation<S, C>,
     limits: &Limits,
@@ -70,7 +70,7 @@ pub(super) fn run<S: Application + 'static, C: Application + 'static>(
                         part.seeds += 1;
                         part.totals.merge(&report.totals);
                         part.coverage.merge(&report.coverage);
-                        // In any order the same.
+                        // Independent of the order.
                         part.hash = part.hash.wrapping_add(report.hash.rotate_left((seed % 64) as u32));
                     }
                     Err(failure) => {
@@ -94,7 +94,7 @@ pub(super) fn run<S: Application + 'static, C: Application + 'static>(
     outcome
 }
 
-/// Explores a scope, and says how many ways there were.
+/// Explores a scope, and returns the number of sequences.
 pub(super) fn explore<S: Application + 'static, C: Application + 'static>(
     simulation: &Simulation<S, C>,
     scope: Scope,

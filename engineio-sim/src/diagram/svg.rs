@@ -1,16 +1,16 @@
-//! Sequence diagrams as pictures.
+//! Sequence diagrams as images.
 
 use std::fmt;
 
 use super::{Lanes, Mark, clock, label, name_width, shorten, timed, width};
 use crate::journal::{Entry, Place};
 
-/// A journal, or a part of one, as a sequence diagram in a picture: an SVG that needs nothing else, neither fonts nor
-/// scripts, with a background of its own.
+/// Returns a journal, or a part of one, as a sequence diagram in an image: an SVG without external fonts or scripts,
+/// with its own background.
 ///
-/// It shows the same as [`sequence_diagram`](crate::sequence_diagram). Faults and what is noticed of them are red and
-/// their arrows dashed, the ends of faults green, the ends of sessions violet, what applications send and receive blue.
-/// Where a label had to be shortened, a viewer shows the whole of it when the pointer rests on it.
+/// It shows the same as [`sequence_diagram`](crate::sequence_diagram). Faults and their detection are red, with dashed
+/// arrows; the ends of faults are green, the ends of sessions violet, and what applications send and receive is blue. A
+/// viewer shows the full text of a shortened label when the pointer rests on it.
 ///
 /// ```
 /// use engineio_sim::{Simulation, sequence_svg};

@@ -5,16 +5,16 @@ use std::fmt;
 use super::{Lanes, Mark, clock, columns_of, label, name_width, shorten, timed, width};
 use crate::journal::Entry;
 
-/// A journal, or a part of one, as a sequence diagram in plain text: one row for each entry.
+/// Returns a journal, or a part of one, as a sequence diagram in plain text: one row for each entry.
 ///
-/// From left to right there is the time in seconds, where it changes, and a lifeline for each place that occurs: the
-/// clients, the network, the servers. What goes from one place to another is an arrow, with its label next to where it
-/// comes from; what concerns one place is a note to the right of its lifeline. What is too long is shortened, but for
-/// faults and ends, which may go over the lifelines behind. On a lifeline, `╳` marks a fault or what is noticed of one, `○` the end of a fault, `■` the end of a session, and `•` what
-/// an application sends or receives. Arrows of faults are dashed. A row of `┊` stands for a second or more in which
+/// From left to right there is the time in seconds, where it changes, and a lifeline for each place: the clients, the
+/// network, the servers. An arrow connects two places, with its label at its origin; a note to the right of a lifeline
+/// concerns one place. Long texts are shortened, except for faults and ends, which may cross the next lifelines. On a
+/// lifeline, `╳` marks a fault or its detection, `○` the end of a fault, `■` the end of a session, and `•` what an
+/// application sends or receives. Arrows of faults are dashed. A row of `┊` stands for a second or more in which
 /// nothing happens.
 ///
-/// With one client and one server it is about 130 columns wide; notes of the last server may go further.
+/// With one client and one server the diagram is about 130 columns wide; notes of the last server may be longer.
 ///
 /// ```
 /// use engineio_sim::{Simulation, sequence_diagram};

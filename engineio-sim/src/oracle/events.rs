@@ -1,17 +1,17 @@
-//! The order in which events may come.
+//! The order of events.
 
 use engineio_proto::{CloseReason, Event};
 
 use super::{Law, Violation, broken};
 
-/// What one side was told so far.
+/// The events of one side so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Events {
-    /// It is a client, which hears that it is open.
+    /// It is a client, which gets an event when it is open.
     is_client: bool,
     opened: bool,
     flushing: bool,
-    /// How often a message was refused as too much, less how often it was told that there is room.
+    /// The number of refusals because of a full buffer, minus the number of announcements of room.
     pub(crate) full: u32,
     upgrading: bool,
     pub(crate) upgraded: bool,
@@ -28,12 +28,12 @@ impl Events {
         Self { opened: true, ..Self::default() }
     }
 
-    /// Whether there was a session at all.
+    /// Returns whether there was a session at all.
     pub(crate) const fn has_opened(&self) -> bool {
         self.opened
     }
 
-    /// Whether an end was told, of which nothing but [`Event::Closed`] may follow, or reads that are left.
+    /// Returns whether an end was announced, after which only [`Event::Closed`] may follow, or remaining reads.
     pub(crate) const fn is_over(&self) -> bool {
         self.ended.is_some() || self.closed.is_some()
     }
@@ -44,7 +44,7 @@ impl Events {
         broken(Law::End, format!("{event:?} {wrong}"))
     }
 
-    /// What is wrong with an event, if anything.
+    /// Returns what is wrong with an event, if anything.
     fn judge(&mut self, event: Event) -> Option<&'static str> {
         match event {
             Event::Opened => {
@@ -74,7 +74,7 @@ impl Events {
             }
             Event::Upgraded(_) => {
                 let again = std::mem::replace(&mut self.upgraded, true);
-                // A server does not ask that a probe went before.
+                // A server does not require a probe before it.
                 (again || (self.is_client && !self.upgrading)).then_some("twice, or out of the blue")
             }
             Event::UpgradeFailed(_) => {

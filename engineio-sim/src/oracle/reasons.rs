@@ -1,8 +1,8 @@
 //! Law 3: the reason of an end is the true one.
 //!
-//! Nobody tells the oracle why a session ended. It knows what was done to the session and to the network; a reason is
-//! true if something happened that explains it. So a live peer that is called silent is found here as well (law 9), and
-//! a session that did not survive what it should have (law 8).
+//! The oracle is not told why a session ended. It knows the operations on the session and on the network; a reason is
+//! true if one of them explains it. So a live peer that is closed for silence is found here as well (law 9), and so is
+//! a session that did not survive what it should (law 8).
 
 use engineio_proto::{CloseReason, RequestError, TransportError, UpgradeError};
 
@@ -11,21 +11,21 @@ use engineio_proto::{CloseReason, RequestError, TransportError, UpgradeError};
 pub(crate) struct Incidents(u32);
 
 impl Incidents {
-    /// A connection was torn.
+    /// A connection broke.
     pub(crate) const TORN: Self = Self(1);
-    /// Nothing came through for a while, or late.
+    /// Nothing arrived for some time, or it was late.
     pub(crate) const SILENT: Self = Self(1 << 1);
-    /// A request was repeated on its way.
+    /// A request was repeated in transit.
     pub(crate) const REPEATED: Self = Self(1 << 2);
     /// A stranger sent a GET or a POST.
     pub(crate) const STRANGER: Self = Self(1 << 3);
-    /// A stranger sent what is no packet.
+    /// A stranger sent invalid data.
     pub(crate) const JUNK: Self = Self(1 << 4);
-    /// A body did not come in time.
+    /// A body was late.
     pub(crate) const SLOW_BODY: Self = Self(1 << 5);
     /// A body or a message was too large.
     pub(crate) const LARGE: Self = Self(1 << 6);
-    /// The server died.
+    /// The server was killed.
     pub(crate) const CRASH: Self = Self(1 << 7);
     /// A channel was refused.
     pub(crate) const REFUSED: Self = Self(1 << 8);
@@ -33,7 +33,7 @@ impl Incidents {
     pub(crate) const SLOW: Self = Self(1 << 9);
     /// The server had no room for a session.
     pub(crate) const FULL: Self = Self(1 << 10);
-    /// What was written was reported late.
+    /// A report of written data was late.
     pub(crate) const UNREPORTED: Self = Self(1 << 14);
     /// Answers, or frames to the client, left slowly.
     pub(crate) const SLOW_DOWN: Self = Self(1 << 15);
@@ -41,10 +41,10 @@ impl Incidents {
     pub(crate) const SLOW_UP: Self = Self(1 << 16);
     /// The body of a POST left slowly.
     pub(crate) const UPLOAD: Self = Self(1 << 17);
-    /// An application filled a buffer whose session ends for that.
+    /// An application filled a buffer, which ends its session.
     pub(crate) const OVERFLOW: Self = Self(1 << 11);
 
-    /// Timers came late.
+    /// Timers were late.
     pub(crate) const LATE: Self = Self(1 << 13);
     /// A stranger opened a channel.
     pub(crate) const OTHER_CHANNEL: Self = Self(1 << 12);
@@ -66,7 +66,7 @@ impl Incidents {
     }
 }
 
-/// How an application asked for the end.
+/// How an application has asked for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Close,
@@ -76,18 +76,18 @@ pub(crate) enum Asked {
 /// What the oracle knows about a session when one side ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene {
-    /// Something that keeps it from hearing lasts, or did so not long ago.
+    /// Something that keeps it from receiving lasts, or did so recently.
     pub(crate) is_troubled: bool,
     pub(crate) incidents: Incidents,
-    /// The application of this side asked for the end.
+    /// The application of this side has asked for the end.
     pub(crate) asked: Option<Asked>,
-    /// It asked so long ago that the time for it is over.
+    /// It asked so long ago that its time is over.
     pub(crate) is_over_time: bool,
     /// The other side has ended, or is about to, or never knew of this one.
     pub(crate) other_left: bool,
 }
 
-/// Whether a server can have this reason.
+/// Returns whether a server can have this reason.
 pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
     let Scene { incidents, asked, other_left, .. } = scene;
     let any = |others: &[Incidents]| others.iter().any(|&other| incidents.any(other));
@@ -95,10 +95,10 @@ pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
     match reason {
         CloseReason::ForcedClose => asked.is_some(),
         CloseReason::TransportClose => other_left || any(&[Incidents::TORN, Incidents::STRANGER]),
-        // An end that was asked for, and the other side was gone before everything was written.
+        // An orderly close, and the other side was gone before everything was written.
         CloseReason::TransportLost => asked.is_some() && (other_left || any(&[Incidents::TORN, doubled])),
-        // A slow link to the client is none of these, nor is a slow body: the one shows that the client reads, and the
-        // other that it sends.
+        // Neither a slow link to the client nor a slow body explains this: the first shows that the client reads, and
+        // the second that it sends.
         CloseReason::PingTimeout => {
             let unheard =
                 &[Incidents::SILENT, Incidents::TORN, Incidents::SLOW, Incidents::SLOW_UP, Incidents::UNREPORTED];
@@ -106,7 +106,7 @@ pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
         }
         CloseReason::ParseError => any(&[Incidents::JUNK]),
         CloseReason::TransportError(error) => match error {
-            // Whoever asked for the end hears that it was asked for, or that something was lost.
+            // A close is reported as requested, or as a loss.
             TransportError::PollLost | TransportError::PostLost => {
                 asked.is_none() && (other_left || any(&[Incidents::TORN, doubled]))
             }
@@ -124,23 +124,22 @@ pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
     }
 }
 
-/// Whether a client can have this reason.
+/// Returns whether a client can have this reason.
 pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
     let Scene { incidents, asked, other_left, .. } = scene;
     let any = |others: &[Incidents]| others.iter().any(|&other| incidents.any(other));
     let cut = Incidents::TORN.and(Incidents::CRASH);
-    // What can be so late that one side has given up what the other goes on with.
+    // Incidents that delay so much that one side has given up what the other continues.
     let late = Incidents::SILENT.and(Incidents::SLOW_DOWN).and(Incidents::SLOW_UP).and(Incidents::UPLOAD);
     match reason {
         CloseReason::ForcedClose => asked.is_some(),
-        // A server that hears of the change of the transport too late has given it up, and closes the channel.
+        // A server that learns of the change of the transport too late has given it up, and closes the channel.
         CloseReason::TransportClose => other_left || any(&[late]),
-        // A message that is too large ends the connection. An end that was asked for comes too late where the other side
-        // is gone before.
+        // A message that is too large ends the connection. A close is too late if the other side was gone before.
         CloseReason::TransportLost => {
             any(&[cut, Incidents::LARGE]) || (asked.is_some() && (other_left || any(&[late])))
         }
-        // A pong that nobody asked for puts off the next ping, at the server as in the reference.
+        // An unsolicited pong postpones the next ping, at the server as in the reference.
         CloseReason::PingTimeout => {
             let unheard = &[
                 cut,
@@ -156,7 +155,7 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
         }
         CloseReason::TransportError(error) => match error {
             TransportError::Poll(RequestError::Status(_)) => other_left || any(&[Incidents::FULL, Incidents::STRANGER]),
-            // A message that was taken before its limit was known.
+            // A message that was accepted before the limit was known.
             TransportError::Post(RequestError::Status(_)) => {
                 other_left || any(&[Incidents::LARGE, Incidents::STRANGER])
             }
@@ -171,7 +170,7 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
     }
 }
 
-/// Whether a client can fail to change its transport for this reason.
+/// Returns whether a client's change of its transport can fail for this reason.
 pub(crate) fn explains_upgrade_failure(error: UpgradeError, scene: Scene) -> bool {
     let Scene { incidents, asked, other_left, .. } = scene;
     let disturbed = Incidents::TORN
@@ -184,10 +183,10 @@ pub(crate) fn explains_upgrade_failure(error: UpgradeError, scene: Scene) -> boo
         .and(Incidents::SLOW_UP)
         .and(Incidents::UPLOAD);
     match error {
-        // Where there is another channel already, this one is closed at once; and a server that waits too long closes it.
+        // If there is another channel already, this one is closed at once; and a server that waits too long closes it.
         UpgradeError::TransportClosed => other_left || incidents.any(disturbed.and(Incidents::OTHER_CHANNEL)),
         UpgradeError::Timeout => other_left || incidents.any(disturbed),
-        // The session ended meanwhile, which has its own explanation.
+        // The session ended meanwhile, which is explained separately.
         UpgradeError::SessionClosed => other_left || asked.is_some() || !incidents.is_empty(),
         _ => false,
     }

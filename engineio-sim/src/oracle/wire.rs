@@ -1,11 +1,11 @@
-//! Law 11: whatever is sent can be decoded by somebody else, and is no larger than it may be.
+//! Law 11: everything that is sent can be decoded independently, and keeps the limit.
 
 use engineio_proto::wire::{Frame, Packet, Payload};
 
 use super::{Law, Violation, broken};
 use crate::decoder::{Decoded, decode_frame, decode_payload};
 
-/// What a packet should mean to a decoder.
+/// Returns the meaning that a packet should have for a decoder.
 fn meaning(packet: &Packet) -> Decoded {
     match packet {
         Packet::Text { kind, data } => {
@@ -15,7 +15,7 @@ fn meaning(packet: &Packet) -> Decoded {
     }
 }
 
-/// A payload and the body that was made of it. `limit`: how large it may be, unless it is one packet.
+/// Checks a payload and its encoded body. `limit`: the maximum size, unless it is a single packet.
 pub(crate) fn check_body(payload: &Payload, body: &[u8], limit: usize, by_server: bool) -> Result<(), Violation> {
     let (decoded, complete) = decode_payload(body);
     let meant: Vec<_> = payload.packets().iter().map(meaning).collect();
@@ -25,7 +25,7 @@ pub(crate) fn check_body(payload: &Payload, body: &[u8], limit: usize, by_server
     if payload.encoded_len() != body.len() {
         return broken(Law::Wire, format!("{payload:?} has {} bytes, not {}", body.len(), payload.encoded_len()));
     }
-    // The open packet has no limit, nor has what goes with it.
+    // The open packet has no limit, nor do the packets with it.
     let opens = decoded.first().is_some_and(|first| matches!(first, Decoded::Text('0', _)));
     if body.len() > limit && decoded.len() > 1 && !opens {
         return broken(
@@ -33,7 +33,7 @@ pub(crate) fn check_body(payload: &Payload, body: &[u8], limit: usize, by_server
             format!("{} packets of {} bytes in one body, above {limit}", decoded.len(), body.len()),
         );
     }
-    // Strict peers fail at a packet that is not for them.
+    // Strict peers fail on a packet that is not allowed for them.
     for (index, packet) in decoded.iter().enumerate() {
         let legal = match packet {
             Decoded::Binary(_) | Decoded::Text('4', _) => true,
@@ -50,8 +50,8 @@ pub(crate) fn check_body(payload: &Payload, body: &[u8], limit: usize, by_server
     Ok(())
 }
 
-/// A frame that was written to a channel by a server, or by a client. Noops, and what belongs to the beginning of a
-/// session, have no place there.
+/// Checks a frame that was written to a channel by a server, or by a client. Noops, and packets of the handshake after
+/// the first one, are not allowed there.
 pub(crate) fn check_frame(frame: &Frame, by_server: bool, first: bool) -> Result<(), Violation> {
     let legal = match decode_frame(frame) {
         Some(Decoded::Binary(_) | Decoded::Text('4', _)) => true,

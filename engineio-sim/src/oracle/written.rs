@@ -1,7 +1,7 @@
-//! Law 14: what is written is a prefix of what was handed over, and that of what was accepted.
+//! Law 14: written is a prefix of handed over, and handed over of accepted.
 //!
 //! The oracle keeps the parcels in which messages leave a machine, in order: HTTP answers, POSTs and frames. It is told
-//! when the embedder reports one as written, and counts for itself how many messages are.
+//! when the embedder reports one as written, and counts written messages itself.
 
 use std::collections::VecDeque;
 
@@ -9,17 +9,17 @@ use engineio_proto::{CloseReason, ExchangeId, Stats, TransportError};
 
 use super::{Law, Violation, broken};
 
-/// So many answers of a session may be under way. A poll beyond them waits.
+/// The maximum number of answers of a session under way. Further polls wait.
 pub(crate) const MAX_ANSWERS: usize = 8;
 
-/// What left a machine, and how much of it is known to be written.
+/// What has left a machine, and how much of it was reported as written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Written {
     accepted: u64,
     handed_over: u64,
     written: u64,
     parcels: VecDeque<Parcel>,
-    /// The numbers of messages that were asked for and were not written.
+    /// The numbers of messages that are waited for and were not written.
     awaited: Vec<u64>,
 }
 
@@ -38,15 +38,15 @@ struct Parcel {
 }
 
 impl Written {
-    /// The application's messages were taken.
+    /// Messages of the application were accepted.
     pub(crate) fn accept(&mut self, messages: u64) {
         self.accepted += messages;
     }
 
-    /// An answer with something that must not be lost leaves, or a POST.
+    /// An answer with packets that must not be lost leaves, or a POST.
     pub(crate) fn leave_by_http(&mut self, exchange: ExchangeId, messages: u64) {
         self.handed_over += messages;
-        // Whatever leaves by HTTP left before the first frame, but may be heard of later.
+        // Everything sent by HTTP left before the first frame, but may be reported later.
         let at = self.parcels.iter().position(|parcel| parcel.by == By::Channel).unwrap_or(self.parcels.len());
         self.parcels.insert(at, Parcel { by: By::Exchange(exchange), messages, is_written: false });
     }
@@ -82,12 +82,12 @@ impl Written {
         }
     }
 
-    /// Whether an answer is under way: it left, and was not reported.
+    /// Returns whether an answer is under way: sent, and not reported.
     pub(crate) fn is_under_way(&self, exchange: ExchangeId) -> bool {
         self.parcels.iter().any(|parcel| parcel.by == By::Exchange(exchange) && !parcel.is_written)
     }
 
-    /// The answer, or POST, that left first of those that are under way.
+    /// Returns the first answer, or POST, of those under way.
     pub(crate) fn first_exchange(&self) -> Option<ExchangeId> {
         self.parcels.iter().find_map(|parcel| match parcel.by {
             By::Exchange(exchange) => Some(exchange),
@@ -95,38 +95,38 @@ impl Written {
         })
     }
 
-    /// Whether a later answer than this one is reported as written.
+    /// Returns whether a later answer than this one is reported as written.
     pub(crate) fn is_overtaken(&self, exchange: ExchangeId) -> bool {
         let behind = self.parcels.iter().skip_while(|parcel| parcel.by != By::Exchange(exchange));
         behind.skip(1).any(|parcel| parcel.is_written)
     }
 
-    /// Whether an answer carries no message.
+    /// Returns whether an answer carries no message.
     pub(crate) fn is_without_messages(&self, exchange: ExchangeId) -> bool {
         self.parcels.iter().any(|parcel| parcel.by == By::Exchange(exchange) && parcel.messages == 0)
     }
 
-    /// How many answers, or POSTs, are under way, or wait for one before them.
+    /// Returns the number of answers, or POSTs, that are under way, or wait for an earlier one.
     pub(crate) fn exchanges(&self) -> usize {
         self.parcels.iter().filter(|parcel| parcel.by != By::Channel).count()
     }
 
-    /// Whether every accepted message is written.
+    /// Returns whether every accepted message is written.
     pub(crate) fn is_complete(&self) -> bool {
         self.written == self.accepted
     }
 
-    /// How many messages were accepted.
+    /// Returns the number of accepted messages.
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted
     }
 
-    /// How many messages left.
+    /// Returns the number of messages that have left.
     pub(crate) fn handed_over(&self) -> u64 {
         self.handed_over
     }
 
-    /// Compares with what a machine counts. All that it asked for was done.
+    /// Compares with the counters of a machine, when all its outputs were carried out.
     pub(crate) fn compare(&self, whose: impl FnOnce() -> String, stats: Stats) -> Result<(), Violation> {
         let counted = [stats.messages_accepted, stats.messages_sent, stats.messages_written];
         let seen = [self.accepted, self.handed_over, self.written];
@@ -141,12 +141,12 @@ impl Written {
 
     // Waiting.
 
-    /// Somebody asked whether so many messages are written, and was told that they are not.
+    /// The application asked whether this many messages are written, and they are not.
     pub(crate) fn wait(&mut self, messages: u64) {
         self.awaited.push(messages);
     }
 
-    /// Compares the answer to that question with what was seen.
+    /// Compares the answer to that question with what was observed.
     pub(crate) fn compare_answer(&self, whose: &str, messages: u64, is_written: bool) -> Result<(), Violation> {
         if is_written == (self.written >= messages) {
             return Ok(());
@@ -155,8 +155,8 @@ impl Written {
         broken(Law::Written, what)
     }
 
-    /// The machine says that what was waited for is written: all who wait ask again. Where outputs are carried out late,
-    /// `late`, they may have done so.
+    /// The machine announces that what was waited for is written: all who wait ask again. If outputs are carried out
+    /// late, `late`, they may have done so already.
     pub(crate) fn hear(&mut self, whose: &str, late: bool) -> Result<Vec<u64>, Violation> {
         if !late && self.awaited.iter().all(|&messages| messages > self.written) {
             return broken(Law::Written, format!("{whose} says that messages are written, and nobody waits for that"));
@@ -164,18 +164,18 @@ impl Written {
         Ok(std::mem::take(&mut self.awaited))
     }
 
-    /// Somebody waits for what is written.
+    /// Returns whether messages that are waited for are written, which must be announced.
     pub(crate) fn is_silent(&self) -> bool {
         self.awaited.iter().any(|&messages| messages <= self.written)
     }
 
-    /// Nobody waits any more.
+    /// Ends all waiting.
     pub(crate) fn stop_waiting(&mut self) {
         self.awaited.clear();
     }
 }
 
-/// Whether a session that was closing in order may end with this reason: as it was asked for if, and only if, everything
+/// Returns whether a session that was closing in order may end with this reason: as requested if and only if everything
 /// was written.
 pub(crate) fn is_true_end(reason: CloseReason, is_complete: bool) -> bool {
     let is_loss = !matches!(

@@ -1,4 +1,4 @@
-//! What applications do with their sessions.
+//! Applications and their sessions.
 
 use std::fmt::Debug;
 
@@ -13,7 +13,7 @@ use crate::journal::Place;
 use crate::op::{Node, Side};
 use crate::oracle::{Asked, Incidents, Law, broken};
 
-/// One end of a session: a attempt of a client, or a slot at a server.
+/// One end of a session: an attempt of a client, or a slot of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Attempt(usize),
@@ -54,7 +54,7 @@ impl Core {
         }
     }
 
-    /// The machine of an end, while there is one.
+    /// Returns the machine of an end, while it exists.
     pub(crate) fn machine(&self, end: End) -> Option<&dyn Machine> {
         match end {
             End::Attempt(attempt) => Some(&self.attempts[attempt].machine),
@@ -62,7 +62,7 @@ impl Core {
         }
     }
 
-    /// Calls the machine of an end, if there is one.
+    /// Calls the machine of an end, if it exists.
     pub(crate) fn call<R: PartialEq + Debug>(
         &mut self,
         end: End,
@@ -75,7 +75,7 @@ impl Core {
         }
     }
 
-    /// Whether a machine asked for something that was not done yet.
+    /// Returns whether a machine has outputs that were not carried out yet.
     pub(crate) fn has_output(&self, end: End) -> bool {
         match end {
             End::Attempt(attempt) => self.attempts[attempt].machine.has_output(),
@@ -83,7 +83,7 @@ impl Core {
         }
     }
 
-    /// What an end is called where it breaks a law.
+    /// Returns the name of an end, for violations.
     pub(crate) fn name_of(&self, end: End) -> String {
         match end {
             End::Attempt(attempt) => format!("client {}", self.attempts[attempt].client),
@@ -91,8 +91,8 @@ impl Core {
         }
     }
 
-    /// Whether an application can be told this of a session. Of one that it has given up, it hears of the end alone; and
-    /// where nothing is taken any more, there is no room.
+    /// Returns whether an application may be called with this for a session. After an abort only the end is reported;
+    /// and a session that accepts no more messages has no room.
     pub(crate) fn is_wanted(&self, node: Node, peer: Peer, what: &What) -> bool {
         let Some(end) = self.end_of_peer(node, peer) else { return true };
         let app = self.app_of(end);
@@ -103,7 +103,7 @@ impl Core {
         }
     }
 
-    /// When the application of a node wants to be called.
+    /// Sets when the application of a node wants to be called.
     pub(crate) fn set_alarm(&mut self, node: Node, alarm: Option<Instant>) {
         let place = match node {
             Node::Client(client) => self.clients.get_mut(client).map(|node| &mut node.alarm),
@@ -161,7 +161,8 @@ impl Core {
                 let left = self.machine(end).map_or(0, |machine| machine.stats().messages_sent);
                 let app = self.app(end);
                 app.events.full += 1;
-                // Where room may have been announced and not heard of, this is not what the next announcement answers.
+                // If room may have been announced and not handled, this refusal is not what the next announcement
+                // answers.
                 if !was_pending {
                     app.full_at.get_or_insert(left);
                 }
@@ -180,7 +181,7 @@ impl Core {
         Ok(sent)
     }
 
-    /// Law 9: a client whose server is over time takes nothing more.
+    /// Law 9: a client whose server is over its deadline accepts no more messages.
     fn is_in_time(&self, attempt: usize, told: Instant, sent: bool) -> Outcome {
         let machine = &self.attempts[attempt].machine;
         let is_open = matches!(machine.state(), client::State::Polling | client::State::Channel)
@@ -191,7 +192,7 @@ impl Core {
         Ok(())
     }
 
-    /// An end that was asked for comes in time.
+    /// A requested end comes in time.
     pub(crate) fn has_ended_in_time(&self, end: End) -> Outcome {
         let (app, attempt) = (self.app_of(end), self.attempt_behind(end));
         let (Some(asked), Some(ended)) = (app.asked_at, app.ended_at) else { return Ok(()) };
@@ -201,7 +202,7 @@ impl Core {
         if is_late { broken(Law::Timers, format!("{} took {took} µs to close", self.name_of(end))) } else { Ok(()) }
     }
 
-    /// Law 4: a buffer holds no more than its limit and one message.
+    /// Law 4: a buffer holds at most its limit and one message.
     fn weigh(&self, end: End) -> Outcome {
         let Some(buffered) = self.machine(end).map(Machine::send_buffered) else { return Ok(()) };
         let costs: Vec<_> = match end {
@@ -214,7 +215,7 @@ impl Core {
         if buffered != exact {
             return broken(Law::Bytes, format!("{} counts {buffered} bytes, and holds {exact}", self.name_of(end)));
         }
-        // Messages that stay together count as one.
+        // Messages that are sent together count as one.
         let limit = self.settings.send_limit + largest.max(TOGETHER);
         if buffered > limit {
             broken(Law::Bytes, format!("{} holds {buffered} bytes, above {limit}", self.name_of(end)))
@@ -223,7 +224,8 @@ impl Core {
         }
     }
 
-    /// A message of so many bytes, or somewhat more: no other one of this application is like it, unless it is empty.
+    /// Makes a message of this size, or a little larger. It differs from all others of this application, unless it is
+    /// empty.
     pub(crate) fn make(&mut self, end: End, size: usize, binary: bool) -> Message {
         let size = size.min(4 * self.settings.max_payload + 4);
         let app = self.app(end);
@@ -244,12 +246,12 @@ impl Core {
         let what = if how == Asked::Close { "closes the session" } else { "aborts the session" };
         self.journal.note(self.now, place, what, 0, b"");
         let now = self.now;
-        // What is over already, told or not, cannot be asked for any more.
+        // A session that has ended, announced or not, can no longer be closed.
         let is_over = self.phase_of(end).is_none_or(|phase| phase == Phase::Closed);
         let app = self.app(end);
         if !is_over {
             app.asked_at.get_or_insert(now);
-            // Who aborts what it has closed gives up what it was promised.
+            // An abort after a close gives up the guarantees of the close.
             app.asked = Some(if app.asked == Some(Asked::Abort) { Asked::Abort } else { how });
         }
         app.discards |= how == Asked::Abort;
@@ -269,7 +271,8 @@ impl Core {
         self.call(end, Kind::Discard, |machine, _| machine.discard_incoming()).map(drop)
     }
 
-    /// Whoever was refused hears that there is room, and not before something has left: it would be refused again.
+    /// After a refusal, the event for room comes, and only after something has left: otherwise the message would be
+    /// refused again.
     pub(crate) fn hear_writable(&mut self, end: End) -> Outcome {
         let left = self.machine(end).map_or(u64::MAX, |machine| machine.stats().messages_sent);
         let prompt = !self.settings.lazy_outputs;
@@ -339,7 +342,7 @@ impl Core {
     }
 }
 
-/// What messages that are sent together may count at most.
+/// The maximum size that messages sent together count for.
 const TOGETHER: usize = 4 * (Message::OVERHEAD + 8);
 
 fn bytes(message: &Message) -> &[u8] {

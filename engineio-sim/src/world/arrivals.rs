@@ -1,4 +1,4 @@
-//! What arrives at a server: requests and their bodies, channels and their frames, and word of connections that are lost.
+//! What arrives at a server: requests and their bodies, channels and their frames, and the loss of connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::op::Node;
 use crate::oracle::{Incidents, Law, broken};
 
 impl Core {
-    /// What is next of an exchange happens.
+    /// Carries out the next step of an exchange.
     pub(crate) fn advance_exchange(&mut self, index: usize) -> Outcome {
         match self.exchanges[index].stage.clone() {
             Stage::Travelling => self.request_arrives(index),
             Stage::Body => {
-                // Whatever was left of it has left by now.
+                // The rest of it has left by now.
                 while self.exchanges[index].upload.is_some() {
                     self.upload(index)?;
                 }
@@ -93,7 +93,7 @@ impl Core {
         Ok(())
     }
 
-    /// Gives a request to the session that it is for, which it opens or names.
+    /// Passes a request to the session that it opens or names.
     fn admit(
         &mut self,
         server: usize,
@@ -143,7 +143,7 @@ impl Core {
         })
     }
 
-    /// A session was opened.
+    /// Registers a session that was opened.
     fn slot(&mut self, server: usize, attempt: usize, key: SessionKey) -> Outcome<usize> {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
         let Some(session) = self.servers[server].machine.session(key) else {
@@ -152,7 +152,7 @@ impl Core {
         let mut side = Slot::new(server, key, session, attempt, (self.now, self.settings.twins));
         if let Some(greeting) = self.greeting() {
             side.app.sends.send(greeting);
-            // By polling it comes with the open packet.
+            // On polling, it comes with the open packet.
             side.app.greets = session.transport() == TransportKind::WebSocket;
         }
         let slot = self.sessions.len();
@@ -168,7 +168,7 @@ impl Core {
     fn body_arrives(&mut self, index: usize) -> Outcome {
         let exchange = &mut self.exchanges[index];
         let Some((number, slot)) = exchange.at_server else { return Ok(()) };
-        // The rest of it may never come.
+        // The rest of it may never arrive.
         if !exchange.is_receiving() {
             return Ok(());
         }
@@ -200,7 +200,7 @@ impl Core {
         Ok(())
     }
 
-    /// Law 9: a body excuses its client for so long as it may take, and no longer.
+    /// Law 9: a body extends the deadline for as long as the body may take, and no longer.
     pub(crate) fn bodies_in_time(&self) -> Outcome {
         let limit =
             Duration::from_millis(self.settings.body_timeout) + Duration::from_micros(self.settings.latency + 1000);
@@ -216,7 +216,7 @@ impl Core {
         Ok(())
     }
 
-    /// A server learns that the peer of an exchange is gone.
+    /// A server detects that the peer of an exchange is gone.
     pub(crate) fn server_learns(&mut self, index: usize) -> Outcome {
         let exchange = &mut self.exchanges[index];
         exchange.server_learns = None;
@@ -244,7 +244,7 @@ impl Core {
         Ok(())
     }
 
-    /// A server hears that a channel is wanted, or a client how that went.
+    /// A server gets the request for a channel, or a client its result.
     pub(crate) fn advance_opening(&mut self, index: usize) -> Outcome {
         if !matches!(self.channels[index].opening, Opening::Asked(_)) {
             return self.client_hears_of_channel(index);
@@ -261,7 +261,7 @@ impl Core {
         let admission = Admission::begin(&request, &self.servers[server].config);
         match self.admit(server, attempt, admission, Entry::Channel { channel: number, head: None })? {
             Ok((slot, _)) => {
-                // Whoever comes second is sent away.
+                // The second one is refused.
                 let is_other = |other: &super::net::Channel| {
                     other.opener.is_none() && other.server_open && other.at_server.is_some_and(|(_, own)| own == slot)
                 };
@@ -309,7 +309,7 @@ impl Core {
         Ok(())
     }
 
-    /// The next piece of a channel arrives at the server.
+    /// The next frame of a channel arrives at the server.
     pub(crate) fn frame_up(&mut self, index: usize) -> Outcome {
         if self.channels[index].server_open {
             self.report(Way::Down, index)?;
@@ -347,7 +347,7 @@ impl Core {
                 let is_stranger = self.channels[index].opener.is_none();
                 let attempt = &mut self.attempts[self.sessions[slot].attempt];
                 if is_on && is_stranger && frame == Frame::received(OVERTAKEN.into()) {
-                    // It comes behind what was posted, and nothing of the client's own follows.
+                    // It comes after the posted messages, and none of the client's own follows.
                     attempt.app.sends.divert(attempt.app.written.handed_over(), Message::from(&OVERTAKEN[1..]));
                 }
                 let is_behind =

@@ -1,4 +1,4 @@
-//! The embedder of a client: it does what the machine asks for, and reports what becomes of it.
+//! The embedder of a client: it carries out the outputs of the machine, and reports the results.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::oracle::{Incidents, Law, Scene, broken, check_body, explains_client, 
 use crate::settings::{GREETING, Start};
 
 impl Core {
-    /// A client begins a session, if it has none.
+    /// A client starts a session, if it has none.
     pub(crate) fn connect(&mut self, client: usize, server: usize, start: Start) -> Outcome {
         let is_free = self.attempt_of(client).is_none_or(|attempt| self.attempts[attempt].is_over());
         if !is_free || client >= self.clients.len() || server >= self.servers.len() {
@@ -48,7 +48,7 @@ impl Core {
         Ok(())
     }
 
-    /// Calls the machine of a client, and looks at it afterwards.
+    /// Calls the machine of a client, and checks it afterwards.
     pub(crate) fn call_client<R: PartialEq + Debug>(
         &mut self,
         attempt: usize,
@@ -100,7 +100,7 @@ impl Core {
         }
     }
 
-    /// Does what a client asks for.
+    /// Carries out the outputs of a client.
     pub(crate) fn obey_client(&mut self, client: usize) -> Outcome {
         let Some(attempt) = self.attempt_of(client) else { return Ok(()) };
         self.attempts[attempt].dirty = None;
@@ -112,7 +112,7 @@ impl Core {
         }
         self.compare(End::Attempt(attempt))?;
         if self.attempts[attempt].is_over() {
-            // Its last word may be on the way, and nothing else.
+            // Its close packet may be in transit, and nothing else.
             let polls = |exchange: &Exchange| {
                 let own = exchange.sender.is_some_and(|(owner, _)| owner == attempt);
                 own && exchange.body.is_none() && !exchange.dropped && exchange.stage != Stage::Done
@@ -230,7 +230,7 @@ impl Core {
         Ok(())
     }
 
-    /// A channel whose end at the client is open.
+    /// Returns a channel that is open at the client.
     fn channel_of(&self, attempt: usize, channel: ChannelId) -> Option<usize> {
         self.channels.iter().position(|other| other.opener == Some((attempt, channel)) && other.client_open)
     }
@@ -280,7 +280,7 @@ impl Core {
                 if self.attempts[attempt].app.events.closed != self.attempts[attempt].machine.close_reason() {
                     return broken(Law::End, format!("client {client} closed with {reason}, and says something else"));
                 }
-                // An application hears nothing of an attempt that opened no session.
+                // An application is not told of an attempt that opened no session.
                 if self.attempts[attempt].app.events.has_opened() {
                     self.calls.push_back(call(What::Close(reason)));
                 }
@@ -290,7 +290,7 @@ impl Core {
         Ok(())
     }
 
-    /// Law 3: something happened that explains the end.
+    /// Law 3: an event explains the end.
     fn explain_client(&self, client: usize, attempt: usize, reason: CloseReason) -> Outcome {
         if explains_client(reason, self.client_scene(attempt)) {
             return Ok(());
@@ -301,7 +301,7 @@ impl Core {
     fn client_scene(&self, attempt: usize) -> Scene {
         let Attempt { incidents, app, machine, .. } = &self.attempts[attempt];
         let closing = app.asked_at.map(|at| self.now.saturating_since(at));
-        // Its clock may be back by a little.
+        // Its clock may have gone back a little.
         let slack = Duration::from_millis(1);
         let is_over_time = closing.is_some_and(|time| time + slack >= machine.config().close_timeout);
         let is_troubled = self.is_troubled(attempt);
@@ -323,7 +323,7 @@ impl Core {
         app.readable = message.is_some().then_some(again);
         let Some(message) = message else { return Ok(false) };
         self.received(Place::Client(client), &message);
-        // What the server says before the client knows its session belongs to the one that it will know.
+        // Messages that arrive before the client knows its session belong to the session that it will know.
         let Some(slot) = self.attempts[attempt].slot else {
             return broken(Law::Messages, format!("client {client} received {message:?} before it was open"));
         };
@@ -333,7 +333,7 @@ impl Core {
         Ok(true)
     }
 
-    /// What is on the way to a client arrives.
+    /// An answer arrives at a client.
     pub(crate) fn answer_arrives(&mut self, index: usize, status: u16, body: bytes::Bytes) -> Outcome {
         let exchange = &self.exchanges[index];
         let (server, client) = (exchange.server, exchange.client);
@@ -348,7 +348,7 @@ impl Core {
         let ends = (Place::Server(server), Place::Client(client));
         self.journal.arrow(self.now, ends, what, id.0, &body);
         let kind = if status == 200 { Kind::Answered } else { Kind::Refused };
-        // What a POST carried is written when it was answered.
+        // The messages of a POST are written when it was answered.
         if status == 200 && self.attempts[attempt].machine.phase() != Phase::Closed {
             self.attempts[attempt].app.written.exchange_written(id);
         }
@@ -359,7 +359,7 @@ impl Core {
         self.has_been_pinged(attempt, pinged)
     }
 
-    /// What a ping that is about to arrive must be counted as, if one is, and if the client is there to hear it.
+    /// Returns how a ping that is about to arrive must be counted, if there is one and the client can receive it.
     fn awaits_ping(&self, attempt: usize, data: &[u8]) -> Option<u32> {
         let machine = &self.attempts[attempt].machine;
         let hears = !matches!(machine.state(), client::State::Opening | client::State::Closed)
@@ -367,7 +367,7 @@ impl Core {
         (data == b"2" && hears).then(|| machine.stats().heartbeats_received + 1)
     }
 
-    /// Law 9: a ping is heard, also by a client that is closing.
+    /// Law 9: a ping is counted, also by a client that is closing.
     fn has_been_pinged(&self, attempt: usize, expected: Option<u32>) -> Outcome {
         let machine = &self.attempts[attempt].machine;
         if expected.is_some_and(|count| machine.stats().heartbeats_received != count) {
@@ -392,7 +392,7 @@ impl Core {
         })
     }
 
-    /// A client hears how the opening of its channel went.
+    /// A client gets the result of opening its channel.
     pub(crate) fn client_hears_of_channel(&mut self, index: usize) -> Outcome {
         let channel = &mut self.channels[index];
         let opening = std::mem::replace(&mut channel.opening, Opening::Open);
@@ -422,7 +422,7 @@ impl Core {
         })
     }
 
-    /// The next piece of a channel arrives at the client.
+    /// The next frame of a channel arrives at the client.
     pub(crate) fn frame_down(&mut self, index: usize) -> Outcome {
         if self.channels[index].client_open {
             self.report(Way::Up, index)?;
@@ -431,7 +431,7 @@ impl Core {
         let Some(piece) = channel.down.next(self.now) else { return Ok(()) };
         let (client, server) = (channel.client, channel.server);
         let Some((attempt, id)) = channel.opener.filter(|_| channel.client_open) else {
-            // A stranger does not answer; it leaves when it is told to.
+            // A stranger does not answer; an operation makes it leave.
             if matches!(piece, Piece::End(_)) {
                 channel.client_open = false;
             }

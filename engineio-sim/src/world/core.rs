@@ -1,4 +1,4 @@
-//! Everything of a world but the applications: machines, network, clock, oracle.
+//! A world without its applications: machines, network, clock, oracle.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) struct Core {
     pub(crate) now: Instant,
     pub(crate) servers: Vec<ServerNode>,
     pub(crate) clients: Vec<ClientNode>,
-    /// Every session that a client began, one after the other.
+    /// Every session that a client started, one after the other.
     pub(crate) attempts: Vec<Attempt>,
     /// Every session that a server opened.
     pub(crate) sessions: Vec<Slot>,
@@ -30,19 +30,19 @@ pub(crate) struct Core {
     pub(crate) journal: Journal,
     pub(crate) coverage: Coverage,
     pub(crate) totals: Totals,
-    /// What applications are to be told.
+    /// The calls of applications that are due.
     pub(crate) calls: VecDeque<Call>,
     /// The last number that was given to anything at a server.
     pub(crate) number: u64,
-    /// What the largest message counts that was ever sent, in bytes.
+    /// The largest size that a message has counted for, in bytes.
     pub(crate) largest: usize,
-    /// When an application was called last because its time had come.
+    /// When an application was last called for its timeout.
     pub(crate) alarmed_at: Instant,
     /// When the end began.
     pub(crate) ending_at: Instant,
 }
 
-/// Something that happens by itself when its time has come.
+/// An event that happens at its time without an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
     ClientTimer(usize),
@@ -56,7 +56,7 @@ pub(crate) enum Task {
     /// Another part of a body leaves.
     Upload(usize),
     Opening(usize),
-    /// What is next on a channel arrives.
+    /// The next frame of a channel arrives.
     Frame(Way, usize),
     Pull(Way, usize),
     Write(Way, usize),
@@ -68,7 +68,7 @@ pub(crate) enum Task {
     Alarm(Node),
 }
 
-/// At any one time no more than this may happen; a machine that asks for more never comes to rest.
+/// The maximum number of events at one time; a machine that causes more never comes to rest.
 const MAX_TASKS: u32 = 200_000;
 
 impl Core {
@@ -102,12 +102,12 @@ impl Core {
         self.now + Duration::from_micros(micros)
     }
 
-    /// When something that is sent now arrives by itself.
+    /// Returns when data that is sent now arrives without an operation.
     pub(crate) fn arrival(&self) -> Instant {
         self.later(self.settings.latency)
     }
 
-    /// When an embedder that is lazy does its work.
+    /// Returns when a lazy embedder does its work.
     pub(crate) fn lag(&self) -> Instant {
         self.later(self.settings.latency / 4 + 50)
     }
@@ -117,12 +117,12 @@ impl Core {
         self.number
     }
 
-    /// The session of a client that is not over, or was the last one.
+    /// Returns the session of a client that has not ended, or the last one.
     pub(crate) fn attempt_of(&self, client: usize) -> Option<usize> {
         self.clients.get(client)?.attempt
     }
 
-    /// Its session at the server: that which the client knows, or the last one that the server opened for it.
+    /// Returns its session at the server: the one that the client knows, or the last one that the server opened for it.
     pub(crate) fn slot_of(&self, client: usize) -> Option<usize> {
         let attempt = self.attempt_of(client)?;
         self.attempts[attempt].slot.or_else(|| self.sessions.iter().rposition(|slot| slot.attempt == attempt))
@@ -135,7 +135,7 @@ impl Core {
         }
     }
 
-    /// Something that concerns the earlier sessions of a client too, as far as anything of them is on its way.
+    /// Records an incident for the earlier sessions of a client too, as far as their data is in transit.
     pub(crate) fn incident_for_all(&mut self, client: usize, incident: Incidents) {
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.client == client) {
             attempt.incidents.add(incident);
@@ -143,15 +143,15 @@ impl Core {
         self.trouble(client, self.now);
     }
 
-    /// Something that happened to a client lasts until then.
+    /// Records that an incident of a client lasts until then.
     pub(crate) fn trouble(&mut self, client: usize, until: Instant) {
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.client == client) {
             attempt.troubled_until = attempt.troubled_until.max(until);
         }
     }
 
-    /// Whether something that keeps a session from hearing lasts, or did so not long ago: what a heartbeat notices, it
-    /// notices within an interval and a timeout, and it is put off at most once.
+    /// Returns whether an incident that keeps a session from receiving lasts, or did so recently: a heartbeat detects
+    /// it within an interval and a timeout, extended at most once.
     pub(crate) fn is_troubled(&self, attempt: usize) -> bool {
         let silence = 2 * (self.settings.ping_interval + self.settings.ping_timeout);
         let window = Duration::from_millis(silence + 1000) + Duration::from_micros(20 * self.settings.latency);
@@ -163,28 +163,28 @@ impl Core {
         lasts || self.now <= side.troubled_until + window
     }
 
-    /// The machine of a session at a server, while there is one.
+    /// Returns the machine of a server's session, while it exists.
     pub(crate) fn session(&self, slot: usize) -> Option<&Session> {
         let slot = self.sessions.get(slot).filter(|slot| !slot.crashed)?;
         self.servers[slot.server].machine.session(slot.key)
     }
 
-    /// Whether nothing can reach a client, or leave it.
+    /// Returns whether nothing can reach or leave a client.
     fn is_cut_off(&self, client: usize) -> bool {
         self.clients[client].silent
     }
 
-    /// When something for a client arrives at the earliest.
+    /// Returns when data for a client arrives at the earliest.
     fn awake(&self, client: usize, due: Instant) -> Instant {
         due.max(self.clients[client].asleep)
     }
 
-    /// What happens next by itself, and when.
+    /// Returns the next event without an operation, and its time.
     pub(crate) fn next_task(&self) -> Option<(Instant, Task)> {
         let mut next: Option<(Instant, Task)> = None;
         let now = self.now;
         let mut offer = |at: Instant, task: Task| {
-            // What is overdue is due now, like what an embedder does at once.
+            // What is overdue is due now, like immediate work of an embedder.
             let at = at.max(now);
             if next.is_none_or(|(earliest, _)| at < earliest) {
                 next = Some((at, task));
@@ -238,7 +238,7 @@ impl Core {
             }
             match exchange.answer {
                 Answer::Idle => (),
-                // The network takes the last part whatever becomes of it.
+                // The network takes the last part in any case.
                 Answer::Writing(parts) if parts.left == 0 => offer(parts.at, Task::WriteAnswer(index)),
                 Answer::Writing(parts) if !cut_off && !exchange.dropped => {
                     offer(self.awake(exchange.client, parts.at), Task::WriteAnswer(index));
@@ -332,8 +332,7 @@ impl Core {
         }
     }
 
-    /// Lets so much time pass, with all that is due meanwhile. Stops early, at what is due then, if an application is to
-    /// be told something.
+    /// Lets time pass, with everything that is due. Stops early, at what is due then, if an application must be called.
     pub(crate) fn advance(&mut self, until: Instant) -> Outcome<bool> {
         self.forget();
         let mut tasks = 0;
@@ -361,7 +360,7 @@ impl Core {
         self.channels.retain(|channel| !channel.is_over());
     }
 
-    /// Whether the other side of this client's session has ended or is about to, or never knew of it.
+    /// Returns whether the other side of this client's session has ended or is about to, or never knew of it.
     pub(crate) fn server_left(&self, attempt: usize) -> bool {
         let slots = self.sessions.iter().enumerate().filter(|(_, slot)| slot.attempt == attempt);
         let own = self.attempts[attempt].slot;
@@ -378,7 +377,7 @@ impl Core {
     pub(crate) fn client_left(&self, slot: usize) -> bool {
         let own = self.sessions[slot].attempt;
         let attempt = &self.attempts[own];
-        // A client that tried several transports wants one of their sessions.
+        // A client that has tried several transports uses one of their sessions.
         let others = self.sessions.iter().enumerate().any(|(index, other)| other.attempt == own && index != slot);
         let spurned = (others || attempt.retried) && attempt.slot != Some(slot);
         spurned || attempt.app.asked.is_some() || attempt.machine.phase() == Phase::Closed

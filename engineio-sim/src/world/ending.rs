@@ -1,4 +1,4 @@
-//! The ends of a world: everything is healed, and has to come to rest.
+//! The end of a world: faults are healed, and the world must come to rest.
 
 use std::time::Duration;
 
@@ -11,40 +11,40 @@ use super::net::{Answer, Exchange, Opening, Parts, Piece, Spoilt, Stage};
 use super::nodes::{App, Attempt, Slot};
 use crate::oracle::{Asked, Law, broken};
 
-/// How a world ends, once it has come to rest.
+/// How a world ends after it has come to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The clients close their sessions.
     Clients,
-    /// The servers do.
+    /// The servers close their sessions.
     Servers,
-    /// Both do.
+    /// Both close them.
     Both,
-    /// Nothing reaches anybody any more.
+    /// The network drops everything.
     Silence,
-    /// The same, while the applications go on sending.
+    /// The network drops everything, while the applications continue to send.
     Bursts,
 }
 
 impl Ending {
-    /// All of them.
+    /// All ways to end.
     pub const ALL: [Self; 5] = [Self::Clients, Self::Servers, Self::Both, Self::Silence, Self::Bursts];
 
-    /// Whether it ends because nobody hears anything.
+    /// Returns whether it ends because nothing arrives.
     pub(crate) fn is_silent(self) -> bool {
         matches!(self, Self::Silence | Self::Bursts)
     }
 }
 
 impl Core {
-    /// Nothing more goes wrong from now on, and everybody reads.
+    /// From now on there are no more faults, and every application reads.
     pub(crate) fn heal(&mut self) {
         let at = self.arrival();
         let now = self.now;
         for attempt in self.attempts.iter_mut().filter(|attempt| !attempt.incidents.is_empty()) {
             attempt.troubled_until = now;
         }
-        // A body whose end never comes is given up in its time.
+        // A body that never ends is abandoned in time.
         let endless = self.exchanges.iter().filter(|exchange| exchange.spoilt == Some(Spoilt::Slow));
         for client in endless.map(|exchange| exchange.client).collect::<Vec<_>>() {
             self.trouble(client, self.later(1000 * self.settings.body_timeout));
@@ -69,7 +69,7 @@ impl Core {
                 exchange.due = at;
             }
             if exchange.is_stuck() && exchange.dropped {
-                // Its connection is gone, and the server had not heard of it.
+                // Its connection is gone, and the server had not detected that.
                 exchange.server_learns.get_or_insert(at);
             } else if exchange.is_stuck() {
                 exchange.answer = Answer::Writing(Parts { left: 0, at: now });
@@ -99,22 +99,22 @@ impl Core {
         self.journal.note(now, crate::journal::Place::Network, "heals", 0, b"");
     }
 
-    /// How long what is on its way takes at most where nothing goes wrong, in microseconds.
+    /// Returns the maximum time in transit without faults, in microseconds.
     pub(crate) fn transit(&self) -> u64 {
         let missing = self.attempts.iter().map(|attempt| attempt.app.sends.missing());
         let missing: usize = missing.chain(self.sessions.iter().map(|slot| slot.app.sends.missing())).sum();
-        // So many answers may wait for their reports; the next one waits for those.
+        // This many answers may wait for their reports; the next one waits for those.
         let reports = self.settings.report_time * (4 + missing as u64);
         2_000_000 + self.settings.latency * (100 + 8 * missing as u64) + reports
     }
 
-    /// What is not at rest of the sessions to which nothing ever happened: these have nothing to wait for but what is on
-    /// its way, whatever happens to others.
+    /// Returns what is not at rest in sessions that no fault has affected. These wait only for data in transit,
+    /// whatever happens to others.
     pub(crate) fn dawdling(&self) -> Option<String> {
         self.unrest_of(Attempt::is_quiet)
     }
 
-    /// Law 12: what is wrong with the rest that the world has come to, if anything.
+    /// Law 12: returns what is not at rest, if anything.
     pub(crate) fn unrest(&self) -> Option<String> {
         self.unrest_of(|_| true).or_else(|| self.unrest_between())
     }
@@ -163,7 +163,7 @@ impl Core {
         missing.then(|| format!("messages of client {client} or its session are missing"))
     }
 
-    /// What is under way between the two, or is to be done.
+    /// Returns work that is under way between the two sides, or that is due.
     fn unrest_between(&self) -> Option<String> {
         let busy = |app: &App| app.readable.is_some();
         let attempts = self
@@ -190,7 +190,7 @@ impl Core {
         None
     }
 
-    /// What must be true of sessions that are over, or at rest.
+    /// The laws for sessions that have ended, or are at rest.
     pub(crate) fn audit(&self) -> Outcome {
         for (index, slot) in self.sessions.iter().enumerate() {
             let attempt = &self.attempts[slot.attempt];
@@ -209,7 +209,7 @@ impl Core {
         Ok(())
     }
 
-    /// Nothing went wrong with this session.
+    /// No fault has affected this session.
     fn audit_pair(&self, attempt: &Attempt, index: usize) -> Outcome {
         let slot = &self.sessions[index];
         let limit = Duration::from_millis(self.settings.close_timeout);
@@ -235,7 +235,7 @@ impl Core {
                         format!("session {index} was closed in order, and its messages are lost"),
                     );
                 }
-                // Who was posting, be it a pong, may hear of it in this way.
+                // A client with a POST under way, even for a pong, may detect the end in this way.
                 let posting = CloseReason::TransportError(TransportError::Post(RequestError::Lost));
                 let refused = CloseReason::TransportError(TransportError::Post(RequestError::Status(400)));
                 let lost = attempt.app.events.closed.filter(|reason| [posting, refused].contains(reason));
@@ -261,7 +261,7 @@ impl Core {
         )
     }
 
-    /// Begins the end of the world. Who is left afterwards must end within a time, in microseconds.
+    /// Starts the end of the world. Returns the time within which the remaining sessions must end, in microseconds.
     pub(crate) fn begin_ending(&mut self, ending: Ending) -> Outcome<u64> {
         self.ending_at = self.now;
         let clients: Vec<_> = (0..self.clients.len()).filter_map(|client| self.attempt_of(client)).collect();
@@ -282,14 +282,14 @@ impl Core {
         for client in 0..self.clients.len() {
             self.set_silent(client, true);
         }
-        // Law 9: an interval and a timeout, and no longer. A machine that could not read for a while waits once more.
+        // Law 9: an interval and a timeout, and no longer. A machine that could not read for some time waits once more.
         let apps = self.attempts.iter().map(|attempt| &attempt.app).chain(self.sessions.iter().map(|slot| &slot.app));
         let times = if apps.filter(|app| !app.events.is_over()).any(|app| app.crowded) { 2 } else { 1 };
         let silence = 1000 * (self.settings.ping_interval + self.settings.ping_timeout);
         Ok(times * silence + 20 * self.settings.latency + self.settings.report_time + 100_000)
     }
 
-    /// Every application that has a session sends something.
+    /// Every application with a session sends something.
     pub(crate) fn burst(&mut self) -> Outcome {
         let attempts = (0..self.attempts.len()).map(End::Attempt);
         let ends: Vec<_> = attempts.chain((0..self.sessions.len()).map(End::Slot)).collect();
@@ -302,12 +302,12 @@ impl Core {
         Ok(())
     }
 
-    /// Everybody must have ended by now.
+    /// All sessions must have ended by now.
     pub(crate) fn audit_ending(&self, ending: Ending) -> Outcome {
         let silent = ending.is_silent();
         let law = if silent { Law::Heartbeat } else { Law::Quiescence };
-        // In silence an application may close what it does not hear of in time; and a client that takes nothing of what is
-        // sent to it meanwhile is too slow. What was asked for before is no excuse.
+        // In silence an application may close when it receives nothing, and a client that takes no data meanwhile is
+        // too slow. Closes that were requested before are no explanation.
         let has_left = |app: &App| silent && app.asked_at.is_some_and(|at| at >= self.ending_at);
         if let Some(attempt) = self.attempts.iter().find(|attempt| !attempt.is_over() && !has_left(&attempt.app)) {
             return broken(law, format!("client {} did not end", attempt.client));

@@ -1,4 +1,4 @@
-//! What a network, its proxies, strangers, and clocks do.
+//! Faults of networks, proxies, strangers, and clocks.
 
 use bytes::Bytes;
 use engineio_proto::server::State;
@@ -14,7 +14,7 @@ use crate::op::{Intrusion, Line, Node, Op, Side};
 use crate::oracle::{Asked, Incidents, Law, broken};
 
 impl Core {
-    /// Whether the one whom an operation strikes exists.
+    /// Returns whether the subject of an operation exists.
     pub(crate) fn knows(&self, op: &Op) -> bool {
         let node = match *op {
             Op::Silence(client) | Op::Restore(client) | Op::Suspend(client, _) => Node::Client(client),
@@ -28,7 +28,7 @@ impl Core {
         }
     }
 
-    /// What carries this line, and what happens next to it.
+    /// Returns the data on this line, and its next event.
     pub(crate) fn carrier(&self, line: Line) -> Option<Task> {
         let client = line.client();
         let attempt = self.attempt_of(client)?;
@@ -57,7 +57,7 @@ impl Core {
         }
     }
 
-    /// Whether something is on its way there and can arrive at once.
+    /// Returns whether data is in transit on this line that can arrive at once.
     pub(crate) fn arrives(&self, line: Line) -> Option<Task> {
         let client = line.client();
         let node = self.clients.get(client)?;
@@ -85,13 +85,13 @@ impl Core {
         is_there.then_some(task)
     }
 
-    /// The network does something to a client.
+    /// Records a fault of the network at a client.
     pub(crate) fn blame(&mut self, what: &'static str, client: usize) {
         let whom = Place::Client(client).to_string();
         self.journal.note(self.now, Place::Network, what, 0, whom.as_bytes());
     }
 
-    /// Whether a client waits for a channel to be opened.
+    /// Returns whether a client waits for a channel to be opened.
     pub(crate) fn is_opening_channel(&self, client: usize) -> bool {
         match self.carrier(Line::Up(client)) {
             Some(Task::Opening(index) | Task::Frame(_, index)) => {
@@ -101,7 +101,7 @@ impl Core {
         }
     }
 
-    /// A connection is torn. Of what is on its way on a channel, so many pieces arrive all the same.
+    /// A connection breaks. On a channel, this many frames in transit still arrive.
     pub(crate) fn tear(&mut self, line: Line, arrives: usize, client_after: u64, server_after: Option<u64>) {
         let Some(task) = self.carrier(line) else { return };
         let (client_at, server_at) = (self.later(client_after), server_after.map(|micros| self.later(micros)));
@@ -129,15 +129,15 @@ impl Core {
                 exchange.stage = Stage::Done;
                 exchange.server_learns = None;
             }
-            // The rest of it does not come, whether the server hears why or not.
+            // The rest of it does not arrive, whether the server detects why or not.
             Stage::Body => exchange.spoilt = Some(Spoilt::Slow),
             Stage::Held => (),
             Stage::Answered { .. } | Stage::Done => exchange.lose_answer(),
         }
     }
 
-    /// A server hears that a connection broke before it saw that the answer was written, which may have arrived: of the
-    /// answers that it did not report, oldest first, the one with this number.
+    /// A server detects that a connection broke before the server knew that the answer was written, which may have
+    /// arrived: of the answers that it has not reported, oldest first, the one with this index.
     pub(crate) fn lose(&mut self, client: usize, which: usize) {
         let answers = self.slot_of(client).map(|slot| self.unreported(slot)).unwrap_or_default();
         let Some(&index) = answers.get(which) else { return };
@@ -192,8 +192,8 @@ impl Core {
         }
     }
 
-    /// A proxy sends a request once more while the first one is with the server, and throws away what is answered. (Where
-    /// the first one is not, the protocol cannot tell the two from two requests: its messages would be lost, or doubled.)
+    /// A proxy repeats a request while the first one is at the server, and drops the answer. (If the first one is not,
+    /// the protocol cannot distinguish the two from two requests: messages would be lost or repeated.)
     pub(crate) fn repeat(&mut self, line: Line) {
         let Some(index) = self.with_server(line) else { return };
         self.incident(line.client(), Incidents::REPEATED);
@@ -202,7 +202,7 @@ impl Core {
         self.exchanges.push(Exchange { attempt, ..Exchange::new(client, server, target, body, self.now) });
     }
 
-    /// The request of a line, if the server has it and has not answered.
+    /// Returns the request of a line, if the server has it and has not answered.
     pub(crate) fn with_server(&self, line: Line) -> Option<usize> {
         match self.carrier(line) {
             Some(Task::Exchange(index)) => {
@@ -243,7 +243,7 @@ impl Core {
         self.blame(if silent { "silences" } else { "restores" }, client);
     }
 
-    /// Somebody else uses a session.
+    /// A stranger uses a session.
     pub(crate) fn intrude(&mut self, client: usize, what: Intrusion) {
         let Some(slot) = self.slot_of(client) else { return };
         let sid = self.sessions[slot].sid.clone();
@@ -254,7 +254,7 @@ impl Core {
         if what == Intrusion::Overtake && !self.can_overtake(client) {
             return;
         }
-        // A GET that meets no other would take messages, and nobody could know.
+        // A GET that does not overlap with another would take messages, without notice.
         if what == Intrusion::Get && self.with_server(Line::Get(client)).is_none() {
             return;
         }
@@ -267,7 +267,7 @@ impl Core {
             _ => return self.intrude_channel(client, server, target("websocket"), what),
         };
         match what {
-            // It must not be noticed at all.
+            // It must have no effect.
             Intrusion::PlainUpgrade => (),
             Intrusion::Junk => self.incident(client, Incidents::JUNK),
             _ => self.incident(client, Incidents::STRANGER),
@@ -275,7 +275,7 @@ impl Core {
         self.exchanges.push(Exchange::new(client, server, target(transport), body.map(Bytes::from), due));
     }
 
-    /// Whether the body of a POST is on its way to a session that a stranger could take over.
+    /// Returns whether the body of a POST is in transit to a session that a stranger could take over.
     pub(crate) fn can_overtake(&self, client: usize) -> bool {
         let Some(Task::Exchange(index)) = self.carrier(Line::Post(client)) else { return false };
         let exchange = &self.exchanges[index];
@@ -356,11 +356,11 @@ impl Core {
     }
 
     pub(crate) fn set_back(&mut self, node: Node, micros: u64) {
-        // A server wakes sessions when it likes, and so tells them the time; their twins cannot know.
+        // A server wakes sessions when it likes, and thus tells them the time; their twins cannot know.
         if matches!(node, Node::Server(_)) && self.settings.twins {
             return;
         }
-        // What is heard at a wrong time is heard too early or too late.
+        // With a wrong clock, data is received too early or too late.
         if micros > 1000 {
             self.delay_timers(node, 0);
         }
@@ -370,7 +370,7 @@ impl Core {
         }
     }
 
-    /// Law 6: calls without need change nothing.
+    /// Law 6: redundant calls change nothing.
     pub(crate) fn call_without_need(&mut self, node: Node) -> Outcome {
         let now = self.now;
         let stranger = engineio_proto::ChannelId(u64::MAX);
@@ -443,7 +443,7 @@ impl Core {
         slots.into_iter().try_for_each(|slot| self.close(End::Slot(slot), Asked::Abort))
     }
 
-    /// A server dies, and another one takes its place.
+    /// A server is killed, and another one replaces it.
     pub(crate) fn crash(&mut self, server: usize) -> Outcome {
         self.journal.note(self.now, Place::Server(server), "dies", 0, b"");
         let at = self.arrival();
@@ -479,7 +479,7 @@ impl Core {
     }
 }
 
-/// Whether a report of more than there is, is believed.
+/// Returns whether a report of more than there is has an effect.
 fn believes_too_much(machine: &mut dyn Machine, now: Instant) -> bool {
     if let Some(channel) = machine.current_channel() {
         machine.channel_written(now, channel, u64::MAX);
@@ -488,11 +488,11 @@ fn believes_too_much(machine: &mut dyn Machine, now: Instant) -> bool {
     stats.messages_written > stats.messages_sent
 }
 
-/// What a stranger says who overtakes a POST.
+/// The message of a stranger who overtakes a POST.
 pub(crate) const OVERTAKEN: &str = "4overtaken";
 
 fn put_off(pipe: &mut Pipe, at: Instant) {
-    // What is behind cannot overtake.
+    // What comes after it cannot overtake it.
     for (due, _) in &mut pipe.pieces {
         *due = (*due).max(at);
     }

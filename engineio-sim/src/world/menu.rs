@@ -1,85 +1,85 @@
-//! What can happen next, and how likely it is.
+//! The operations that are possible now, and their probabilities.
 
 use super::core::Core;
 use crate::Chooser;
 use crate::op::{Intrusion, Line, Node, Op, Side};
 use crate::settings::Start;
 
-/// Kinds of operations.
+/// A kind of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// Time passes.
     Wait,
     /// Time passes until something happens.
     Next,
-    /// A client begins.
+    /// A client starts a session.
     Connect,
     /// Something arrives early.
     Arrive,
     /// A message is sent.
     Send,
-    /// Several are.
+    /// Several messages are sent together.
     SendTogether,
     /// A buffer is filled.
     Flood,
     /// A message is taken.
     Take,
-    /// An application stops to read, or goes on.
+    /// An application stops or resumes reading.
     Read,
-    /// It does not want anything more.
+    /// An application discards what arrives.
     Discard,
-    /// It waits until its messages are written.
+    /// An application waits until its messages are written.
     Await,
-    /// It closes in order.
+    /// An application closes in order.
     Close,
-    /// It closes at once.
+    /// An application aborts.
     Abort,
-    /// It does something of its own.
+    /// An application gets an impulse.
     Impulse,
     /// What is written is reported early.
     Report,
-    /// A connection is torn.
+    /// A connection breaks.
     Tear,
-    /// A connection is reset while something is being written.
+    /// A connection is reset while data is being written.
     Reset,
     /// A connection breaks before it is known that an answer was written.
     Lose,
-    /// Something leaves slowly.
+    /// Data leaves slowly.
     Throttle,
     /// What is written is reported late.
     Withhold,
-    /// Something is held up.
+    /// Data is delayed.
     Delay,
     /// A request is repeated.
     Repeat,
-    /// A body is late.
+    /// A body never ends.
     SlowBody,
     /// A body is too large.
     LargeBody,
     /// A channel is refused.
     Refuse,
-    /// A client is cut off, or is not any more.
+    /// A client is cut off, or connected again.
     Silence,
-    /// A stranger meddles.
+    /// A stranger uses a session.
     Intrude,
-    /// A stranger takes a session over while a body is on its way.
+    /// A stranger takes a session over while a body is in transit.
     Overtake,
     /// A client sleeps.
     Suspend,
     /// Timers are late.
     Late,
-    /// A machine is called without need.
+    /// A machine gets redundant calls.
     Spurious,
     /// A clock goes backwards.
     Backwards,
     /// A server aborts its sessions.
     Shutdown,
-    /// A server dies.
+    /// A server is killed.
     Crash,
 }
 
 impl Class {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 34] = {
         use Class::*;
         [
@@ -120,7 +120,7 @@ impl Class {
         ]
     };
 
-    /// How likely it is where everything is.
+    /// The weight of the kind if it occurs.
     const fn weight(self) -> u64 {
         match self {
             Self::Wait => 20,
@@ -138,12 +138,12 @@ impl Class {
         }
     }
 
-    /// Whether it is what a network, a stranger, or a clock does.
+    /// Returns whether it is a fault of a network, a stranger, or a clock.
     pub const fn is_fault(self) -> bool {
         self as usize >= Self::Tear as usize
     }
 
-    /// What kind of operation this is.
+    /// Returns the kind of an operation.
     pub const fn of(op: &Op) -> Self {
         match op {
             Op::Wait(_) => Self::Wait,
@@ -189,11 +189,11 @@ impl Class {
 pub(crate) struct Weights([u64; Class::ALL.len()]);
 
 impl Weights {
-    /// Draws weights. Some kinds do not occur at all: what one of them prevents, the others would never show. One world
-    /// in four has no faults, and in one in five sessions are short.
+    /// Draws weights. Some kinds do not occur at all, because they would hide others. One world in four has no faults,
+    /// and in one in five sessions are short.
     pub(crate) fn draw(chooser: &mut impl Chooser, own_applications: bool) -> Self {
         let quiet = chooser.chance(1, 4);
-        // In some worlds nobody stays for long, so that ends meet with everything.
+        // In some worlds all sessions are short, so that ends coincide with everything else.
         let hasty = chooser.chance(1, 5);
         let mut weights = [0; Class::ALL.len()];
         for class in Class::ALL {
@@ -202,7 +202,8 @@ impl Weights {
             let factor = chooser.pick(factors).copied().unwrap_or_default();
             let barred = match class {
                 Class::Impulse => !own_applications,
-                // What the applications do not say themselves would be strange to them, as would be what they do not hear.
+                // User-defined applications would not know messages that they have not sent, or miss messages that were
+                // discarded.
                 Class::Send | Class::SendTogether | Class::Flood | Class::Discard => own_applications,
                 Class::Overtake => own_applications || quiet,
                 class => quiet && (class.is_fault() || matches!(class, Class::Read)),
@@ -226,12 +227,12 @@ impl Core {
         self.candidates(class, &mut candidates);
         match chooser.pick(&candidates) {
             Some(&op) => self.detail(op, chooser),
-            // Where a fault has nothing to strike, everything goes on.
+            // If a fault has no subject, the world continues.
             None => Op::Next,
         }
     }
 
-    /// Every operation of a kind that means something now, without its details.
+    /// Returns every operation of a kind that has a meaning now, without its details.
     pub(crate) fn candidates(&self, class: Class, out: &mut Vec<Op>) {
         let clients = 0..self.clients.len();
         let has_attempt =
@@ -332,7 +333,7 @@ impl Core {
         }
     }
 
-    /// Draws what an operation leaves open.
+    /// Draws the details of an operation.
     fn detail(&self, op: Op, chooser: &mut impl Chooser) -> Op {
         let latency = self.settings.latency.max(1);
         let mut of = |choices: &[u64]| chooser.pick(choices).copied().unwrap_or_default();
@@ -346,10 +347,10 @@ impl Core {
             Op::Send { side, .. } => {
                 let whole = self.settings.max_payload as u64;
                 let size = of(&[0, 1, 3, 10, 10, whole / 3, whole / 2, whole.saturating_sub(2)]) as usize;
-                // Base64 takes a third more.
+                // Base64 needs a third more.
                 let binary = of(&[0, 0, 1]) == 1;
                 let size = if binary { size * 3 / 4 } else { size };
-                // Now and then one that is larger than what may be sent.
+                // Occasionally one that is larger than allowed.
                 let size = if chooser.chance(1, 60) { size + 2 * whole as usize } else { size };
                 Op::Send { side, size, binary }
             }
@@ -370,7 +371,7 @@ impl Core {
             Op::Throttle(line, _) => {
                 let (interval, timeout) = (1000 * self.settings.ping_interval, 1000 * self.settings.ping_timeout);
                 let window = self.settings.window.max(1) as u64;
-                // So slow that a heartbeat would notice, and not so slow that nothing gets through in its time.
+                // So slow that a heartbeat would detect it, but not so slow that nothing arrives in time.
                 let micros = match line {
                     Line::Get(_) => of(&[timeout / 2, timeout / 2, timeout / 4]),
                     Line::Post(_) => {

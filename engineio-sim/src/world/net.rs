@@ -1,11 +1,11 @@
-//! What is written to connections, and what is on its way.
+//! Data that is written to connections, and data in transit.
 //!
-//! Every request and every answer travels on its own and may overtake any other; the frames of a channel keep their
+//! Every request and every answer travels independently and may overtake any other; the frames of a channel keep their
 //! order in each direction. Everything takes the same time, unless an operation lets it arrive earlier or later.
 //!
 //! Between a machine and the network is its embedder. What a machine hands over is first *held*: the network takes it
-//! when it has room. What the network took is *written*, and the embedder reports that, soon or late. What is held when
-//! a connection is torn is lost, as is what is on its way.
+//! when it has room. What the network took is *written*, and the embedder reports that, early or late. When a
+//! connection breaks, held data is lost, and so is data in transit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use engineio_proto::client::Details;
 use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant};
 
-/// A request by HTTP, from the moment when a client asks for it until nobody waits for anything.
+/// An HTTP request, from its output at a client until nothing waits for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     /// The client that it concerns.
     pub(crate) client: usize,
-    /// The attempt of the client that sent it; nobody, if a proxy or a stranger did.
+    /// The attempt of the client that sent it; `None` if a proxy or a stranger did.
     pub(crate) sender: Option<(usize, ExchangeId)>,
     /// The attempt whose session it opens, if it opens one.
     pub(crate) attempt: Option<usize>,
@@ -28,78 +28,78 @@ pub(crate) struct Exchange {
     /// The body of a POST.
     pub(crate) body: Option<Bytes>,
     pub(crate) server: usize,
-    /// Its number at the server, and the session that it was given to.
+    /// Its number at the server, and its session.
     pub(crate) at_server: Option<(ExchangeId, usize)>,
     pub(crate) stage: Stage,
-    /// When the stage comes to its end by itself.
+    /// When the stage ends without an operation.
     pub(crate) due: Instant,
     /// When the head of a POST arrived.
     pub(crate) head_at: Instant,
-    /// When the client learns that the connection is lost.
+    /// When the client detects that the connection is lost.
     pub(crate) client_learns: Option<Instant>,
-    /// When the server does.
+    /// When the server detects that.
     pub(crate) server_learns: Option<Instant>,
     /// The client does not wait for it any more.
     pub(crate) dropped: bool,
     pub(crate) spoilt: Option<Spoilt>,
-    /// How far its answer is, for the embedder of the server.
+    /// The state of its answer, for the embedder of the server.
     pub(crate) answer: Answer,
-    /// The answer has what must not be lost.
+    /// The answer has packets that must not be lost.
     pub(crate) carries: bool,
-    /// Bodies leave in parts, so many microseconds apart; at once if zero.
+    /// Bodies leave in parts, with this many microseconds in between; at once if zero.
     pub(crate) pace: u64,
     /// The parts of its body that have not left.
     pub(crate) upload: Option<Parts>,
 }
 
-/// How far an exchange is.
+/// The stage of an exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// The request is on its way.
+    /// The request is in transit.
     Travelling,
-    /// Its head has arrived, its body has not.
+    /// Its head has arrived, and its body has not.
     Body,
     /// The server has it.
     Held,
-    /// The answer is on its way, or is being written.
+    /// The answer is in transit, or is being written.
     Answered { status: u16, body: Bytes },
-    /// There is nothing more to come.
+    /// Nothing more follows.
     Done,
 }
 
-/// How far an answer is.
+/// The state of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// There is none, or nothing to report of it any more.
+    /// There is none, or it needs no report any more.
     Idle,
     /// It is being written.
     Writing(Parts),
-    /// It is written; when that is reported.
+    /// It is written, and is reported at this time.
     Written(Instant),
 }
 
-/// What leaves in parts, because the network takes no more at once.
+/// Data that leaves in parts, because the network does not take it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parts {
-    /// So many must wait for the network to take more, and then the last one.
+    /// The number of parts that wait for the network, before the last one.
     pub(crate) left: u32,
-    /// When the next one leaves.
+    /// When the next part leaves.
     pub(crate) at: Instant,
 }
 
-/// What leaves slowly leaves in so many parts, and the last one.
+/// The number of parts of slow data, without the last one.
 pub(crate) const PARTS: u32 = 4;
 
-/// What is wrong with a body.
+/// The fault of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spoilt {
-    /// Its end never comes.
+    /// It never ends.
     Slow,
     Large,
 }
 
 impl Exchange {
-    /// A request that is about to leave.
+    /// Creates a request that is about to leave.
     pub(crate) fn new(client: usize, server: usize, target: String, body: Option<Bytes>, due: Instant) -> Self {
         Self {
             client,
@@ -123,18 +123,19 @@ impl Exchange {
         }
     }
 
-    /// Whether it can be forgotten.
+    /// Returns whether it can be forgotten.
     pub(crate) fn is_over(&self) -> bool {
         let is_known = self.client_learns.is_none() && self.server_learns.is_none();
         self.stage == Stage::Done && self.answer == Answer::Idle && is_known
     }
 
-    /// Whether its answer is not written to its end.
+    /// Returns whether its answer is not completely written.
     pub(crate) fn is_stuck(&self) -> bool {
         matches!(self.answer, Answer::Writing(parts) if parts.left > 0)
     }
 
-    /// The connection is gone, and the answer with it. A server does not hear of that when it has seen that all was written.
+    /// The connection is gone, and the answer with it. A server that knows that everything was written does not detect
+    /// this.
     pub(crate) fn lose_answer(&mut self) {
         self.stage = Stage::Done;
         if self.carries && self.answer == Answer::Idle {
@@ -142,37 +143,37 @@ impl Exchange {
         }
     }
 
-    /// Whether a session has it and owes an answer.
+    /// Returns whether a session has it and must answer it.
     pub(crate) fn is_open_at(&self, slot: usize) -> bool {
         let is_open = matches!(self.stage, Stage::Body | Stage::Held);
         is_open && self.at_server.is_some_and(|(_, own)| own == slot)
     }
 
-    /// Whether its body is on its way and will come to its end.
+    /// Returns whether its body is in transit and will be complete.
     pub(crate) fn is_receiving(&self) -> bool {
         self.stage == Stage::Body && self.spoilt != Some(Spoilt::Slow)
     }
 }
 
-/// A channel, from the moment when a client asks for it until both sides have heard of its end.
+/// A channel, from its output at a client until both sides know of its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Channel {
     /// The client that it concerns.
     pub(crate) client: usize,
-    /// The attempt of the client that opened it; nobody, if a stranger did.
+    /// The attempt of the client that opened it; `None` if a stranger did.
     pub(crate) opener: Option<(usize, ChannelId)>,
     pub(crate) target: String,
     pub(crate) server: usize,
     pub(crate) at_server: Option<(ChannelId, usize)>,
     pub(crate) opening: Opening,
-    /// When a session heard of it.
+    /// When a session got it.
     pub(crate) heard_at: Option<Instant>,
-    /// The client has not closed its end, and was not told that the other one was.
+    /// The client has not closed its end, and was not told that the other end was closed.
     pub(crate) client_open: bool,
     pub(crate) server_open: bool,
     pub(crate) up: Pipe,
     pub(crate) down: Pipe,
-    /// The connection is torn: what is written to it goes nowhere.
+    /// The connection is broken: data that is written to it is lost.
     pub(crate) torn: bool,
 }
 
@@ -185,14 +186,14 @@ pub(crate) enum Way {
     Down,
 }
 
-/// How far the opening of a channel is.
+/// The state of opening a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Opening {
-    /// The server will hear of it.
+    /// The server will be told of it.
     Asked(Instant),
-    /// The client will hear that it is open.
+    /// The client will be told that it is open.
     Accepted(Instant),
-    /// The client will hear that it is not.
+    /// The client will be told that it is refused.
     Refused(Instant, Option<Details>),
     Open,
 }
@@ -202,27 +203,27 @@ pub(crate) enum Opening {
 pub(crate) struct Pipe {
     /// Frames that were pulled and that the network did not take.
     pub(crate) held: VecDeque<Held>,
-    /// What the network took and what has not arrived.
+    /// Frames that the network took and that have not arrived.
     pub(crate) pieces: VecDeque<(Instant, Piece)>,
-    /// So much of the network's room is taken by what goes nowhere.
+    /// The part of the network's room that lost data takes.
     pub(crate) sunk: usize,
-    /// The writer has frames to pull; when that is done at the latest.
+    /// The writer has frames to pull; they are pulled at this time at the latest.
     pub(crate) ready: Option<Instant>,
     /// The writer wrote until the network took no more.
     pub(crate) blocked: bool,
-    /// The writer closes the channel behind what it holds.
+    /// The writer closes the channel after what it holds.
     pub(crate) closing: bool,
-    /// The message of the session up to which the writer knows that all is written, if it did not report it.
+    /// The number of messages that the writer knows to be written, if it has not reported that.
     pub(crate) written: Option<u64>,
-    /// When it reports it.
+    /// When it reports that.
     pub(crate) report: Option<Instant>,
-    /// The network lets frames arrive so many microseconds apart.
+    /// The network lets frames arrive with this many microseconds in between.
     pub(crate) pace: u64,
-    /// Before that, it lets none arrive.
+    /// No frame arrives before that.
     pub(crate) next_at: Instant,
     /// The reader reads.
     pub(crate) reads: bool,
-    /// Frames were written to it.
+    /// Frames were written.
     pub(crate) used: bool,
 }
 
@@ -230,7 +231,7 @@ pub(crate) struct Pipe {
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) frame: Frame,
-    /// So many messages of the session were pulled with it.
+    /// The number of messages of the session that were pulled with it.
     pub(crate) messages: u64,
 }
 
@@ -260,39 +261,39 @@ impl Default for Pipe {
 }
 
 impl Pipe {
-    /// What is on its way is lost, but for the first pieces. The network does not take more for that.
+    /// Data in transit is lost, except for the first pieces. The network does not take more because of that.
     pub(crate) fn sink(&mut self, arrives: usize) {
         let before = self.pieces.len();
         self.pieces.truncate(arrives);
         self.sunk += before - self.pieces.len();
     }
 
-    /// The same, and what is held is lost too.
+    /// The same, and held data is lost too.
     pub(crate) fn cut(&mut self, arrives: usize) {
         self.sink(arrives);
         self.held.clear();
         self.closing = false;
     }
 
-    /// The end comes behind what is on its way, at this time or later.
+    /// The end comes after data in transit, at this time or later.
     pub(crate) fn end(&mut self, at: Instant, end: ChannelEnd) {
         let at = self.pieces.back().map_or(at, |&(last, _)| last.max(at));
         self.pieces.push_back((at, Piece::End(end)));
     }
 
-    /// The next piece arrives.
+    /// Takes the next piece that arrives.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Piece> {
         let (_, piece) = self.pieces.pop_front()?;
         self.next_at = now + Duration::from_micros(self.pace);
         Some(piece)
     }
 
-    /// Whether the network takes another frame.
+    /// Returns whether the network takes another frame.
     pub(crate) fn has_room(&self, window: usize) -> bool {
         self.pieces.len() + self.sunk < window.max(1)
     }
 
-    /// Whether the writer has something to write.
+    /// Returns whether the writer has something to write.
     pub(crate) fn is_writing(&self) -> bool {
         !self.held.is_empty() || self.closing
     }
@@ -313,7 +314,7 @@ impl Channel {
         }
     }
 
-    /// Whether somebody is there to read what is written.
+    /// Returns whether there is a reader for what is written.
     pub(crate) fn has_reader(&self, way: Way) -> bool {
         let is_open = match way {
             Way::Up => self.server_open || matches!(self.opening, Opening::Asked(_)),
@@ -322,12 +323,12 @@ impl Channel {
         is_open && !self.torn
     }
 
-    /// Whether this attempt of a client opened it.
+    /// Returns whether this attempt of a client opened it.
     pub(crate) fn is_of(&self, attempt: usize) -> bool {
         self.opener.is_some_and(|(owner, _)| owner == attempt)
     }
 
-    /// Whether it can be forgotten.
+    /// Returns whether it can be forgotten.
     pub(crate) fn is_over(&self) -> bool {
         let is_waiting =
             matches!(self.opening, Opening::Asked(_)) || (self.opener.is_some() && self.opening != Opening::Open);
@@ -335,7 +336,7 @@ impl Channel {
     }
 }
 
-/// A frame as it arrives: in one piece.
+/// Returns a frame as it arrives: in one piece.
 pub(crate) fn received(frame: Frame) -> Frame {
     match frame {
         Frame::Text { head, data } => Frame::received(format!("{head}{}", data.as_str()).into()),
@@ -343,7 +344,7 @@ pub(crate) fn received(frame: Frame) -> Frame {
     }
 }
 
-/// The bytes of a frame.
+/// Returns the bytes of a frame.
 pub(crate) fn bytes_of(frame: &Frame) -> Bytes {
     match frame {
         Frame::Text { head: "", data } => data.as_bytes().clone(),

@@ -14,11 +14,11 @@ use crate::Settings;
 use crate::op::Node;
 use crate::oracle::{Asked, Events, Flow, Incidents, Law, Written, broken};
 
-/// A client, which begins one session after the other.
+/// A client, which opens one session after the other.
 #[derive(Debug, Default)]
 pub(crate) struct ClientNode {
     pub(crate) attempt: Option<usize>,
-    /// Nothing comes through.
+    /// Nothing reaches or leaves it.
     pub(crate) silent: bool,
     /// It sleeps until then.
     pub(crate) asleep: Instant,
@@ -32,31 +32,31 @@ pub(crate) struct ServerNode {
     pub(crate) machine: Server,
     pub(crate) config: Arc<Config>,
     pub(crate) sessions: BTreeMap<SessionKey, usize>,
-    /// Outputs wait; when they are carried out at the latest.
+    /// Outputs wait; they are carried out at this time at the latest.
     pub(crate) dirty: Option<Instant>,
     /// When its application wants to be called.
     pub(crate) alarm: Option<Instant>,
     pub(crate) clock: Clock,
 }
 
-/// What is wrong with the clock of a machine.
+/// The faults of a machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Clock {
-    /// No timer comes before that.
+    /// No timer fires before that.
     pub(crate) late: Instant,
-    /// At the next call it is back by so many microseconds.
+    /// At the next call, the clock has gone back by this many microseconds.
     pub(crate) back: u64,
 }
 
 impl Clock {
-    /// What a machine is told.
+    /// Returns the time that a machine is told.
     pub(crate) fn tell(&mut self, now: Instant) -> Instant {
         let told = self.peek(now);
         self.back = 0;
         told
     }
 
-    /// What it would be told.
+    /// Returns the time that it would be told.
     pub(crate) fn peek(&self, now: Instant) -> Instant {
         Instant::from_micros(now.as_micros().saturating_sub(self.back))
     }
@@ -65,33 +65,33 @@ impl Clock {
 /// What both sides of a session have.
 #[derive(Debug)]
 pub(crate) struct App {
-    /// It reads what arrives.
+    /// The application reads what arrives.
     pub(crate) reads: bool,
-    /// There are messages to take; when that is done at the latest.
+    /// Messages can be taken; they are taken at this time at the latest.
     pub(crate) readable: Option<Instant>,
-    /// It does not want any.
+    /// The application discards messages.
     pub(crate) discards: bool,
     pub(crate) asked: Option<Asked>,
-    /// When it asked first.
+    /// When the application first closed or aborted.
     pub(crate) asked_at: Option<Instant>,
-    /// When it heard of the end.
+    /// When the application was told of the end.
     pub(crate) ended_at: Option<Instant>,
-    /// Messages that it sends.
+    /// The messages that it sends.
     pub(crate) sends: Flow,
     /// When it sent the last one.
     pub(crate) sent_at: Instant,
     pub(crate) events: Events,
-    /// It was so slow that its machine stopped to read.
+    /// It was so slow that its machine stopped reading.
     pub(crate) crowded: bool,
-    /// How many messages it made up.
+    /// The number of messages that it made.
     pub(crate) made: u32,
-    /// How many messages had left when one was refused as too much.
+    /// The number of messages that had left when one was refused because of a full buffer.
     pub(crate) full_at: Option<u64>,
-    /// How far its messages got.
+    /// The state of its messages.
     pub(crate) written: Written,
     /// Its embedder reports nothing before that.
     pub(crate) reports_from: Instant,
-    /// The next message on its channel is the greeting.
+    /// The next message on its channel is the initial message.
     pub(crate) greets: bool,
 }
 
@@ -124,16 +124,16 @@ pub(crate) struct Attempt {
     pub(crate) server: usize,
     pub(crate) machine: Client,
     pub(crate) twin: Option<Box<Twin<Client, client::Output>>>,
-    /// Outputs wait; when they are carried out at the latest.
+    /// Outputs wait; they are carried out at this time at the latest.
     pub(crate) dirty: Option<Instant>,
-    /// It began anew on another transport.
+    /// It tried another transport.
     pub(crate) retried: bool,
-    /// Its session at the server, once the client knows.
+    /// Its session at the server, once the client knows it.
     pub(crate) slot: Option<usize>,
     pub(crate) app: App,
     /// What happened to this session, on either side.
     pub(crate) incidents: Incidents,
-    /// Until when the last of it lasted.
+    /// The time at which the last of it ended.
     pub(crate) troubled_until: Instant,
 }
 
@@ -142,8 +142,8 @@ impl Attempt {
         self.app.events.closed.is_some()
     }
 
-    /// Whether nothing ever went wrong with it. A client that aborts, or has no more time to close, tells its server only as
-    /// far as it can at once.
+    /// Returns whether nothing ever went wrong with it. A client that aborts, or whose time to close is over, tells its
+    /// server only as far as possible without waiting.
     pub(crate) fn is_quiet(&self) -> bool {
         let late = CloseReason::TransportError(TransportError::CloseTimeout);
         let hurries = self.app.asked == Some(Asked::Abort) || self.app.events.closed == Some(late);
@@ -162,13 +162,13 @@ pub(crate) struct Slot {
     pub(crate) app: App,
     /// The requests that it has answered or dropped.
     pub(crate) answered: BTreeSet<ExchangeId>,
-    /// A ping was sent, and no pong has come since.
+    /// A ping was sent, and no pong has arrived since.
     pub(crate) pinged: bool,
-    /// When it was opened, or the last pong came.
+    /// When it was opened, or when the last pong arrived.
     pub(crate) ponged_at: Instant,
-    /// It ended while the body of a POST was on its way.
+    /// It ended while the body of a POST was in transit.
     pub(crate) cut_short: bool,
-    /// Its server died.
+    /// Its server was killed.
     pub(crate) crashed: bool,
 }
 
@@ -178,12 +178,12 @@ impl Slot {
     }
 }
 
-/// Something to tell an application.
+/// A call of an application.
 #[derive(Debug)]
 pub(crate) enum Call {
-    /// Of one of its sessions.
+    /// For one of its sessions.
     Of { node: Node, peer: Peer, what: What },
-    /// That its time has come.
+    /// For its timeout.
     Timeout(Node),
 }
 

@@ -1,4 +1,4 @@
-//! The embedder of a server: it does what its sessions ask for. What arrives for them is in `arrivals`.
+//! The embedder of a server: it carries out the outputs of its sessions. What arrives is in `arrivals`.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::op::Node;
 use crate::oracle::{Incidents, Law, Scene, broken, check_body, explains_server};
 
 impl Core {
-    /// Calls a session, if it is still there, and looks at its server afterwards.
+    /// Calls a session, if it still exists, and checks its server afterwards.
     pub(crate) fn call_session<R: PartialEq + Debug>(
         &mut self,
         slot: usize,
@@ -52,7 +52,7 @@ impl Core {
         Ok(Some(result))
     }
 
-    /// What must be true of a server between any two calls.
+    /// The laws of a server between any two calls.
     pub(super) fn look_at(&mut self, server: usize, lazy: Instant) -> Outcome {
         let node = &mut self.servers[server];
         node.dirty.get_or_insert(lazy);
@@ -94,7 +94,7 @@ impl Core {
         }
     }
 
-    /// Does what the sessions of a server ask for.
+    /// Carries out the outputs of a server's sessions.
     pub(crate) fn obey_server(&mut self, server: usize) -> Outcome {
         self.servers[server].dirty = None;
         while let Some((key, output)) = self.servers[server].machine.poll_output() {
@@ -110,7 +110,7 @@ impl Core {
         for slot in self.servers[server].sessions.values().copied().collect::<Vec<_>>() {
             self.compare(End::Slot(slot))?;
         }
-        // Whoever has told its end is gone by now.
+        // A session that has announced its end is gone by now.
         let node = &self.servers[server];
         let sessions = &mut self.sessions;
         let gone: Vec<_> = node
@@ -159,7 +159,7 @@ impl Core {
     fn obey_output(&mut self, server: usize, slot: usize, output: Output) -> Outcome {
         let at = self.arrival();
         if let Output::Respond { exchange, .. } | Output::Abort { exchange } = output {
-            // Once, however late it is carried out.
+            // Only once, however late it is carried out.
             if !self.sessions[slot].answered.insert(exchange) {
                 return broken(Law::Exchanges, format!("session {slot} answers {exchange:?} twice"));
             }
@@ -212,17 +212,17 @@ impl Core {
         }
     }
 
-    /// The request that a session holds under this number.
+    /// Returns the request that a session holds under this number.
     fn held(&self, slot: usize, exchange: ExchangeId) -> Option<usize> {
         self.exchanges.iter().position(|other| other.at_server == Some((exchange, slot)) && other.is_open_at(slot))
     }
 
-    /// A machine asks for something that has no meaning any more. That may be where its outputs are carried out late.
+    /// Handles an output that has no meaning any more. This is allowed if outputs are carried out late.
     pub(crate) fn stale(&self, what: String) -> Outcome {
         if self.settings.lazy_outputs { Ok(()) } else { broken(Law::Exchanges, what) }
     }
 
-    /// The answer of a server, on its way from now on.
+    /// Sends the answer of a server.
     pub(super) fn respond(&mut self, index: usize, response: Response) -> Outcome {
         let at = self.arrival();
         let limit = self.settings.max_payload;
@@ -248,10 +248,10 @@ impl Core {
         }
     }
 
-    /// Law 9: a ping leaves only when the one before was answered.
+    /// Law 9: a ping is sent only after the previous one was answered.
     pub(crate) fn pings(&mut self, slot: usize) -> Outcome {
         let again = std::mem::replace(&mut self.sessions[slot].pinged, true);
-        // Not later than an interval after the last pong, where nobody held it up.
+        // At most an interval after the last pong, unless something delayed it.
         let slot_of = &self.sessions[slot];
         let attempt = &self.attempts[slot_of.attempt];
         let waits = Duration::from_micros(4 * self.settings.latency + self.settings.report_time + 10_000);
@@ -263,7 +263,7 @@ impl Core {
                 format!("session {slot} pings {:?} after {:?}", self.now, slot_of.ponged_at),
             );
         }
-        // The pong of a stranger may have answered one before it was carried out that it be sent.
+        // The pong of a stranger may have answered a ping before that was sent.
         let is_alone = !self.attempts[self.sessions[slot].attempt].incidents.any(Incidents::STRANGER);
         if again && is_alone {
             return broken(Law::Heartbeat, format!("session {slot} sends a ping, and the one before was not answered"));
@@ -278,7 +278,7 @@ impl Core {
         (slot.pinged, slot.ponged_at) = (false, now);
     }
 
-    /// A channel whose end at the server is open.
+    /// Returns a channel that is open at the server.
     fn channel_at(&self, server: usize, channel: ChannelId) -> Option<usize> {
         self.channels.iter().position(|other| {
             other.server == server && other.server_open && other.at_server.is_some_and(|(id, _)| id == channel)
@@ -316,13 +316,13 @@ impl Core {
         Ok(())
     }
 
-    /// Law 3: something happened that explains the end.
+    /// Law 3: an event explains the end.
     fn explain_session(&self, slot: usize, reason: CloseReason) -> Outcome {
         let (app, incidents) = (&self.sessions[slot].app, self.attempts[self.sessions[slot].attempt].incidents);
         let other_left = self.client_left(slot);
         let is_troubled = self.is_troubled(self.sessions[slot].attempt);
         let closing = app.asked_at.map(|at| self.now.saturating_since(at));
-        // Its clock may be back by a little.
+        // Its clock may have gone back a little.
         let limit = Duration::from_millis(self.settings.close_timeout.saturating_sub(1));
         let is_over_time = closing.is_some_and(|time| time >= limit);
         let scene = Scene { incidents, is_troubled, asked: app.asked, is_over_time, other_left };

@@ -1,4 +1,4 @@
-//! Laws 7 and 10: a machine that is told the same, and drained when everything is over.
+//! Laws 7 and 10: a machine that gets the same calls, and is drained at the end.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::oracle::{Law, broken};
 pub(crate) struct Twin<M, O> {
     machine: M,
     poll_output: fn(&mut M) -> Option<O>,
-    /// What the machine itself has said, and its twin will have to say.
+    /// The outputs of the machine, which its twin must have as well.
     expected: VecDeque<O>,
 }
 
@@ -32,12 +32,12 @@ impl<M, O: PartialEq + fmt::Debug> Twin<M, O> {
         )
     }
 
-    /// The machine said this.
+    /// The machine had this output.
     pub(crate) fn expect(&mut self, output: O) {
         self.expected.push_back(output);
     }
 
-    /// Everything is over.
+    /// Compares the outputs at the end.
     pub(crate) fn compare(&mut self) -> Outcome {
         while let Some(expected) = self.expected.pop_front() {
             let output = (self.poll_output)(&mut self.machine);

@@ -1,5 +1,5 @@
 //! The embedders on the writing side: frames are pulled, held, and written when the network takes them; answers and
-//! bodies leave, at once or in parts; and what is written is reported, soon or late.
+//! bodies leave, at once or in parts; what is written is reported, early or late.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::op::{Line, Side};
 use crate::oracle::{Asked, Incidents, Law, MAX_ANSWERS, broken, check_frame, is_true_end};
 
 impl Core {
-    /// The machine that writes to a channel, and its number there.
+    /// Returns the machine that writes to a channel, and the channel's number there.
     pub(crate) fn writer(&self, channel: &Channel, way: Way) -> Option<(End, ChannelId)> {
         match way {
             Way::Up => channel.opener.map(|(attempt, number)| (End::Attempt(attempt), number)),
@@ -25,7 +25,7 @@ impl Core {
         }
     }
 
-    /// When something that an embedder knows is reported, unless an operation holds it back.
+    /// Returns when an embedder reports what it knows, unless an operation delays that.
     fn report_at(&self) -> Instant {
         self.later(self.settings.report_time)
     }
@@ -61,13 +61,13 @@ impl Core {
             return;
         }
         let app = self.app(end);
-        // The greeting is no message of the application.
+        // The initial message is not a message of the application.
         if !std::mem::take(&mut app.greets) {
             app.written.leave_by_channel();
         }
     }
 
-    /// The network takes as many of the frames that an embedder holds as it has room for.
+    /// The network takes as many of an embedder's frames as it has room for.
     pub(crate) fn write(&mut self, way: Way, index: usize) -> Outcome {
         let (at, window) = (self.arrival(), self.settings.window);
         let has_reader = self.channels[index].has_reader(way);
@@ -99,13 +99,13 @@ impl Core {
         Ok(())
     }
 
-    /// A connection that took no more takes more again.
+    /// A blocked connection takes bytes again.
     fn unblock(&mut self, end: End) -> Outcome {
         self.journal.note(self.now, self.place_of(end), "can write again", 0, b"");
         self.call(end, Kind::Unblocked, |machine, now| machine.unblocked(now)).map(drop)
     }
 
-    /// What a machine wants to hear at once is reported as soon as its embedder can.
+    /// Reports that a machine wants promptly are made as soon as its embedder can.
     pub(crate) fn plan_reports(&mut self, end: End) {
         if !self.machine(end).is_some_and(Machine::wants_written) {
             return;
@@ -122,7 +122,7 @@ impl Core {
         }
     }
 
-    /// An embedder reports what it wrote to a channel. It does so before it gives anything of the channel to the machine.
+    /// An embedder reports what it has written to a channel. It does so before any input of that channel.
     pub(crate) fn report(&mut self, way: Way, index: usize) -> Outcome {
         let writer = self.writer(&self.channels[index], way);
         let pipe = self.channels[index].pipe_mut(way);
@@ -133,7 +133,7 @@ impl Core {
         self.compare(end)
     }
 
-    /// The embedder closes a channel behind what it holds.
+    /// The embedder closes a channel after what it holds.
     pub(crate) fn finish_channel(&mut self, way: Way, index: usize) -> Outcome {
         let pipe = self.channels[index].pipe_mut(way);
         pipe.ready = None;
@@ -143,13 +143,13 @@ impl Core {
 
     // Answers.
 
-    /// A session hands an answer over: what it carries, if that must not be lost.
+    /// A session hands over an answer. Records its contents, if they must not be lost.
     pub(crate) fn answer_leaves(&mut self, slot: usize, exchange: ExchangeId, payload: &Payload) -> Outcome {
         if !carries(payload) {
             return Ok(());
         }
         let of = |kind| payload.packets().iter().filter(move |packet| packet.kind() == kind).count() as u64;
-        // The greeting comes with the open packet, and nothing else does.
+        // Only the initial message comes with the open packet.
         let messages = if of(PacketKind::Open) > 0 { 0 } else { of(PacketKind::Message) };
         let written = &mut self.sessions[slot].app.written;
         let under_way = written.exchanges();
@@ -161,7 +161,7 @@ impl Core {
         Ok(())
     }
 
-    /// An embedder begins to write an answer.
+    /// An embedder starts to write an answer.
     pub(crate) fn begin_answer(&mut self, index: usize, payload: &Payload) -> Outcome {
         let Some((_, slot)) = self.exchanges[index].at_server else { return Ok(()) };
         let at = self.later(self.settings.write_time.min(self.settings.latency));
@@ -200,11 +200,11 @@ impl Core {
         }
     }
 
-    /// A server hears that an answer was written.
+    /// A server detects that an answer was written.
     pub(crate) fn report_answer(&mut self, index: usize) -> Outcome {
         let exchange = &mut self.exchanges[index];
         exchange.answer = Answer::Idle;
-        // It is not lost from here on, whatever becomes of it.
+        // It does not count as lost after this, whatever happens.
         exchange.server_learns = None;
         let (server, carries) = (exchange.server, exchange.carries);
         let Some((number, slot)) = exchange.at_server else { return Ok(()) };
@@ -219,7 +219,7 @@ impl Core {
         self.compare(End::Slot(slot))
     }
 
-    /// Whether a poll waits although there are messages, because too many answers are under way.
+    /// Records whether a poll waits although there are messages, because too many answers are under way.
     pub(crate) fn note_held_poll(&mut self, slot: usize) {
         let many = self.sessions[slot].app.written.exchanges() >= MAX_ANSWERS;
         let has_messages = self.session(slot).is_some_and(|session| session.send_buffered() > 0);
@@ -230,7 +230,7 @@ impl Core {
         }
     }
 
-    /// The answers of a session that were not reported, oldest first.
+    /// Returns the answers of a session that were not reported, oldest first.
     pub(crate) fn unreported(&self, slot: usize) -> Vec<usize> {
         let is_it = |index: &usize| {
             let exchange = &self.exchanges[*index];
@@ -241,7 +241,7 @@ impl Core {
         all
     }
 
-    /// What one side has written and not reported, oldest first.
+    /// Returns what one side has written and not reported, oldest first.
     pub(crate) fn reports(&self, side: Side) -> Vec<Task> {
         let mut all = Vec::new();
         let Some(end) = self.end_of(side) else { return all };
@@ -282,7 +282,7 @@ impl Core {
         }
     }
 
-    /// Something leaves slowly from now on.
+    /// From now on data leaves slowly.
     pub(crate) fn throttle(&mut self, line: Line, pace: u64) {
         let Some(task) = self.carrier(line) else { return };
         let at = self.later(pace);
@@ -325,8 +325,8 @@ impl Core {
 
     // The oracle.
 
-    /// Whoever was called may want to hear of what is written. And it may have ended: an end that was asked for in order
-    /// says whether everything was written (law 3). `was` and `pending` are its phase, and whether it had outputs, before.
+    /// After a call: the machine may want prompt reports; and it may have ended: the reason of an orderly close says
+    /// whether everything was written (law 3). `was` and `pending` are its phase, and whether it had outputs, before.
     pub(crate) fn watch(&mut self, end: End, was: Phase, pending: bool) -> Outcome {
         self.plan_reports(end);
         let Some(machine) = self.machine(end) else { return Ok(()) };
@@ -351,7 +351,8 @@ impl Core {
         broken(Law::End, format!("{} closed in order, {what} was written, and it says {reason}", self.name_of(end)))
     }
 
-    /// Law 14, where everything that a machine asked for was done: it counts what was seen, and whoever waited was told.
+    /// Law 14, when all outputs of a machine were carried out: its counters equal the oracle's, and the application was
+    /// told if it waited.
     pub(crate) fn compare(&mut self, end: End) -> Outcome {
         let Some(machine) = self.machine(end) else { return Ok(()) };
         if self.has_output(end) {
@@ -366,7 +367,7 @@ impl Core {
         Ok(())
     }
 
-    /// Somebody waits until all but so many messages are written.
+    /// The application waits until all but this many messages are written.
     pub(crate) fn wait_for_written(&mut self, end: End, behind: u64) -> Outcome {
         let messages = self.app_of(end).written.accepted().saturating_sub(behind);
         self.ask_whether_written(end, messages)
@@ -377,18 +378,18 @@ impl Core {
         let Some(is_written) = self.call(end, Kind::Await, |machine, _| machine.poll_written(messages))? else {
             return Ok(());
         };
-        // Behind the end nobody waits.
+        // After the end there is no waiting.
         let waits = !is_written && self.machine(end).is_some_and(|machine| machine.phase() != Phase::Closed);
         let name = self.name_of(end);
         let written = &mut self.app(end).written;
         if waits {
             written.wait(messages);
         }
-        // What was asked for and not done yet was not seen.
+        // Outputs that were not carried out yet were not observed.
         if has_output { Ok(()) } else { written.compare_answer(&name, messages, is_written) }
     }
 
-    /// Those who wait are told that something is written.
+    /// The application is told that something is written.
     pub(crate) fn hear_written(&mut self, end: End) -> Outcome {
         let (name, late) = (self.name_of(end), self.settings.lazy_outputs);
         let waiting = self.app(end).written.hear(&name, late)?;
@@ -396,7 +397,7 @@ impl Core {
     }
 }
 
-/// Whether an answer has something that must not be lost. A noop or a close packet may be.
+/// Returns whether an answer has packets that must not be lost. A noop or a close packet may be lost.
 fn carries(payload: &Payload) -> bool {
     payload.packets().iter().any(|packet| !matches!(packet.kind(), PacketKind::Noop | PacketKind::Close))
 }

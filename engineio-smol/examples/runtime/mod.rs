@@ -1,4 +1,4 @@
-//! What every program needs of the runtime.
+//! What every example program needs from the runtime.
 
 use std::future::{Future, pending};
 use std::io;
@@ -11,7 +11,7 @@ use engineio_suites::programs::Program;
 use smol::Executor;
 use smol::stream::StreamExt as _;
 
-/// Where the server's tasks are, and those of the program.
+/// The executor for the tasks of the server and of the program.
 pub(crate) static EXECUTOR: LazyLock<Arc<Executor<'static>>> = LazyLock::new(Arc::default);
 
 pub(crate) struct Smol;

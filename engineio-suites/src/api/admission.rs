@@ -1,4 +1,4 @@
-//! Who gets a session, and under which id.
+//! Which requests get a session, and with which id.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ pub async fn s006_the_application_may_refuse() {
     }
 }
 
-/// It sees the request, may take its time, and is asked once for each session.
+/// The application sees the request, may take its time, and is asked once for each session.
 pub async fn s006_the_application_is_asked_once() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
@@ -64,7 +64,7 @@ pub async fn s006_the_application_is_asked_once() {
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
-/// What is refused is reported with its code, its context and its request.
+/// Rejections are reported with their code, their context and the request.
 /// Covers: S-037
 pub async fn s001_refusals_are_reported() {
     let (report, mut reports) = mpsc::unbounded_channel();
@@ -155,7 +155,7 @@ pub async fn sec79_an_id_that_is_taken() {
     assert_eq!(host.server.len(), 1);
     socket.try_send("unharmed").unwrap();
     assert_eq!(client.get().await.brief(), (200, "4unharmed"));
-    // When it is free again, it can be had again, and the end of the first is not that of the second.
+    // A free id can be used again, and the end of the first session is not that of the second.
     client.post("1").await;
     let (mut second, _) = WebSocket::open(host.addr).await;
     drop(socket);
@@ -189,7 +189,7 @@ pub async fn r107_a_client_that_leaves_before_it_has_an_id() {
             assert!(host.server.is_empty());
         }
     }
-    // No place is taken by those who left.
+    // Clients that have left do not take up room.
     let mut connection = Connection::open(host.addr).await;
     connection.get(POLLING).await;
     within(handshakes.recv()).await.unwrap().send(sid("stays")).unwrap();
@@ -207,7 +207,7 @@ pub async fn sec70_sessions_that_nobody_accepts_are_bounded() {
     assert_eq!(ask(host.addr, "GET", WEBSOCKET, UPGRADE, "").await.brief(), (503, "Bad request"));
     assert_eq!(reports.take().len(), 2);
     assert_eq!(host.server.len(), 2);
-    // One is accepted, and one more has a place; an end before that makes none.
+    // One is accepted, and one more fits; an end before that makes no room.
     let accepted = host.accept().await;
     assert_eq!(accepted.id().as_str(), first.sid);
     let third = Polling::open(host.addr).await;
@@ -226,7 +226,7 @@ pub async fn sec70_sessions_are_bounded() {
     assert_eq!(ask(host.addr, "GET", WEBSOCKET, UPGRADE, "").await.brief(), (503, "Bad request"));
     let sockets = [host.accept().await, host.accept().await];
     assert_eq!(get(host.addr, POLLING).await.brief(), FULL);
-    // Each end makes place for one.
+    // Each end makes room for one.
     first.post("1").await;
     assert_eq!(reason(&sockets[0]).await, CloseReason::TransportClose);
     let third = Polling::open(host.addr).await;

@@ -1,4 +1,4 @@
-//! What happens to a session, as a stream of events and as callbacks.
+//! Events of a session, as a stream and as callbacks.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn next(events: &mut Events) -> Option<Event> {
     within(events.next()).await
 }
 
-/// What happens before the session is accepted is not missed.
+/// Events from before the session is accepted are not missed.
 pub async fn a_session_is_observed_from_its_first_event() {
     let host = Host::start(builder()).await;
     {
@@ -89,13 +89,13 @@ pub async fn events_are_a_stream() {
     assert_eq!(seen.last(), Some(&Event::Close(CloseReason::ParseError)));
 }
 
-/// What happened before the end is told after it, and what nobody takes does not pile up.
+/// Events from before the end come before it, and events that are not taken do not accumulate.
 pub async fn events_that_nobody_takes_are_bounded() {
     let host = Host::start(builder()).await;
     let client = Polling::open(host.addr).await;
     let mut events = host.accept().await.events();
     let mut probe = WebSocket::probe(&client).await;
-    // Two kinds, by turns.
+    // Two kinds alternate.
     for _ in 0..20 {
         probe.connection.write((0..100).flat_map(|_| frame(TEXT, "2probe")).collect::<Vec<_>>()).await;
         for _ in 0..100 {
@@ -114,13 +114,13 @@ pub async fn events_that_nobody_takes_are_bounded() {
             event => rest.push(event),
         }
     }
-    // Of each round 100 probes, and its pongs, which are told once.
+    // Each round has 100 probes, and its pongs, which are reported once.
     assert_eq!(told + lost, 20 * 101);
     assert!(told <= 1024, "{told}");
     assert_eq!(rest, [Event::Upgraded(TransportKind::WebSocket), Event::Close(CloseReason::TransportClose)]);
 }
 
-/// Writes down what it is called for.
+/// Records its calls.
 struct Scribe(mpsc::UnboundedSender<String>);
 
 impl Scribe {
@@ -195,7 +195,7 @@ pub async fn s104_callbacks() {
     expect(&["close transport close"]).await;
 }
 
-/// A handler that does nothing is one.
+/// A handler that does nothing is valid.
 struct Nothing;
 
 impl Handler for Nothing {}

@@ -1,4 +1,4 @@
-//! Who is faster waits for who is slower, and nothing is lost.
+//! Backpressure: the faster side waits for the slower one, and nothing is lost.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,7 +13,7 @@ use crate::adapter::{CloseReason, Message, Overflow, SendError, TransportError};
 use crate::host::{Host, builder, reason};
 use crate::raw::{BINARY, Connection, Frame, Polling, WebSocket, frame, request, within};
 
-/// What one empty message counts for.
+/// The size that one empty message counts for.
 const EMPTY: usize = Message::OVERHEAD;
 
 ///
@@ -29,7 +29,7 @@ pub async fn a_full_buffer_gives_messages_back() {
     assert_eq!(socket.try_send_all(both.clone()), Err(SendError::Full(both)));
     let five: Vec<Message> = vec!["".into(); 5];
     assert_eq!(socket.try_send_all(five.clone()), Err(SendError::TooLarge(five)));
-    // One message is always taken where there is none.
+    // An empty buffer always accepts one message.
     assert_eq!(client.get().await.brief(), (200, "4\x1e4\x1e4\x1e4"));
     let large = "x".repeat(100 * EMPTY);
     socket.try_send(large.as_str()).unwrap();
@@ -55,7 +55,7 @@ pub async fn send_waits_for_a_client_that_does_not_poll() {
     assert_eq!(client.get().await.brief(), (200, "4waited\x1e4to\x1e4gether"));
 }
 
-/// Nobody who waits wakes another, however many there are.
+/// Waiting senders do not wake each other, however many there are.
 pub async fn many_may_wait() {
     const SENDERS: usize = 200;
     let host = Host::start(builder().send_buffer(EMPTY, 0)).await;
@@ -89,7 +89,7 @@ pub async fn many_may_wait() {
     }
 }
 
-/// A future that is dropped while it waits takes nobody's turn, not even in the same task.
+/// A future that is dropped while it waits does not block others, not even in the same task.
 pub async fn who_stops_waiting_disturbs_nobody() {
     let host = Host::start(builder().send_buffer(EMPTY, 0)).await;
     let client = Polling::open(host.addr).await;
@@ -116,7 +116,7 @@ pub async fn who_stops_waiting_disturbs_nobody() {
     assert_eq!(client.get().await.brief(), (200, "4second"));
 }
 
-/// A task that nobody needs to wake.
+/// A waker that does nothing.
 struct Nobody;
 
 impl Wake for Nobody {
@@ -204,7 +204,7 @@ pub async fn a_slow_application_holds_up_posts() {
     for expected in ["", "", "0", "1", "2", "3", "4"] {
         assert_eq!(within(socket.recv()).await, Some(expected.into()));
     }
-    // Four more are there, and the last one waits.
+    // Four more have arrived, and the last one waits.
     assert_eq!(socket.stats().messages_received, 11);
     host.holds(1).await;
     for expected in ["5", "6"] {
@@ -216,7 +216,7 @@ pub async fn a_slow_application_holds_up_posts() {
     }
 }
 
-/// A client that is held up by a slow application is not taken for a dead one.
+/// A client that is blocked by a slow application is not closed for silence.
 pub async fn a_slow_application_does_not_lose_its_client() {
     let (interval, timeout) = (Duration::from_millis(20), Duration::from_millis(500));
     let host = Host::start(builder().receive_buffer(4 * EMPTY).ping_interval(interval).ping_timeout(timeout)).await;
@@ -225,7 +225,7 @@ pub async fn a_slow_application_does_not_lose_its_client() {
     let mut post = Connection::open(host.addr).await;
     post.write(request("POST", &client.target, "", ["4"; 10].join("\x1e").as_bytes())).await;
     assert_eq!(client.get().await.brief(), (200, "2"));
-    // The pong cannot be posted. Others die of less.
+    // The pong cannot be posted. Without the exception the session would end.
     for _ in 0..2 {
         Polling::open(host.addr).await;
         assert_eq!(reason(&host.accept().await).await, CloseReason::PingTimeout);
@@ -237,7 +237,7 @@ pub async fn a_slow_application_does_not_lose_its_client() {
     assert_eq!(post.response().await.brief(), (200, "ok"));
 }
 
-/// The client's messages wait in its own buffers, and arrive in the end.
+/// The client's messages wait in the client's buffers, and arrive in the end.
 pub async fn a_slow_application_holds_up_a_websocket() {
     const MESSAGES: usize = 400;
     const SIZE: usize = 64 * 1024;
@@ -252,7 +252,7 @@ pub async fn a_slow_application_holds_up_a_websocket() {
     });
     for number in 0..MESSAGES {
         assert_eq!(within(socket.recv()).await, Some(vec![number as u8; SIZE].into()));
-        // Below the limit one more is taken.
+        // Below the limit, one more is accepted.
         let waiting = socket.stats().messages_received - (number as u64 + 1);
         assert!(waiting <= 4, "{waiting} messages wait");
     }

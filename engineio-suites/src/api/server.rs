@@ -1,4 +1,4 @@
-//! All sessions together, and the end of everything.
+//! All sessions together, and the shutdown.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::counting::Counting;
 use crate::host::{HOUR, Host, builder, reason};
 use crate::raw::{CLOSE, Connection, Frame, POLLING, Polling, WebSocket, get, request, within};
 
-/// To all but the sender, and to a few.
+/// To all sessions except the sender's, and to some sessions.
 pub async fn broadcasts_to_some() {
     let host = Host::start(builder().send_buffer(1, 0)).await;
     let (mut clients, mut sockets) = (Vec::new(), Vec::new());
@@ -74,7 +74,7 @@ pub async fn sessions_are_found_by_id() {
     for unknown in ["", "nope", "constructor"] {
         assert!(server.get(unknown).is_none());
     }
-    // What is closing is still there, what is closed is not.
+    // A closing session is still found, and a closed one is not.
     let handle = server.get(&clients[0].sid).unwrap();
     handle.close();
     assert!(server.get(&clients[0].sid).is_some());
@@ -106,7 +106,7 @@ pub async fn a_broadcast_goes_to_all_that_have_room() {
 /// Covers, S-082
 pub async fn sec15_all_sessions_can_be_closed_at_once() {
     let host = Host::start(builder()).await;
-    // One in each state: with something to send, closing, probing, held, on a WebSocket, with a POST on its way.
+    // One session in each state: with messages to send, closing, probing, held, on a WebSocket, with a POST under way.
     let buffered = Polling::open(host.addr).await;
     let closing = Polling::open(host.addr).await;
     let probing = Polling::open(host.addr).await;
@@ -137,12 +137,12 @@ pub async fn sec15_all_sessions_can_be_closed_at_once() {
     host.holds(0).await;
     assert_eq!(buffered.get().await.status, 400);
     assert_eq!(closing.get().await.status, 400);
-    // New sessions are served as before.
+    // New sessions are still served.
     Polling::open(host.addr).await;
     assert_eq!(host.server.len(), 1);
 }
 
-/// A server of the crate's own, and its listener.
+/// A server on the runtime crate's own listener.
 async fn bound() -> (Server, std::net::SocketAddr) {
     let server = builder().close_timeout(HOUR).build().unwrap();
     let addr = crate::adapter::bind(&server, "127.0.0.1:0").await.unwrap();
@@ -170,7 +170,7 @@ pub async fn s084_a_shutdown_waits_for_everyone() {
         let server = server.clone();
         async move { server.shutdown().await }
     });
-    // The goodbye of the WebSocket comes first; whoever polls gets the rest by polling.
+    // The WebSocket is closed first; clients on polling get the rest by polling.
     assert_eq!(websocket.next().await, Frame::text("4words"));
     assert_eq!(websocket.next().await, Frame::close(None));
     assert_eq!(get(addr, POLLING).await.status, 503);
@@ -185,7 +185,7 @@ pub async fn s084_a_shutdown_waits_for_everyone() {
     within(shutdown).await.unwrap();
     websocket.connection.ended().await;
     assert!(server.is_empty());
-    // Nobody waits for connections that ask for nothing.
+    // Idle connections are not waited for.
     drop(idle);
     for socket in &sockets {
         assert_eq!(socket.close_reason(), Some(CloseReason::ForcedClose));
@@ -201,7 +201,7 @@ pub async fn a_shutdown_of_nothing_is_over_at_once() {
     within(server.shutdown()).await;
 }
 
-/// Says when its last callback begins, and ends it when it may.
+/// Reports when its last callback begins, and ends it on request.
 struct Slow(mpsc::UnboundedSender<&'static str>);
 
 impl Handler for Slow {
@@ -236,7 +236,7 @@ pub async fn a_shutdown_waits_for_handlers() {
     running.abort();
 }
 
-/// When the server, its sessions and its clients are gone, nothing of it goes on.
+/// When the server, its sessions and its clients are gone, no task is left.
 /// Covers: S-084, R-22
 pub async fn sec21_no_task_stays_behind() {
     let counting = Counting::new();
@@ -246,7 +246,7 @@ pub async fn sec21_no_task_stays_behind() {
     let mut sockets = Vec::new();
     let mut clients = Vec::new();
     for _ in 0..3 {
-        // One of each kind, in the middle of something, accepted and not.
+        // One session of each kind, in the middle of something, accepted and not.
         let polling = Polling::open(addr).await;
         let held = polling.start_get().await;
         let post = polling.start_post("content-length: 10\r\n").await;

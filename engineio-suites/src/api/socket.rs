@@ -1,4 +1,4 @@
-//! A session in the hands of the application.
+//! A session as applications use it.
 
 use futures_util::{FutureExt, StreamExt};
 
@@ -163,7 +163,7 @@ pub async fn r77_messages_that_belong_together_stay_together() {
 pub async fn a_cancelled_recv_takes_nothing() {
     let (_host, client, mut socket) = polling().await;
     for number in 0..50 {
-        // Nothing is there yet; the attempt is dropped.
+        // Nothing has arrived yet; the attempt is dropped.
         assert!(socket.recv().now_or_never().is_none());
         let (message, response) = tokio::join!(
             within(async {
@@ -182,7 +182,7 @@ pub async fn a_cancelled_recv_takes_nothing() {
     assert_eq!(socket.stats().messages_received, 50);
 }
 
-/// What arrived before the end is delivered, and then the end is.
+/// Messages that arrived before the end are delivered, and then the end.
 pub async fn messages_outlive_their_session() {
     let (_host, mut client, mut socket) = websocket().await;
     client.send("4one").await;
@@ -235,7 +235,7 @@ pub async fn a_dropped_socket_closes_its_session_in_order() {
     assert!(host.server.is_empty());
 }
 
-/// A handle does not keep a session, nor does it end one.
+/// A handle neither keeps a session open nor ends it.
 pub async fn a_handle_is_only_a_handle() {
     let (host, client, socket) = polling().await;
     drop([socket.handle(), socket.handle()]);
@@ -274,7 +274,7 @@ pub async fn s038_a_session_can_be_looked_at() {
     upgraded.closed().await;
     assert_eq!(reason(&socket).await, CloseReason::TransportClose);
 
-    // After its end it looks as it did.
+    // After the end it is unchanged.
     assert_eq!((socket.transport(), socket.is_upgraded()), (TransportKind::WebSocket, true));
     let stats = socket.stats();
     assert_eq!((stats.messages_received, stats.bytes_received), (2, 8));
@@ -289,7 +289,7 @@ pub async fn s038_a_session_can_be_looked_at() {
     assert!(!socket.is_open());
 }
 
-/// The id is a secret; it is not printed by accident.
+/// The id is a secret, and is not printed by accident.
 pub async fn sec22_debug_output_keeps_the_secret() {
     let (host, client, socket) = polling().await;
     for printed in [format!("{socket:?}"), format!("{:?}", socket.handle()), format!("{:?}", host.server)] {

@@ -1,4 +1,4 @@
-//! The connections that a client keeps, and when it does not.
+//! The connections that a client keeps, and those that it does not.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub async fn a_server_may_end_a_connection_with_its_answer() {
     assert_eq!(socket.close_reason(), None);
 }
 
-/// The word is enough: such a server may be slow to do it, and what came meanwhile would be lost.
+/// The announcement is enough: such a server may close late, and a request in between would be lost.
 pub async fn a_connection_that_the_server_is_about_to_close_is_not_used() {
     for header in ["connection: close\r\n", "connection: keep-alive, close\r\n", "keep-alive: timeout=1\r\n"] {
         let mut script = Script::start().await;
@@ -77,12 +77,12 @@ pub async fn a_server_s_word_goes_before_the_option() {
             script.post().await.answer(200, header, "ok").await;
             within(socket.flush()).await.unwrap();
         }
-        // One for the handshake, one for the poll that followed, and those of the POSTs.
+        // One for the handshake, one for the following poll, and those of the POSTs.
         assert_eq!(script.accepted(), connections, "{header}");
     }
 }
 
-/// The server ends a connection that is kept. What comes next goes by another one: once.
+/// The server closes a kept connection. The next request uses another one: once.
 pub async fn a_kept_connection_that_is_gone_is_replaced() {
     let mut script = Script::start().await;
     let socket = script.open(&script.polling(), "S", "").await;
@@ -140,7 +140,7 @@ pub async fn an_answer_to_a_post_that_is_cut() {
     assert_eq!(script.pending(), 0);
 }
 
-/// What was in the answer is gone, so there is nothing to go on with. The server is told.
+/// The messages of the answer are gone, so the session ends. The server is told.
 pub async fn a_poll_that_is_cut_ends_the_session() {
     for answer in [
         "",
@@ -182,7 +182,7 @@ pub async fn an_answer_in_pieces() {
     get.write("3\r\nree\r\n0\r\n\r\n").await;
     get.go_on();
     assert_eq!(within(socket.recv()).await, Some("three".into()));
-    // Some proxies say that they have got it.
+    // Some proxies confirm the request themselves.
     let mut get = script.get().await;
     get.write("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n").await;
     get.ok("4four").await;

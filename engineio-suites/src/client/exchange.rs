@@ -1,4 +1,4 @@
-//! Messages both ways between our client and our server, by every transport.
+//! Messages both ways between our client and our server, on every transport.
 
 use crate::adapter::{Builder, ClientBuilder, CloseReason, Event, Message, Server, Socket, TransportKind};
 
@@ -6,7 +6,7 @@ const POLLING: &[TransportKind] = &[TransportKind::Polling];
 const WEBSOCKET: &[TransportKind] = &[TransportKind::WebSocket];
 const UPGRADE: &[TransportKind] = &[TransportKind::Polling, TransportKind::WebSocket];
 
-/// A server that sends everything back, and where it is.
+/// A server that echoes everything, and its address.
 async fn echo_server(options: impl FnOnce(Builder) -> Builder) -> (Server, String) {
     let server = options(crate::adapter::builder()).build().unwrap();
     let addr = crate::adapter::bind(&server, "127.0.0.1:0").await.unwrap();

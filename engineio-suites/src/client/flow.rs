@@ -1,4 +1,4 @@
-//! Sending and receiving: what goes together, who waits for whom, and what is bounded.
+//! Sending and receiving: batches, backpressure, and limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +12,14 @@ use crate::adapter::{
 };
 use crate::raw::{BINARY, Frame, PING, within};
 
-/// What one empty message counts for.
+/// The size that one empty message counts for.
 const EMPTY: usize = Message::OVERHEAD;
 
 fn websocket_only(script: &Script) -> Client {
     script.client().transports([TransportKind::WebSocket]).build().unwrap()
 }
 
-/// A session on polling whose server takes bodies of so many bytes.
+/// A session on polling whose server accepts bodies of this size.
 async fn limited(script: &mut Script, max_payload: usize) -> Socket {
     let client = script.polling();
     script.begin(&client, &open_with("S", "", 3_600_000, max_payload)).await.unwrap()
@@ -44,7 +44,7 @@ pub async fn c050_posts_are_grouped_under_the_limit() {
         post.ok("ok").await;
     }
     assert_eq!(groups, [vec![99], vec![30, 30, 35], vec![99], vec![99]]);
-    // Base64 is longer than what it stands for.
+    // Base64 is longer than the data.
     let messages = vec![vec![0; 72].into(), vec![0; 20].into(), "t".repeat(20).into(), vec![0; 20].into()];
     socket.try_send_all(messages).unwrap();
     let first = script.post().await;
@@ -57,7 +57,7 @@ pub async fn c050_posts_are_grouped_under_the_limit() {
     assert_eq!(script.pending(), 0);
 }
 
-/// The server would end the session for it.
+/// The server would end the session because of it.
 pub async fn c051_what_the_server_does_not_take_is_refused_here() {
     let mut script = Script::start().await;
     let socket = limited(&mut script, 100).await;
@@ -70,7 +70,7 @@ pub async fn c051_what_the_server_does_not_take_is_refused_here() {
     }
     socket.try_send(vec![0; 72]).unwrap();
     assert_eq!(script.post().await.body.len(), 97);
-    // A WebSocket carries binary as it is.
+    // A WebSocket carries binary data as such.
     let client = websocket_only(&script);
     let (socket, mut server) = script.open_websocket(&client, &open_with("S", "", 3_600_000, 100)).await;
     socket.try_send(vec![7; 100]).unwrap();
@@ -103,7 +103,7 @@ pub async fn c069_base64_where_it_is_asked_for() {
     assert_eq!(server.next().await, Frame::text("bAAEC"));
     server.text("bAwQF").await;
     assert_eq!(within(socket.recv()).await, Some(vec![3, 4, 5].into()));
-    // Whatever the server makes of the wish.
+    // Whether the server follows the request or not.
     server.frame(BINARY, [6, 7]).await;
     assert_eq!(within(socket.recv()).await, Some(vec![6, 7].into()));
 }
@@ -136,7 +136,7 @@ pub async fn a_full_send_buffer() {
     within(together).await.unwrap().unwrap();
     let post = script.post().await;
     assert_eq!(post.text(), "4\x1e4\x1e4\x1e4");
-    // What a POST carries has left the buffer, and not the client.
+    // The messages of a POST have left the buffer, but not the client.
     assert!(socket.flush().now_or_never().is_none());
     post.ok("ok").await;
     let post = script.post().await;
@@ -148,7 +148,7 @@ pub async fn a_full_send_buffer() {
     assert_eq!(socket.send_buffered(), 0);
 }
 
-/// A server that does not read holds up who sends, and no more than the buffers on the way are filled.
+/// A server that does not read blocks the sender, and no more than the buffers on the way are filled.
 pub async fn a_websocket_whose_server_does_not_read() {
     const SIZE: usize = 1 << 18;
     const MESSAGES: usize = 160;
@@ -258,7 +258,7 @@ pub async fn a_slow_application_holds_up_polling() {
     for number in 0..100 {
         assert_eq!(within(socket.recv()).await, Some(format!("{number:03}").into()));
         assert!(socket.receive_buffered() <= 5 * (EMPTY + 3));
-        // Sending goes on meanwhile.
+        // Sending continues meanwhile.
         if number % 10 == 0 {
             socket.try_send("x").unwrap();
             let post = script.post().await;
@@ -274,7 +274,7 @@ pub async fn a_slow_application_holds_up_polling() {
     assert_eq!(within(socket.recv()).await, Some("more".into()));
 }
 
-/// Nothing is taken from the connection, so the server's buffers fill, and those on the way.
+/// Nothing is read from the connection, so the server's buffers and those on the way fill up.
 pub async fn a_slow_application_holds_up_a_websocket() {
     const SIZE: usize = 1 << 16;
     const MESSAGES: usize = 500;
@@ -301,14 +301,14 @@ pub async fn a_slow_application_holds_up_a_websocket() {
     assert_eq!(server.next().await, Frame::Pong(Vec::new()));
 }
 
-/// A server that is held up by our application is not taken for a dead one.
+/// A server that is blocked by our application is not closed for silence.
 pub async fn a_slow_application_does_not_lose_its_server() {
     let mut script = Script::start().await;
     let builder = script.client().transports([TransportKind::Polling]).receive_buffer(EMPTY);
     let client = builder.build().unwrap();
     let mut slow = script.begin(&client, &open_with("S", "", 20, 1000)).await.unwrap();
     script.get().await.ok("4\x1e4\x1e2").await;
-    // Others die of less.
+    // Without the exception the session would end.
     for _ in 0..3 {
         let client = script.polling();
         let other = script.begin(&client, &open_with("T", "", 20, 1000)).await.unwrap();
@@ -331,7 +331,7 @@ pub async fn an_answer_above_the_limit() {
     script.get().await.ok(format!("4{}", "x".repeat(999))).await;
     assert_eq!(within(socket.recv()).await, Some("x".repeat(999).into()));
     let mut get = script.get().await;
-    // The length says it all; the body need not come.
+    // The length is enough; the body need not arrive.
     get.write("HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n4").await;
     let expected = CloseReason::TransportError(TransportError::Poll(RequestError::TooLarge));
     assert_eq!(within(socket.closed()).await, expected);
@@ -358,7 +358,7 @@ pub async fn a_websocket_message_above_the_limit() {
     }
 }
 
-/// What nobody observes does not pile up.
+/// Events that are not observed do not accumulate.
 pub async fn events_that_nobody_takes_are_bounded() {
     const ROUNDS: usize = 1000;
     let mut script = Script::start().await;

@@ -1,4 +1,4 @@
-//! What a session leaves behind, and what it costs while nothing happens.
+//! What a session leaves behind, and its cost while nothing happens.
 
 use super::script::{Script, WEBSOCKET, open};
 use crate::adapter::net::Endpoint;
@@ -7,7 +7,7 @@ use crate::counting::Counting;
 use crate::raw::{BINARY, Frame, within};
 use crate::runtime;
 
-/// A client that counts.
+/// A client that counts tasks and polls.
 fn client(counting: &Counting, script: &Script) -> ClientBuilder {
     let addr = script.addr;
     let connector = move |_: &str, _: u16| runtime::connect(addr);
@@ -150,7 +150,7 @@ pub async fn who_waits_does_not_spin() {
     socket.try_send("x").unwrap();
     let post = script.post().await;
     counting.at_rest().await;
-    // For what is under way by polling.
+    // For requests that are under way on polling.
     server.answer_probe().await;
     counting.at_rest().await;
     assert_eq!(script.pending(), 0);
@@ -159,7 +159,7 @@ pub async fn who_waits_does_not_spin() {
     post.ok("ok").await;
     assert_eq!(server.next().await, Frame::text("5"));
     counting.at_rest().await;
-    // For its application, with a server that sends on.
+    // For its application, with a server that continues to send.
     let flood = tokio::spawn(async move {
         for _ in 0..400 {
             if server.try_frame(BINARY, vec![0; 1 << 16]).await.is_err() {
@@ -194,7 +194,7 @@ pub async fn who_waits_does_not_spin() {
     counting.all_over().await;
 }
 
-/// And on polling.
+/// The same on polling.
 pub async fn who_waits_on_polling_does_not_spin() {
     let counting = Counting::new();
     let mut script = Script::start().await;

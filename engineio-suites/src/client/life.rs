@@ -1,4 +1,4 @@
-//! Heartbeats, and the ways in which a session ends.
+//! Heartbeats, and the ends of a session.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn websocket(script: &mut Script) -> (Socket, WebSocket) {
     script.open_websocket(&client, &open("S", "")).await
 }
 
-/// Nobody is left, and nobody asks for anything.
+/// No task is left, and no request arrives.
 async fn all_gone(script: &mut Script) {
     script.stand(0).await;
     assert_eq!(script.pending(), 0);
@@ -60,7 +60,7 @@ pub async fn pings_are_answered_without_the_application() {
         get = script.get().await;
         assert_eq!(socket.stats().heartbeats_received, number);
     }
-    // Behind a message that nobody takes.
+    // After a message that is not taken.
     get.ok("4x\x1e2").await;
     assert_eq!(script.post().await.text(), "3");
     drop(socket);
@@ -73,12 +73,12 @@ pub async fn pings_are_answered_without_the_application() {
         assert_eq!(server.next().await, Frame::text("3"));
         assert_eq!(socket.stats().heartbeats_received, number);
     }
-    // And those of the WebSocket itself.
+    // And those of the WebSocket protocol.
     server.frame(PING, "abc").await;
     assert_eq!(server.next().await, Frame::Pong(b"abc".to_vec()));
 }
 
-/// A pong goes before messages that wait.
+/// A pong is sent before messages that wait.
 pub async fn a_pong_is_not_held_up_by_messages() {
     let mut script = Script::start().await;
     let (socket, get) = polling(&mut script).await;
@@ -135,11 +135,11 @@ pub async fn y036_the_server_closes_on_polling() {
     get.ok("6\x1e4a\x1e1\x1e4b").await;
     assert_eq!(closed(&socket).await, GONE);
     assert_eq!(socket.try_send("late"), Err(SendError::Closed("late".into())));
-    // What came before its last word, and nothing behind it.
+    // What came before its close packet, and nothing after it.
     assert_eq!(within(socket.recv()).await, Some("a".into()));
     assert_eq!(within(socket.recv()).await, None);
     assert_eq!(socket.close_details(), None);
-    // Neither a poll nor a word of farewell.
+    // Neither a poll nor a close packet.
     all_gone(&mut script).await;
 }
 
@@ -178,7 +178,7 @@ pub async fn c059_the_server_closes_a_websocket_with_a_status() {
         assert_eq!(GONE.as_str(), "transport close");
         let expected = Details::CloseFrame { code: status, reason: reason.to_owned() };
         assert_eq!(socket.close_details(), Some(expected));
-        // Its goodbye is answered, and it ends the connection: RFC 6455, section 7.1.1.
+        // Its close frame is answered, and it ends the connection: RFC 6455, section 7.1.1.
         assert!(matches!(server.next().await, Frame::Close(Some(same), _) if same == status));
         server.ended().await;
         all_gone(&mut script).await;
@@ -198,7 +198,7 @@ pub async fn a_websocket_that_is_cut() {
         match how {
             0 => drop(server),
             1 => {
-                // In order, so that what was sent arrives first.
+                // In order, so that messages arrive first.
                 server.frame(PING, "").await;
                 assert_eq!(server.next().await, Frame::Pong(Vec::new()));
                 server.reset();
@@ -215,7 +215,7 @@ pub async fn a_websocket_that_is_cut() {
     }
 }
 
-/// RFC 6455: what a server may not send.
+/// RFC 6455: what a server must not send.
 pub async fn a_websocket_that_breaks_the_rules() {
     let mut script = Script::start().await;
     for (first, payload, status) in [
@@ -269,7 +269,7 @@ pub async fn c058_a_post_that_is_too_large_for_the_server() {
     assert_eq!(closed(&socket).await, post(RequestError::Status(413)));
     assert_eq!(socket.close_details(), Some(Details::Answer { status: 413, body: "no".into() }));
     get.gone().await;
-    // The session may still be there.
+    // The session may still exist.
     let last = script.post().await;
     assert_eq!(last.text(), "1");
     last.ok("ok").await;
@@ -316,7 +316,7 @@ pub async fn close_on_polling() {
         let last = script.post().await;
         let expected: Vec<String> = (0..messages).map(|number| format!("4{number}")).chain(["1".into()]).collect();
         assert_eq!(last.text(), expected.join("\x1e"));
-        // The server lets the poll go. There is no other one.
+        // The server releases the poll. No other poll follows.
         get.ok("4bye\x1e6").await;
         assert_eq!(within(socket.recv()).await, Some("bye".into()));
         assert_eq!(socket.close_reason(), None);
@@ -344,7 +344,7 @@ pub async fn close_on_a_websocket() {
         assert_eq!(server.next().await, Frame::Text(format!("4{number}{}", "x".repeat(1000))));
     }
     assert_eq!(server.next().await, Frame::close(None));
-    // Until the server has said that it has everything, the program had better not end.
+    // A program should not exit before the server has confirmed everything.
     assert!(socket.closed().now_or_never().is_none());
     server.frame(CLOSE, "").await;
     assert_eq!(closed(&socket).await, FORCED);
@@ -352,7 +352,7 @@ pub async fn close_on_a_websocket() {
     all_gone(&mut script).await;
 }
 
-/// Messages that nobody takes do not keep a session from its end.
+/// Messages that are not taken do not keep a session from ending.
 pub async fn close_with_messages_that_nobody_takes() {
     let mut script = Script::start().await;
     let client = script.client().receive_buffer(1).transports([TransportKind::Polling]).build().unwrap();
@@ -369,7 +369,7 @@ pub async fn close_with_messages_that_nobody_takes() {
     all_gone(&mut script).await;
 }
 
-/// The end that was asked for fails: then it was no orderly one, if something was lost with it.
+/// The requested end fails: if something was lost, it was not an orderly close.
 pub async fn close_that_fails() {
     let mut script = Script::start().await;
     for (message, expected) in [(None, FORCED), (Some("lost"), post(RequestError::Lost))] {
@@ -388,7 +388,7 @@ pub async fn close_that_fails() {
 
 pub async fn abort_on_polling() {
     let mut script = Script::start().await;
-    // With nothing under way, the server is told, and nobody waits for what it has to say.
+    // With nothing under way, the server is told, and its answer is not waited for.
     let (socket, get) = polling(&mut script).await;
     socket.abort();
     assert_eq!((socket.close_reason(), closed(&socket).await), (Some(FORCED), FORCED));
@@ -397,7 +397,7 @@ pub async fn abort_on_polling() {
     assert_eq!(last.text(), "1");
     last.ok("ok").await;
     all_gone(&mut script).await;
-    // With a POST under way, its loss tells enough.
+    // With a POST under way, its loss tells the server.
     let (socket, get) = polling(&mut script).await;
     socket.try_send("one").unwrap();
     let under_way = script.post().await;
@@ -411,7 +411,7 @@ pub async fn abort_on_polling() {
     all_gone(&mut script).await;
 }
 
-/// A server that does not answer the last POST is not waited for any longer than was asked for.
+/// A server that does not answer the last POST is waited for only as long as configured.
 pub async fn a_farewell_has_a_limit() {
     let mut script = Script::start().await;
     let client = script.client().transports([TransportKind::Polling]).farewell_timeout(Duration::from_millis(20));
@@ -426,7 +426,7 @@ pub async fn a_farewell_has_a_limit() {
     all_gone(&mut script).await;
 }
 
-/// The server does not answer the goodbye: that is not waited for.
+/// The server does not answer the close packet: that is not waited for.
 pub async fn abort_on_a_websocket() {
     let mut script = Script::start().await;
     let (socket, mut server) = websocket(&mut script).await;
@@ -441,7 +441,7 @@ pub async fn abort_on_a_websocket() {
 pub async fn abort_of_a_close_that_is_stuck() {
     let mut script = Script::start().await;
     let (socket, server) = websocket(&mut script).await;
-    // More than the buffers on the way take.
+    // More than the buffers on the way hold.
     let mut sent = 0;
     while socket.try_send(vec![0; 1 << 19]).is_ok() || sent < 100 {
         sent += 1;
@@ -458,7 +458,7 @@ pub async fn abort_of_a_close_that_is_stuck() {
     all_gone(&mut script).await;
 }
 
-/// Whoever drops the socket has closed it in order.
+/// Dropping the socket closes it in order.
 pub async fn dropping_the_socket() {
     let mut script = Script::start().await;
     let (socket, get) = polling(&mut script).await;
@@ -466,7 +466,7 @@ pub async fn dropping_the_socket() {
     socket.try_send("one").unwrap();
     let under_way = script.post().await;
     socket.try_send("two").unwrap();
-    // What arrives now is for nobody.
+    // What arrives now is not taken.
     drop(socket);
     assert_eq!(handle.try_send("three"), Err(SendError::Closed("three".into())));
     get.ok("4for nobody").await;
@@ -487,7 +487,7 @@ pub async fn dropping_the_socket() {
     all_gone(&mut script).await;
 }
 
-/// The runtime of the client ends, and all its tasks with it: whoever waits elsewhere learns of it.
+/// The runtime of the client ends with all its tasks: those who wait on another runtime are told.
 pub async fn the_runtime_ends() {
     for transport in [TransportKind::Polling, TransportKind::WebSocket] {
         let mut script = Script::start().await;
@@ -515,7 +515,7 @@ pub async fn the_runtime_ends() {
     }
 }
 
-/// `close` is answered by every wait at once, also by those in other tasks.
+/// All waits end at once after `close`, also in other tasks.
 pub async fn everybody_who_waits_learns_of_the_end() {
     let mut script = Script::start().await;
     let client = script.client().transports([TransportKind::Polling]).send_buffer(1, 0).build().unwrap();
@@ -548,7 +548,7 @@ pub async fn everybody_who_waits_learns_of_the_end() {
     all_gone(&mut script).await;
 }
 
-/// Pings are answered to the very end.
+/// Pings are answered until the end.
 pub async fn r114_a_ping_while_closing() {
     let mut script = Script::start().await;
     let (socket, get) = polling(&mut script).await;
@@ -577,7 +577,7 @@ pub async fn events_end_with_the_reason() {
     within(events.handle().flush()).await.unwrap();
     get.ok("2\x1e4a\x1e1").await;
     within(events.handle().closed()).await;
-    // Observed after it is over.
+    // Observed after the end.
     let mut seen = Vec::new();
     while let Some(event) = within(events.next()).await {
         seen.push(event);

@@ -1,4 +1,4 @@
-//! From an address to a session, or to the reason why there is none.
+//! Opening a session, and why it may fail.
 
 use std::future::pending;
 use std::io::{self, ErrorKind};
@@ -14,7 +14,7 @@ use crate::adapter::error::{BuildError, ConfigError};
 use crate::adapter::{Client, CloseReason, ConnectError, Details, RequestError, Socket, TransportError, TransportKind};
 use crate::raw::{BINARY, Frame, within};
 
-/// Short enough to wait for; long enough for what should happen before it is over, on a busy machine too.
+/// Short enough to wait for; long enough for what must happen before, also on a busy machine.
 const SHORT: Duration = Duration::from_secs(1);
 
 const POLL_LOST: CloseReason = poll(RequestError::Lost);
@@ -66,12 +66,12 @@ pub async fn what_the_server_offers() {
     assert_eq!(socket.transport(), TransportKind::Polling);
     let first = socket.request();
     assert_eq!(first.uri().to_string(), format!("{}/engine.io/", script.url));
-    // As it was given, but fit for a URL.
+    // As given, but encoded for a URL.
     assert_eq!(script.get().await.query("sid"), Some("S%2F1"));
     assert_eq!(script.pending(), 0);
 }
 
-/// What stands behind the open packet belongs to the session.
+/// What follows the open packet belongs to the session.
 pub async fn y033_packets_behind_the_open_packet() {
     let mut script = Script::start().await;
     let body = format!("{}\x1e4one\x1e2\x1ebAAEC\x1e6\x1e4two", open("S", ""));
@@ -99,7 +99,7 @@ pub async fn y031_a_refusal_says_why() {
         // The default: the first failure is final.
         let attempt = connect(&script.client().build().unwrap());
         let get = script.next().await;
-        // Not Modified has no body, and says nothing of one.
+        // 304 Not Modified has no body, and announces none.
         if status == 304 {
             let mut get = get;
             get.write("HTTP/1.1 304 Not Modified\r\n\r\n").await;
@@ -149,7 +149,7 @@ pub async fn c061_a_websocket_that_is_refused() {
     }
 }
 
-/// However much a server has to say, the beginning of it is kept.
+/// However long a server's answer is, its beginning is kept.
 pub async fn a_long_refusal_is_cut() {
     for transport in [TransportKind::Polling, TransportKind::WebSocket] {
         for chunked in [false, true] {
@@ -199,13 +199,13 @@ pub async fn y032_an_answer_that_is_no_beginning() {
         let mut script = Script::start().await;
         let error = script.begin(&script.polling(), body).await.unwrap_err();
         assert_eq!(error.reason(), INVALID, "{body}");
-        // Nobody knows of a session, so nobody is told of its end.
+        // No session is known, so no server is told of its end.
         script.stand(0).await;
         assert_eq!(script.pending(), 0);
 
         let attempt = connect(&websocket_only(&script));
         let mut websocket = script.next().await.accept().await;
-        // What is a frame of its own here.
+        // What is a separate frame here.
         let first = body.split('\x1e').next().unwrap();
         websocket.text(first).await;
         assert_eq!(refused(attempt).await.reason(), INVALID, "{body}");
@@ -272,13 +272,13 @@ pub async fn nothing_listens() {
         let error = refused(connect(&client)).await;
         assert_eq!((error.reason(), error.details()), (reason, None));
         assert_eq!(error.io_error().unwrap().kind(), ErrorKind::ConnectionRefused);
-        // The next one is not affected by it.
+        // The next one is not affected.
         let error = refused(connect(&client)).await;
         assert!(error.io_error().is_some());
     }
 }
 
-/// What the last transport met is told, not what one before met.
+/// The details of the last transport are reported, not those of an earlier one.
 pub async fn the_error_of_an_earlier_transport_is_forgotten() {
     let mut script = Script::start().await;
     let addr = script.addr;
@@ -316,7 +316,7 @@ pub async fn a_connection_takes_too_long() {
 pub async fn a_session_that_does_not_open_in_time() {
     const LATE: CloseReason = CloseReason::TransportError(TransportError::OpenTimeout);
     let mut script = Script::start().await;
-    // Nothing is answered.
+    // No answer.
     for transport in [TransportKind::Polling, TransportKind::WebSocket] {
         let client = script.client().transports([transport]).open_timeout(SHORT).build().unwrap();
         let attempt = connect(&client);
@@ -331,7 +331,7 @@ pub async fn a_session_that_does_not_open_in_time() {
     get.write("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n0{").await;
     assert_eq!(refused(attempt).await.reason(), LATE);
     get.gone().await;
-    // The body of a refusal that has no end.
+    // The body of a rejection that never ends.
     for transport in [TransportKind::Polling, TransportKind::WebSocket] {
         let client = script.client().transports([transport]).open_timeout(SHORT).build().unwrap();
         let attempt = connect(&client);
@@ -340,7 +340,7 @@ pub async fn a_session_that_does_not_open_in_time() {
         assert_eq!(refused(attempt).await.reason(), LATE);
         request.gone().await;
     }
-    // A WebSocket that says nothing.
+    // A silent WebSocket.
     let client = script.client().transports([TransportKind::WebSocket]).open_timeout(SHORT).build().unwrap();
     let attempt = connect(&client);
     let websocket = script.next().await.accept().await;
@@ -370,7 +370,7 @@ pub async fn a_request_takes_too_long() {
     assert_eq!(within(socket.closed()).await, poll(RequestError::Timeout));
     get.gone().await;
     assert_eq!(script.post().await.text(), "1");
-    // And a POST is.
+    // A POST is one, too.
     let socket = script.open(&client, "S", "").await;
     let poller = script.get().await;
     socket.try_send("").unwrap();
@@ -397,7 +397,7 @@ pub async fn c023_from_polling_to_a_websocket() {
     assert_eq!(script.pending(), 0);
 }
 
-/// A transport that failed is not upgraded to.
+/// A transport that has failed is not used for an upgrade.
 pub async fn c022_from_a_websocket_to_polling() {
     let mut script = Script::start().await;
     let transports = [TransportKind::WebSocket, TransportKind::Polling];
@@ -452,7 +452,7 @@ pub async fn c024_the_first_failure_is_final() {
     assert_eq!(script.pending(), 0);
 }
 
-/// RFC 6455, section 4.1: what the client must not take for an acceptance.
+/// RFC 6455, section 4.1: answers that the client must not accept.
 pub async fn an_acceptance_that_is_none() {
     const FINE: &str = "connection: Upgrade\r\nupgrade: websocket\r\n";
     for (head, behind) in [
@@ -509,7 +509,7 @@ pub async fn a_websocket_that_ends_before_the_open_packet() {
     script.stand(0).await;
 }
 
-/// Whether the first request of a client goes to a WebSocket. It is refused.
+/// Whether the first request of a client goes to a WebSocket. The request is rejected.
 async fn begins_on_a_websocket(client: &Client, script: &mut Script) -> bool {
     let attempt = connect(client);
     let request = script.next().await;
@@ -529,10 +529,10 @@ pub async fn c029_a_websocket_that_worked_is_remembered() {
     websocket.answer_probe().await;
     get.ok("6").await;
     assert_eq!(websocket.next().await, Frame::text("5"));
-    // Others do not know of it.
+    // Other clients do not know of it.
     let other = script.client().remember_upgrade(true).build().unwrap();
     assert!(!begins_on_a_websocket(&other, &mut script).await);
-    // It does, whether the session is still there or not.
+    // The same client does, whether the session still exists or not.
     let attempt = connect(&client);
     let mut second = script.next().await.accept().await;
     second.text(&open("S2", "")).await;
@@ -542,7 +542,7 @@ pub async fn c029_a_websocket_that_worked_is_remembered() {
     second.closed().await;
     drop(socket);
     websocket.closed().await;
-    // A failure makes it forget.
+    // A failure resets it.
     assert!(begins_on_a_websocket(&client, &mut script).await);
     assert!(!begins_on_a_websocket(&client, &mut script).await);
 }
@@ -582,7 +582,7 @@ async fn drop_midway(client: &Client, script: &mut Script) -> Request {
     request
 }
 
-/// The server opened a session for somebody who is gone: it hears of it, with the id, and once.
+/// The server opened a session for a client that has given up: it is told so, with the id, and once.
 /// Covers: R-47, SEC-64
 pub async fn r48_who_gives_up_during_the_handshake_tells_the_server() {
     let mut script = Script::start().await;
@@ -638,14 +638,14 @@ pub async fn r48_who_gives_up_on_a_websocket() {
 pub async fn who_gives_up_before_there_is_a_connection() {
     let script = Script::start().await;
     let client = script.client().build().unwrap();
-    // Never polled: nothing was begun.
+    // Never polled: nothing was started.
     drop(client.connect());
     {
         let connecting = pin!(client.connect());
         assert!(connecting.now_or_never().is_none());
     }
     let mut script = script;
-    // What was begun may go on, to the point where the server can be told.
+    // What was started may continue until the server can be told.
     let get = script.next().await;
     get.ok(open("S", "")).await;
     assert_eq!(script.next().await.text(), "1");

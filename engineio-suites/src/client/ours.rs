@@ -1,4 +1,4 @@
-//! The client against our own server: what one says is what the other understands.
+//! The client against our own server.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn start(builder: Builder) -> (Server, String) {
     (server, format!("http://{addr}"))
 }
 
-/// A server that sends everything back.
+/// A server that echoes everything.
 async fn echo(builder: Builder) -> (Server, String) {
     let (server, url) = start(builder).await;
     let accepting = server.clone();
@@ -67,7 +67,7 @@ async fn empty(server: &Server) {
     .await;
 }
 
-/// Messages and heartbeats, for many at once, while they change their transport.
+/// Messages and heartbeats, for many sessions at once, while they change their transport.
 pub async fn many_clients() {
     const CLIENTS: usize = 30;
     const MESSAGES: usize = 100;
@@ -88,7 +88,7 @@ pub async fn many_clients() {
                 }
             });
             let (mut received, mut heartbeats) = (0, 0);
-            // So long that there were heartbeats in every one's life.
+            // Long enough for heartbeats in every session.
             while received < MESSAGES || heartbeats < 2 {
                 match within(events.next()).await.unwrap() {
                     Event::Message(message) => {
@@ -109,13 +109,13 @@ pub async fn many_clients() {
     empty(&server).await;
 }
 
-/// What was sent before `close` is there, in whatever state it was called.
+/// Messages that were sent before `close` arrive, whatever the state in which it was called.
 ///
 pub async fn r44_close_loses_nothing() {
     const MESSAGES: usize = 300;
     let (server, url) = start(crate::adapter::builder()).await;
     for transports in [POLLING, WEBSOCKET, BOTH] {
-        // The upgrade is somewhere else each time.
+        // The upgrade is at another point each time.
         for turns in 0..20 {
             let socket = connect(&url, transports).await;
             let mut there = within(server.accept()).await;
@@ -167,7 +167,7 @@ pub async fn the_server_closes_in_order() {
     empty(&server).await;
 }
 
-/// The server ended it, or does not know it any more: on polling it depends on whether the poll was there already.
+/// The server ended the session, or does not know it any more: on polling it depends on whether the poll had arrived.
 fn is_gone(reason: CloseReason) -> bool {
     let unknown = CloseReason::TransportError(TransportError::Poll(RequestError::Status(400)));
     reason == CloseReason::TransportClose || reason == unknown
@@ -209,7 +209,7 @@ pub async fn the_server_shuts_down() {
         assert_eq!(within(socket.closed()).await, CloseReason::TransportClose);
     }
     assert!(server.is_empty());
-    // Nobody is let in.
+    // No session is admitted.
     let error = within(client(&url, POLLING).connect()).await.unwrap_err();
     assert!(matches!(error.reason(), CloseReason::TransportError(TransportError::Poll(_))), "{error}");
 }
@@ -225,7 +225,7 @@ pub async fn the_server_is_killed() {
         let reason = within(socket.closed()).await;
         if socket.transport() == TransportKind::Polling {
             let CloseReason::TransportError(TransportError::Poll(error)) = reason else { panic!("{reason}") };
-            // It died under a poll, or between two of them.
+            // It died during a poll, or between two.
             assert!(matches!(error, RequestError::Lost | RequestError::Unreachable), "{error}");
         } else {
             assert_eq!(reason, CloseReason::TransportLost);
@@ -247,12 +247,12 @@ pub async fn the_server_aborts_a_session() {
     empty(&server).await;
 }
 
-/// Whoever gives up while it connects leaves no session, wherever it was.
+/// A client that gives up while it connects leaves no session, whatever its state.
 /// Covers: SEC-64
 pub async fn r48_whoever_gives_up_leaves_no_session() {
     let (server, url) = start(crate::adapter::builder()).await;
     let accepting = server.clone();
-    // It does not close anything by itself.
+    // It closes nothing by itself.
     let (kept, mut sockets) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         loop {
@@ -270,7 +270,7 @@ pub async fn r48_whoever_gives_up_leaves_no_session() {
             let _ = within(connecting).await;
         }
     }
-    // One that is let in now came after all those that gave up.
+    // A session that is admitted now came after all those that were given up.
     let last = connect(&url, POLLING).await;
     loop {
         let socket = within(sockets.recv()).await.unwrap();
@@ -286,7 +286,7 @@ pub async fn r48_whoever_gives_up_leaves_no_session() {
     }
 }
 
-/// A flood is slowed down by who does not read, in both directions at once.
+/// A flood is slowed down by the side that does not read, in both directions at once.
 pub async fn floods_both_ways() {
     const SIZE: usize = 16 * 1024;
     const MESSAGES: usize = 500;

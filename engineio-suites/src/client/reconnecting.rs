@@ -1,4 +1,4 @@
-//! One session after the other.
+//! Reconnecting.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::raw::within;
 const LOST: CloseReason = CloseReason::TransportError(TransportError::Poll(RequestError::Lost));
 const UNREACHABLE: CloseReason = CloseReason::TransportError(TransportError::Poll(RequestError::Unreachable));
 
-/// Hardly any delay.
+/// A very short delay.
 fn quick() -> ReconnectConfig {
     let mut config = ReconnectConfig::default();
     (config.delay, config.max_delay) = (Duration::from_millis(1), Duration::from_millis(5));
     config
 }
 
-/// A delay that no test lives to see.
+/// A delay that is longer than any test.
 fn patient() -> ReconnectConfig {
     let mut config = ReconnectConfig::default();
     (config.delay, config.max_delay) = (Duration::from_secs(3600), Duration::from_secs(7200));
@@ -88,7 +88,7 @@ pub async fn a_session_that_is_lost_is_followed_by_another() {
     }
 }
 
-/// What was not delivered is lost with its session, and what it received is not told as another's.
+/// Undelivered messages are lost with their session, and received ones are not reported for another session.
 pub async fn r59_nothing_goes_from_one_session_to_the_next() {
     let mut script = Script::start().await;
     let mut sessions = start(script.client(), quick());
@@ -99,7 +99,7 @@ pub async fn r59_nothing_goes_from_one_session_to_the_next() {
     assert_eq!(post.text(), "4posted");
     sessions.send("buffered").await.unwrap();
     get.ok("4a\x1e4b\x1e1").await;
-    // Messages that were there go before the end.
+    // Messages that had arrived come before the end.
     for expected in ["a", "b"] {
         assert!(matches!(next(&mut sessions).await, ReconnectEvent::Message(message) if message == expected.into()));
     }
@@ -116,13 +116,13 @@ pub async fn r59_nothing_goes_from_one_session_to_the_next() {
     assert_ne!(first.id(), second.id());
 }
 
-/// An address where nothing listens, and a way to listen there.
+/// An address without a listener, and a way to listen there.
 async fn silent() -> (std::net::SocketAddr, impl Fn() -> TcpListener) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = socket.local_addr().unwrap();
-    // Bound and not listening: nobody else gets the port, and who connects is refused.
+    // Bound and not listening: the port stays reserved, and connections are refused.
     let listen = move || {
         let again = TcpSocket::new_v4().unwrap();
         again.set_reuseaddr(true).unwrap();
@@ -160,7 +160,7 @@ pub async fn it_gives_up() {
         assert_eq!((reason, delay.is_some()), (UNREACHABLE, retry));
     }
     over(&mut sessions).await;
-    // A refusal is a failure too.
+    // A rejection is a failure too.
     let mut script = Script::start().await;
     config.max_attempts = Some(0);
     let mut sessions = start(script.client(), config);
@@ -194,7 +194,7 @@ pub async fn closing_ends_it() {
     }
 }
 
-/// Who has closed a session does not want another one, even if the end was no orderly one.
+/// After the application's close no other session is opened, even if the close failed.
 pub async fn closing_ends_it_also_when_something_is_lost() {
     for how in 0..3 {
         let mut script = Script::start().await;
@@ -230,7 +230,7 @@ pub async fn closing_ends_it_before_a_session_is_open() {
         get = script.get() => {
             sessions.close();
             over(&mut sessions).await;
-            // A session that opens all the same is for nobody.
+            // A session that opens all the same is not used.
             get.ok(open("S1", "")).await;
         }
     }
@@ -252,7 +252,7 @@ pub async fn closing_ends_it_before_a_session_is_open() {
 pub async fn it_can_be_told_to_try_now() {
     let mut script = Script::start().await;
     let mut sessions = start(script.client(), patient());
-    // There is nothing to hasten.
+    // There is no delay to skip.
     sessions.retry_now();
     for number in 0..3 {
         opened(&mut sessions, &mut script, &format!("S{number}")).await;

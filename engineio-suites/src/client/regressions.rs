@@ -1,4 +1,4 @@
-//! What was wrong once.
+//! Regression tests of the client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ fn websocket_only(script: &Script) -> crate::adapter::Client {
     script.client().transports([TransportKind::WebSocket]).build().unwrap()
 }
 
-/// A session was over in order as soon as its last message was taken from its buffer, written or not.
+/// A session ended in order as soon as its last message was taken from its buffer, written or not.
 pub async fn a_close_on_a_websocket_that_loses_a_message_is_none_in_order() {
     let mut script = Script::start().await;
     let client = websocket_only(&script);
@@ -32,7 +32,7 @@ pub async fn a_close_on_a_websocket_that_loses_a_message_is_none_in_order() {
     assert_eq!(within(socket.closed()).await, CloseReason::TransportLost);
 }
 
-/// Whoever closed and then flushed was told that the messages were lost, although they were on their way.
+/// After a close, a flush reported that messages were lost, although they were under way.
 pub async fn a_flush_behind_a_close_waits_for_the_messages() {
     let mut script = Script::start().await;
     let client = websocket_only(&script);
@@ -47,7 +47,7 @@ pub async fn a_flush_behind_a_close_waits_for_the_messages() {
     assert_eq!(within(socket.closed()).await, CloseReason::ForcedClose);
 }
 
-/// A sink closed well whatever became of its messages.
+/// A sink closed successfully whatever happened to its messages.
 pub async fn a_sink_that_lost_messages_does_not_close_well() {
     for forward in [false, true] {
         let mut script = Script::start().await;
@@ -62,13 +62,13 @@ pub async fn a_sink_that_lost_messages_does_not_close_well() {
                 futures_util::SinkExt::<crate::adapter::Message>::close(&mut socket).await
             }
         });
-        // Read, and cut.
+        // Read, and lost.
         drop(script.post().await);
         assert_eq!(within(closing).await.unwrap(), Err(SinkError::Ended(POST_LOST)));
     }
 }
 
-/// A flush of the sink that was given up left its mark behind, and the next one was content with that.
+/// An abandoned flush of the sink left its target behind, and the next flush used it.
 pub async fn a_flush_of_a_sink_is_for_all_that_was_fed() {
     let mut script = Script::start().await;
     let client = script.polling();
@@ -85,7 +85,7 @@ pub async fn a_flush_of_a_sink_is_for_all_that_was_fed() {
     within(futures_util::SinkExt::<crate::adapter::Message>::flush(&mut socket)).await.unwrap();
 }
 
-/// A time beyond the end of the clock was added to it.
+/// A time beyond the range of the clock was added to it.
 pub async fn connections_may_be_kept_for_ever() {
     let mut script = Script::start().await;
     let client = script.client().transports([TransportKind::Polling]).idle_timeout(Duration::MAX).build().unwrap();
@@ -93,7 +93,7 @@ pub async fn connections_may_be_kept_for_ever() {
     assert!(socket.is_open());
 }
 
-/// A header of the user's could cut a message in two.
+/// A header of the user could split a message in two.
 pub async fn headers_that_are_not_the_users_are_refused() {
     let script = Script::start().await;
     let ours =
@@ -104,7 +104,7 @@ pub async fn headers_that_are_not_the_users_are_refused() {
     }
 }
 
-/// A server that chose the protocol that it was offered was taken for one that chose on its own.
+/// A server that chose an offered protocol was rejected.
 pub async fn a_protocol_that_was_offered_may_be_chosen() {
     let mut script = Script::start().await;
     for (offered, opens) in [(true, true), (false, false)] {
@@ -124,7 +124,7 @@ pub async fn a_protocol_that_was_offered_may_be_chosen() {
     }
 }
 
-/// The connections of polling stood for as long as the WebSocket that had taken their place.
+/// The connections of polling stayed open for as long as the WebSocket that had replaced them.
 pub async fn an_upgraded_session_has_one_connection() {
     let mut script = Script::start().await;
     let client = script.client().idle_timeout(Duration::from_secs(3600)).build().unwrap();
@@ -138,7 +138,7 @@ pub async fn an_upgraded_session_has_one_connection() {
     script.stand(1).await;
 }
 
-/// A connector that panicked, or a runtime that ended, counted as the application's own wish to end.
+/// A connector that panicked, or a runtime that ended, counted as the application's close.
 pub async fn a_connector_that_panics_loses_the_connection() {
     let mut script = Script::start().await;
     let (addr, attempts) = (script.addr, Arc::new(AtomicUsize::new(0)));
@@ -157,7 +157,7 @@ pub async fn a_connector_that_panics_loses_the_connection() {
     assert!(matches!(reason, CloseReason::TransportError(_)), "{reason:?}");
 }
 
-/// The status of a refusal was lost with its words.
+/// The status of a rejection was lost with its body.
 pub async fn a_refusal_whose_words_do_not_come_is_a_refusal() {
     let mut script = Script::start().await;
     let client = script.polling();

@@ -1,8 +1,8 @@
-//! A server that does what a test says.
+//! A scripted server.
 //!
-//! Each connection is read by a task of its own until a request is complete. The request then goes to the test, in the
-//! order of arrival, and the connection with it: the test answers it, in one piece or in several, cuts it, or makes a
-//! WebSocket of it. A request that the test keeps is one that the server holds, and one that it drops is cut.
+//! Each connection is read by its own task until a request is complete. The request then goes to the test, in the order
+//! of arrival, together with its connection. The test answers it, in one piece or in several, breaks the connection, or
+//! makes a WebSocket of it. A request that the test keeps is held; dropping it breaks its connection.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,27 +18,27 @@ use crate::adapter::{Client, ClientBuilder, ConnectError, Events, Socket, Transp
 use crate::host::HOUR;
 use crate::raw::{BINARY, CLOSE, Frame, PING, PONG, TEXT, unmasked, within};
 
-/// The open packet of a session that offers these transports and whose heartbeat no test lives to see.
+/// The open packet of a session that offers these transports. Its heartbeat is longer than any test.
 pub(crate) fn open(sid: &str, upgrades: &str) -> String {
     open_with(sid, upgrades, 3_600_000, 1_000_000)
 }
 
-/// With the interval of the heartbeat, which is the time for an answer too, in milliseconds, and with a limit in bytes.
+/// With the interval and the timeout of the heartbeat, in milliseconds, and with a limit in bytes.
 pub(crate) fn open_with(sid: &str, upgrades: &str, interval: u64, max_payload: usize) -> String {
     format!(
         r#"0{{"sid":"{sid}","upgrades":[{upgrades}],"pingInterval":{interval},"pingTimeout":{interval},"maxPayload":{max_payload}}}"#
     )
 }
 
-/// As the first argument but one of [`open`].
+/// A value for the second argument of [`open`].
 pub(crate) const WEBSOCKET: &str = r#""websocket""#;
 
-/// A server on a port of its own.
+/// A server on a free port.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) addr: SocketAddr,
     pub(crate) url: String,
-    /// Of a kind that the test did not ask for yet.
+    /// Requests of kinds that the test has not asked for yet.
     stash: VecDeque<Request>,
     requests: mpsc::UnboundedReceiver<Request>,
     standing: watch::Receiver<usize>,
@@ -58,7 +58,7 @@ impl Script {
         let numbers = Arc::clone(&accepted);
         tokio::spawn(async move {
             loop {
-                // With the script, the server is gone.
+                // When the script is dropped, the server is gone.
                 let accepted = tokio::select! {
                     accepted = listener.accept() => accepted,
                     () = sender.closed() => return,
@@ -84,17 +84,17 @@ impl Script {
         crate::adapter::client(&self.url).expect("this is an address")
     }
 
-    /// A client with so much time for an upgrade that it does not poll while it pauses, however slow the test is.
+    /// Returns a client with a long timeout for the upgrade. It does not poll while it pauses, however slow the test is.
     pub(crate) fn patient(&self) -> Client {
         self.client().upgrade_timeout(HOUR).build().expect("the options make sense")
     }
 
-    /// A client with nothing but polling.
+    /// Returns a client with polling only.
     pub(crate) fn polling(&self) -> Client {
         self.client().transports([TransportKind::Polling]).build().expect("the options make sense")
     }
 
-    /// The next request of any kind.
+    /// Waits for the next request of any kind.
     pub(crate) async fn next(&mut self) -> Request {
         match self.stash.pop_front() {
             Some(request) => request,
@@ -102,7 +102,7 @@ impl Script {
         }
     }
 
-    /// The next request of a kind; those of other kinds wait for their turn.
+    /// Waits for the next request of a kind; other requests wait for their turn.
     async fn next_of(&mut self, kind: fn(&Request) -> bool) -> Request {
         if let Some(index) = self.stash.iter().position(kind) {
             return self.stash.remove(index).expect("it is there");
@@ -128,7 +128,7 @@ impl Script {
         self.next_of(Request::is_websocket).await
     }
 
-    /// How many requests came that the test did not look at.
+    /// Returns the number of requests that the test has not seen.
     pub(crate) fn pending(&mut self) -> usize {
         while let Ok(request) = self.requests.try_recv() {
             self.stash.push_back(request);
@@ -136,13 +136,13 @@ impl Script {
         self.stash.len()
     }
 
-    /// What came and was not looked at is cut.
+    /// Breaks the connections of requests that were not seen.
     pub(crate) fn cut_pending(&mut self) {
         self.pending();
         self.stash.clear();
     }
 
-    /// Cuts whatever comes until no connection stands.
+    /// Breaks all connections until none is open.
     pub(crate) async fn cut_all(&mut self) {
         self.stash.clear();
         let mut standing = self.standing.clone();
@@ -157,12 +157,12 @@ impl Script {
         .await;
     }
 
-    /// How many connections there were.
+    /// Returns the number of connections so far.
     pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many connections stand.
+    /// Waits until this many connections are open.
     pub(crate) async fn stand(&self, connections: usize) {
         let mut standing = self.standing.clone();
         within(standing.wait_for(|standing| *standing == connections)).await.expect("somebody counts");
@@ -181,7 +181,7 @@ impl Script {
         opened.expect("the session opens")
     }
 
-    /// Answers the handshake of a client on polling with this.
+    /// Answers the handshake of a client on polling.
     pub(crate) async fn begin(&mut self, client: &Client, body: &str) -> Result<Socket, ConnectError> {
         let answer = async { self.get().await.ok(body).await };
         within(async { tokio::join!(client.connect(), answer) }).await.0
@@ -199,7 +199,7 @@ impl Script {
     }
 }
 
-/// A connection, as long as somebody holds it.
+/// A connection, which stays open while it is owned.
 #[derive(Debug)]
 struct Standing(watch::Sender<usize>);
 
@@ -219,7 +219,7 @@ impl Drop for Standing {
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
-    /// Received and not looked at.
+    /// Bytes that were received and not used yet.
     buffer: Vec<u8>,
     number: usize,
     requests: mpsc::UnboundedSender<Request>,
@@ -227,7 +227,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Reads the next request and hands it over.
+    /// Reads the next request and passes it on.
     async fn read(mut self) {
         let end = loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -257,22 +257,22 @@ impl Connection {
         }
         let body = self.buffer.drain(..len).collect();
         let requests = self.requests.clone();
-        // Without a script nobody wants it.
+        // Without a script it is not wanted.
         let _ = requests.send(Request { method, target, headers, body, connection: self });
     }
 
-    /// Reads what there is; false at the end.
+    /// Reads available bytes; `false` at the end.
     async fn fill(&mut self) -> bool {
         self.stream.read_buf(&mut self.buffer).await.is_ok_and(|len| len > 0)
     }
 
-    /// As the client reads it or not: what a test is about then is seen at the client.
+    /// Writes, whether the client reads or not; the test checks the result at the client.
     async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = within(self.stream.write_all(bytes.as_ref())).await;
     }
 }
 
-/// A request that has no answer yet. Dropped, its connection ends.
+/// A request without an answer. Dropping it ends its connection.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
@@ -288,7 +288,7 @@ impl Request {
         self.target.contains("transport=websocket")
     }
 
-    /// The number of its connection, from 0, in the order in which they were made.
+    /// The number of its connection, from 0, in the order of opening.
     pub(crate) fn connection(&self) -> usize {
         self.connection.number
     }
@@ -319,13 +319,13 @@ impl Request {
         self.answer(200, "", body).await;
     }
 
-    /// Answers, and goes on with the connection. `headers` are whole lines.
+    /// Answers, and keeps the connection. `headers` are whole lines.
     pub(crate) async fn answer(mut self, status: u16, headers: &str, body: impl AsRef<[u8]>) {
         self.write(response(status, headers, body)).await;
         self.go_on();
     }
 
-    /// Answers, and ends the connection with it. Done when the client has seen that.
+    /// Answers, and ends the connection. Returns when the client has noticed that.
     pub(crate) async fn answer_and_close(mut self, status: u16, headers: &str, body: impl AsRef<[u8]>) {
         self.write(response(status, headers, body)).await;
         within(self.connection.stream.shutdown()).await.expect("the connection stands");
@@ -337,12 +337,12 @@ impl Request {
         self.connection.write(bytes).await;
     }
 
-    /// The answer was written whole; the connection waits for the next request.
+    /// Notes that the answer is complete; the connection waits for the next request.
     pub(crate) fn go_on(self) {
         tokio::spawn(self.connection.read());
     }
 
-    /// Cuts the connection abruptly.
+    /// Resets the connection.
     pub(crate) fn reset(self) {
         self.connection.stream.set_zero_linger().expect("a socket has this option");
     }
@@ -358,7 +358,7 @@ impl Request {
         self.accept_with("", "").await
     }
 
-    /// With more headers, and with bytes right behind the answer.
+    /// With additional headers, and with bytes right after the answer.
     pub(crate) async fn accept_with(mut self, headers: &str, behind: impl AsRef<[u8]>) -> WebSocket {
         let key = self.header("sec-websocket-key").expect("a handshake has a key");
         let accept = derive_accept_key(key.as_bytes());
@@ -378,7 +378,7 @@ pub(crate) fn response(status: u16, headers: &str, body: impl AsRef<[u8]>) -> Ve
     [head.as_bytes(), body].concat()
 }
 
-/// The server's side of a WebSocket. Dropped, its connection ends without a close frame.
+/// The server's side of a WebSocket. Dropping it ends its connection without a close frame.
 #[derive(Debug)]
 pub(crate) struct WebSocket {
     connection: Connection,
@@ -393,7 +393,7 @@ impl WebSocket {
         self.connection.write(unmasked(first, payload)).await;
     }
 
-    /// Answers the probe. Whatever was read before the ping is answered, was handled: no other GET or POST is to come.
+    /// Answers the probe. Everything that was read before the ping was handled by then: no other GET or POST follows.
     pub(crate) async fn answer_probe(&mut self) {
         self.text("3probe").await;
         self.frame(PING, "").await;
@@ -415,7 +415,7 @@ impl WebSocket {
         self.frame(CLOSE, status.to_be_bytes()).await;
     }
 
-    /// The next frame, if the connection does not end before.
+    /// Waits for the next frame, unless the connection ends first.
     pub(crate) async fn try_next(&mut self) -> Option<Frame> {
         let head = self.take(2).await?;
         assert_eq!(head[1] & 0x80, 0x80, "a client masks");
@@ -452,13 +452,13 @@ impl WebSocket {
         self.ended().await;
     }
 
-    /// The connection ends without another byte.
+    /// Waits for the end of the connection, without another byte.
     pub(crate) async fn ended(mut self) {
         while within(self.connection.fill()).await {}
         assert_eq!(String::from_utf8_lossy(&self.connection.buffer), "");
     }
 
-    /// Cuts the connection abruptly.
+    /// Resets the connection.
     pub(crate) fn reset(self) {
         self.connection.stream.set_zero_linger().expect("a socket has this option");
     }

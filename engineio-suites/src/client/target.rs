@@ -1,4 +1,4 @@
-//! What a client's requests look like: targets and headers.
+//! The requests of a client: targets and headers.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::adapter::net::{BoxIo, Connecting, Encryptor};
 use crate::adapter::{ClientBuilder, Stamps, TransportKind};
 use crate::raw::{Frame, within};
 
-/// The target without its stamp, which is the only one and where it should be.
+/// The target without its stamp, which must be the only one and in its place.
 fn unstamped(request: &Request) -> String {
     let stamp = request.query("t").expect("there is a stamp");
     assert!(stamp.len() == 8 && stamp.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
@@ -24,9 +24,9 @@ pub async fn c032_the_requests_of_a_session() {
         assert_eq!((&*get.method, unstamped(&get)), ("GET", "/engine.io/?EIO=4&transport=polling".into()));
         assert_eq!(get.header("accept"), Some("*/*"));
         assert_eq!(get.header("host"), Some(&*script.addr.to_string()));
-        // A GET has no body and says nothing of one.
+        // A GET has no body, and announces none.
         assert_eq!((get.header("content-type"), get.header("content-length"), get.text()), (None, None, ""));
-        // Nothing that nobody asked for.
+        // No unnecessary headers.
         let names: Vec<&str> = get.headers.iter().map(|header| &*header.0).collect();
         assert_eq!(names, ["accept", "host"]);
         get.ok(open("S1", WEBSOCKET)).await;
@@ -117,7 +117,7 @@ pub async fn c008_paths_and_slashes() {
         let builder = script.client().path(path).trailing_slash(slash).transports([TransportKind::WebSocket]);
         assert_eq!(first_target(builder, &mut script).await, format!("{expected}?EIO=4&transport=websocket"), "{path}");
     }
-    // A path in the address is not used.
+    // A path in the URL is not used.
     let builder = crate::adapter::client(&format!("{}/chat/room", script.url)).unwrap();
     assert_eq!(first_target(builder, &mut script).await, "/engine.io/?EIO=4&transport=polling");
 }
@@ -127,7 +127,7 @@ pub async fn c032_the_query_of_the_user_goes_first() {
     let mut script = Script::start().await;
     let builder = script.client().query("token", "a b&c").query("x", "é");
     assert_eq!(first_target(builder, &mut script).await, "/engine.io/?token=a+b%26c&x=%C3%A9&EIO=4&transport=polling");
-    // What stands in the address counts alone.
+    // If the URL has a query, only that counts.
     let builder = crate::adapter::client(&format!("{}/?y=1&z", script.url)).unwrap().query("token", "no");
     let builder = builder.transports([TransportKind::WebSocket]);
     assert_eq!(first_target(builder, &mut script).await, "/engine.io/?y=1&z&EIO=4&transport=websocket");
@@ -135,7 +135,7 @@ pub async fn c032_the_query_of_the_user_goes_first() {
     assert_eq!(first_target(builder, &mut script).await, "/engine.io/?EIO=4&transport=polling&b64=1");
 }
 
-/// Takes any address for that of the script, and what goes there for encrypted.
+/// Maps every address to that of the script, without encryption.
 struct Pretender;
 
 impl Encryptor for Pretender {
@@ -289,7 +289,7 @@ pub async fn c074_cookies_are_sent_back() {
         within(socket.flush()).await.unwrap();
         socket.try_send("").unwrap();
         assert_eq!(script.post().await.header("cookie"), Some(&*with("5=5; 1=")));
-        // They are those of one session.
+        // They belong to one session.
         let other = tokio::spawn(async move { client.connect().await.map(drop) });
         drop(get);
         let get = script.get().await;
@@ -326,7 +326,7 @@ pub async fn c075_cookies_can_be_ignored() {
         let answer = async { script.next().await.answer(200, SET, open("S", WEBSOCKET)).await };
         let (socket, ()) = within(async { tokio::join!(client.connect(), answer) }).await;
         let _socket = socket.unwrap();
-        // Held, or the session ends before it asks for more.
+        // Held, or the session would end before the next request.
         let get = script.get().await;
         assert_eq!(get.header("cookie"), own);
         assert_eq!(script.websocket().await.header("cookie"), own);

@@ -1,4 +1,4 @@
-//! From polling to a WebSocket, or back to where it was.
+//! From polling to a WebSocket, or back.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::adapter::{
 };
 use crate::raw::{BINARY, CLOSE, Frame, PING, within};
 
-/// A session whose GET is held and whose probe arrived, and the two.
+/// A session whose GET is held and whose probe has arrived, with both requests.
 async fn probed(script: &mut Script, client: &Client) -> (Events, Request, WebSocket) {
     let events = script.open_observed(client, "S", WEBSOCKET).await;
     let get = script.get().await;
@@ -23,7 +23,7 @@ async fn next(events: &mut Events) -> Event {
     within(events.next()).await.unwrap()
 }
 
-/// The next event that is not about packets being handed over.
+/// Waits for the next event other than flush and drain.
 async fn telling(events: &mut Events) -> Event {
     loop {
         match next(events).await {
@@ -33,7 +33,7 @@ async fn telling(events: &mut Events) -> Event {
     }
 }
 
-/// The session is on polling and works, both ways.
+/// The session is on polling and works in both directions.
 async fn works_on_polling(events: &mut Events, script: &mut Script) {
     assert_eq!(events.handle().transport(), TransportKind::Polling);
     assert_eq!(events.handle().close_reason(), None);
@@ -53,7 +53,7 @@ pub async fn an_upgrade_step_by_step() {
     let client = script.patient();
     let (mut events, get, mut websocket) = probed(&mut script, &client).await;
     assert!(events.next().now_or_never().is_none());
-    // Until the answer it polls on.
+    // It polls until the answer arrives.
     events.handle().try_send("one").unwrap();
     assert_eq!(next(&mut events).await, Event::Flush { packets: 1 });
     let post = script.post().await;
@@ -62,7 +62,7 @@ pub async fn an_upgrade_step_by_step() {
     let get = script.get().await;
     websocket.text("3probe").await;
     assert_eq!(next(&mut events).await, Event::Upgrading(TransportKind::WebSocket));
-    // Now it waits for what is under way, and sends nothing more.
+    // Now it waits for what is under way, and sends no more requests.
     events.handle().try_send("two").unwrap();
     events.handle().try_send(vec![2]).unwrap();
     get.ok("6\x1e4b").await;
@@ -109,7 +109,7 @@ pub async fn c019_no_upgrade_that_is_not_wanted_or_not_offered() {
     }
 }
 
-/// The noop that lets the poll go comes before the answer to the probe, however often.
+/// The noop that releases the poll comes before the answer to the probe, any number of times.
 pub async fn r02_noops_come_first() {
     let mut script = Script::start().await;
     let client = script.client().build().unwrap();
@@ -118,7 +118,7 @@ pub async fn r02_noops_come_first() {
         get.ok("6").await;
         get = script.get().await;
     }
-    // One that was meant for a poll.
+    // A noop that was meant for a poll.
     websocket.text("6").await;
     websocket.text("3probe").await;
     assert_eq!(next(&mut events).await, Event::Upgrading(TransportKind::WebSocket));
@@ -128,7 +128,7 @@ pub async fn r02_noops_come_first() {
     assert_eq!(script.pending(), 0);
 }
 
-/// What was sent while it changed is neither lost nor doubled, and keeps its order.
+/// Messages that are sent during the change are neither lost nor repeated, and keep their order.
 ///
 pub async fn messages_both_ways_during_an_upgrade() {
     const MESSAGES: usize = 200;
@@ -194,7 +194,7 @@ pub async fn y035_an_upgrade_that_is_refused() {
         }
         assert_eq!(next(&mut events).await, Event::UpgradeFailed(UpgradeError::TransportClosed));
         works_on_polling(&mut events, &mut script).await;
-        // It does not belong to the session's end.
+        // It does not concern the end of the session.
         assert_eq!(events.handle().close_details(), None);
         let get = script.get().await;
         events.handle().abort();
@@ -243,7 +243,7 @@ pub async fn r21_an_upgrade_that_takes_too_long() {
             } else if stage == 3 {
                 websocket.text("3probe").await;
                 assert_eq!(next(&mut events).await, Event::Upgrading(TransportKind::WebSocket));
-                // The poll is not let go.
+                // The poll is not released.
             }
             websocket.closed().await;
         }
@@ -313,7 +313,7 @@ pub async fn r12_the_websocket_dies_after_the_answer() {
     }
 }
 
-/// It dies when the last thing it waited for has come: then it is the session's transport.
+/// It closes when the last request that it waited for has finished: then it is the session's transport.
 pub async fn the_websocket_dies_after_the_switch() {
     let mut script = Script::start().await;
     let client = script.client().build().unwrap();
@@ -363,7 +363,7 @@ pub async fn the_session_ends_during_an_upgrade() {
     }
 }
 
-/// What a POST carries has not left before its answer, whatever a probe is doing meanwhile.
+/// The messages of a POST are not written before its answer, whatever a probe does meanwhile.
 pub async fn flush_waits_for_the_post_during_a_probe() {
     for lost in [false, true] {
         let mut script = Script::start().await;
@@ -373,7 +373,7 @@ pub async fn flush_waits_for_the_post_during_a_probe() {
         handle.try_send("one").unwrap();
         let post = script.post().await;
         let flushing = tokio::spawn(async move { handle.flush().await });
-        // The task of the probe has had its turn when this is answered.
+        // The task of the probe has run when this is answered.
         websocket.frame(PING, "").await;
         assert_eq!(websocket.next().await, Frame::Pong(Vec::new()));
         websocket.frame(PING, "").await;
@@ -392,7 +392,7 @@ pub async fn flush_waits_for_the_post_during_a_probe() {
     }
 }
 
-/// Messages of a POST that was answered have left, even if the WebSocket that follows it dies at once.
+/// Messages of an answered POST are written, even if the WebSocket that follows closes at once.
 pub async fn flush_of_the_last_post_before_the_switch() {
     let mut script = Script::start().await;
     let client = script.patient();
@@ -409,7 +409,7 @@ pub async fn flush_of_the_last_post_before_the_switch() {
     assert_eq!(websocket.next().await, Frame::text("5"));
 }
 
-/// An orderly close by the server on a WebSocket that the client is about to change to.
+/// An orderly close by the server, on a WebSocket that the client is about to change to.
 pub async fn a_probe_that_says_goodbye() {
     let mut script = Script::start().await;
     let client = script.client().build().unwrap();
@@ -422,7 +422,7 @@ pub async fn a_probe_that_says_goodbye() {
     works_on_polling(&mut events, &mut script).await;
 }
 
-/// A probe that was given up, and whose server never answers its close frame, holds up nobody.
+/// An abandoned probe whose server never answers its close frame blocks nothing.
 pub async fn an_abandoned_probe_does_not_hold_up_the_end() {
     let mut script = Script::start().await;
     let client = script.client().build().unwrap();
@@ -441,12 +441,12 @@ async fn ended_by(socket: &Socket) -> CloseReason {
     within(socket.closed()).await
 }
 
-/// What was sent before goes where the client goes; nothing is lost by closing.
+/// Messages that were sent before follow the client to its transport; closing loses nothing.
 /// Covers: C-054, C-055
 pub async fn c052_close_during_an_upgrade() {
     let mut script = Script::start().await;
     let client = script.patient();
-    // The probe was answered: it changes first.
+    // The probe was answered: the client changes its transport first.
     for message in [None, Some("last")] {
         let socket = script.open(&client, "S", WEBSOCKET).await;
         let get = script.get().await;
@@ -494,7 +494,7 @@ pub async fn c053_close_during_an_upgrade_that_fails() {
     assert_eq!(script.pending(), 0);
 }
 
-/// The server has agreed to nothing yet, so the probe is given up.
+/// The server has not agreed to anything yet, so the probe is abandoned.
 ///
 pub async fn r09_close_during_a_probe() {
     let mut script = Script::start().await;
@@ -529,8 +529,8 @@ pub async fn r09_close_during_a_probe() {
     }
 }
 
-/// The last answer of the poll waits for an application that only waits for the end: the change of the transport would
-/// wait as long, and with it what is to be delivered.
+/// The last answer to the poll waits for an application that only waits for the end. The change of the transport would
+/// wait as long, and with it the remaining messages.
 pub async fn r09_close_during_an_upgrade_by_who_does_not_read() {
     for early in [false, true] {
         let mut script = Script::start().await;

@@ -1,5 +1,5 @@
-//! Connects to a server, sends each line of its input as a message, and prints what happens as lines of JSON: the
-//! counterpart of `echo`. A line that begins with `base64:` is sent as binary. The end of the input closes the session in
+//! Connects to a server, sends each line of its input as a message, and prints events as lines of JSON: the counterpart
+//! of `echo`. A line that begins with `base64:` is sent as binary data. The end of the input closes the session in
 //! order. `--help` lists the options.
 
 use std::fs;
@@ -27,18 +27,18 @@ use serde_json::{Value, json};
 
 use super::Program;
 
-/// What this program needs of a runtime and of its crate.
+/// What this program needs from a runtime and a runtime crate.
 pub trait Connect: Program {
-    /// `client` of the crate.
+    /// Calls `client` of the crate.
     ///
     /// # Errors
-    /// Those of `client`.
+    /// Returns the error of `client`.
     fn client(url: &str) -> Result<ClientBuilder, UrlError>;
 
-    /// A `UnixConnector` of the crate.
+    /// Creates a `UnixConnector` of the crate.
     fn unix_connector(path: &Path) -> impl Connector;
 
-    /// A `TlsEncryptor` of the crate.
+    /// Creates a `TlsEncryptor` of the crate.
     fn tls_encryptor(config: Arc<ClientConfig>) -> impl Encryptor;
 
     /// The lines of the standard input.
@@ -46,7 +46,7 @@ pub trait Connect: Program {
 
     fn lines() -> Self::Lines;
 
-    /// The next line; `None` at the end. Cancel safe.
+    /// Waits for the next line; `None` at the end. Cancel safe.
     fn next_line(lines: &mut Self::Lines) -> impl Future<Output = Option<String>> + Send;
 }
 
@@ -55,18 +55,18 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Debug, Parser)]
 #[command(about = "An Engine.IO client for the command line")]
 struct Args {
-    /// Where the server is: http, https, ws or wss.
+    /// The URL of the server: http, https, ws or wss.
     url: String,
-    /// The transports that may be used, separated by commas, the one to begin with first.
+    /// The transports that may be used, separated by commas. The first one opens the session.
     #[arg(long, default_value = "polling,websocket", value_delimiter = ',', value_parser = transport)]
     transports: Vec<TransportKind>,
-    /// Stay on the transport that the session begins on.
+    /// Stay on the first transport.
     #[arg(long)]
     no_upgrade: bool,
-    /// Begin anew on the next transport when one fails.
+    /// Try the next transport if one fails before the session is open.
     #[arg(long)]
     try_all_transports: bool,
-    /// Send binary as base64, and have it sent so.
+    /// Send and receive binary data as base64.
     #[arg(long)]
     force_base64: bool,
     /// A header for every request: `name: value`.
@@ -75,7 +75,7 @@ struct Args {
     /// Send the server's cookies back.
     #[arg(long, default_value = "on")]
     cookies: Switch,
-    /// Where the server is mounted.
+    /// The path at which the server is mounted.
     #[arg(long, default_value = "/engine.io")]
     path: String,
     /// A parameter for the query of every request: `name=value`.
@@ -87,19 +87,19 @@ struct Args {
     /// Milliseconds for one HTTP request, polls included.
     #[arg(long)]
     request_timeout: Option<u64>,
-    /// Go through an HTTP proxy.
+    /// Use an HTTP proxy.
     #[arg(long)]
     proxy: Option<String>,
     /// Connect to a Unix socket instead of host and port.
     #[arg(long)]
     unix: Option<PathBuf>,
-    /// DANGER: believe whoever answers. Anybody on the way can read and change everything.
+    /// DANGER: accept any certificate. An attacker on the network can read and change all data.
     #[arg(long, conflicts_with = "ca")]
     insecure_tls: bool,
-    /// Believe the certificates of this authority alone, a PEM file.
+    /// Trust only the certificates of this authority, a PEM file.
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// Show this certificate, a PEM file.
+    /// Present this certificate, a PEM file.
     #[arg(long, requires = "client_key")]
     client_cert: Option<PathBuf>,
     /// The key of the certificate, a PEM file.
@@ -108,7 +108,7 @@ struct Args {
     /// Open another session when one is lost.
     #[arg(long)]
     reconnect: bool,
-    /// Send so many messages to an echo server, and check what comes back.
+    /// Send this many messages to an echo server, and check the echoes.
     #[arg(long, conflicts_with = "reconnect")]
     self_test: Option<usize>,
 }
@@ -163,7 +163,7 @@ impl Args {
         Ok(builder.build()?)
     }
 
-    /// Whether the end was one in order.
+    /// Whether the session was closed in order.
     async fn run<P: Connect>(&self) -> Result<bool, Error> {
         let client = self.client::<P>()?;
         match self.self_test {
@@ -185,10 +185,10 @@ impl Args {
     }
 }
 
-/// Prints one event, at once.
+/// Prints one event, and flushes it.
 fn print_line(line: &Value) {
     let mut out = io::stdout().lock();
-    // Who does not listen any more is not told.
+    // The reader of the output may be gone.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
@@ -213,7 +213,7 @@ fn print_message(message: &Message) {
     });
 }
 
-/// Prints the end. Whether it was one in order.
+/// Prints the end. Returns whether the session was closed in order.
 fn print_close(reason: CloseReason, details: Option<&Details>, error: Option<&io::Error>) -> bool {
     let mut line = json!({ "event": "close", "reason": reason.as_str(), "cause": reason.to_string() });
     match details {
@@ -236,7 +236,7 @@ fn print_failure(error: &ConnectError) -> bool {
     false
 }
 
-/// What comes by the input.
+/// The messages that arrive by the input.
 struct Input<P: Connect> {
     lines: Option<P::Lines>,
 }
@@ -246,7 +246,7 @@ impl<P: Connect> Input<P> {
         Self { lines: Some(P::lines()) }
     }
 
-    /// The next message; `None` at the end, once. Cancel safe.
+    /// Waits for the next message; `None` at the end, once. Cancel safe.
     async fn next(&mut self) -> Option<Message> {
         let Some(lines) = &mut self.lines else { return pending().await };
         let Some(line) = P::next_line(lines).await else {
@@ -260,7 +260,7 @@ impl<P: Connect> Input<P> {
     }
 }
 
-/// Told to stop, by a signal; once.
+/// A signal to stop; reported once.
 struct Stop {
     signal: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -283,7 +283,7 @@ impl Stop {
     }
 }
 
-/// Input to messages, events to output, until the end. Whether that was one in order.
+/// Sends the input as messages and prints events, until the end. Returns whether the session was closed in order.
 async fn talk<P: Connect>(client: &Client) -> bool {
     let mut events = match client.connect_observed().await {
         Ok(events) => events,
@@ -318,7 +318,7 @@ async fn talk<P: Connect>(client: &Client) -> bool {
     }
 }
 
-/// Sends what comes by the input, no faster than the server takes it.
+/// Sends the input, no faster than the server takes it.
 async fn send_input<P: Connect>(socket: Handle) {
     let mut input = Input::<P>::new();
     while let Some(message) = input.next().await {
@@ -329,7 +329,7 @@ async fn send_input<P: Connect>(socket: Handle) {
     socket.close();
 }
 
-/// As [`talk`], through as many sessions as it takes.
+/// As [`talk`], with as many sessions as needed.
 async fn talk_on<P: Connect>(client: &Client) -> Result<bool, Error> {
     let mut config = ReconnectConfig::default();
     (config.delay, config.max_delay) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -378,7 +378,7 @@ enum Happened {
     Stop,
 }
 
-/// Prints an event, and gives the time to the next attempt, if there is to be one.
+/// Prints an event. Returns the delay before the next attempt, if there is one.
 fn print_event(event: ReconnectEvent, orderly: &mut bool) -> Option<Duration> {
     match event {
         ReconnectEvent::Opened(socket) => print_open(&socket),
@@ -401,7 +401,7 @@ async fn self_test<P: Program>(client: &Client, count: usize) -> bool {
     };
     let socket = events.handle().clone();
     print_open(&socket);
-    // What the server takes in one piece, as base64 on polling.
+    // The maximum that the server accepts in one piece, as base64 on polling.
     let limit = socket.offer().and_then(|offer| offer.max_payload).unwrap_or(usize::MAX);
     let limit = (limit.saturating_sub(1) / 4 * 3).min(500_000);
     let sent = Arc::new(AtomicUsize::new(0));
@@ -451,12 +451,12 @@ struct Check {
     events: Events,
     received: usize,
     mismatches: usize,
-    /// The change of the transport is still to come.
+    /// The upgrade has not happened yet.
     upgrading: bool,
 }
 
 impl Check {
-    /// Until every echo came, and the change of the transport if one is to come; or until the end, with its reason.
+    /// Waits until every echo has arrived, and the upgrade if there is one; or until the end. Returns its reason.
     async fn run(&mut self, count: usize, limit: usize) -> Option<CloseReason> {
         while self.received < count || self.upgrading {
             match self.events.next().await? {
@@ -473,11 +473,11 @@ impl Check {
     }
 }
 
-/// The message number `index`: text and binary in turn, of all sizes, with all lengths of UTF-8 sequences.
+/// Returns the message with this number: text and binary alternate, with all sizes and all lengths of UTF-8 sequences.
 fn sample(index: usize, limit: usize) -> Message {
     const SIZES: [usize; 14] = [0, 1, 2, 125, 126, 127, 1000, 1023, 1024, 4096, 16_383, 65_535, 65_536, 500_000];
     const LETTERS: [char; 8] = ['a', 'é', '漢', '😀', '\n', '\u{0}', '\u{2028}', '\u{10ffff}'];
-    // The large ones are rare.
+    // Large messages are rare.
     let size = SIZES[if index % 50 == 49 { 13 } else { index % 13 }].min(limit);
     if index % 2 == 1 {
         return (0..size)
@@ -504,7 +504,8 @@ pub fn main<P: Connect>() {
             eprintln!("{error}");
             false
         });
-        // Here, for a runtime that ends in order waits for the input, and reading from a terminal cannot be interrupted.
+        // Exits here: a runtime that ends in order would wait for the input, and reading from a terminal cannot be
+        // interrupted.
         process::exit(i32::from(!orderly))
     });
     if let Err(error) = result {

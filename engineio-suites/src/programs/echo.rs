@@ -1,5 +1,5 @@
-//! Sends every message back, obeys a few that begin with `cmd:`, and prints what happens as lines of JSON: a counterpart
-//! for clients, test suites and load generators. `--help` lists the options.
+//! Echoes every message, executes those that begin with `cmd:`, and prints events as lines of JSON: a counterpart for
+//! clients, test suites and load generators. `--help` lists the options.
 
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -15,72 +15,72 @@ use serde_json::{Value, json};
 
 use super::Program;
 
-/// What this program needs of a runtime and of its crate.
+/// What this program needs from a runtime and a runtime crate.
 pub trait Echo: Program {
-    /// Begins a server whose tasks run where those of the program do.
+    /// Starts the configuration of a server whose tasks run on the program's executor.
     fn builder() -> Builder;
 
     fn sleep(duration: Duration) -> impl Future<Output = ()> + Send;
 
-    /// What `serve` of the crate takes.
+    /// The listener that `serve` of the crate takes.
     type Listener: Send + 'static;
 
-    /// Listens on an address. Gives the one that it listens on too.
+    /// Listens on an address. Returns the local address too.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// Returns an error if the address cannot be bound.
     fn listen(addr: SocketAddr) -> impl Future<Output = io::Result<(Self::Listener, SocketAddr)>>;
 
-    /// `serve` of the crate.
+    /// Calls `serve` of the crate.
     fn serve(server: Server, listener: Self::Listener) -> impl Future<Output = ()> + Send + 'static;
 }
 
 #[derive(Clone, Debug, Parser)]
 #[command(about = "An Engine.IO echo server on 127.0.0.1")]
 struct Args {
-    /// The port; 0 takes any that is free.
+    /// The port; 0 for any free port.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Milliseconds from the handshake, or from a pong, to the next ping.
     #[arg(long, default_value_t = 25_000)]
     ping_interval: u64,
-    /// Milliseconds to wait for a pong.
+    /// Milliseconds that a pong may take.
     #[arg(long, default_value_t = 20_000)]
     ping_timeout: u64,
     /// Milliseconds that an upgrade may take.
     #[arg(long, default_value_t = 10_000)]
     upgrade_timeout: u64,
-    /// Bytes of one request body or WebSocket message.
+    /// Maximum size of a request body or WebSocket message, in bytes.
     #[arg(long, default_value_t = 1_000_000)]
     max_payload: usize,
     /// The enabled transports, separated by commas.
     #[arg(long, default_value = "polling,websocket", value_delimiter = ',', value_parser = transport)]
     transports: Vec<TransportKind>,
-    /// Offer no upgrades, and accept none.
+    /// Neither offer nor accept upgrades.
     #[arg(long)]
     no_upgrades: bool,
-    /// A message that is sent right behind the open packet.
+    /// A message that is sent right after the open packet.
     #[arg(long)]
     initial_packet: Option<String>,
-    /// Where the server is mounted.
+    /// The path at which the server is mounted.
     #[arg(long, default_value = "/engine.io")]
     path: String,
-    /// Requests need no slash behind the path.
+    /// Make the slash after the path optional.
     #[arg(long)]
     no_trailing_slash: bool,
     /// Refuse every handshake.
     #[arg(long)]
     deny: bool,
-    /// What to tell the refused.
+    /// The message for refused clients.
     #[arg(long)]
     deny_message: Option<String>,
-    /// Print no events but `listening`.
+    /// Print no events except `listening`.
     #[arg(long)]
     quiet: bool,
-    /// Obey `bcast:N:SIZE`: send N text messages of SIZE bytes to every session.
+    /// Execute `bcast:N:SIZE`: send N text messages of SIZE bytes to every session.
     #[arg(long)]
     broadcast: bool,
-    /// Worker threads; 0: one for each processor, 1: everything on one thread.
+    /// Worker threads; 0: one for each processor, 1: one thread for everything.
     #[arg(long, default_value_t = 0)]
     workers: usize,
 
@@ -151,7 +151,7 @@ impl Args {
     }
 }
 
-/// Prints one event, at once.
+/// Prints one event, and flushes it.
 #[derive(Clone)]
 struct Reporter {
     quiet: bool,
@@ -176,14 +176,14 @@ impl Reporter {
 
 fn print_line(line: &Value) {
     let mut out = io::stdout().lock();
-    // Whoever closed our output does not want to hear more.
+    // The reader of the output may be gone.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// One session.
 struct Session<P> {
     report: Reporter,
-    /// The server, if it may be told to broadcast.
+    /// The server, if clients may ask it to broadcast.
     broadcast: Option<Server>,
     program: PhantomData<fn() -> P>,
 }
@@ -209,7 +209,7 @@ impl<P: Echo> Handler for Session<P> {
                 }
             }
             Some(Command::Broadcast { .. }) | None => {
-                // A session that is over has no use for an answer.
+                // If the session has ended, no answer is needed.
                 let _ = socket.send(message).await;
             }
             Some(command) => self.obey(socket, command).await,
@@ -275,7 +275,7 @@ impl<P: Echo> Session<P> {
     }
 }
 
-/// Does something now, or later without holding up the session.
+/// Does something now, or later without blocking the session.
 async fn later<P: Echo, F>(socket: &Handle, after: Option<u64>, work: impl FnOnce(Handle) -> F + Send + 'static)
 where
     F: Future<Output = ()> + Send,
@@ -290,7 +290,7 @@ where
     }
 }
 
-/// The message number `index` of a burst.
+/// Returns the message with this number in a burst.
 fn filled(index: usize, size: usize) -> String {
     let mut text = format!("{index}:");
     text.truncate(size);
@@ -298,7 +298,7 @@ fn filled(index: usize, size: usize) -> String {
     text
 }
 
-/// What a client may ask for.
+/// The commands of a client.
 enum Command {
     Close { after: Option<u64> },
     Discard { after: Option<u64> },
@@ -309,7 +309,7 @@ enum Command {
 
 impl Command {
     fn parse(text: &str) -> Option<Self> {
-        /// No message is larger, whatever a client asks for.
+        /// The maximum size of a message, whatever a client asks for.
         const LARGEST: usize = 64 << 20;
         let words: Vec<&str> = text.split(':').collect();
         let size = |size: &str| size.parse().ok().filter(|&size| size <= LARGEST);

@@ -1,11 +1,11 @@
-//! A small chat: who is here, and what they say. The same on every runtime.
+//! A small chat: the number of visitors, and their messages. The same on every runtime.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engineio_driver::{CloseReason, Handle, Handler, Message, Server};
 use serde_json::{Value, json};
 
-/// The page that talks to it.
+/// The page of the chat.
 pub const PAGE: &str = include_str!("page.html");
 
 /// One visitor.
@@ -43,7 +43,7 @@ impl Handler for Visitor {
     }
 }
 
-/// Tells everybody how many are here.
+/// Tells all visitors how many there are.
 fn present(server: &Server) {
     server.broadcast(json!({ "type": "presence", "count": server.len() }).to_string());
 }

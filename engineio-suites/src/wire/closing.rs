@@ -1,4 +1,4 @@
-//! The ends of a session, orderly ones and others.
+//! The ends of a session, in order and otherwise.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub async fn t021_a_close_packet_on_a_websocket() {
     assert_eq!(socket.close_reason(), Some(CloseReason::TransportClose));
 }
 
-/// A close packet and a close frame in one segment, and much between them.
+/// A close packet and a close frame in one segment, with much data between them.
 pub async fn t021_a_close_frame_behind_a_close_packet_is_seen() {
     let (_host, mut client, socket) = websocket().await;
     let mut bytes = frame(TEXT, "1");
@@ -66,7 +66,7 @@ pub async fn t021_a_close_frame_behind_a_close_packet_is_seen() {
     assert_eq!(reason(&socket).await, CloseReason::TransportClose);
 }
 
-/// Whatever the status, the client closed; its close frame is answered in kind, and the server ends the connection.
+/// With any status, the client has closed; its close frame is answered in kind, and the server ends the connection.
 /// Covers: S-138
 pub async fn s056_the_client_closes_a_websocket() {
     for (payload, answer) in [
@@ -110,7 +110,7 @@ pub async fn s053_the_server_closes_a_websocket() {
     client.closed().await;
 }
 
-/// A client that does not answer the close frame is not waited for much longer.
+/// A client that does not answer the close frame is waited for only briefly.
 ///
 pub async fn s053_a_goodbye_is_not_waited_for_for_ever() {
     let host = Host::start(builder().close_timeout(Duration::from_millis(50))).await;
@@ -175,7 +175,7 @@ pub async fn m038_an_abort_says_so_if_it_can() {
     assert_eq!(held.response().await.brief(), (200, "1"));
     assert_eq!(reason(&socket).await, CloseReason::ForcedClose);
 
-    // After a close, and with something to say, just the same.
+    // The same after a close, and with messages to send.
     let (_host, client, socket) = polling().await;
     socket.try_send("dropped").unwrap();
     socket.close();
@@ -225,7 +225,7 @@ pub async fn m038_an_abort_drops_what_is_buffered() {
     assert_eq!(socket.stats().messages_sent, arrived);
 }
 
-/// The application does not read, and what the client sent last is its close frame.
+/// The application does not read, and the last thing that the client sent is its close frame.
 pub async fn s056_a_close_frame_that_was_read_long_ago_is_seen() {
     let host = Host::start(builder().receive_buffer(1)).await;
     let (mut client, _) = WebSocket::open(host.addr).await;

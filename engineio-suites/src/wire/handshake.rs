@@ -1,10 +1,10 @@
-//! How a session is opened, and what is refused instead.
+//! How a session is opened, and when a handshake is rejected.
 
 use crate::adapter::{Message, Refusal, TransportKind};
 use crate::host::{Host, Reports, builder, reason};
 use crate::raw::{Connection, Frame, POLLING, UPGRADE, WEBSOCKET, WebSocket, ask, get, request, sid_of};
 
-/// The answer to a plain request that is refused.
+/// The answer to a rejected request without an upgrade.
 fn refusal(code: u8, message: &str) -> String {
     let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
     format!("400\ncontent-length: {}\ncontent-type: application/json\n\n{body}", body.len())
@@ -56,7 +56,7 @@ pub async fn t003_the_transport_must_be_known() {
     }
 }
 
-/// An unknown transport is refused before anything else is looked at.
+/// An unknown transport is rejected before anything else is checked.
 pub async fn t003_the_transport_comes_first() {
     let host = Host::start(builder().allow_request(|_| async { Err(Refusal::new()) })).await;
     for method in ["GET", "POST", "PUT", "OPTIONS"] {
@@ -88,7 +88,7 @@ pub async fn m003_head_opens_nothing() {
         response.transcript(),
         format!("400\ncontent-length: {}\ncontent-type: application/json\n\n", body.len())
     );
-    // No body came: the next answer begins right here.
+    // There was no body: the next answer begins right here.
     connection.get("/engine.io/").await;
     assert_eq!(connection.response().await.transcript(), refusal(0, "Transport unknown"));
 }
@@ -164,7 +164,7 @@ pub async fn m005_a_denied_handshake_is_denied_whatever_its_revision() {
     }
 }
 
-/// The revision is looked at before an id is made.
+/// The revision is checked before an id is generated.
 pub async fn m005_a_wrong_revision_needs_no_id() {
     let host = Host::start(builder().generate_id(|_| async { None })).await;
     let response = get(host.addr, "/engine.io/?EIO=3&transport=polling").await;
@@ -175,7 +175,7 @@ pub async fn m005_a_wrong_revision_needs_no_id() {
 pub async fn s034_without_websocket_nothing_is_offered() {
     let host = Host::start(builder().transports([TransportKind::Polling])).await;
     assert!(get(host.addr, POLLING).await.text().contains(r#""upgrades":[],"#));
-    // What is disabled is unknown, and an upgrade request is a plain one.
+    // A disabled transport is unknown, and an upgrade request is treated as any other.
     let response = ask(host.addr, "GET", WEBSOCKET, UPGRADE, "").await;
     assert_eq!(response.transcript(), refusal(0, "Transport unknown"));
 }
@@ -243,7 +243,7 @@ pub async fn s044_an_initial_message_of_bytes() {
     assert_eq!(socket.next().await, Frame::Binary(vec![1, 2, 3, 4]));
 }
 
-/// The session is known before its client learns its id, and it waits for whoever accepts.
+/// The session is known before its client learns its id, and waits to be accepted.
 /// Covers: R-108
 pub async fn s030_each_session_is_accepted_once() {
     let host = Host::start(builder()).await;

@@ -10,17 +10,17 @@ use crate::raw::{Connection, Frame, Polling, TEXT, UPGRADE, WEBSOCKET, WebSocket
 
 const UNKNOWN: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);
 const SHORT: Duration = Duration::from_millis(20);
-/// Long enough for a client that hurries, however busy the machine is.
+/// Long enough for a client on a busy machine.
 const LONG: Duration = Duration::from_secs(2);
 
 const SLOW: CloseReason = CloseReason::TransportError(TransportError::SlowConsumer);
 
-/// Pings often, and has patience.
+/// Short interval, long timeout.
 async fn patient() -> Host {
     Host::start(builder().ping_interval(SHORT)).await
 }
 
-/// Pings often, and gives up soon.
+/// Short interval, short timeout.
 async fn impatient() -> Host {
     Host::start(builder().ping_interval(SHORT).ping_timeout(SHORT)).await
 }
@@ -55,7 +55,7 @@ pub async fn t018_websocket() {
 /// Covers: E-015, R-91
 pub async fn t018_the_first_ping_comes_after_an_interval() {
     let host = Host::start(builder().ping_interval(Duration::from_millis(400))).await;
-    // The timer begins before the session does.
+    // The timer starts before the session does.
     let early = sleep(Duration::from_millis(300));
     tokio::pin!(early);
     let client = Polling::open(host.addr).await;
@@ -86,7 +86,7 @@ pub async fn m037_a_ping_timeout_answers_a_held_get() {
     let host = Host::start(builder().ping_interval(SHORT).ping_timeout(LONG)).await;
     let client = Polling::open(host.addr).await;
     let socket = host.accept().await;
-    // The ping first, then nothing but the end.
+    // The ping first, then only the end.
     assert_eq!(client.get().await.brief(), (200, "2"));
     assert_eq!(client.get().await.brief(), (200, "1"));
     assert_eq!(reason(&socket).await, CloseReason::PingTimeout);
@@ -127,7 +127,7 @@ pub async fn s049_a_client_that_vanished_before_the_close() {
     let _client = Polling::open(host.addr).await;
     let socket = host.accept().await;
     socket.close();
-    // It ends when the heartbeat does, but nothing was lost.
+    // It ends with the heartbeat, but nothing was lost.
     assert_eq!(reason(&socket).await, CloseReason::ForcedClose);
 }
 
@@ -156,7 +156,7 @@ pub async fn m041_a_silent_client_after_an_upgrade() {
     assert_eq!(socket.stats().heartbeats_sent, 1);
 }
 
-/// The heartbeat goes on while a probe is parked, and the other way round.
+/// The heartbeat continues while a probe is open, and the other way round.
 /// Covers: R-19, E-003
 pub async fn s079_a_heartbeat_during_an_upgrade() {
     let host = patient().await;
@@ -184,7 +184,8 @@ pub async fn s079_a_heartbeat_during_an_upgrade() {
     assert_eq!((socket.is_upgraded(), socket.close_reason()), (true, None));
 }
 
-/// The application floods, the client takes nothing, the buffers are full: the heartbeat finds out all the same.
+/// The application sends without limit, the client reads nothing, the buffers are full: the heartbeat still detects
+/// this.
 async fn flood(socket: &Socket) -> CloseReason {
     let message = vec![0; 256 * 1024];
     let sender = socket.handle();

@@ -1,4 +1,4 @@
-//! Requests that are not for the server, upgrades that are none, and what a hostile client may send.
+//! Requests for other paths, other upgrades, and hostile clients.
 
 use crate::adapter::{Mount, Refusal};
 use crate::host::{Host, Reports, builder};
@@ -7,7 +7,7 @@ use crate::raw::{Connection, Frame, POLLING, Polling, UPGRADE, WEBSOCKET, WebSoc
 const NOT_FOUND: &str = "404\ncontent-length: 9\n\nNot Found";
 const BAD: (u16, &str) = (400, r#"{"code":3,"message":"Bad request"}"#);
 
-/// The answer to an upgrade request that is refused: bare text, and the connection ends.
+/// The answer to a rejected upgrade request: bare text, and the connection ends.
 async fn assert_upgrade_refused(host: &Host, method: &str, target: &str, headers: &str, status: u16, text: &str) {
     let mut connection = Connection::open(host.addr).await;
     connection.write(request(method, target, headers, b"")).await;
@@ -121,7 +121,7 @@ pub async fn m056_broken_websocket_handshakes() {
     WebSocket::accepted(connection).await;
 }
 
-/// What is no upgrade to a WebSocket is a plain request.
+/// An upgrade to anything but a WebSocket is treated as a plain request.
 pub async fn m009_other_upgrades_are_ignored() {
     let host = Host::start(builder()).await;
     let client = Polling::open(host.addr).await;
@@ -162,7 +162,7 @@ pub async fn m055_a_plain_request_for_a_websocket_session() {
     }
 }
 
-/// The client resets its connection before, while or after it is refused.
+/// The client resets its connection before, while or after it is rejected.
 /// Covers: SEC-12
 pub async fn sec3_refused_clients_that_leave() {
     let host = Host::start(builder()).await;
@@ -181,7 +181,7 @@ pub async fn sec3_refused_clients_that_leave() {
                 }
                 connection.reset();
             }
-            // And one that says that it will write no more.
+            // And one that has ended its side.
             let mut connection = Connection::open(host.addr).await;
             connection.write(request("GET", target, headers, b"")).await;
             connection.finish().await;
@@ -200,7 +200,7 @@ pub async fn sec4_a_very_long_transport() {
         assert_eq!(ask(host.addr, "GET", &target, headers, "").await.status, 400);
         let mut connection = Connection::open(host.addr).await;
         let target = format!("/engine.io/?EIO=4&transport={}", "x".repeat(1_000_000));
-        // It need not be read to the end.
+        // The peer need not read it to the end.
         let _ = connection.try_write(request("GET", &target, headers, b"")).await;
         let answer = connection.rest().await;
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
@@ -229,7 +229,7 @@ pub async fn sec54_bytes_that_are_no_text() {
     let handshake = |headers: &[u8]| {
         [format!("GET {POLLING} HTTP/1.1\r\nhost: localhost\r\n").as_bytes(), headers, b"\r\n"].concat()
     };
-    // Headers may carry any bytes but control characters.
+    // Headers may carry any bytes except control characters.
     for headers in [
         &b"cookie: \xff\xfe=\x80\r\n"[..],
         b"origin: \xc3\x28\r\n",
@@ -248,7 +248,7 @@ pub async fn sec54_bytes_that_are_no_text() {
         assert_eq!(connection.response().await.status, 400, "{headers:?}");
         connection.ended().await;
     }
-    // A target is answered somehow.
+    // Every target is answered.
     for target in ["/engine.io/?EIO=4&transport=%ff", "/engine.io/?EIO=4&transport=polling&sid=%ff%fe", "/%ff", "*"] {
         assert!((400..500).contains(&get(host.addr, target).await.status), "{target}");
     }
@@ -263,7 +263,7 @@ pub async fn sec54_bytes_that_are_no_text() {
     Polling::open(host.addr).await;
 }
 
-/// Nobody may read the answers across origins unless somebody allows it.
+/// Answers cannot be read from other origins unless the application allows it.
 pub async fn sec60_there_are_no_cors_headers() {
     let host = Host::start(builder()).await;
     let client = Polling::open(host.addr).await;

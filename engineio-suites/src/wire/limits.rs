@@ -1,4 +1,4 @@
-//! How much, and how long.
+//! Limits on size and time.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn session(limit: usize) -> (Host, Polling, Socket) {
 
 const PAYLOAD_TOO_LARGE: CloseReason = CloseReason::TransportError(TransportError::PayloadTooLarge);
 
-/// The session has ended for it, and has received nothing: behind what was refused there would be a hole.
+/// The session has ended because of it, and has received nothing: after the refused body there would be a gap.
 async fn is_over(socket: &Socket) {
     assert_eq!(reason(socket).await, PAYLOAD_TOO_LARGE);
     assert_eq!(socket.stats().messages_received, 0);
@@ -52,7 +52,7 @@ pub async fn sec1_a_chunked_body_without_end() {
     is_over(&socket).await;
 }
 
-/// A client that goes on sending reads the answer all the same, and its connection can be used again.
+/// A client that is still sending can read the answer, and its connection can be used again.
 /// Covers: M-020
 pub async fn sec1_the_rest_of_a_large_body_is_dropped() {
     let (host, client, socket) = session(10_000).await;
@@ -68,7 +68,7 @@ pub async fn sec1_the_rest_of_a_large_body_is_dropped() {
     assert_eq!(within(socket.recv()).await, Some("again".into()));
 }
 
-/// The length that is announced is what is read; what stands behind it is another request, and a bad one.
+/// Exactly the announced length is read; what follows is another request, and an invalid one.
 pub async fn sec1_a_lying_length() {
     let (_host, client, mut socket) = session(100).await;
     let mut connection = Connection::open(client.addr).await;
@@ -95,7 +95,7 @@ pub async fn sec78_a_huge_length_is_refused_before_the_body() {
     }
 }
 
-/// Bytes count, with types and separators.
+/// Bytes count, including types and separators.
 /// Covers: S-091
 pub async fn m021_the_limit_counts_bytes() {
     for body in ["4123456789a", "4€€€x", "41234\x1e45678", "bAQIDBAUGBw"] {
@@ -129,7 +129,7 @@ pub async fn m021_the_limit_counts_bytes_on_a_websocket() {
     }
 }
 
-/// Server to client there is no such limit.
+/// From server to client there is no such limit.
 pub async fn e007_a_large_message_goes_out() {
     let (_host, client, socket) = session(10).await;
     let text = "x".repeat(300_000);
@@ -138,7 +138,7 @@ pub async fn e007_a_large_message_goes_out() {
     assert_eq!((response.status, response.body.len(), response.text() == format!("4{text}")), (200, 300_001, true));
 }
 
-/// Whether there is such a session is asked before its body is read.
+/// The session is looked up before the body is read.
 pub async fn sec52_a_body_for_nobody_is_not_awaited() {
     let host = Host::start(builder()).await;
     let mut connection = Connection::open(host.addr).await;
@@ -172,7 +172,7 @@ pub async fn sec71_slow_headers() {
         let answer = connection.rest().await;
         assert!(!answer.starts_with(b"HTTP/1.1 2"), "{}", String::from_utf8_lossy(&answer));
     }
-    // A GET that is held has sent its headers.
+    // A held GET has sent its headers.
     let client = Polling::open(host.addr).await;
     let socket = host.accept().await;
     let mut held = client.start_get().await;

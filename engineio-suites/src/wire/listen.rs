@@ -1,4 +1,4 @@
-//! The crate's own listener, as applications use it.
+//! The listener of the runtime crate, as applications use it.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub async fn s162_the_address_of_the_client() {
     assert_eq!(accept(&server).await.remote_addr(), Some(client.connection.local_addr()));
 }
 
-/// One connection carries a whole session, and another one behind it.
+/// One connection carries a whole session, and then another one.
 pub async fn s061_a_lasting_connection_is_used_again() {
     let server = builder().build().unwrap();
     let addr = bound(&server).await;
@@ -83,7 +83,7 @@ pub async fn s054_a_port_is_free_again() {
     let first = accept(&server).await;
     listening.abort();
     assert!(listening.await.unwrap_err().is_cancelled());
-    // The listener is gone, its connections are not.
+    // The listener is gone, but its connections are not.
     let listener = crate::runtime::TcpListener::bind(addr).await.unwrap();
     tokio::spawn(crate::adapter::serve(server.clone(), listener));
     let (mut other, _) = WebSocket::open(addr).await;

@@ -62,7 +62,7 @@ pub async fn t008_text_in_many_scripts_is_counted_in_bytes() {
     assert_eq!(client.get().await.transcript(), payload(&format!("4{text}")));
 }
 
-/// A GET with nothing to answer is held until there is something.
+/// A GET is held until there is something to answer.
 ///
 pub async fn s087_a_get_is_held() {
     let (host, client, socket) = session().await;
@@ -125,7 +125,7 @@ pub async fn r71_a_second_post_ends_the_session() {
     assert_eq!(socket.stats().messages_received, 0);
 }
 
-/// GET and POST do not disturb each other.
+/// GET and POST are independent of each other.
 pub async fn t008_a_post_overlaps_a_held_get() {
     let host = Host::echo(builder()).await;
     let session = Polling::open(host.addr).await;
@@ -255,7 +255,7 @@ pub async fn s068_binary_bodies_are_refused() {
     assert_eq!(connection.response().await.transcript(), "400\ncontent-length: 0\n\n");
     assert_eq!(held.response().await.brief(), (200, "1"));
     assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::InvalidContent));
-    // The request is over, and the connection serves the next one.
+    // The request has finished, and the connection serves the next one.
     connection.write(request("POST", &client.target, "", b"4abc")).await;
     assert_eq!(connection.response().await.brief(), UNKNOWN);
 }
@@ -319,10 +319,10 @@ pub async fn s060_a_held_get_whose_client_leaves_ends_the_session() {
     }
 }
 
-/// The client is gone when it is answered. What the answer carried is lost, and so is the session.
+/// The client has left when it is answered. The messages in the answer are lost, and the session ends.
 ///
 pub async fn r79_an_answer_that_cannot_be_written() {
-    // Until the server does not get to see the one before the other.
+    // Repeated until the server does not detect one before the other.
     loop {
         let (host, client, socket) = session().await;
         let held = client.start_get().await;
@@ -381,7 +381,7 @@ pub async fn s061_nothing_needs_a_lasting_connection() {
 
 ///
 pub async fn s067_a_close_ends_the_post_that_is_on_its_way() {
-    // In order, with a GET to carry the news, or at once.
+    // In order, with a GET to report it, or at once.
     for in_order in [true, false] {
         let (host, client, socket) = session().await;
         let mut post = client.start_post("content-length: 100\r\n").await;
@@ -451,7 +451,7 @@ pub async fn s147_old_browsers_are_told_not_to_mangle() {
     }
 }
 
-/// What does not fit into one payload waits for the next GET; a message above the limit goes alone.
+/// What does not fit into one payload waits for the next GET; a message above the limit is sent alone.
 ///
 pub async fn e007_payloads_keep_to_the_limit() {
     let host = Host::start(builder().max_payload(10)).await;

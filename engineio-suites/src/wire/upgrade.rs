@@ -1,4 +1,4 @@
-//! From polling to a WebSocket, and what can go wrong on the way.
+//! From polling to a WebSocket, and the failures on the way.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn polling() -> (Host, Polling, Socket) {
     (host, client, socket)
 }
 
-/// A session with a probe that was answered.
+/// A session whose probe was answered.
 async fn probed() -> (Host, Polling, Socket, WebSocket) {
     let (host, client, socket) = polling().await;
     let mut probe = WebSocket::probe(&client).await;
@@ -29,7 +29,7 @@ async fn probed() -> (Host, Polling, Socket, WebSocket) {
     (host, client, socket, probe)
 }
 
-/// The session works on polling, as if nothing had been.
+/// The session works on polling, as if no upgrade had been tried.
 async fn works_on_polling(client: &Polling, socket: &mut Socket) {
     assert_eq!(client.post("4to server").await.brief(), (200, "ok"));
     assert_eq!(within(socket.recv()).await, Some("to server".into()));
@@ -53,7 +53,7 @@ pub async fn t022_an_upgrade() {
     let mut probe = WebSocket::probe(&client).await;
     probe.send("2probe").await;
     assert_eq!(probe.next().await, Frame::text("3probe"));
-    // The GET that was held is released, and those that cross with the answer are.
+    // The held GET is released, and so are those that cross with the answer.
     assert_eq!(held.response().await.brief(), (200, "6"));
     for _ in 0..3 {
         assert_eq!(client.get().await.brief(), (200, "6"));
@@ -65,7 +65,7 @@ pub async fn t022_an_upgrade() {
     assert!(socket.request().uri().query().unwrap().contains("transport=polling"));
 }
 
-/// The application learns of it once, and in order.
+/// The application gets the event once, and in order.
 ///
 pub async fn s135_the_application_is_told() {
     let (_host, client, socket) = polling().await;
@@ -95,7 +95,7 @@ pub async fn t023_probe_and_upgrade_without_a_pause() {
     assert_eq!(upgraded.next().await, Frame::text("3probe"));
     assert_eq!(within(socket.recv()).await, Some("first".into()));
     assert_eq!(within(socket.recv()).await, Some(vec![2].into()));
-    // From here on polling is over, and the WebSocket does not mind.
+    // From here on polling has ended, and the WebSocket is not affected.
     assert_eq!(client.get().await.brief(), BAD);
     assert_eq!(client.post("4late").await.brief(), BAD);
     works_on_websocket(&mut upgraded, &mut socket).await;
@@ -216,7 +216,7 @@ pub async fn m027_what_is_unexpected_ends_the_probe_only() {
             probe.connection.write(&bytes).await;
             probe.closed().await;
             works_on_polling(&client, &mut socket).await;
-            // And the next probe has its chance.
+            // And the next probe can succeed.
             let mut upgraded = WebSocket::upgrade(&client).await;
             works_on_websocket(&mut upgraded, &mut socket).await;
             host.holds(0).await;
@@ -243,7 +243,7 @@ pub async fn m027_a_probe_that_goes_away() {
                 probe.closed_with(Frame::close(1002)).await;
             }
         }
-        // The place is taken until the server knows.
+        // Another probe is refused until the server has noticed the end.
         let next = within(async {
             loop {
                 let mut next = WebSocket::probe(&client).await;
@@ -291,7 +291,7 @@ pub async fn s078_a_parked_probe_is_closed() {
     }
 }
 
-/// Nothing on the probe prolongs the time that it has.
+/// Nothing on the probe extends its time limit.
 /// Covers: M-028
 pub async fn s078_a_probe_that_keeps_asking_is_closed_too() {
     let host = Host::start(builder().upgrade_timeout(Duration::from_secs(1))).await;
@@ -324,7 +324,7 @@ pub async fn sec74_each_probe_is_answered_once() {
     assert_eq!(client.get().await.brief(), BAD);
 }
 
-/// A client that hammers with polls during an upgrade waits longer and longer for nothing.
+/// A client that polls in a loop during an upgrade waits longer and longer for a noop.
 /// Covers: R-03, M-024
 pub async fn sec75_releases_are_rationed() {
     let (_host, client, _socket, _probe) = probed().await;
@@ -334,7 +334,7 @@ pub async fn sec75_releases_are_rationed() {
             assert_eq!(client.get().await.brief(), (200, "6"));
         }
     };
-    // The timer begins before the polls do.
+    // The timer starts before the polls do.
     tokio::select! {
         biased;
         () = sleep(Duration::from_millis(400)) => (),
@@ -394,7 +394,7 @@ pub async fn s077_the_probe_ends_with_the_session() {
     }
 }
 
-/// The session is closed during its upgrade: what was sent goes where the client goes.
+/// The session is closed during its upgrade: messages follow the client to its transport.
 ///
 pub async fn r10_a_close_during_the_upgrade() {
     for message in [None, Some("buffered")] {
@@ -422,7 +422,7 @@ pub async fn r10_a_close_during_the_upgrade_with_a_get() {
     assert_eq!(reason(&socket).await, CloseReason::ForcedClose);
 }
 
-/// The client sends all the time, on whatever way there is, and gets everything back: once, and in order.
+/// The client sends all the time, on its current transport, and gets everything back: once, and in order.
 /// Covers: S-121, R-07
 pub async fn s132_an_upgrade_loses_nothing() {
     const MESSAGES: usize = 300;

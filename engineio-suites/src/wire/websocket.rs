@@ -1,4 +1,4 @@
-//! Sessions on a WebSocket, and the rules of WebSockets themselves.
+//! Sessions on a WebSocket, and the rules of WebSockets.
 
 use std::time::Duration;
 
@@ -140,7 +140,7 @@ pub async fn m016_a_ping_from_the_client_ends_the_session() {
     }
 }
 
-/// What is written right behind the handshake, before its answer, is the beginning of the stream.
+/// What is written right after the handshake, before its answer, is the beginning of the stream.
 pub async fn t013_frames_behind_the_handshake_are_read() {
     let host = Host::echo(builder()).await;
     let mut connection = Connection::open(host.addr).await;
@@ -167,7 +167,7 @@ pub async fn s008_junk_behind_the_handshake() {
         let socket = host.accept().await;
         let end = reason(&socket).await;
         assert!(end == VIOLATION || end == TOO_LARGE, "{end} after {junk:?}");
-        // The open packet may have left before the junk was read.
+        // The open packet may have left before the invalid data was read.
         let mut frame = client.next().await;
         if let Frame::Text(_) = frame {
             frame = client.next().await;
@@ -180,7 +180,7 @@ pub async fn s008_junk_behind_the_handshake() {
 
 pub async fn t013_a_message_in_fragments() {
     let (_host, mut client, mut socket) = session().await;
-    // A character is cut in two, and control frames come in between.
+    // A character is split, with control frames in between.
     let crab = "🦀".as_bytes();
     client.frame(TEXT & MORE, [b"4", &crab[..1]].concat()).await;
     client.frame(PING, "still there?").await;
@@ -220,7 +220,7 @@ pub async fn sec36_pings_are_answered_with_what_they_carry() {
     }
 }
 
-/// A client that pings and never reads the answers is read no further, and so it cannot fill the memory.
+/// A client that sends pings and does not read the answers is not read any further, so it cannot exhaust the memory.
 pub async fn sec36_answers_that_are_not_read_are_bounded() {
     let timeout = Duration::from_millis(200);
     let server = builder().ping_interval(timeout).ping_timeout(timeout).build().unwrap();
@@ -234,7 +234,7 @@ pub async fn sec36_answers_that_are_not_read_are_bounded() {
     tokio::select! {
         _ = client.write_all(&flood) => panic!("the server read everything"),
         reason = reason(&socket) => {
-            // Its ping may have left before everything was full.
+            // The server's ping may have left before everything was full.
             let slow = CloseReason::TransportError(TransportError::SlowConsumer);
             assert!([slow, CloseReason::PingTimeout].contains(&reason), "{reason}");
         }
@@ -286,7 +286,7 @@ pub async fn sec35_a_message_has_a_limit_by_default() {
     assert_eq!(reason(&socket).await, TOO_LARGE);
 }
 
-/// The length alone is enough to be refused.
+/// The length alone leads to the refusal.
 pub async fn sec35_an_announced_message_has_a_limit() {
     for len in [1_000_001_u64, 1 << 32, (1 << 63) - 1, u64::MAX] {
         let (_host, mut client, socket) = session().await;
@@ -297,7 +297,7 @@ pub async fn sec35_an_announced_message_has_a_limit() {
     }
 }
 
-/// A close frame of the server is read although the client still sends.
+/// The server's close frame is read although the client is still sending.
 pub async fn sec35_the_reason_reaches_a_client_that_still_sends() {
     let (_host, mut client, socket) = session().await;
     let bytes = frame(BINARY, vec![0; 8_000_000]);
@@ -319,7 +319,7 @@ pub async fn sec30_many_small_fragments_are_one_message() {
         client.closed_with(Frame::close(1009)).await;
         assert_eq!(reason(&socket).await, TOO_LARGE);
     }
-    // Empty ones add up to nothing.
+    // Empty ones never reach the limit.
     let (mut client, _) = WebSocket::open(host.addr).await;
     let mut socket = host.accept().await;
     let mut bytes = frame(TEXT & MORE, "4");
@@ -329,7 +329,7 @@ pub async fn sec30_many_small_fragments_are_one_message() {
     assert_eq!(within(socket.recv()).await, Some("done".into()));
 }
 
-/// Each row breaks one rule of RFC 6455; the status says which kind, and the application learns the reason.
+/// Each row breaks one rule of RFC 6455; the status says which kind, and the application gets the reason.
 ///
 pub async fn sec38_what_breaks_the_rules_of_websockets() {
     let rsv = |bit: u8| frame(TEXT | bit, "4x");
@@ -402,14 +402,14 @@ pub async fn s105_pings_get_through_between_large_messages() {
     assert_eq!((within(everything).await, socket.close_reason()), (100, None));
 }
 
-/// Text with a separator can travel on a WebSocket, and only there.
+/// Text with a separator can be sent on a WebSocket, but not by polling.
 pub async fn t013_a_separator_in_text() {
     let (_host, mut client, socket) = session().await;
     socket.try_send(Message::from("a\x1eb")).unwrap();
     assert_eq!(client.next().await, Frame::text("4a\x1eb"));
 }
 
-/// Junk arrives, or the client leaves, while the id of the session is still being made.
+/// Invalid data arrives, or the client leaves, while the id of the session is being generated.
 /// Covers: SEC-12
 pub async fn sec2_a_client_that_does_not_wait_for_its_id() {
     let (entered, mut handshakes) = mpsc::unbounded_channel();
@@ -422,7 +422,7 @@ pub async fn sec2_a_client_that_does_not_wait_for_its_id() {
     let plain = request("GET", WEBSOCKET, UPGRADE, b"");
     let sid = |text| Sid::new(text).unwrap();
 
-    // It leaves: the handshake is dropped, and with it whoever waits for the id.
+    // The client leaves: the handshake is dropped, and with it the future that waits for the id.
     for abrupt in [false, true] {
         let mut connection = Connection::open(host.addr).await;
         connection.write(&plain).await;
@@ -432,7 +432,7 @@ pub async fn sec2_a_client_that_does_not_wait_for_its_id() {
     }
     assert!(host.server.is_empty());
 
-    // It sends junk, and leaves or stays: the session ends as soon as it begins.
+    // The client sends invalid data, and leaves or stays: the session ends as soon as it begins.
     let mut connection = Connection::open(host.addr).await;
     connection.write([&plain, &b"\x70junk"[..]].concat()).await;
     let permit = within(handshakes.recv()).await.unwrap();

@@ -1,4 +1,4 @@
-//! What every program needs of the runtime.
+//! What every example program needs from the runtime.
 
 use std::future::Future;
 use std::io;

@@ -6,7 +6,7 @@ const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
-/// Takes the final bit from a first byte.
+/// Clears the final bit of a first byte.
 const MORE: u8 = 0x7f;
 
 /// A frame of a client, from its first byte and its payload.
@@ -41,7 +41,7 @@ fn binary(bytes: &[u8]) -> Frame {
     Frame::Binary(Bytes::copy_from_slice(bytes))
 }
 
-/// Takes every message that is there.
+/// Takes all messages that are ready.
 fn drain(codec: &mut Codec, output: &mut Vec<u8>) -> (Vec<Frame>, Option<ChannelEnd>) {
     let mut frames = Vec::new();
     loop {
@@ -53,7 +53,7 @@ fn drain(codec: &mut Codec, output: &mut Vec<u8>) -> (Vec<Frame>, Option<Channel
     }
 }
 
-/// What comes of a stream: the messages, the end, and what is written.
+/// The result of a stream: the messages, the end, and the output.
 type Outcome = (Vec<Frame>, Option<ChannelEnd>, Vec<u8>);
 
 fn run<'a>(limit: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
@@ -68,7 +68,7 @@ fn run<'a>(limit: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> Outcome 
     (frames, end, output)
 }
 
-/// A stream with everything in it, and what comes of it.
+/// A stream with every kind of frame, and its expected result.
 fn everything() -> (Vec<u8>, Outcome) {
     let (medium, large) = (vec![7; 300], vec![9; 70_000]);
     let stream = [
@@ -127,7 +127,7 @@ fn however_it_is_cut() {
     }
 }
 
-/// Nothing stays behind in a buffer until the next byte arrives.
+/// No message stays in a buffer until the next byte arrives.
 #[test]
 fn many_frames_in_one_chunk() {
     let (mut codec, mut output) = (Codec::server(100), Vec::new());
@@ -148,7 +148,7 @@ fn sec36_every_ping_is_answered_with_what_it_carries() {
         let payload: Vec<u8> = (0..len).collect();
         let stream = [frame(PING, &payload), frame(PONG, &payload), frame(PING, "?")].concat();
         let pongs = [unmasked(PONG, &payload), unmasked(PONG, "?")].concat();
-        // The limit is one for messages.
+        // The limit applies to messages only.
         assert_eq!(run(10, [stream.as_slice()]), (Vec::new(), None, pongs));
     }
 }
@@ -165,7 +165,7 @@ fn the_peer_closes() {
         codec.receive(&frame(CLOSE, payload));
         assert_eq!(codec.next(&mut output), Some(Err(ChannelEnd::Closed)));
         assert_eq!(output, unmasked(CLOSE, answer));
-        // Its close frame was answered, and that is all.
+        // Its close frame was answered, and nothing else is written.
         codec.close(&mut output);
         codec.receive(&frame(TEXT, "4late"));
         assert_eq!((codec.next(&mut output), codec.is_over()), (None, true));
@@ -181,7 +181,7 @@ fn we_close() {
     codec.close(&mut output);
     codec.close(&mut output);
     assert_eq!(output, unmasked(CLOSE, ""));
-    // What comes before the goodbye does not matter, and a ping is not answered any more.
+    // Data before the close frame is ignored, and pings are not answered any more.
     assert!(!codec.receive_goodbye(&frame(CONTINUATION, " whole"), &mut output));
     let stream = [frame(PING, "?"), frame(BINARY, [1]), frame(CLOSE, b"\x03\xe8")].concat();
     let (first, last) = stream.split_at(stream.len() - 1);
@@ -190,7 +190,7 @@ fn we_close() {
     assert_eq!(output, unmasked(CLOSE, ""));
 }
 
-/// The goodbye may have been received before we close.
+/// The peer's close frame may arrive before we close.
 #[test]
 fn we_close_and_the_peer_had_closed() {
     let (mut codec, mut output) = (Codec::server(100), Vec::new());
@@ -237,7 +237,7 @@ fn sec30_fragments_add_up() {
     let (mut codec, mut output) = (Codec::server(1000), Vec::new());
     codec.receive(&frame(BINARY & MORE, ""));
     assert_eq!(codec.next(&mut output), None);
-    // Empty ones to nothing, others to the limit.
+    // Empty fragments never reach the limit; others do.
     for _ in 0..10_000 {
         codec.receive(&frame(CONTINUATION & MORE, ""));
         assert_eq!(codec.next(&mut output), None);
@@ -251,7 +251,7 @@ fn sec30_fragments_add_up() {
     assert_eq!(codec.next(&mut output), Some(Err(ChannelEnd::TooLarge)));
 }
 
-/// A message without an end, of fragments that weigh nothing.
+/// A message without an end, of empty fragments.
 #[test]
 fn sec30_fragments_are_counted() {
     let (first, more) = (frame(TEXT & MORE, "4"), frame(CONTINUATION & MORE, ""));
@@ -307,7 +307,7 @@ fn sec38_a_status_that_no_peer_may_send() {
     }
 }
 
-/// Memory is held from the first byte of a message to its last, and not between.
+/// Memory is held from the first byte of a message to its last, and not in between.
 #[test]
 fn an_idle_codec_holds_nothing() {
     let (mut codec, mut output) = (Codec::server(100_000), Vec::new());
@@ -402,7 +402,7 @@ fn a_client_reads_what_a_server_sends() {
     assert_eq!(client.next(&mut output), None);
     assert_eq!((output[0], output[1]), (PONG, 0x81), "a pong, masked");
     assert!(client.is_idle());
-    // Masked frames are for the other direction.
+    // Only clients send masked frames.
     client.receive(&frame(TEXT, "4no"));
     assert_eq!(client.next(&mut output), Some(Err(ChannelEnd::Violation)));
 }

@@ -1,20 +1,20 @@
 //! The side that pings: the server in revision 4.
 //!
-//! The rules, with what differs from the reference:
+//! The rules, with the differences from the reference:
 //!
-//! * The first ping is due one interval after the session began, the next one interval after any pong.
-//! * A pong must come within the timeout, counted from the moment the ping was *handed over*: a ping that has not left
-//!   cannot be answered. The reference counts from the moment it was queued. A ping that cannot be handed over within the
-//!   timeout ends the session too.
-//! * Any other packet extends the wait once per ping, as in the reference.
-//! * The wait is extended while the session itself does not read because its application is slow: then a pong that came
-//!   would not be seen. It is not extended for a peer that meanwhile takes nothing of the messages that wait for it.
-//! * The wait is extended while the body of a POST is being received, and by as long as that took: the pong may stand in it,
-//!   or behind it. The body has a deadline of its own.
-//! * The wait is extended when a connection that took no more takes more again, because then the peer reads, and when a
-//!   client polls a session that is closing, which sends no pings. Handing packets over is no sign of life: the kernel
-//!   takes them too.
-//! * A change of the transport changes nothing. The reference forgets the deadline there.
+//! * The first ping is due one interval after the session began, the next one an interval after any pong.
+//! * A pong must arrive within the timeout, counted from the moment the ping was *handed over*: a ping that has not
+//!   left cannot be answered. The reference counts from the moment it was queued. A ping that cannot be handed over
+//!   within the timeout ends the session too.
+//! * Any other packet extends the deadline once per ping, as in the reference.
+//! * The deadline is extended while the session itself does not read because its application is slow: a pong would not
+//!   be seen. It is not extended for a peer that meanwhile takes none of the messages that wait for it.
+//! * The deadline is extended while the body of a POST is being received, by the time that takes: the pong may be in it
+//!   or after it. The body has its own deadline.
+//! * The deadline is extended when a blocked connection takes bytes again, because then the peer reads; and when a
+//!   client polls a session that is closing, which sends no pings. Handing packets over is not a sign of life: the
+//!   kernel takes them too.
+//! * A change of the transport has no effect. The reference drops the deadline there.
 
 use core::time::Duration;
 
@@ -24,35 +24,35 @@ use crate::parts::wait::{Situation, Verdict, Wait, at_least};
 /// Sends pings, and waits for pongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pinger {
-    /// The next ping is due then.
+    /// The next ping is due at `ping_at`.
     Waiting { ping_at: Instant },
     /// A ping is outstanding.
     Pinged {
         wait: Wait,
-        /// It was handed to a transport.
+        /// The ping was handed to a transport.
         sent: bool,
-        /// The extension by another packet was used.
+        /// The extension for another packet was used.
         extended: bool,
     },
-    /// The session is over.
+    /// The session has ended.
     Off,
 }
 
 /// The times of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times {
-    /// From a pong to the next ping.
+    /// The time from a pong to the next ping.
     pub(crate) interval: Duration,
-    /// From a ping to its pong.
+    /// The time from a ping to its pong.
     pub(crate) timeout: Duration,
 }
 
-/// What a heartbeat that is due asks for.
+/// What a heartbeat that is due requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     Nothing,
     Ping,
-    /// The peer is gone: it does not answer. When `slow`, it does not take what is sent to it.
+    /// The peer is gone: it does not answer. If `slow`, it does not take what is sent to it.
     Dead {
         slow: bool,
     },
@@ -71,7 +71,7 @@ impl Pinger {
         }
     }
 
-    /// Looks at the clock.
+    /// Checks the deadline.
     pub(crate) fn handle_timeout(&mut self, now: Instant, times: Times, situation: Situation) -> Due {
         match self {
             Self::Waiting { ping_at } if *ping_at <= now => {
@@ -90,17 +90,17 @@ impl Pinger {
         }
     }
 
-    /// Whether a ping waits to be handed over.
+    /// Returns whether a ping waits to be handed over.
     pub(crate) const fn owes_ping(&self) -> bool {
         matches!(self, Self::Pinged { sent: false, .. })
     }
 
-    /// Whether a pong is awaited.
+    /// Returns whether a pong is awaited.
     pub(crate) const fn is_pinged(&self) -> bool {
         matches!(self, Self::Pinged { .. })
     }
 
-    /// Hands the ping over, if one waits.
+    /// Takes the ping that waits to be handed over, if there is one.
     pub(crate) fn take_ping(&mut self, now: Instant, times: Times) -> bool {
         let Self::Pinged { wait, sent: sent @ false, .. } = self else { return false };
         *sent = true;
@@ -108,7 +108,7 @@ impl Pinger {
         true
     }
 
-    /// A pong arrived. One that nobody asked for postpones the next ping, but does not answer it.
+    /// Handles a pong. A pong without a ping postpones the next ping.
     pub(crate) fn pong(&mut self, now: Instant, times: Times) {
         match self {
             Self::Pinged { sent: false, wait, .. } => wait.extend(now, times.timeout),
@@ -117,7 +117,7 @@ impl Pinger {
         }
     }
 
-    /// Another packet arrived.
+    /// Handles another packet.
     pub(crate) fn packet(&mut self, now: Instant, times: Times) {
         if let Self::Pinged { wait, extended: extended @ false, .. } = self {
             *extended = true;
@@ -125,28 +125,28 @@ impl Pinger {
         }
     }
 
-    /// The peer is known to read.
+    /// Notes that the peer reads.
     pub(crate) fn progress(&mut self, now: Instant, times: Times) {
         if let Self::Pinged { wait, .. } = self {
             wait.extend(now, times.timeout);
         }
     }
 
-    /// A body was received, which took so long.
+    /// Notes that a body was received, and how long that took.
     pub(crate) fn received(&mut self, now: Instant, took: Duration, times: Times) {
         if let Self::Pinged { wait, .. } = self {
             wait.received(now, took, times.timeout);
         }
     }
 
-    /// A message to the peer was written.
+    /// Notes that a message to the peer was written.
     pub(crate) fn written(&mut self) {
         if let Self::Pinged { wait, .. } = self {
             wait.written();
         }
     }
 
-    /// The session stopped to read.
+    /// Notes that the session has stopped reading.
     pub(crate) fn pause(&mut self) {
         if let Self::Pinged { wait, .. } = self {
             wait.pause();
@@ -199,7 +199,7 @@ mod tests {
         let mut heartbeat = Pinger::new(START, TIMES);
         heartbeat.pong(START + Duration::from_secs(10), TIMES);
         assert_eq!(heartbeat.timeout(), Some(START + Duration::from_secs(35)));
-        // A pong while the ping waits to be handed over answers nothing either.
+        // A pong while the ping waits to be handed over does not answer the ping.
         assert_eq!(due(&mut heartbeat, START + Duration::from_secs(35)), Due::Ping);
         heartbeat.pong(START + Duration::from_secs(36), TIMES);
         assert!(heartbeat.owes_ping());
@@ -210,7 +210,7 @@ mod tests {
         let (mut heartbeat, now) = pinged();
         heartbeat.pause();
         assert_eq!(heartbeat.handle_timeout(now + TIMEOUT, TIMES, situation(true, false)), Due::Nothing);
-        // Reading again: one more timeout, and then it counts.
+        // Reading again: one more timeout, and then the silence counts.
         assert_eq!(heartbeat.handle_timeout(now + TIMEOUT * 2, TIMES, situation(false, false)), Due::Nothing);
         assert_eq!(
             heartbeat.handle_timeout(now + TIMEOUT * 3, TIMES, situation(false, false)),
@@ -244,7 +244,7 @@ mod tests {
             now += TIMEOUT;
             assert_eq!(pinger.handle_timeout(now, TIMES, receiving), Due::Nothing);
         }
-        // When it is there, the pong has one more timeout.
+        // Once the body is received, the pong has one more timeout.
         assert_eq!(due(&mut pinger, now + (TIMEOUT - Duration::from_micros(1))), Due::Nothing);
         assert_eq!(due(&mut pinger, now + TIMEOUT), Due::Dead { slow: false });
 
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_client_that_takes_more_is_not_dead() {
-        // Nor before its ping left: a session that is closing sends none.
+        // Nor before its ping has left: a closing session sends none.
         let mut heartbeat = Pinger::new(START, TIMES);
         let now = START + INTERVAL;
         assert_eq!(due(&mut heartbeat, now), Due::Ping);

@@ -39,7 +39,7 @@ fn opening(query: &str, upgrade: bool, sid: &str) -> Opening {
 const POLLING: &str = "EIO=4&transport=polling";
 const WEBSOCKET: &str = "EIO=4&transport=websocket";
 
-/// Each request fails in all that comes after a check too, so that the first check is seen to be the first.
+/// Each request also fails all later checks, which shows that the first check is made first.
 #[test]
 fn a_handshake_is_checked_in_the_order_of_the_table() {
     let broken = WebSocketHead { key: None, ..HEAD };
@@ -111,7 +111,7 @@ fn a_request_and_its_first_input_are_one_call() {
     assert_eq!(server.enter(NOW, &session_request(own, Method::Other, false), GET), Err(NotAdmitted::Method));
     assert_eq!(NotAdmitted::Method.into_reply(false).status, 500);
 
-    // The session counts before the head of the WebSocket does.
+    // The session is checked before the head of the WebSocket.
     let upgrade = session_request("EIO=4&transport=websocket&sid=a", Method::Get, true);
     let broken = Entry::Channel { channel: ChannelId(1), head: Some(WebSocketHead { version: None, ..HEAD }) };
     let stranger = session_request("EIO=4&transport=websocket&sid=b", Method::Get, true);
@@ -123,7 +123,7 @@ fn a_request_and_its_first_input_are_one_call() {
     assert_eq!(server.enter(NOW, &upgrade, CHANNEL), Ok(key));
     assert_eq!(server.session(key).unwrap().current_channel(), Some(ChannelId(1)));
 
-    // Where sessions have locks of their own, one may end after it was found.
+    // If sessions have their own locks, one may end after it was looked up.
     let mut session = server.session(key).unwrap().clone();
     session.abort(NOW);
     let get = session_request(own, Method::Get, false);

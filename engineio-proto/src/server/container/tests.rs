@@ -21,7 +21,7 @@ fn admission(query: &str, upgrade: bool) -> Admission {
     Admission::begin(&request, &Config::default()).unwrap()
 }
 
-/// Opens a session on a channel with the same number, and lets its open packet go.
+/// Opens a session on a channel with the same number, and pulls its open packet.
 fn open(server: &mut Server, now: Instant, n: u64) -> SessionKey {
     let sid = Sid::new(&format!("session-{n}")).unwrap();
     let entry = Entry::Channel { channel: channel(n), head: None };
@@ -50,7 +50,7 @@ fn r95_a_heartbeat_does_not_touch_the_deadlines() {
         }
     }
     assert_eq!(queued(&server), before);
-    // When the old deadlines are reached, the true ones take their place.
+    // When the old deadlines are reached, the true ones replace them.
     server.handle_timeout(Instant::from_millis(26_000));
     assert_eq!(server.next_timeout(), Some(Instant::from_millis(45_000)));
     assert!(queued(&server).iter().all(Option::is_some));
@@ -64,7 +64,7 @@ fn an_earlier_deadline_replaces_a_later_one() {
     assert_eq!(server.next_timeout(), Some(Instant::from_millis(26_000)));
     server.session_mut(key).unwrap().send("a").unwrap();
     server.session_mut(key).unwrap().close(START);
-    // Thirty seconds for the close are more than what is left of the interval.
+    // The close timeout of thirty seconds is longer than the rest of the interval.
     assert_eq!(server.next_timeout(), Some(Instant::from_millis(26_000)));
 
     let entry = Entry::Exchange { exchange: ExchangeId(1), octet_stream: false };
@@ -101,7 +101,7 @@ fn a_session_leaves_with_the_pull_behind_its_end() {
     ];
     assert_eq!(outputs, [server.poll_output(), server.poll_output()]);
     assert!(server.session(key).is_some(), "still there to be looked at");
-    // Something comes too late, and is answered before the session leaves.
+    // An input comes too late, and is answered before the session leaves.
     let late = Input::ChannelOpened { channel: channel(2), base64: false };
     server.session_mut(key).unwrap().handle_input(START, late);
     server.check().unwrap();
@@ -165,7 +165,7 @@ fn a_finished_session_that_is_looked_at_leaves_beside_another() {
 #[test]
 fn every_law_can_fail() {
     type Break = fn(&mut Server, SessionKey);
-    // The second of three sessions, none of which has anything to say.
+    // The second of three sessions, none of which has outputs.
     let cases: &[(&str, Break)] = &[
         ("byte counts are exact, cursors in order", |s, key| s.sessions.value_mut(key).break_a_law()),
         ("a session is found by its id until it is closed", |s, key| s.sessions.forget(key)),

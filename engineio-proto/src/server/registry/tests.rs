@@ -40,7 +40,7 @@ fn an_id_is_checked_before_the_room_and_a_forgotten_one_is_free() {
     assert_eq!(registry.insert(sid(2), |_| 9), Err(Rejection::Full));
     registry.forget(keys[0]);
     assert_eq!((registry.len(), registry.held(), registry.find("session-0")), (1, 2, None));
-    // It takes room until it is removed.
+    // It counts against the capacity until it is removed.
     assert_eq!(registry.insert(sid(0), |_| 9), Err(Rejection::Full));
     assert_eq!(registry.remove(keys[0]), Some(0));
     assert_eq!(registry.insert(sid(0), |_| 9).map(|key| registry.get(key).copied()), Ok(Some(9)));
@@ -64,7 +64,7 @@ fn a_deadline_moves_only_to_an_earlier_time() {
     registry.check_laws().unwrap();
 }
 
-/// At the very end of time a deadline cannot be put off any more.
+/// At the maximum time, a deadline cannot be moved any further.
 #[test]
 fn what_is_due_is_taken_once_and_in_order() {
     let (mut registry, keys) = with(3);

@@ -65,7 +65,7 @@ fn base64_is_lenient_about_padding_and_alphabet_only() {
     for text in ["bA", "bAQ!=", "bAQ==AgM=", "b=AQI", "b====", "bAQ I", "b+_==", "bA===", "b\u{e9}"] {
         assert_eq!(V4.decode_text(text.into()), Err(PacketError::Base64), "{text}");
     }
-    // A digit that looks like a packet type is base64 in revision 4.
+    // In revision 4, a digit that looks like a packet type is base64.
     assert_eq!(V4.decode_text("b4AAA".into()), Ok(Packet::Binary(Bytes::from_static(&[0xe0, 0, 0]))));
 }
 
