@@ -98,33 +98,24 @@ pub trait Sockets {
 ///   there is room again. If the session is closed before, it is not called.
 /// * [`on_timeout`](Application::on_timeout) is called when the time of [`next_timeout`](Application::next_timeout) has come:
 ///   not before, and no later than the timers of the host allow.
+#[allow(unused_variables)] // The documentation shows the names.
 pub trait Application {
     /// A session is open.
-    fn on_open(&mut self, sockets: &mut dyn Sockets, peer: Peer) {
-        let _ = (sockets, peer);
-    }
+    fn on_open(&mut self, sockets: &mut dyn Sockets, peer: Peer) {}
 
     /// A message arrived.
-    fn on_message(&mut self, sockets: &mut dyn Sockets, peer: Peer, message: Message) {
-        let _ = (sockets, peer, message);
-    }
+    fn on_message(&mut self, sockets: &mut dyn Sockets, peer: Peer, message: Message) {}
 
     /// There is room for messages again, after one was refused with [`SendError::Full`]. A message that is sent now may be
     /// refused again.
-    fn on_writable(&mut self, sockets: &mut dyn Sockets, peer: Peer) {
-        let _ = (sockets, peer);
-    }
+    fn on_writable(&mut self, sockets: &mut dyn Sockets, peer: Peer) {}
 
     /// A session has ended. No other call for it follows.
-    fn on_close(&mut self, sockets: &mut dyn Sockets, peer: Peer, reason: CloseReason) {
-        let _ = (sockets, peer, reason);
-    }
+    fn on_close(&mut self, sockets: &mut dyn Sockets, peer: Peer, reason: CloseReason) {}
 
     /// Something happened outside of the sessions: a key was pressed, a price has changed. The meaning of the number is the
     /// application's.
-    fn on_impulse(&mut self, sockets: &mut dyn Sockets, impulse: u32) {
-        let _ = (sockets, impulse);
-    }
+    fn on_impulse(&mut self, sockets: &mut dyn Sockets, impulse: u32) {}
 
     /// When [`on_timeout`](Application::on_timeout) is to be called, if at all. The host asks after every call, so the time may
     /// change with every call.
@@ -134,9 +125,17 @@ pub trait Application {
 
     /// The time of [`next_timeout`](Application::next_timeout) has come. Afterwards, that time must be `None` or later than
     /// [`Sockets::now`]; otherwise this is called again at once, without end.
-    fn on_timeout(&mut self, sockets: &mut dyn Sockets) {
-        let _ = sockets;
-    }
+    fn on_timeout(&mut self, sockets: &mut dyn Sockets) {}
 }
 
 impl Application for () {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_that_does_nothing_waits_for_no_time() {
+        assert_eq!(().next_timeout(), None);
+    }
+}
