@@ -203,20 +203,20 @@ impl<T> Registry<T> {
     /// call this only if its deadline is earlier than the time that is queued.
     pub fn schedule(&mut self, key: SessionKey, next: Option<Instant>) -> Option<Instant> {
         let slot = self.slots.get_mut(key.index()).filter(|slot| slot.key == key)?;
-        let changes = match (slot.deadline, next) {
-            (Some(set), Some(next)) => next < set,
-            (set, next) => set.is_some() != next.is_some(),
+        let queued = match (slot.deadline, next) {
+            (Some(set), Some(next)) => Some(set.min(next)),
+            (_, next) => next,
         };
-        if changes {
+        if queued != slot.deadline {
             if let Some(set) = slot.deadline {
                 self.deadlines.remove(&(set, key));
             }
-            if let Some(next) = next {
-                self.deadlines.insert((next, key));
+            if let Some(at) = queued {
+                self.deadlines.insert((at, key));
             }
-            slot.deadline = next;
+            slot.deadline = queued;
         }
-        slot.deadline
+        queued
     }
 
     /// When [`Registry::take_due`] has something. It may turn out then that the session's own deadline is later.
