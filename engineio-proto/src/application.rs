@@ -98,33 +98,24 @@ pub trait Sockets {
 ///   once, when there is room again. If the session closes before, it is not called.
 /// * [`on_timeout`](Application::on_timeout) is called when the time of [`next_timeout`](Application::next_timeout) has
 ///   come: not earlier, and later only by the precision of the host's timers.
+#[allow(unused_variables)] // The documentation shows the names.
 pub trait Application {
     /// Called when a session has opened.
-    fn on_open(&mut self, sockets: &mut dyn Sockets, peer: Peer) {
-        let _ = (sockets, peer);
-    }
+    fn on_open(&mut self, sockets: &mut dyn Sockets, peer: Peer) {}
 
     /// Called when a message has arrived.
-    fn on_message(&mut self, sockets: &mut dyn Sockets, peer: Peer, message: Message) {
-        let _ = (sockets, peer, message);
-    }
+    fn on_message(&mut self, sockets: &mut dyn Sockets, peer: Peer, message: Message) {}
 
     /// Called when there is room for messages again, after one was refused with [`SendError::Full`]. A message that is
     /// sent now may be refused again.
-    fn on_writable(&mut self, sockets: &mut dyn Sockets, peer: Peer) {
-        let _ = (sockets, peer);
-    }
+    fn on_writable(&mut self, sockets: &mut dyn Sockets, peer: Peer) {}
 
     /// Called when a session has ended. No other call for it follows.
-    fn on_close(&mut self, sockets: &mut dyn Sockets, peer: Peer, reason: CloseReason) {
-        let _ = (sockets, peer, reason);
-    }
+    fn on_close(&mut self, sockets: &mut dyn Sockets, peer: Peer, reason: CloseReason) {}
 
     /// Called for an event outside the sessions, such as a key press. The application defines the meaning of the
     /// number.
-    fn on_impulse(&mut self, sockets: &mut dyn Sockets, impulse: u32) {
-        let _ = (sockets, impulse);
-    }
+    fn on_impulse(&mut self, sockets: &mut dyn Sockets, impulse: u32) {}
 
     /// Returns when [`on_timeout`](Application::on_timeout) is to be called, if at all. The host asks after every call,
     /// so the time may change with every call.
@@ -134,9 +125,17 @@ pub trait Application {
 
     /// Called when the time of [`next_timeout`](Application::next_timeout) has come. Afterwards, that time must be
     /// `None` or later than [`Sockets::now`]; otherwise this is called again at once, without end.
-    fn on_timeout(&mut self, sockets: &mut dyn Sockets) {
-        let _ = sockets;
-    }
+    fn on_timeout(&mut self, sockets: &mut dyn Sockets) {}
 }
 
 impl Application for () {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_that_does_nothing_waits_for_no_time() {
+        assert_eq!(().next_timeout(), None);
+    }
+}

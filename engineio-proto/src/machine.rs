@@ -252,3 +252,6 @@ impl Machine for Client {
         self.handle_input(now, client::Input::Unblocked);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,8 @@ impl Client {
         }
         if self.state().is_upgrading() {
             self.probe_frame(frame);
-        } else if self.flow.inbox.must_wait(self.config.receive_limit) {
+        } else if !self.flow.inbox.has_room(self.config.receive_limit) {
+            // What waits already waits for the same.
             self.flow.inbox.push_frame(frame);
         } else {
             self.handle_packet(self.codec.decode_frame(frame));

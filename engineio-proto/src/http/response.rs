@@ -125,6 +125,16 @@ mod tests {
     }
 
     #[test]
+    fn only_answers_to_packets_are_content() {
+        let payload = Payload::from_packets(Codec::V4, [Message::from("hey").into()]);
+        assert!(Response::Payload(payload).is_content() && Response::Accepted.is_content());
+        let rejected = Response::Rejected(Rejection::UnknownSid);
+        for other in [Response::Refused, Response::TooLarge, Response::Timeout, Response::Unsupported, rejected] {
+            assert!(!other.is_content(), "{other:?}");
+        }
+    }
+
+    #[test]
     fn refused_upgrades_get_bare_text() {
         let reply = Rejection::Forbidden { message: None }.into_reply(true);
         assert_eq!((reply.status, &reply.body[..]), (400, &b"Forbidden"[..]));

@@ -64,11 +64,6 @@ impl Inbox {
         self.body = Some(Body { packets, idle });
     }
 
-    /// Returns whether a frame that arrives now must wait for earlier data, or for room.
-    pub(crate) fn must_wait(&self, limit: usize) -> bool {
-        self.body.is_some() || self.frames.is_some() || !self.has_room(limit)
-    }
-
     /// Adds a frame that must wait.
     pub(crate) fn push_frame(&mut self, frame: Frame) {
         self.frames.get_or_insert_default().push_back(frame);

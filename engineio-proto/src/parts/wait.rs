@@ -16,8 +16,6 @@ pub(crate) struct Wait {
     paused: bool,
     /// When the deadline was extended for that, messages waited for the peer, and none was written since.
     stalled: bool,
-    /// The deadline was extended for a body that was being received.
-    excused: bool,
 }
 
 /// The state of a machine when a deadline is due.
@@ -43,7 +41,7 @@ pub(crate) enum Verdict {
 impl Wait {
     /// Starts to wait. `paused`: the machine does not read at the moment.
     pub(crate) fn new(now: Instant, patience: Duration, paused: bool) -> Self {
-        Self { deadline: now + at_least(patience), paused, stalled: false, excused: false }
+        Self { deadline: now + at_least(patience), paused, stalled: false }
     }
 
     pub(crate) const fn deadline(&self) -> Instant {
@@ -55,12 +53,10 @@ impl Wait {
         self.deadline = now + at_least(patience);
     }
 
-    /// Notes that a body was received, and how long that took. The time does not count; if the deadline passed
-    /// meanwhile, the peer gets the full time again.
+    /// Notes that a body was received, and how long that took. The time does not count, but the peer has no more time than
+    /// at first.
     pub(crate) fn received(&mut self, now: Instant, took: Duration, patience: Duration) {
-        let later = now + at_least(patience);
-        let deadline = if core::mem::take(&mut self.excused) { later } else { later.min(self.deadline + took) };
-        self.deadline = self.deadline.max(deadline);
+        self.deadline = (self.deadline + took).min(now + at_least(patience));
     }
 
     /// Notes that a message that waited for the peer was written.
@@ -86,7 +82,6 @@ impl Wait {
             self.paused = situation.paused;
             self.stalled = situation.waiting;
         }
-        self.excused |= situation.receiving;
         self.extend(now, patience);
         Verdict::Alive
     }

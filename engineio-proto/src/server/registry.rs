@@ -204,20 +204,20 @@ impl<T> Registry<T> {
     /// time need call this only if the new deadline is earlier.
     pub fn schedule(&mut self, key: SessionKey, next: Option<Instant>) -> Option<Instant> {
         let slot = self.slots.get_mut(key.index()).filter(|slot| slot.key == key)?;
-        let changes = match (slot.deadline, next) {
-            (Some(set), Some(next)) => next < set,
-            (set, next) => set.is_some() != next.is_some(),
+        let queued = match (slot.deadline, next) {
+            (Some(set), Some(next)) => Some(set.min(next)),
+            (_, next) => next,
         };
-        if changes {
+        if queued != slot.deadline {
             if let Some(set) = slot.deadline {
                 self.deadlines.remove(&(set, key));
             }
-            if let Some(next) = next {
-                self.deadlines.insert((next, key));
+            if let Some(at) = queued {
+                self.deadlines.insert((at, key));
             }
-            slot.deadline = next;
+            slot.deadline = queued;
         }
-        slot.deadline
+        queued
     }
 
     /// Returns when [`Registry::take_due`] has sessions. Their own deadlines may turn out to be later.

@@ -83,12 +83,12 @@ impl Session {
             CloseReason::ParseError | CloseReason::TransportError(TransportError::HeartbeatDirection) => {
                 self.drop_rest(Response::Rejected(Rejection::InvalidPayload));
             }
-            CloseReason::ForcedClose => self.drop_rest(Response::Accepted),
             CloseReason::TransportClose if channel.is_some() || !was_on_channel => {
                 // The client's own close packet: what comes after it does not count.
                 self.drop_rest(Response::Accepted);
             }
-            // What arrived before the transport failed is delivered; only the POST is answered now.
+            // What arrived before the transport failed is delivered; only the POST is answered now. After an orderly
+            // close nothing waits.
             _ => self.end_post(Response::Accepted),
         }
         if let Some(channel) = channel {

@@ -46,7 +46,8 @@ impl Session {
         let receiving = matches!(self.post, Post::Receiving { .. });
         if self.probe().is_some() {
             self.probe_frame(frame);
-        } else if receiving || self.flow.inbox.must_wait(self.config.receive_limit) {
+        } else if receiving || !self.flow.inbox.has_room(self.config.receive_limit) {
+            // What waits already waits for the same.
             self.flow.inbox.push_frame(frame);
         } else {
             self.handle_packet(self.codec.decode_frame(frame));

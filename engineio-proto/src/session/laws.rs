@@ -31,6 +31,10 @@ impl Session {
             ("frames are announced", !self.has_frames() || self.flow.are_frames_announced()),
             ("a POST waits for its packets", matches!(self.post, Post::Held(_)) <= self.flow.inbox.has_body()),
             ("a body waits for room", closed || !self.flow.inbox.has_body() || !self.has_room()),
+            ("frames wait for a body or for room", {
+                let receiving = matches!(self.post, Post::Receiving { .. });
+                closed || !self.flow.inbox.has_frames() || receiving || !self.has_room()
+            }),
         ];
         let mut laws = laws.into_iter().chain(self.flow.laws(self.config.limits()));
         match laws.find(|(_, holds)| !holds) {
@@ -58,6 +62,7 @@ mod tests {
     use crate::session::event::Input;
     use crate::session::tests::{NOW, drained, on_channel, polling};
     use crate::wire::codec::Codec;
+    use crate::wire::frame::Frame;
     use alloc::sync::Arc;
 
     /// Makes a valid session for a test to break.
@@ -122,6 +127,7 @@ mod tests {
             ("messages are announced", idle, |s| s.flow.inbox.push_unseen("a".into())),
             ("a POST waits for its packets", idle, |s| s.post = Post::Held(ExchangeId(2))),
             ("a body waits for room", idle, |s| s.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()), 9)),
+            ("frames wait for a body or for room", channel, |s| s.flow.inbox.push_frame(Frame::received("4a".into()))),
         ];
         for (index, &(law, make, break_it)) in cases.iter().enumerate() {
             let mut session = make();

@@ -61,8 +61,8 @@ impl Session {
         match body {
             Ok(body) => {
                 self.post = Post::Held(exchange);
-                let left = deadline.saturating_since(self.now);
-                let took = at_least(self.config.body_timeout).saturating_sub(left);
+                // From its head, also where the deadline has passed and nobody looked.
+                let took = (self.now + at_least(self.config.body_timeout)).saturating_since(deadline);
                 self.pinger.received(self.now, took, self.config.times());
                 self.flow.inbox.push_body(self.codec.decode_payload(body), u32::MAX);
             }

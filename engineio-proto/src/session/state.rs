@@ -101,6 +101,13 @@ mod tests {
     }
 
     #[test]
+    fn a_session_probes_until_it_changes_its_transport() {
+        let all = [State::Polling, State::Probing, State::Probed, State::Channel, State::Closed];
+        let probing = all.into_iter().filter(|state| state.is_probing());
+        assert!(probing.eq([State::Probing, State::Probed]));
+    }
+
+    #[test]
     fn a_row_reads_like_the_diagram() {
         assert_eq!(format!("{:?}", TRANSITIONS[0]), "Polling --ProbeOpened--> Probing");
     }

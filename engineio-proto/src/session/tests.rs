@@ -15,7 +15,7 @@ fn sid() -> Sid {
 /// The laws are checked after every call and read every message, so the buffers are small.
 fn config() -> Arc<Config> {
     let mut config = Config::default();
-    (config.send_limit, config.send_low) = (10_000, 1_000);
+    (config.send_limit, config.send_low, config.receive_limit) = (10_000, 1_000, 10_000);
     Arc::new(config)
 }
 
@@ -55,6 +55,12 @@ fn sessions() -> Vec<Session> {
     frame(&mut held, "5");
     frame(&mut held, "4a");
     all.push(held);
+    let mut slow = polling();
+    slow.handle_input(NOW, Input::PostHead { exchange: ExchangeId(2), octet_stream: false });
+    let body = alloc::format!("4{}\x1e4b", "a".repeat(10_000));
+    slow.handle_input(NOW, Input::PostBody { exchange: ExchangeId(2), body: Ok(body.into()) });
+    assert!(slow.flow.inbox.has_body());
+    all.push(slow);
     let mut full = drained(on_channel());
     full.handle_timeout(NOW + core::time::Duration::from_secs(25));
     frame(&mut full, "4a");
@@ -305,6 +311,30 @@ fn r118_a_pull_is_no_sign_of_life_and_neither_is_a_write() {
     // But a buffer that was full and has room again shows that the peer reads.
     session.handle_input(seconds(34), Input::Unblocked);
     assert_eq!(session.next_timeout(), Some(seconds(54)));
+}
+
+#[test]
+fn a_client_that_takes_something_is_waited_for_while_the_application_is_slow() {
+    for takes in [false, true] {
+        let seconds = |seconds| NOW + core::time::Duration::from_secs(seconds);
+        let mut session = drained(on_channel());
+        let large = Frame::Binary(alloc::vec![0; 10_000].into());
+        session.handle_input(NOW, Input::ChannelFrame { channel: CHANNEL, frame: large });
+        session.send("a").unwrap();
+        session.send("b").unwrap();
+        session.handle_timeout(seconds(25));
+        while session.next_frame(seconds(25), CHANNEL).is_some() {}
+        session.handle_timeout(seconds(45));
+        assert_eq!(session.next_timeout(), Some(seconds(65)), "put off once");
+        if takes {
+            session.handle_input(seconds(46), Input::ChannelWritten { channel: CHANNEL, messages: 1 });
+        }
+        session.handle_timeout(seconds(65));
+        assert_eq!(session.next_timeout(), takes.then_some(seconds(85)));
+        session.handle_timeout(seconds(85));
+        let slow = CloseReason::TransportError(TransportError::SlowConsumer);
+        assert_eq!(session.close_reason(), Some(slow), "it took nothing more");
+    }
 }
 
 #[test]

@@ -43,8 +43,7 @@ pub(crate) fn decode(text: &[u8]) -> Result<Bytes, PacketError> {
     // Exact, so that the result needs no second allocation.
     let mut out = vec![0; digits.len() / 4 * 3 + (digits.len() % 4).saturating_sub(1)];
     let engine = if memchr::memchr2(b'-', b'_', digits).is_some() { &URL_SAFE } else { &STANDARD };
-    match engine.decode_slice(text, &mut out) {
-        Ok(len) if len == out.len() => Ok(out.into()),
-        _ => Err(PacketError::Base64),
-    }
+    let len = engine.decode_slice(text, &mut out).map_err(|_| PacketError::Base64)?;
+    out.truncate(len);
+    Ok(out.into())
 }

@@ -24,9 +24,10 @@ pub(crate) fn open_packet(sid: &Sid, transport: TransportKind, config: &Config) 
     let timeout = config.ping_timeout.as_millis();
     // Writing to a string cannot fail.
     let _ = write!(json, r#"{{"sid":"{sid}","upgrades":["#);
-    for (index, upgrade) in config.upgrades(transport).iter().enumerate() {
-        let comma = if index > 0 { "," } else { "" };
+    let mut comma = "";
+    for upgrade in config.upgrades(transport).iter() {
         let _ = write!(json, r#"{comma}"{upgrade}""#);
+        comma = ",";
     }
     let limit = config.max_payload;
     let _ = write!(json, r#"],"pingInterval":{interval},"pingTimeout":{timeout},"maxPayload":{limit}}}"#);

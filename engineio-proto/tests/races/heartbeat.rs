@@ -160,6 +160,34 @@ fn r119_the_pong_behind_a_slow_body_has_the_time_that_the_body_took() {
     }
 }
 
+// The host stood still while the body was under way, for longer than a body may take. What the body took is counted in full.
+#[test]
+fn r119_the_pong_behind_a_body_outlives_a_host_that_stood_still() {
+    for (looks, answers) in [(false, true), (true, true), (false, false)] {
+        let mut world = World::polling();
+        world.get();
+        world.advance(25_000);
+        world.post("4a"); // another packet: the wait is put off once for it
+        world.advance(1_000);
+        let post = world.post_head();
+        if looks {
+            world.advance(19_000); // the wait is put off for the body
+        }
+        world.oversleep(60_000);
+        world.post_body(post, "4b");
+        world.recv_all();
+        world.advance(18_999);
+        assert_eq!(world.closed(), None, "19 seconds are left, as at the head of the body");
+        if answers {
+            world.post("3");
+            assert_eq!(world.session().stats().heartbeats_received, 1);
+        } else {
+            world.advance(1);
+            assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+        }
+    }
+}
+
 // The client is silent, and the application sends all the time. That the kernel takes frames, or that the client polls, is no
 // sign of life.
 #[test]

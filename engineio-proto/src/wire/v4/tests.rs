@@ -15,6 +15,13 @@ fn encoded(packet: &Packet) -> String {
 }
 
 #[test]
+fn a_codec_says_what_it_is() {
+    assert_eq!((V4.revision(), V4.is_base64()), (4, false));
+    let base64 = V4.with_base64(true);
+    assert_eq!((base64.revision(), base64.is_base64(), base64.with_base64(false)), (4, true, V4));
+}
+
+#[test]
 fn text_message_round_trips() {
     let packet = Packet::from(Message::from("test"));
     assert_eq!(encoded(&packet), "4test");
