@@ -173,4 +173,17 @@ mod tests {
         assert_eq!(with(|c| c.send_low = c.send_limit + 1), Err(ConfigError::Marks));
         assert_eq!(with(|c| c.initial_message = Some("a\x1eb".into())), Err(ConfigError::Separator));
     }
+
+    #[test]
+    fn offers_what_is_enabled_and_reachable() {
+        let mut config = Config::default();
+        let websocket = Transports::NONE.with(TransportKind::WebSocket);
+        assert_eq!(config.upgrades(TransportKind::Polling), websocket);
+        assert_eq!(config.upgrades(TransportKind::WebSocket), Transports::NONE);
+        config.transports = Transports::NONE.with(TransportKind::Polling);
+        assert_eq!(config.upgrades(TransportKind::Polling), Transports::NONE);
+        config.transports = websocket.with(TransportKind::Polling);
+        config.allow_upgrades = false;
+        assert_eq!(config.upgrades(TransportKind::Polling), Transports::NONE);
+    }
 }

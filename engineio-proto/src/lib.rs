@@ -189,10 +189,10 @@ pub use parts::event::{
 };
 pub use parts::phase::Phase;
 pub use parts::send::SendError;
+pub use parts::sid::{Sid, SidError};
 pub use parts::stats::Stats;
 pub use parts::time::Instant;
 pub use parts::transport::{TransportKind, Transports};
 pub use server::container::Server;
-pub use server::sid::{Sid, SidError};
 pub use session::Session;
 pub use wire::{Message, Text};

@@ -12,6 +12,7 @@ pub(crate) mod inbox;
 pub(crate) mod outbox;
 pub(crate) mod phase;
 pub(crate) mod send;
+pub(crate) mod sid;
 pub(crate) mod stats;
 pub(crate) mod time;
 pub(crate) mod transport;

@@ -3,7 +3,6 @@
 pub(crate) mod admission;
 pub(crate) mod container;
 pub(crate) mod registry;
-pub(crate) mod sid;
 
 pub use crate::config::{Config, Overflow};
 pub use crate::session::event::{BodyError, Input, Output};

@@ -2,11 +2,10 @@
 
 use alloc::boxed::Box;
 
-use super::post::PONG;
 use super::{Client, Stage};
 use crate::client::event::Details;
 use crate::client::state::State;
-use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, Event, TransportError, UpgradeError};
+use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, TransportError, UpgradeError};
 use crate::wire::frame::Frame;
 use crate::wire::packet::{Packet, PacketKind};
 
@@ -110,25 +109,9 @@ impl Client {
         if core::mem::take(&mut line.owes_upgrade) {
             return Some(UPGRADE);
         }
-        if line.batch == 0 {
-            line.batch = self.flow.outbox.len().saturating_add(usize::from(self.owes_pong));
-            if line.batch > 0 {
-                self.flow.emit(Event::Flush { packets: line.batch });
-            }
-        } else if self.owes_pong {
-            line.batch = line.batch.saturating_add(1);
-        }
-        let packet = if core::mem::take(&mut self.owes_pong) {
-            self.flow.count_heartbeat_sent();
-            PONG
-        } else {
-            self.flow.hand_over()?.into()
-        };
-        line.batch = line.batch.saturating_sub(1);
-        if line.batch == 0 {
-            self.flow.emit(Event::Drain);
-        }
-        Some(packet)
+        let pong = self.take_pong();
+        let Stage::Channel(line) = &mut self.stage else { return None };
+        self.flow.next_packet(&mut line.batch, pong)
     }
 
     /// Returns whether there is anything to pull.

@@ -7,7 +7,7 @@ use crate::parts::event::{CloseReason, Event, ExchangeId};
 use crate::wire::packet::{Packet, PacketKind};
 use crate::wire::payload::Payload;
 
-pub(super) const PONG: Packet = Packet::text(PacketKind::Pong, "");
+const PONG: Packet = Packet::text(PacketKind::Pong, "");
 
 /// The POST that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,26 +48,22 @@ impl Client {
         self.post = Some(Post { exchange, message: self.flow.outbox.handed_over(), is_flushed, is_last });
     }
 
+    /// Hands the pong over, if one is owed.
+    pub(super) fn take_pong(&mut self) -> Option<Packet> {
+        let owed = core::mem::take(&mut self.owes_pong);
+        if owed {
+            self.flow.count_heartbeat_sent();
+        }
+        owed.then_some(PONG)
+    }
+
     /// Returns the pong, if one is due, and as many messages as the server accepts at once. A message that is too large
     /// for the server goes alone: it was accepted before the limit was known.
     fn next_payload(&mut self) -> Payload {
         let mut payload = Payload::new(self.codec);
-        let mut len = 0_usize;
-        if core::mem::take(&mut self.owes_pong) {
-            self.flow.count_heartbeat_sent();
-            len = self.codec.text_len(&PONG);
-            payload.push(PONG);
-        }
-        let limit = self.max_message();
-        while let Some(message) = self.flow.outbox.front() {
-            let separator = usize::from(len > 0);
-            let more = len.saturating_add(separator).saturating_add(self.codec.message_len(message));
-            if len > 0 && (more > limit || payload.packets().len() >= self.config.max_packets) {
-                break;
-            }
-            len = more;
-            payload.extend(self.flow.hand_over().map(Packet::from));
-        }
+        payload.extend(self.take_pong());
+        let max_len = self.max_message();
+        self.flow.fill(&mut payload, max_len, self.config.max_packets);
         payload
     }
 

@@ -1,14 +1,26 @@
-//! HTTP requests: the numbers and targets of requests and channels.
+//! HTTP requests and channels: their numbers and targets, and the answers to requests.
+//!
+//! At most one GET and one POST are under way. No request is ever sent again: a second POST would repeat its messages,
+//! and a second GET could not bring back those in the answer to the first. So a request that fails ends the session.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 
 use base64::Engine as _;
+use bytes::Bytes;
 
 use super::Client;
-use crate::client::event::{Output, Request};
-use crate::parts::event::{ChannelId, ExchangeId};
+use crate::client::event::{Details, Output, Request};
+use crate::client::state::State;
+use crate::parts::event::{ChannelId, CloseReason, ExchangeId, RequestError, TransportError};
 use crate::parts::transport::TransportKind;
 use crate::wire::payload::Payload;
+
+/// The maximum number of packets in one answer that are no messages.
+const MAX_IDLE_PACKETS: u32 = 1000;
+
+/// Payload Too Large.
+const TOO_LARGE: u16 = 413;
 
 /// Numbers and stamps that were not used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +73,50 @@ impl Client {
     fn next_target(&mut self, transport: TransportKind) -> String {
         let stamp = self.numbers.next_stamp();
         self.config.target(transport, self.opened.as_ref().map(|opened| opened.sid.as_str()), &stamp)
+    }
+
+    /// Handles the answer to a request.
+    pub(super) fn answered(&mut self, exchange: ExchangeId, status: u16, body: Bytes) {
+        if !(200..300).contains(&status) {
+            return self.exchange_failed(exchange, RequestError::Status(status), Some(&body));
+        }
+        if self.get == Some(exchange) && body.len() > self.config.max_payload {
+            return self.exchange_failed(exchange, RequestError::TooLarge, None);
+        }
+        if self.get.take_if(|get| *get == exchange).is_some() {
+            self.flow.inbox.push_body(self.codec.decode_payload(body), MAX_IDLE_PACKETS);
+        } else if let Some(post) = self.post.take_if(|post| post.exchange == exchange) {
+            self.posted(post);
+        }
+    }
+
+    /// Handles a request that failed, or whose answer reports an error.
+    pub(super) fn exchange_failed(&mut self, exchange: ExchangeId, error: RequestError, body: Option<&Bytes>) {
+        let answered = matches!(error, RequestError::Status(_));
+        if self.get.take_if(|get| *get == exchange).is_some() {
+            if self.post.is_some_and(|post| post.is_last) {
+                // The answer to the last POST tells whether the last messages arrived.
+                return;
+            }
+            self.keep_details(error, body);
+            let reason = CloseReason::TransportError(TransportError::Poll(error));
+            if self.state() == State::Opening {
+                return self.fail_opening(reason);
+            }
+            // A server that rejects a poll does not have the session any more.
+            if answered { self.finish(reason) } else { self.leave(reason) }
+        } else if self.post.take_if(|post| post.exchange == exchange).is_some() {
+            self.keep_details(error, body);
+            let reason = CloseReason::TransportError(TransportError::Post(error));
+            // Only after an answer is no POST under way; and only after a 413 does the server still have the session.
+            if error == RequestError::Status(TOO_LARGE) { self.leave(reason) } else { self.finish(reason) }
+        }
+    }
+
+    fn keep_details(&mut self, error: RequestError, body: Option<&Bytes>) {
+        if let (RequestError::Status(status), Some(body)) = (error, body) {
+            self.details = Some(Box::new(Details::answer(status, body)));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::parts::event::ExchangeId;
-use crate::server::sid::Sid;
+use crate::parts::sid::Sid;
 use alloc::sync::Arc;
 use alloc::vec;
 use core::fmt::Debug;

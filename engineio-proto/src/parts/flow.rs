@@ -12,6 +12,8 @@ use crate::parts::inbox::Inbox;
 use crate::parts::outbox::Outbox;
 use crate::parts::stats::Stats;
 use crate::wire::message::Message;
+use crate::wire::packet::Packet;
+use crate::wire::payload::Payload;
 
 /// The outputs that both sides have.
 pub(crate) trait Output {
@@ -122,6 +124,45 @@ impl<O: Output> Flow<O> {
         let message = self.outbox.hand_over()?;
         self.sent_bytes += message.len() as u64;
         Some(message)
+    }
+
+    /// Adds messages to a payload while it stays within `max_len` bytes and `max_packets` packets. A packet above the
+    /// limit goes alone.
+    pub(crate) fn fill(&mut self, payload: &mut Payload, max_len: usize, max_packets: usize) {
+        let codec = payload.codec();
+        let mut len = payload.encoded_len();
+        while let Some(message) = self.outbox.front() {
+            let is_first = payload.packets().is_empty();
+            let more = len.saturating_add(usize::from(!is_first)).saturating_add(codec.message_len(message));
+            if !is_first && (more > max_len || payload.packets().len() >= max_packets) {
+                break;
+            }
+            len = more;
+            payload.extend(self.hand_over().map(Packet::from));
+        }
+    }
+
+    /// Returns the next packet for a channel: the heartbeat, if there is one, else a message. `batch` counts the packets
+    /// that are still to be pulled since [`Event::Flush`] was announced.
+    pub(crate) fn next_packet(&mut self, batch: &mut usize, heartbeat: Option<Packet>) -> Option<Packet> {
+        let extra = usize::from(heartbeat.is_some());
+        if *batch == 0 {
+            *batch = self.outbox.len().saturating_add(extra);
+            if *batch > 0 {
+                self.emit(Event::Flush { packets: *batch });
+            }
+        } else {
+            *batch = batch.saturating_add(extra);
+        }
+        let packet = match heartbeat {
+            Some(heartbeat) => heartbeat,
+            None => self.hand_over()?.into(),
+        };
+        *batch = batch.saturating_sub(1);
+        if *batch == 0 {
+            self.emit(Event::Drain);
+        }
+        Some(packet)
     }
 
     /// Returns whether this many messages are written. If not, and if the session has not ended, that will be

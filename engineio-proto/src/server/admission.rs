@@ -14,9 +14,9 @@ use crate::http::response::{Reply, Response};
 use crate::http::route::{Handshake, Operation, PROTOCOL, Request, Route, SessionRequest};
 use crate::http::websocket::{HeadError, WebSocketHead};
 use crate::parts::event::{ChannelId, ExchangeId};
+use crate::parts::sid::Sid;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
-use crate::server::sid::Sid;
 use crate::session::Session;
 use crate::session::event::Input;
 

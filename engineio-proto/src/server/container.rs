@@ -13,11 +13,11 @@ use crate::http::route::SessionRequest;
 use crate::laws::Violation;
 use crate::parts::config::ConfigError;
 use crate::parts::phase::Phase;
+use crate::parts::sid::Sid;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
 use crate::server::admission::{Admission, Entry, NotAdmitted, Opening};
 use crate::server::registry::{Registry, SessionKey};
-use crate::server::sid::Sid;
 use crate::session::Session;
 use crate::session::event::Output;
 

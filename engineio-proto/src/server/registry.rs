@@ -13,8 +13,8 @@ use slab::Slab;
 
 use crate::http::rejection::Rejection;
 use crate::laws::Violation;
+use crate::parts::sid::Sid;
 use crate::parts::time::Instant;
-use crate::server::sid::Sid;
 
 /// Values by session id, with deadlines and turns.
 ///

@@ -3,11 +3,11 @@
 use super::poll::PING;
 use super::post::Post;
 use super::{Session, Stage};
-use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, Event, TransportError};
+use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, TransportError};
 use crate::parts::transport::TransportKind;
+use crate::session::state::State;
 use crate::wire::codec::Codec;
 use crate::wire::frame::Frame;
-use crate::wire::handshake::open_packet;
 use crate::wire::packet::{Packet, PacketKind};
 
 const PROBE_ANSWER: Packet = Packet::text(PacketKind::Pong, "probe");
@@ -20,7 +20,7 @@ pub(super) struct Line {
     /// The number of probes that were not answered yet.
     pongs: u32,
     /// The number of packets of the last announced flush that were not pulled yet.
-    batch: u32,
+    batch: usize,
 }
 
 impl Line {
@@ -91,29 +91,18 @@ impl Session {
             line.pongs = pongs;
             return Some(codec.encode_frame(PROBE_ANSWER));
         }
-        let ping = self.owes_ping();
-        let Stage::Channel(line) = &mut self.stage else { return None };
+        if self.state() != State::Channel {
+            return None;
+        }
         if core::mem::take(&mut self.greeting.open) {
-            return Some(codec.encode_frame(open_packet(&self.sid, TransportKind::WebSocket, &self.config)));
+            return Some(codec.encode_frame(self.open_packet(TransportKind::WebSocket)));
         }
         if core::mem::take(&mut self.greeting.initial) {
             return self.config.initial_message.clone().map(|message| codec.encode_frame(message.into()));
         }
-        if line.batch == 0 {
-            let packets = self.flow.outbox.len().saturating_add(usize::from(ping));
-            line.batch = u32::try_from(packets).unwrap_or(u32::MAX);
-            if packets > 0 {
-                self.flow.emit(Event::Flush { packets });
-            }
-        } else if ping {
-            line.batch = line.batch.saturating_add(1);
-        }
-        line.batch = line.batch.saturating_sub(1);
-        let last = line.batch == 0;
-        let packet = if self.take_ping() { PING } else { self.flow.hand_over()?.into() };
-        if last {
-            self.flow.emit(Event::Drain);
-        }
+        let ping = self.take_ping().then_some(PING);
+        let Stage::Channel(line) = &mut self.stage else { return None };
+        let packet = self.flow.next_packet(&mut line.batch, ping)?;
         Some(codec.encode_frame(packet))
     }
 

@@ -9,7 +9,7 @@ use crate::parts::event::{CloseReason, Event, ExchangeId, TransportError};
 use crate::parts::transport::TransportKind;
 use crate::session::event::Output;
 use crate::session::state::State;
-use crate::wire::handshake::open_packet;
+use crate::wire::handshake::Opened;
 use crate::wire::packet::{Packet, PacketKind};
 use crate::wire::payload::Payload;
 
@@ -61,9 +61,21 @@ impl Session {
         }
     }
 
+    /// Returns the packet that opens the session on this transport.
+    pub(super) fn open_packet(&self, transport: TransportKind) -> Packet {
+        let opened = Opened {
+            sid: self.sid.clone(),
+            upgrades: self.config.upgrades(transport),
+            ping_interval: self.config.ping_interval,
+            ping_timeout: self.config.ping_timeout,
+            max_payload: Some(self.config.max_payload),
+        };
+        opened.to_packet()
+    }
+
     fn handshake_payload(&mut self) -> Payload {
         let mut payload = Payload::with_capacity(self.codec, 2);
-        payload.push(open_packet(&self.sid, TransportKind::Polling, &self.config));
+        payload.push(self.open_packet(TransportKind::Polling));
         payload.extend(self.config.initial_message.clone().map(Packet::from));
         self.greeting.open = false;
         self.greeting.initial = false;
@@ -73,20 +85,8 @@ impl Session {
     /// Returns the ping that is due, and as many messages as fit. A single packet above the limit goes alone.
     fn next_payload(&mut self) -> Payload {
         let mut payload = Payload::with_capacity(self.codec, self.flow.outbox.len().saturating_add(1).min(64));
-        let mut len = 0_usize;
-        if self.take_ping() {
-            len = self.codec.text_len(&PING);
-            payload.push(PING);
-        }
-        while let Some(message) = self.flow.outbox.front() {
-            let separator = usize::from(len > 0);
-            let more = len.saturating_add(separator).saturating_add(self.codec.message_len(message));
-            if len > 0 && more > self.config.max_payload {
-                break;
-            }
-            len = more;
-            payload.extend(self.flow.hand_over().map(Packet::from));
-        }
+        payload.extend(self.take_ping().then_some(PING));
+        self.flow.fill(&mut payload, self.config.max_payload, usize::MAX);
         payload
     }
 

@@ -8,31 +8,10 @@ use core::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::Config;
+use crate::parts::sid::Sid;
 use crate::parts::transport::{TransportKind, Transports};
-use crate::server::sid::Sid;
 use crate::wire::packet::{Packet, PacketKind};
 use crate::wire::text::Text;
-
-/// Encodes the packet that opens a session: its id, its possible upgrades, the heartbeat, and the limit for payloads.
-///
-/// Source: protocol revision 4, "Handshake". A session id needs no escaping, see [`Sid`], so plain formatting is
-/// enough.
-pub(crate) fn open_packet(sid: &Sid, transport: TransportKind, config: &Config) -> Packet {
-    let mut json = String::with_capacity(128);
-    let interval = config.ping_interval.as_millis();
-    let timeout = config.ping_timeout.as_millis();
-    // Writing to a string cannot fail.
-    let _ = write!(json, r#"{{"sid":"{sid}","upgrades":["#);
-    let mut comma = "";
-    for upgrade in config.upgrades(transport).iter() {
-        let _ = write!(json, r#"{comma}"{upgrade}""#);
-        comma = ",";
-    }
-    let limit = config.max_payload;
-    let _ = write!(json, r#"],"pingInterval":{interval},"pingTimeout":{timeout},"maxPayload":{limit}}}"#);
-    Packet::Text { kind: PacketKind::Open, data: json.into() }
-}
 
 /// The contents of an open packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +26,29 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
+    /// Encodes the open packet.
+    ///
+    /// Source: protocol revision 4, "Handshake". The ids of our own servers need no escaping, see [`Sid`], so plain
+    /// formatting is enough.
+    pub(crate) fn to_packet(&self) -> Packet {
+        let Self { sid, upgrades, ping_interval, ping_timeout, max_payload } = self;
+        let (interval, timeout) = (ping_interval.as_millis(), ping_timeout.as_millis());
+        let mut json = String::with_capacity(128);
+        // Writing to a string cannot fail.
+        let _ = write!(json, r#"{{"sid":"{sid}","upgrades":["#);
+        let mut comma = "";
+        for upgrade in upgrades.iter() {
+            let _ = write!(json, r#"{comma}"{upgrade}""#);
+            comma = ",";
+        }
+        let _ = write!(json, r#"],"pingInterval":{interval},"pingTimeout":{timeout}"#);
+        if let Some(limit) = max_payload {
+            let _ = write!(json, r#","maxPayload":{limit}"#);
+        }
+        json.push('}');
+        Packet::Text { kind: PacketKind::Open, data: json.into() }
+    }
+
     /// Decodes the data of an open packet. Unknown keys are ignored, and `maxPayload` is optional because older servers
     /// do not send it. Returns `None` if the data is not valid.
     pub(crate) fn parse(data: &Text) -> Option<Self> {
@@ -86,39 +88,30 @@ impl Opened {
 mod tests {
     use super::*;
 
-    fn open(transport: TransportKind, config: &Config) -> String {
-        let Packet::Text { data, .. } = open_packet(&Sid::new("abc").unwrap(), transport, config) else {
-            panic!("open is text");
-        };
-        data.as_str().into()
-    }
-
     #[test]
-    fn offers_what_is_enabled_and_reachable() {
-        let mut config = Config::default();
-        assert_eq!(
-            open(TransportKind::Polling, &config),
-            r#"{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#
-        );
-        assert!(open(TransportKind::WebSocket, &config).contains(r#""upgrades":[]"#));
-        config.allow_upgrades = false;
-        assert!(open(TransportKind::Polling, &config).contains(r#""upgrades":[]"#));
-        config.allow_upgrades = true;
-        config.transports = Transports::NONE.with(TransportKind::Polling);
-        assert!(open(TransportKind::Polling, &config).contains(r#""upgrades":[]"#));
-    }
-
-    #[test]
-    fn what_we_write_we_can_read() {
-        let Packet::Text { data, .. } =
-            open_packet(&Sid::new("abc").unwrap(), TransportKind::Polling, &Config::default())
-        else {
-            panic!("open is text");
+    fn what_is_encoded_can_be_decoded() {
+        let mut opened = Opened {
+            sid: Sid::new("abc").unwrap(),
+            upgrades: Transports::from_iter([TransportKind::WebSocket]),
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            max_payload: Some(1_000_000),
         };
-        let opened = Opened::parse(&data).unwrap();
-        assert_eq!((&*opened.sid, opened.upgrades), ("abc", Transports::from_iter([TransportKind::WebSocket])));
-        assert_eq!((opened.ping_interval.as_secs(), opened.ping_timeout.as_secs()), (25, 20));
-        assert_eq!(opened.max_payload, Some(1_000_000));
+        let encoded = |opened: &Opened| match opened.to_packet() {
+            Packet::Text { kind: PacketKind::Open, data } => data,
+            other => panic!("{other:?} is no open packet"),
+        };
+        let expected =
+            r#"{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+        assert_eq!(encoded(&opened), expected);
+        assert_eq!(Opened::parse(&encoded(&opened)), Some(opened.clone()));
+
+        (opened.upgrades, opened.max_payload) = (Transports::NONE, None);
+        assert_eq!(encoded(&opened), r#"{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#);
+        assert_eq!(Opened::parse(&encoded(&opened)), Some(opened.clone()));
+
+        opened.upgrades = Transports::from_iter([TransportKind::Polling, TransportKind::WebSocket]);
+        assert!(encoded(&opened).contains(r#""upgrades":["polling","websocket"]"#));
     }
 
     #[test]

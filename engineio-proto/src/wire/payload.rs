@@ -58,6 +58,11 @@ impl Payload {
         self.codec.payload_len(&self.packets)
     }
 
+    /// Returns the form in which it is encoded.
+    pub(crate) const fn codec(&self) -> Codec {
+        self.codec
+    }
+
     /// Returns the body. Makes one allocation, of exactly [`Payload::encoded_len`] bytes.
     pub fn into_bytes(self) -> Bytes {
         self.codec.encode_payload(&self.packets)
