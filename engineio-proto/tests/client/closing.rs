@@ -1,4 +1,4 @@
-//! Races of closing, at the client.
+//! Races of closing, at the client.
 
 use core::time::Duration;
 
@@ -576,7 +576,7 @@ fn r53_a_close_that_fails_tells_whether_messages_were_lost() {
 
 // The application closes, and the channel goes away before the last frames are written.
 #[test]
-fn r121_a_close_whose_last_frame_is_lost_says_so() {
+fn a_close_whose_last_frame_is_lost_says_so() {
     for written in [0, 1, 2] {
         for mut world in [World::websocket(), World::upgraded()] {
             world.writing = false;
@@ -605,7 +605,7 @@ fn r121_a_close_whose_last_frame_is_lost_says_so() {
 
 // The application closes, and the server leaves before it has taken everything.
 #[test]
-fn r121_a_server_that_leaves_while_the_client_closes_loses_what_it_did_not_take() {
+fn a_server_that_leaves_while_the_client_closes_loses_what_it_did_not_take() {
     for sent in [false, true] {
         let reason = Some(if sent { CloseReason::TransportLost } else { CloseReason::ForcedClose });
         let mut world = World::polling();
@@ -634,7 +634,7 @@ fn r121_a_server_that_leaves_while_the_client_closes_loses_what_it_did_not_take(
 
 // The answer to the last POST is lost: nobody knows whether it arrived.
 #[test]
-fn r121_a_close_whose_last_post_is_lost_says_so() {
+fn a_close_whose_last_post_is_lost_says_so() {
     let mut world = World::polling();
     world.send("a");
     world.close();

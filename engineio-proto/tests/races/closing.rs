@@ -1,4 +1,4 @@
-//! Races of closing.
+//! Races of closing.
 
 use core::time::Duration;
 
@@ -450,7 +450,7 @@ fn r112_what_follows_the_end_in_a_payload_is_dropped() {
 
 // The application closes, and the last answer is lost on its way: the client never heard of what was in it.
 #[test]
-fn r121_a_close_whose_last_answer_is_lost_says_so() {
+fn a_close_whose_last_answer_is_lost_says_so() {
     for written in [false, true] {
         let mut world = World::polling();
         world.writing = false;
@@ -474,7 +474,7 @@ fn r121_a_close_whose_last_answer_is_lost_says_so() {
 
 // The same on a channel: the last frames were pulled, and the channel goes away before they are written.
 #[test]
-fn r121_a_close_whose_last_frame_is_lost_says_so() {
+fn a_close_whose_last_frame_is_lost_says_so() {
     for written in [0, 1, 2] {
         for mut world in [World::websocket(), World::upgraded()] {
             world.writing = false;
@@ -503,7 +503,7 @@ fn r121_a_close_whose_last_frame_is_lost_says_so() {
 
 // The application closes, and the client leaves before it has taken everything, in every way that it has.
 #[test]
-fn r121_a_client_that_leaves_while_the_session_closes_loses_what_it_did_not_take() {
+fn a_client_that_leaves_while_the_session_closes_loses_what_it_did_not_take() {
     type Leave = fn(&mut World);
     let by_polling: [Leave; 2] = [
         |world| _ = world.post("1"),
@@ -543,7 +543,7 @@ fn r121_a_client_that_leaves_while_the_session_closes_loses_what_it_did_not_take
 
 // A close that takes too long, or whose client falls silent, tells that, unless nothing is lost.
 #[test]
-fn r121_a_close_that_takes_too_long_says_so() {
+fn a_close_that_takes_too_long_says_so() {
     for written in [false, true] {
         for mut world in [World::polling(), World::websocket()] {
             world.writing = false;
@@ -567,7 +567,7 @@ fn r121_a_close_that_takes_too_long_says_so() {
 
 // An abort is what was asked for, whatever becomes of messages.
 #[test]
-fn r121_an_abort_says_what_was_not_sent() {
+fn an_abort_says_what_was_not_sent() {
     for mut world in [World::polling(), World::websocket()] {
         world.draining = false;
         world.send("a");
@@ -583,7 +583,7 @@ fn r121_an_abort_says_what_was_not_sent() {
 // The body of a POST is too large, and the client has changed its transport meanwhile: what it sent there would pass over
 // the hole.
 #[test]
-fn r121_a_body_that_is_too_large_ends_the_session_behind_an_upgrade_too() {
+fn a_body_that_is_too_large_ends_the_session_behind_an_upgrade_too() {
     for upgrades in [false, true] {
         let mut world = World::polling();
         let post = world.post_head();
