@@ -394,12 +394,9 @@ impl Client {
         self.details.as_deref()
     }
 
-    /// Returns whether frames that were pulled should be reported as written as soon as they are. If not, the report
-    /// may wait for the next input of the channel.
-    pub fn wants_written(&self) -> bool {
-        let outbox = &self.flow.outbox;
-        let urgent = outbox.is_awaited() || self.closing.is_some() || self.reading_paused();
-        self.state() == State::Channel && urgent && outbox.written() < outbox.handed_over()
+    /// Returns whether the heartbeat depends on what is written: while the application is too slow to read pings.
+    fn heartbeat_wants_written(&self) -> bool {
+        self.reading_paused()
     }
 
     // The machine.

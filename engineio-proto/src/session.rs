@@ -330,12 +330,9 @@ impl Session {
         }
     }
 
-    /// Returns whether frames that were pulled should be reported as written as soon as they are. If not, the report
-    /// may wait for the next input of the channel.
-    pub fn wants_written(&self) -> bool {
-        let outbox = &self.flow.outbox;
-        let urgent = outbox.is_awaited() || self.closing.is_some() || self.pinger.is_pinged();
-        urgent && outbox.written() < outbox.handed_over()
+    /// Returns whether the heartbeat depends on what is written: while a ping is owed or not answered.
+    fn heartbeat_wants_written(&self) -> bool {
+        self.pinger.is_pinged()
     }
 
     // The machine.

@@ -3,9 +3,9 @@
 
 /// The methods that both machines have. `$output` is the type of the machine's outputs.
 ///
-/// A machine provides `config`, `now`, `stage`, `transport`, `upgraded` and `flow`; the functions `settle`, `state`, `phase`,
-/// `accepts_messages`, `current_channel`, `has_frames`, `is_reading`, `note_written`, `pull` and `check`; and the types `Stage` and
-/// `Trigger`.
+/// A machine provides `config`, `now`, `stage`, `closing`, `transport`, `upgraded` and `flow`; the functions `settle`,
+/// `state`, `phase`, `accepts_messages`, `current_channel`, `has_frames`, `heartbeat_wants_written`, `is_reading`,
+/// `note_written`, `pull` and `check`; and the types `Stage` and `Trigger`.
 macro_rules! surface {
     ($machine:ident, $output:ty) => {
         impl $machine {
@@ -52,6 +52,14 @@ macro_rules! surface {
             /// the same, but then memory grows.
             pub fn wants_frames(&self, channel: crate::ChannelId) -> bool {
                 self.current_channel() == Some(channel) && self.flow.is_reading()
+            }
+
+            /// Returns whether frames that were pulled should be reported as written as soon as they are. If not, the
+            /// report may wait for the next input of the channel.
+            pub fn wants_written(&self) -> bool {
+                let outbox = &self.flow.outbox;
+                let urgent = outbox.is_awaited() || self.closing.is_some() || self.heartbeat_wants_written();
+                self.state() == State::Channel && urgent && outbox.written() < outbox.handed_over()
             }
 
             // The application.
@@ -159,6 +167,12 @@ macro_rules! surface {
                 if counts && self.flow.outbox.set_written_on_channel(messages) {
                     self.note_written();
                 }
+            }
+
+            /// Returns whether the peer's packets cannot reach this side because the application is slow.
+            fn reading_paused(&self) -> bool {
+                let inbox = &self.flow.inbox;
+                !inbox.has_room(self.config.receive_limit) && (inbox.has_body() || self.state() == State::Channel)
             }
 
             /// Announces what has changed: the last step of `settle`.

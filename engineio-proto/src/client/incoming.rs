@@ -57,12 +57,6 @@ impl Client {
         }
     }
 
-    /// Returns whether the server's packets cannot reach the client because the application is slow.
-    pub(super) fn reading_paused(&self) -> bool {
-        let inbox = &self.flow.inbox;
-        !inbox.has_room(self.config.receive_limit) && (inbox.has_body() || self.state() == State::Channel)
-    }
-
     /// Returns whether the channel is to be read.
     pub(super) fn is_reading(&self) -> bool {
         let inbox = &self.flow.inbox;

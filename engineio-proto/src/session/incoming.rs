@@ -10,7 +10,6 @@ use crate::http::response::Response;
 use crate::parts::event::{CloseReason, TransportError};
 use crate::parts::inbox::Next;
 use crate::parts::phase::Phase;
-use crate::session::state::State;
 use crate::wire::message::Message;
 use crate::wire::packet::{Packet, PacketError, PacketKind};
 
@@ -66,12 +65,6 @@ impl Session {
     pub(super) fn drop_rest(&mut self, response: Response) {
         self.flow.inbox.drop_undecoded();
         self.end_post(response);
-    }
-
-    /// Returns whether the client's packets cannot reach the session because the application is slow.
-    pub(super) fn reading_paused(&self) -> bool {
-        let inbox = &self.flow.inbox;
-        inbox.has_body() || (self.state() == State::Channel && !inbox.has_room(self.config.receive_limit))
     }
 
     /// Returns whether the channel is to be read.

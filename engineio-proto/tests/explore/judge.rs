@@ -187,9 +187,10 @@ impl Model {
         let pinged = matches!(self.ping, Ping::Owed(_) | Ping::Sent(_));
         let urgent = self.awaited.is_some() || self.closing.is_some() || pinged;
         let unwritten = self.ledger.written < self.ledger.handed;
-        assert_eq!(session.wants_written(), urgent && unwritten, "whether a report is urgent");
-        let on_channel = self.state == State::Channel && self.closing.is_some();
-        assert!(!on_channel || self.has_frames() || !self.is_written(), "a closing session waits for nothing");
+        let on_channel = self.state == State::Channel;
+        assert_eq!(session.wants_written(), on_channel && urgent && unwritten, "whether a report is urgent");
+        let closing = on_channel && self.closing.is_some();
+        assert!(!closing || self.has_frames() || !self.is_written(), "a closing session waits for nothing");
     }
 
     /// Laws 2 and 4.
