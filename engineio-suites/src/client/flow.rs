@@ -108,6 +108,20 @@ pub async fn c069_base64_where_it_is_asked_for() {
     assert_eq!(within(socket.recv()).await, Some(vec![6, 7].into()));
 }
 
+/// From a server that encodes with line ends, as Java does.
+pub async fn m013_white_space_in_base64_is_skipped() {
+    let mut script = Script::start().await;
+    let client = websocket_only(&script);
+    let (mut socket, mut server) = script.open_websocket(&client, &open("S", "")).await;
+    server.text("bAwQF\r\n").await;
+    assert_eq!(within(socket.recv()).await, Some(vec![3, 4, 5].into()));
+    let client = script.polling();
+    let mut socket = script.open(&client, "S", "").await;
+    script.get().await.ok("bAQIDBA==\n\x1e4after").await;
+    assert_eq!(within(socket.recv()).await, Some(vec![1, 2, 3, 4].into()));
+    assert_eq!(within(socket.recv()).await, Some("after".into()));
+}
+
 ///
 pub async fn a_full_send_buffer() {
     let mut script = Script::start().await;

@@ -208,6 +208,18 @@ pub async fn m013_base64_is_read_with_either_alphabet_and_without_padding() {
     }
 }
 
+/// As the official Java client encodes.
+pub async fn m013_white_space_in_base64_is_skipped() {
+    let (_host, client, mut socket) = session().await;
+    let line = "AAAA".repeat(19);
+    let body = format!("bAQIDBA==\n\x1eb{line}\n{line}\n\x1eb A\tQ\r\n==");
+    assert_eq!(client.post(body).await.transcript(), OK);
+    for expected in [vec![1, 2, 3, 4], vec![0; 114], vec![1]] {
+        assert_eq!(within(socket.recv()).await, Some(expected.into()));
+    }
+    assert_eq!(client.post("bAQ\u{b}==").await.brief(), BAD);
+}
+
 pub async fn m014_packets_without_a_meaning_are_ignored() {
     let (_host, client, mut socket) = session().await;
     assert_eq!(client.post("0{}\x1e5\x1e5x\x1e6\x1e4after").await.transcript(), OK);

@@ -104,6 +104,12 @@ pub async fn m013_base64_is_understood_at_any_time() {
     assert_eq!(within(socket.recv()).await, Some(vec![1, 2, 3, 4].into()));
 }
 
+pub async fn m013_white_space_in_base64_is_skipped() {
+    let (_host, mut client, mut socket) = session().await;
+    client.send("bAQID\r\nBA==\n").await;
+    assert_eq!(within(socket.recv()).await, Some(vec![1, 2, 3, 4].into()));
+}
+
 pub async fn m013_a_client_without_bytes_gets_base64() {
     let host = Host::start(builder()).await;
     for (b64, expected) in [

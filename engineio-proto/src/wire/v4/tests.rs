@@ -69,11 +69,36 @@ fn base64_is_lenient_about_padding_and_alphabet_only() {
     for text in ["b+//+BA==", "b+//+BA", "b-__-BA==", "b-__-BA", "b+//+BA="] {
         assert_eq!(V4.decode_text(text.into()), four, "{text}");
     }
-    for text in ["bA", "bAQ!=", "bAQ==AgM=", "b=AQI", "b====", "bAQ I", "b+_==", "bA===", "b\u{e9}"] {
+    for text in ["bA", "bAQ!=", "bAQ==AgM=", "b=AQI", "b====", "b+_==", "bA===", "b\u{e9}"] {
         assert_eq!(V4.decode_text(text.into()), Err(PacketError::Base64), "{text}");
     }
     // In revision 4, a digit that looks like a packet type is base64.
     assert_eq!(V4.decode_text("b4AAA".into()), Ok(Packet::Binary(Bytes::from_static(&[0xe0, 0, 0]))));
+}
+
+/// Base64 of Java and Android has line ends, RFC 2045 section 6.8.
+#[test]
+fn m013_white_space_in_base64_is_skipped() {
+    let four = Ok(Packet::Binary(Bytes::from_static(&[1, 2, 3, 4])));
+    for text in ["bAQIDBA==\n", "bAQIDBA==\r\n", "b\tAQ ID\nBA = = ", "bAQIDBA\n", "bAQIDBA=\n="] {
+        assert_eq!(V4.decode_text(text.into()), four, "{text:?}");
+        assert_eq!(V4.decode_payload(text.into()).collect::<Vec<_>>(), [four.clone()], "{text:?}");
+        assert_eq!(V4.decode_frame(Frame::received(text.into())), four, "{text:?}");
+        let frame = Frame::Text { head: "b", data: Text::from(&text[1..]) };
+        assert_eq!(V4.decode_frame(frame), four, "{text:?}");
+    }
+    // Two lines.
+    let line = "AAAA".repeat(19);
+    let text = alloc::format!("b{line}\n{line}\n");
+    assert_eq!(V4.decode_text(text.into()), Ok(Packet::Binary(vec![0; 114].into())));
+    for text in ["b\n", "b \t\r\n"] {
+        assert_eq!(V4.decode_text(text.into()), Ok(Packet::Binary(Bytes::new())), "{text:?}");
+    }
+    // Other control characters and spaces are not skipped, and what remains must be valid.
+    for text in ["bAQ\u{b}==", "bAQ\u{c}==", "bAQ\u{a0}==", "bAQ\0==", "bA\n", "bA\nQ==\nAgM=", "bAQ!=\n", " bAQ=="] {
+        let error = if text.starts_with('b') { PacketError::Base64 } else { PacketError::UnknownKind };
+        assert_eq!(V4.decode_text(text.into()), Err(error), "{text:?}");
+    }
 }
 
 #[test]
