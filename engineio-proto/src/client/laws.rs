@@ -167,7 +167,7 @@ mod tests {
             ("frames are announced", channel, |c| c.flow.accept(["a".into()])),
             ("messages are announced", polling, |c| c.flow.inbox.push_unseen("a".into())),
             ("what waits, waits for room", polling, |c| {
-                c.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()), 9);
+                c.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()));
             }),
             ("what waits, waits for room", polling, |c| c.flow.inbox.push_frame(Frame::received("4a".into()))),
             ("a closing client on a channel has something to do", channel, |c| c.closing = Some(NOW)),

@@ -16,9 +16,6 @@ use crate::parts::event::{ChannelId, CloseReason, ExchangeId, RequestError, Tran
 use crate::parts::transport::TransportKind;
 use crate::wire::payload::Payload;
 
-/// The maximum number of packets in one answer that are no messages.
-const MAX_IDLE_PACKETS: u32 = 1000;
-
 /// Payload Too Large.
 const TOO_LARGE: u16 = 413;
 
@@ -84,7 +81,7 @@ impl Client {
             return self.exchange_failed(exchange, RequestError::TooLarge, None);
         }
         if self.get.take_if(|get| *get == exchange).is_some() {
-            self.flow.inbox.push_body(self.codec.decode_payload(body), MAX_IDLE_PACKETS);
+            self.flow.inbox.push_body(self.codec.decode_payload(body));
         } else if let Some(post) = self.post.take_if(|post| post.exchange == exchange) {
             self.posted(post);
         }

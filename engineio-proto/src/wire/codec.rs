@@ -167,6 +167,13 @@ pub struct PayloadDecoder {
     form: v4::Decoder,
 }
 
+impl PayloadDecoder {
+    /// Skips the messages that come next, without decoding them.
+    pub(crate) fn skip_messages(&mut self) {
+        self.form.skip_messages();
+    }
+}
+
 impl Iterator for PayloadDecoder {
     type Item = Result<Packet, PacketError>;
 

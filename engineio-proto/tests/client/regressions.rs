@@ -104,6 +104,16 @@ fn an_answer_of_many_packets_without_a_message_is_none() {
     assert_eq!((world.client.close_reason(), world.recv_all().len()), (None, 5000), "messages are welcome");
 }
 
+// The same from messages, once the application takes none.
+#[test]
+fn messages_of_an_answer_that_nobody_takes_are_skipped() {
+    let mut world = World::polling();
+    world.client.discard_incoming();
+    world.answer_get(&(["4", "bAA"].repeat(250_000).join("\x1e") + "\x1e2"));
+    assert_eq!(world.client.close_reason(), None);
+    assert_eq!(world.post(), Some("3"), "the ping behind them is answered");
+}
+
 // Who leaves between the change of its transport and the word of it is on polling for its server, which does not take
 // the end of the channel for the end of the session.
 #[test]

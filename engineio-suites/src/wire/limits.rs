@@ -218,3 +218,13 @@ pub async fn sec44_very_many_tiny_packets() {
     }
     assert_eq!(post.response().await.brief(), (200, "ok"));
 }
+
+/// Half a million noops held a session for 38 ms.
+pub async fn sec44_packets_without_a_message_have_a_limit_in_a_post() {
+    let (_host, client, mut socket) = session(1_000_000).await;
+    assert_eq!(client.post(["6"; 1000].join("\x1e") + "\x1e4a").await.status, 200);
+    assert_eq!(within(socket.recv()).await, Some("a".into()));
+    let answer = client.post(["6"; 500_000].join("\x1e")).await;
+    assert_eq!(answer.brief(), (400, r#"{"code":3,"message":"Bad request"}"#));
+    assert_eq!(reason(&socket).await, CloseReason::ParseError);
+}

@@ -82,7 +82,7 @@ fn m013_white_space_in_base64_is_skipped() {
     let four = Ok(Packet::Binary(Bytes::from_static(&[1, 2, 3, 4])));
     for text in ["bAQIDBA==\n", "bAQIDBA==\r\n", "b\tAQ ID\nBA = = ", "bAQIDBA\n", "bAQIDBA=\n="] {
         assert_eq!(V4.decode_text(text.into()), four, "{text:?}");
-        assert_eq!(V4.decode_payload(text.into()).collect::<Vec<_>>(), [four.clone()], "{text:?}");
+        assert_eq!(V4.decode_payload(text.into()).next(), Some(four.clone()), "{text:?}");
         assert_eq!(V4.decode_frame(Frame::received(text.into())), four, "{text:?}");
         let frame = Frame::Text { head: "b", data: Text::from(&text[1..]) };
         assert_eq!(V4.decode_frame(frame), four, "{text:?}");
@@ -229,4 +229,27 @@ fn what_is_a_large_part_of_its_body_is_not_copied() {
     assert!(!shares(2, 513));
     assert!(shares(128, 1024));
     assert!(!shares(127, 1024));
+}
+
+#[test]
+fn messages_are_skipped_up_to_what_is_none() {
+    let after = |body: &'static str| {
+        let mut packets = V4.decode_payload(body.into());
+        packets.skip_messages();
+        packets.next()
+    };
+    for body in ["4", "4a", "ba", "4a\x1e4b", "b!\x1e4", "4\x1eb"] {
+        assert_eq!(after(body), None, "{body}");
+    }
+    for body in ["3x", "4\x1e3x", "4a\x1eb!!\x1e3x\x1e4b", "4a3\x1e3x\x1e"] {
+        assert_eq!(after(body), Some(Ok(Packet::text(PacketKind::Pong, "x"))), "{body}");
+    }
+    for body in ["", "\x1e4a", "4a\x1e", "4a\x1e\x1e3x"] {
+        assert_eq!(after(body), Some(Err(PacketError::Empty)), "{body}");
+    }
+    assert_eq!(after("4\x1e7"), Some(Err(PacketError::UnknownKind)));
+    let mut packets = V4.decode_payload("4".into());
+    assert!(packets.next().is_some());
+    packets.skip_messages();
+    assert_eq!(packets.next(), None);
 }
