@@ -38,7 +38,10 @@ impl Builder {
         }
     }
 
-    /// Sets the time from the handshake, or from a pong, to the next ping. Default: 25 s.
+    /// Sets the time from the handshake, or from a pong, to the next ping. Together with [`ping_timeout`] it must not be
+    /// longer than 24 days (2,147,483,647 ms), the longest time of timers in JavaScript. Default: 25 s.
+    ///
+    /// [`ping_timeout`]: Builder::ping_timeout
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.config.ping_interval = interval;

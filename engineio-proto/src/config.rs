@@ -26,7 +26,8 @@ use crate::wire::message::Message;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The time from the handshake, or from a pong, to the next ping. At least 1 ms. Default: 25 s.
+    /// The time from the handshake, or from a pong, to the next ping. At least 1 ms; together with `ping_timeout`, at most
+    /// 2,147,483,647 ms (24 days), the longest time of timers in JavaScript. Default: 25 s.
     pub ping_interval: Duration,
     /// The time that a client has to answer a ping. At least 1 ms. Default: 20 s.
     pub ping_timeout: Duration,
@@ -97,6 +98,9 @@ impl Default for Config {
     }
 }
 
+/// The longest time in milliseconds that a timer of JavaScript can be set to. A longer one ends at once.
+const MAX_TIMER: u128 = i32::MAX as u128;
+
 impl Config {
     /// Checks the options. [`Server::new`](crate::Server::new) does it, too.
     ///
@@ -112,6 +116,11 @@ impl Config {
         ];
         // The open packet has times in milliseconds.
         refuse_zero(durations, |duration| duration.as_millis() == 0)?;
+        // A client waits for a ping as long as both together, as it reads them in the open packet.
+        let silence = self.ping_interval.as_millis().saturating_add(self.ping_timeout.as_millis());
+        if silence > MAX_TIMER {
+            return Err(ConfigError::Heartbeat);
+        }
         let sizes = [
             ("max_payload", self.max_payload),
             ("send_limit", self.send_limit),
@@ -172,6 +181,28 @@ mod tests {
         assert_eq!(with(|c| c.send_low = c.send_limit), Ok(()));
         assert_eq!(with(|c| c.send_low = c.send_limit + 1), Err(ConfigError::Marks));
         assert_eq!(with(|c| c.initial_message = Some("a\x1eb".into())), Err(ConfigError::Separator));
+    }
+
+    /// The official client ended a session at once whose server announced more.
+    #[test]
+    fn a_heartbeat_that_kills_clients_is_refused() {
+        let heartbeat =
+            |interval: Duration, timeout: Duration| with(|c| (c.ping_interval, c.ping_timeout) = (interval, timeout));
+        let longest = Duration::from_millis(2_147_483_647);
+        let short = Duration::from_millis(1);
+        assert_eq!(heartbeat(longest - short, short), Ok(()));
+        // As the open packet has them: a part of a millisecond is cut off.
+        assert_eq!(heartbeat(longest - short, short + Duration::from_micros(999)), Ok(()));
+        for (interval, timeout) in
+            [(longest, short), (short, longest), (Duration::MAX, short), (longest, Duration::MAX)]
+        {
+            assert_eq!(heartbeat(interval, timeout), Err(ConfigError::Heartbeat), "{interval:?}, {timeout:?}");
+        }
+        let text = "ping_interval and ping_timeout must not be longer than 2147483647 ms (24 days) together";
+        assert_eq!(alloc::string::ToString::to_string(&ConfigError::Heartbeat), text);
+        // Other times are not announced to clients. The longest means that there is no limit.
+        assert_eq!(with(|c| (c.upgrade_timeout, c.close_timeout) = (Duration::MAX, Duration::MAX)), Ok(()));
+        assert_eq!(with(|c| c.body_timeout = Duration::MAX), Ok(()));
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn sec44_packets_without_a_message_have_a_limit_in_a_post() {
 /// them counts.
 #[test]
 fn sec44_messages_that_nobody_takes_are_skipped() {
-    let messages = vec!["4", "bAA"].repeat(250_000).join("\x1e");
+    let messages = ["4", "bAA"].repeat(250_000).join("\x1e");
     let cases: [(String, CloseReason); 3] = [
         (format!("{messages}\x1e1"), CloseReason::TransportClose),
         (format!("{messages}\x1e2"), CloseReason::TransportError(TransportError::HeartbeatDirection)),
