@@ -1,5 +1,7 @@
 //! Regression tests.
 
+use std::time::Duration;
+
 use engineio_proto::{ChannelId, CloseReason, Event, RequestError, TransportError, client};
 
 use crate::world::{NO_HANDSHAKE, World, open_packet};
@@ -102,6 +104,69 @@ fn an_answer_of_many_packets_without_a_message_is_none() {
     let mut world = World::polling();
     world.answer_get(&["4"; 5000].join("\x1e"));
     assert_eq!((world.client.close_reason(), world.recv_all().len()), (None, 5000), "messages are welcome");
+}
+
+// A server that answers every poll at once, with nothing, kept the client busy: as many requests as the network carries.
+#[test]
+fn a_server_that_answers_nothing_is_polled_more_slowly() {
+    for nothing in ["6", "2", "3", "5", "6\x1e6"] {
+        let mut world = World::polling();
+        let start = world.now;
+        for _ in 0..10 {
+            assert_eq!(world.client.close_reason(), None);
+            assert!(world.get().is_some(), "a server may release some polls in a row");
+            if nothing == "2" && world.post().is_some() {
+                world.answer_post();
+            }
+            world.answer_get(nothing);
+        }
+        assert_eq!((world.now, world.get()), (start, None), "{nothing}");
+        assert_eq!(world.client.next_timeout(), Some(start + Duration::from_millis(100)));
+        world.advance(99);
+        assert_eq!(world.get(), None);
+        world.advance(1);
+        assert!(world.get().is_some());
+        // Ten polls in a second.
+        for tenths in 2..=11 {
+            world.answer_get(nothing);
+            assert_eq!(world.get(), None);
+            world.advance(100);
+            assert!(world.get().is_some());
+            assert_eq!(world.now, start + Duration::from_millis(100 * tenths));
+        }
+        // An answer that took its time is followed by the next poll at once, as is a message.
+        world.advance(100);
+        world.answer_get(nothing);
+        assert!(world.get().is_some());
+        for _ in 0..10 {
+            world.answer_get("4a");
+            assert!(world.get().is_some(), "{nothing}");
+        }
+    }
+}
+
+// The client closes and changes its transport without waiting for its next poll.
+#[test]
+fn a_client_that_waits_before_its_next_poll_does_all_else() {
+    let mut world = World::polling();
+    for _ in 0..10 {
+        world.answer_get("6");
+    }
+    world.send("a");
+    assert_eq!((world.post(), world.get()), (Some("4a"), None));
+    world.answer_post();
+    world.close();
+    assert_eq!(world.post(), Some("1"));
+    world.answer_post();
+    assert_eq!(world.closed(), Some(CloseReason::ForcedClose));
+
+    let mut world = World::probing();
+    for _ in 0..10 {
+        world.answer_get("6");
+    }
+    assert_eq!(world.get(), None);
+    world.frame("3probe");
+    assert_eq!(world.client.state(), client::State::Channel);
 }
 
 // The same from messages, once the application takes none.

@@ -238,6 +238,25 @@ pub async fn y032_numbers_are_those_of_javascript() {
     }
 }
 
+pub async fn y032_a_server_of_revision_3() {
+    let other = r#"96:0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":5000}2:40"#;
+    let mut script = Script::start().await;
+    let error = script.begin(&script.polling(), other).await.unwrap_err();
+    assert_eq!((error.reason(), error.details()), (INVALID, Some(&Details::Handshake { data: other.into() })));
+    let text = "could not open a session: transport error: server error: invalid handshake; \
+                the server uses another revision of the protocol: expected revision 4";
+    assert_eq!(error.to_string(), text);
+    let error = script.begin(&script.polling(), "<html>").await.unwrap_err();
+    assert_eq!(error.details(), Some(&Details::Handshake { data: "<html>".into() }));
+    assert_eq!(error.to_string(), "could not open a session: transport error: server error: invalid handshake");
+    // A server that knows the revision, and rejects it.
+    let client = script.polling();
+    let body = r#"{"code":5,"message":"Unsupported protocol version"}"#;
+    let answer = async { script.get().await.answer(400, "", body).await };
+    let error = within(async { tokio::join!(client.connect(), answer) }).await.0.unwrap_err();
+    assert!(error.to_string().ends_with("; the server uses another revision of the protocol: expected revision 4"));
+}
+
 pub async fn an_answer_that_is_no_http() {
     for bytes in ["SSH-2.0-OpenSSH\r\n", "HTTP/2 200\r\n\r\n", "0{\"sid\":\"S\"}", "", "HTTP/1.1 200 OK\r\nx"] {
         for transport in [TransportKind::Polling, TransportKind::WebSocket] {
