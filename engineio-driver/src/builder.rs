@@ -69,7 +69,8 @@ impl Builder {
         self
     }
 
-    /// Sets the maximum size of a request body or a WebSocket message, in bytes. Default: 1,000,000.
+    /// Sets the maximum size of a request body or a WebSocket message, in bytes. A body with binary messages may be a little
+    /// larger: the official client counts it as smaller than it is. Default: 1,000,000.
     #[must_use]
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.config.max_payload = bytes;

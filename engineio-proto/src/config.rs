@@ -2,10 +2,13 @@
 
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use crate::parts::config::{ConfigError, refuse_zero};
 use crate::parts::flow::Limits;
 use crate::parts::heartbeat::pinger::Times;
 use crate::parts::transport::{TransportKind, Transports};
+use crate::session::event::BodyError;
 use crate::wire::codec::Codec;
 use crate::wire::message::Message;
 
@@ -41,7 +44,7 @@ pub struct Config {
     /// [`TransportError::PostTimeout`](crate::TransportError::PostTimeout). At least 1 ms. Default: 30 s.
     pub body_timeout: Duration,
     /// The maximum size of a request body and of a WebSocket message that a client may send, and of a payload that is
-    /// sent to it, in bytes. At least 1. Default: 1,000,000.
+    /// sent to it, in bytes. At least 1. Default: 1,000,000. See also [`Config::checked_body`].
     pub max_payload: usize,
     /// The enabled transports. At least one. Default: all.
     pub transports: Transports,
@@ -138,6 +141,23 @@ impl Config {
             return Err(ConfigError::Separator);
         }
         Ok(())
+    }
+
+    /// Returns the largest request body to read, in bytes: [`max_payload`](Self::max_payload) and a half.
+    ///
+    /// The official client counts binary data as smaller than it becomes in base64, so its bodies may exceed the limit; the
+    /// most if all messages have one byte. When such a body was read, [`Config::checked_body`] tells whether it is accepted.
+    pub const fn max_body(&self) -> usize {
+        self.max_payload.saturating_add(self.max_payload.div_ceil(2))
+    }
+
+    /// Returns a request body that was read, if it is not larger than [`max_payload`](Self::max_payload), also if the
+    /// official client has counted it as such: it counts 1.33 bytes for each byte of binary data.
+    ///
+    /// # Errors
+    /// Returns the error to report to the session.
+    pub fn checked_body(&self, body: Bytes) -> Result<Bytes, BodyError> {
+        if Codec::V4.is_body_within(&body, self.max_payload) { Ok(body) } else { Err(BodyError::TooLarge) }
     }
 
     pub(crate) const fn limits(&self) -> Limits {

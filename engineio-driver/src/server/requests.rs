@@ -84,7 +84,7 @@ where
     B: Body + Send + 'static,
     B::Data: Send,
 {
-    let (limit, runtime) = (server.config.max_payload, server.environment.runtime());
+    let (limit, runtime) = (server.config.max_body(), server.environment.runtime());
     let read = {
         let mut read = pin!(body::read(body.as_mut(), limit));
         // The answer may come before the body: because of an overlap, a body that takes too long, or the end of the
@@ -99,7 +99,7 @@ where
         Err(answer) => answer,
         Ok(read) => {
             let body = match read {
-                Ok(body) => Ok(body),
+                Ok(body) => server.config.checked_body(body),
                 Err(ReadError::Body(error)) => Err(error),
                 Err(ReadError::Lost) => return Err(Aborted),
             };

@@ -107,6 +107,14 @@ impl Codec {
         }
     }
 
+    /// Returns whether a request body is within the limit, or was when its sender counted it.
+    pub(crate) fn is_body_within(self, body: &[u8], limit: usize) -> bool {
+        let counted_len = match self.revision {
+            Revision::V4 => v4::counted_len,
+        };
+        body.len() <= limit || counted_len(body) <= limit
+    }
+
     /// Returns the HTTP body that carries packets. Makes one allocation, of exactly [`Codec::payload_len`] bytes.
     pub fn encode_payload(self, packets: &[Packet]) -> Bytes {
         let mut out = Vec::with_capacity(self.payload_len(packets));

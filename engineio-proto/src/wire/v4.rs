@@ -100,6 +100,26 @@ pub(crate) fn payload_len(packets: &[Packet]) -> usize {
     data + packets.len().saturating_sub(1)
 }
 
+/// Returns the length that the official client counts for a body of these bytes, when it groups messages below the limit
+/// of the server. It counts 1.33 bytes, rounded up for each message, for a byte of binary data. In base64 it is 4/3, and
+/// there is padding.
+///
+/// Source: engine.io-client 6.6, `_getWritablePackets` and `byteLength`.
+pub(crate) fn counted_len(body: &[u8]) -> usize {
+    let excess = |piece: &[u8]| match piece {
+        [b'b', digits @ ..] => {
+            let padding = digits.iter().rev().take(2).take_while(|&&byte| byte == b'=').count();
+            let bytes = (digits.len() - padding).saturating_mul(3) / 4;
+            digits.len().saturating_sub(bytes.saturating_mul(133).div_ceil(100))
+        }
+        _ => 0,
+    };
+    let mut start = 0;
+    let ends = memchr::memchr_iter(SEPARATOR, body).chain([body.len()]);
+    let excess = ends.map(|end| excess(body.get(core::mem::replace(&mut start, end + 1)..end).unwrap_or_default()));
+    body.len() - excess.sum::<usize>()
+}
+
 /// Appends a body.
 pub(crate) fn encode_payload(packets: &[Packet], out: &mut Vec<u8>) {
     for (index, packet) in packets.iter().enumerate() {

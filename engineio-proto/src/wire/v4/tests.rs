@@ -253,3 +253,34 @@ fn messages_are_skipped_up_to_what_is_none() {
     packets.skip_messages();
     assert_eq!(packets.next(), None);
 }
+
+/// As the official client computes it: `1 + size(first)`, and `2 + size` for each other packet.
+#[test]
+fn bodies_are_counted_as_the_official_client_does() {
+    let counts = |lens: &[usize]| {
+        let packets: Vec<Packet> = lens.iter().map(|&len| Packet::Binary(vec![7; len].into())).collect();
+        let expected = 2 * lens.len() - 1 + lens.iter().map(|len| (*len as f64 * 1.33).ceil() as usize).sum::<usize>();
+        let body = V4.encode_payload(&packets);
+        // Where the product of the floating point numbers is above a whole number, the client counts one more.
+        let (counted, exact) = (counted_len(&body), lens.iter().all(|len| len % 100 != 0));
+        assert!(if exact { counted == expected } else { counted <= expected }, "{lens:?}: {counted}, {expected}");
+        (body.len(), counted)
+    };
+    assert_eq!(counts(&[1]), (5, 3));
+    assert_eq!(counts(&[3, 3]), (11, 11));
+    assert_eq!(counts(&[1000; 749]), (1_002_161, 997_667));
+    for len in 1..1000 {
+        // Half as much again is the most, at one byte.
+        let (encoded, counted) = counts(&[len; 7]);
+        assert!(2 * encoded <= 3 * counted + 1, "{len}");
+    }
+    for body in ["", "4", "4a\x1e4b", "6\x1e", "4€"] {
+        assert_eq!(counted_len(body.as_bytes()), body.len(), "{body}");
+    }
+    // Without padding, with white space, and invalid: never more than its length.
+    for (body, counted) in
+        [("b", 1), ("bAA", 3), ("bAQ\n=", 4), ("b==", 1), ("b====", 3), ("b=", 1), ("4a\x1ebAQ==\x1eb", 8)]
+    {
+        assert_eq!(counted_len(body.as_bytes()), counted, "{body}");
+    }
+}
