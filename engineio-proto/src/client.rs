@@ -219,6 +219,9 @@ impl Client {
         if self.probe().is_some_and(|probe| probe.deadline() <= now) {
             self.fail_probe(UpgradeError::Timeout);
         }
+        if let Stage::Pausing(pause) = &mut self.stage {
+            pause.handle_timeout(now);
+        }
         self.settle();
     }
 

@@ -26,17 +26,26 @@ pub(super) struct Probe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pause {
     pub(super) probe: Probe,
-    /// When the client polls again if the POST is not answered by then.
-    poll_at: Instant,
+    /// When the client polls again if the POST is not answered by then. `None` once that time has come.
+    poll_at: Option<Instant>,
 }
 
 impl Pause {
     pub(super) const fn new(probe: Probe, poll_at: Instant) -> Self {
-        Self { probe, poll_at }
+        Self { probe, poll_at: Some(poll_at) }
     }
 
-    pub(super) const fn poll_at(&self) -> Instant {
+    pub(super) const fn poll_at(&self) -> Option<Instant> {
         self.poll_at
+    }
+
+    /// Returns whether the POST takes so long that its answer may be withheld.
+    pub(super) const fn is_stalled(&self) -> bool {
+        self.poll_at.is_none()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.poll_at = self.poll_at.filter(|at| *at > now);
     }
 }
 
