@@ -203,7 +203,7 @@ impl Client {
     pub fn next_timeout(&self) -> Option<Instant> {
         let stage = match &self.stage {
             Stage::Opening(opening) => Some(opening.deadline()),
-            _ => self.probe().map(Probe::deadline),
+            _ => self.upgrade_deadline(),
         };
         let heartbeat = self.listener.as_ref().map(Listener::deadline);
         [stage, heartbeat, self.closing, self.next_poll()].into_iter().flatten().min()
@@ -219,9 +219,13 @@ impl Client {
         if matches!(&self.stage, Stage::Opening(opening) if opening.deadline() <= now) {
             self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
         }
-        if self.probe().is_some_and(|probe| probe.deadline() <= now) {
+        if self.upgrade_deadline().is_some_and(|deadline| deadline <= now) {
             self.fail_probe(UpgradeError::Timeout);
         }
+        if let Stage::Pausing(pause) = &mut self.stage {
+            pause.handle_timeout(now);
+        }
+        self.pace.handle_timeout(now);
         self.settle();
     }
 
@@ -380,7 +384,8 @@ impl Client {
     pub fn current_channel(&self) -> Option<ChannelId> {
         match &self.stage {
             Stage::Opening(opening) => opening.channel(),
-            Stage::Probing(_) | Stage::Pausing(_) => self.probe().map(Probe::channel),
+            Stage::Probing(probe) => Some(probe.channel()),
+            Stage::Pausing(pause) => Some(pause.channel()),
             Stage::Channel(line) => Some(line.channel()),
             Stage::Polling | Stage::Closed { .. } => None,
         }

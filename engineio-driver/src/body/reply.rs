@@ -3,14 +3,13 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
-use super::delivery::{Answered, Delivery};
+use super::delivery::Delivery;
 use super::pieces::{Front, LAST, PIECE};
 
 /// The body of a server's answer.
@@ -31,7 +30,7 @@ use super::pieces::{Front, LAST, PIECE};
 pub struct ReplyBody {
     /// What was not taken. If there is a front, this is the last piece.
     rest: Bytes,
-    delivery: Option<Delivery>,
+    delivery: Delivery,
     /// What comes before the last piece; present from the first poll on.
     front: Option<Box<Front>>,
     /// The answer is one piece, whatever its length.
@@ -43,7 +42,7 @@ pub struct ReplyBody {
 
 impl ReplyBody {
     pub(crate) fn with_delivery(mut self, delivery: Option<Delivery>) -> Self {
-        self.delivery = delivery;
+        self.delivery = delivery.unwrap_or_default();
         self
     }
 
@@ -56,8 +55,7 @@ impl ReplyBody {
         });
         let piece = ready!(front.poll(*self.length_asked.get_mut() & *self.end_asked.get_mut(), cx));
         *self.end_asked.get_mut() = false;
-        let answered = self.delivery.as_ref().map(|delivery| Arc::clone(&delivery.session));
-        Poll::Ready(piece.map(|bytes| ReplyData { answered, ..ReplyData::new(bytes) }))
+        Poll::Ready(piece.map(|bytes| ReplyData::new(bytes, self.delivery.before_last())))
     }
 
     /// For a connection that keeps data until it is written. There the last byte of the answer tells when it is
@@ -98,7 +96,7 @@ impl Body for ReplyBody {
             }
         }
         let bytes = std::mem::take(&mut this.rest);
-        let last = ReplyData { delivery: this.delivery.take(), ..ReplyData::new(bytes) };
+        let last = ReplyData::new(bytes, std::mem::take(&mut this.delivery));
         Poll::Ready(Some(Ok(Frame::data(last))))
     }
 
@@ -117,10 +115,7 @@ impl Body for ReplyBody {
 /// A piece of an answer's data. hyper keeps it until it is written, so it knows whether it was.
 pub struct ReplyData {
     bytes: Bytes,
-    /// Learns whether the last byte of the answer was taken. Only the last piece has it.
-    delivery: Option<Delivery>,
-    /// The session, in a piece before the last.
-    answered: Option<Arc<dyn Answered>>,
+    delivery: Delivery,
     /// The connection has taken a part of the piece, and no more at that moment.
     blocked: bool,
 }
@@ -132,18 +127,19 @@ impl fmt::Debug for ReplyData {
 }
 
 impl ReplyData {
-    const fn new(bytes: Bytes) -> Self {
-        Self { bytes, delivery: None, answered: None, blocked: false }
+    const fn new(bytes: Bytes, delivery: Delivery) -> Self {
+        Self { bytes, delivery, blocked: false }
     }
 
     fn note_taken(&mut self) {
-        let last = self.delivery.as_ref().filter(|_| !self.bytes.is_empty()).map(|delivery| &delivery.session);
-        if let Some(session) = self.answered.as_ref().or(last).filter(|_| self.blocked) {
-            session.unblocked();
+        let all_taken = self.bytes.is_empty();
+        // That all of the answer is written says more.
+        if self.blocked && !(all_taken && self.delivery.is_last()) {
+            self.delivery.unblocked();
         }
         self.blocked = true;
-        if let Some(delivery) = self.delivery.take_if(|_| self.bytes.is_empty()) {
-            delivery.taken();
+        if all_taken {
+            self.delivery.taken();
         }
     }
 }
@@ -174,6 +170,7 @@ impl Buf for ReplyData {
 mod tests {
     use super::*;
     use http_body_util::BodyExt as _;
+    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
     use std::task::{Wake, Waker};
     use std::time::Duration;

@@ -23,7 +23,7 @@ impl Client {
             ("the transport is that of the state", closed || opening || on_polling == state.is_polling()),
             ("a client on polling polls, or has a reason not to", {
                 let polls = matches!(state, State::Polling | State::Probing);
-                let waits = self.flow.inbox.has_body() || self.next_poll().is_some_and(|at| at > self.now);
+                let waits = self.flow.inbox.has_body() || self.pace.next().is_some();
                 let waits = waits || self.post.is_some_and(|post| post.is_last);
                 !polls || self.get.is_some() || waits
             }),

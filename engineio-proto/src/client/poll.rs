@@ -9,10 +9,12 @@ use crate::parts::time::Instant;
 /// message, must not keep the client busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pace {
-    /// When the client last polled.
-    polled: Instant,
+    /// When the client last polled; while it waits, when it polls next.
+    at: Instant,
     /// The number of answers since the last message.
     idle: u32,
+    /// The client does not poll before its timer says so.
+    waits: bool,
 }
 
 /// This many answers in a row may have no message before the client polls more slowly. A server that releases polls
@@ -23,45 +25,54 @@ const GAP: Duration = Duration::from_millis(100);
 
 impl Pace {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { polled: now, idle: 0 }
+        Self { at: now, idle: 0, waits: false }
     }
 
     /// Notes that a poll was answered.
-    pub(super) const fn answered(&mut self) {
+    pub(super) fn answered(&mut self, now: Instant) {
         self.idle = self.idle.saturating_add(1);
+        let next = self.at + GAP;
+        if self.idle >= FREE && next > now {
+            (self.at, self.waits) = (next, true);
+        }
     }
 
     /// Notes that a message arrived.
     pub(super) const fn reset(&mut self) {
-        self.idle = 0;
+        (self.idle, self.waits) = (0, false);
     }
 
-    /// Returns the earliest time for the next poll.
-    fn next(&self) -> Instant {
-        if self.idle < FREE { self.polled } else { self.polled + GAP }
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.waits &= self.at > now;
+    }
+
+    /// Returns the time of the next poll, if the client waits for it.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.waits.then_some(self.at)
     }
 }
 
 impl Client {
     /// Polls if the last answer was handled to its end and there is a reason to poll.
     pub(super) fn poll(&mut self) {
-        if self.next_poll().is_some_and(|at| at <= self.now) {
-            self.pace.polled = self.now;
+        let polls = match &self.stage {
+            Stage::Polling | Stage::Probing(_) => !self.post.is_some_and(|post| post.is_last),
+            Stage::Pausing(pause) => self.post.is_some() && pause.is_stalled(),
+            Stage::Opening(_) | Stage::Channel(_) | Stage::Closed { .. } => false,
+        };
+        if polls && self.get.is_none() && !self.flow.inbox.has_body() && self.pace.next().is_none() {
+            self.pace = Pace { at: self.now, ..self.pace };
             self.get = Some(self.request(None));
         }
     }
 
-    /// Returns when the client polls next, if it waits only for the time.
-    ///
-    /// A pausing client polls again if the answer to its POST takes long. The server may withhold that answer because
-    /// its application does not read. The application may wait for room to send, and a poll makes room.
+    /// Returns when a client that has stopped polling for some time polls again: because the server answers without
+    /// messages, or because the answer to a POST takes long while the client pauses. The server may withhold that answer
+    /// because its application does not read. The application may wait for room to send, and a poll makes room.
     pub(super) fn next_poll(&self) -> Option<Instant> {
-        if self.get.is_some() || self.flow.inbox.has_body() {
-            return None;
-        }
         match &self.stage {
-            Stage::Polling | Stage::Probing(_) if !self.post.is_some_and(|post| post.is_last) => Some(self.pace.next()),
-            Stage::Pausing(pause) if self.post.is_some() => Some(self.pace.next().max(pause.poll_at())),
+            Stage::Polling | Stage::Probing(_) => self.pace.next(),
+            Stage::Pausing(pause) if self.post.is_some() => pause.poll_at().or(self.pace.next()),
             _ => None,
         }
     }

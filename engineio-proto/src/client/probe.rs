@@ -25,18 +25,38 @@ pub(super) struct Probe {
 /// Polling comes to its end, so that the channel can take over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pause {
-    pub(super) probe: Probe,
-    /// When the client polls again if the POST is not answered by then.
-    poll_at: Instant,
+    channel: ChannelId,
+    /// When the upgrade must be finished.
+    deadline: Instant,
+    /// When the client polls again if the POST is not answered by then. `None` once that time has come.
+    poll_at: Option<Instant>,
 }
 
 impl Pause {
+    /// Begins when the probe was answered.
     pub(super) const fn new(probe: Probe, poll_at: Instant) -> Self {
-        Self { probe, poll_at }
+        Self { channel: probe.channel, deadline: probe.deadline, poll_at: Some(poll_at) }
     }
 
-    pub(super) const fn poll_at(&self) -> Instant {
+    pub(super) const fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    pub(super) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) const fn poll_at(&self) -> Option<Instant> {
         self.poll_at
+    }
+
+    /// Returns whether the POST takes so long that its answer may be withheld.
+    pub(super) const fn is_stalled(&self) -> bool {
+        self.poll_at.is_none()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.poll_at = self.poll_at.filter(|at| *at > now);
     }
 }
 
@@ -62,10 +82,11 @@ impl Probe {
 }
 
 impl Client {
-    /// The channel to change to.
-    pub(super) const fn probe(&self) -> Option<&Probe> {
+    /// Returns when the upgrade must be finished, if one is under way.
+    pub(super) const fn upgrade_deadline(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Probing(probe) | Stage::Pausing(Pause { probe, .. }) => Some(probe),
+            Stage::Probing(probe) => Some(probe.deadline()),
+            Stage::Pausing(pause) => Some(pause.deadline()),
             Stage::Opening(_) | Stage::Polling | Stage::Channel(_) | Stage::Closed { .. } => None,
         }
     }
@@ -88,7 +109,7 @@ impl Client {
 
     /// Handles a message on the channel of an upgrade.
     pub(super) fn probe_frame(&mut self, frame: Frame) {
-        let asked = self.probe().is_some_and(|probe| !probe.owes_ping);
+        let asked = !matches!(&self.stage, Stage::Probing(probe) if probe.owes_ping);
         match self.codec.decode_frame(frame) {
             // Some servers send a noop that was meant for a poll on this channel.
             Ok(packet) if packet.kind() == PacketKind::Noop => (),
@@ -142,7 +163,7 @@ impl Client {
             return;
         }
         let switched = self.shift(Trigger::Paused, |stage| match stage {
-            Stage::Pausing(pause) => Stage::Channel(Line::upgraded(pause.probe.channel)),
+            Stage::Pausing(pause) => Stage::Channel(Line::upgraded(pause.channel)),
             stage => stage,
         });
         if switched {

@@ -81,7 +81,7 @@ impl Client {
             return self.exchange_failed(exchange, RequestError::TooLarge, None);
         }
         if self.get.take_if(|get| *get == exchange).is_some() {
-            self.pace.answered();
+            self.pace.answered(self.now);
             self.note_first(|| body.clone());
             self.flow.inbox.push_body(self.codec.decode_payload(body));
         } else if let Some(post) = self.post.take_if(|post| post.exchange == exchange) {

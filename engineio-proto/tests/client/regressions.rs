@@ -160,6 +160,17 @@ fn a_client_that_waits_before_its_next_poll_does_all_else() {
     world.answer_post();
     assert_eq!(world.closed(), Some(CloseReason::ForcedClose));
 
+    // Law 6: a call without need changes nothing, also when the time has come.
+    let mut world = World::polling();
+    for _ in 0..10 {
+        world.answer_get("6");
+    }
+    let due = world.client.next_timeout().unwrap();
+    assert_eq!(world.client.recv(due), None);
+    assert!(!world.client.has_output());
+    world.client.handle_timeout(due);
+    assert!(world.client.has_output());
+
     let mut world = World::probing();
     for _ in 0..10 {
         world.answer_get("6");

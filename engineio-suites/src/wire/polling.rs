@@ -359,6 +359,31 @@ pub async fn r79_an_answer_that_is_written_in_part() {
     assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::PollLost));
 }
 
+/// The second answer arrives, and says nothing about the first.
+pub async fn r116_a_later_answer_does_not_hide_the_loss_of_an_earlier_one() {
+    let (_host, client, socket) = session().await;
+    // More than the buffers of two sockets hold.
+    socket.try_send("x".repeat(32 << 20)).unwrap();
+    let mut first = client.start_get().await;
+    assert_eq!(first.response_head().await.status, 200);
+    socket.try_send("second").unwrap();
+    assert_eq!(client.get().await.brief(), (200, "4second"));
+    assert_eq!((socket.close_reason(), socket.stats().messages_written), (None, 0));
+    first.reset();
+    assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::PollLost));
+}
+
+/// A session that closes in order, and whose last answer is lost, says so.
+pub async fn s083_an_orderly_close_whose_last_answer_is_lost() {
+    let (_host, client, socket) = session().await;
+    socket.try_send("x".repeat(32 << 20)).unwrap();
+    let mut get = client.start_get().await;
+    assert_eq!(get.response_head().await.status, 200);
+    socket.close();
+    get.reset();
+    assert_eq!(reason(&socket).await, CloseReason::TransportLost);
+}
+
 pub async fn s060_a_post_whose_client_leaves_ends_the_session() {
     for abrupt in [false, true] {
         let (host, client, socket) = session().await;
