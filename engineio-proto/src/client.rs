@@ -222,10 +222,7 @@ impl Client {
         if self.upgrade_deadline().is_some_and(|deadline| deadline <= now) {
             self.fail_probe(UpgradeError::Timeout);
         }
-        if let Stage::Pausing(pause) = &mut self.stage {
-            pause.handle_timeout(now);
-        }
-        self.pace.handle_timeout(now);
+        self.poll_timeout();
         self.settle();
     }
 

@@ -42,8 +42,8 @@ impl Pace {
         (self.idle, self.waits) = (0, false);
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.waits &= self.at > now;
+    const fn stop_waiting(&mut self) {
+        self.waits = false;
     }
 
     /// Returns the time of the next poll, if the client waits for it.
@@ -74,6 +74,16 @@ impl Client {
             Stage::Polling | Stage::Probing(_) => self.pace.next(),
             Stage::Pausing(pause) if self.post.is_some() => pause.poll_at().or(self.pace.next()),
             _ => None,
+        }
+    }
+
+    /// Notes that the time of the next poll has come.
+    pub(super) fn poll_timeout(&mut self) {
+        while self.next_poll().is_some_and(|at| at <= self.now) {
+            match &mut self.stage {
+                Stage::Pausing(pause) if !pause.is_stalled() => pause.stall(),
+                _ => self.pace.stop_waiting(),
+            }
         }
     }
 }

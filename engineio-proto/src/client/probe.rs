@@ -55,8 +55,8 @@ impl Pause {
         self.poll_at.is_none()
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.poll_at = self.poll_at.filter(|at| *at > now);
+    pub(super) const fn stall(&mut self) {
+        self.poll_at = None;
     }
 }
 

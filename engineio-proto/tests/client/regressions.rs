@@ -180,6 +180,22 @@ fn a_client_that_waits_before_its_next_poll_does_all_else() {
     assert_eq!(world.client.state(), client::State::Channel);
 }
 
+// Law 6: a pause that waits for the application, and not for a POST, has no timer for its next poll. A timer that was not
+// due changed it. Found by the fuzz target of the client.
+#[test]
+fn a_pause_without_a_post_has_no_timer() {
+    let mut world = World::probing_with(|config| config.receive_limit = 1);
+    world.answer_get("4a\x1e4b");
+    world.frame("3probe");
+    assert_eq!((world.client.state(), world.get(), world.post()), (client::State::Pausing, None, None));
+    let later = world.now + Duration::from_secs(5);
+    assert_eq!(world.client.next_frame(later, ChannelId(99)), None);
+    assert!(world.client.next_timeout().is_some_and(|next| next > later));
+    let before = world.client.clone();
+    world.client.handle_timeout(later);
+    assert_eq!(world.client, before);
+}
+
 // The same from messages, once the application takes none.
 #[test]
 fn messages_of_an_answer_that_nobody_takes_are_skipped() {
