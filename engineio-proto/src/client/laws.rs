@@ -154,7 +154,7 @@ mod tests {
             }),
             ("a pausing client waits for something", probing, |c| {
                 let Stage::Probing(probe) = c.stage else { panic!("it probes") };
-                c.stage = Stage::Pausing(Pause::new(probe, NOW));
+                c.stage = Stage::Pausing(Pause::new(probe, NOW, core::time::Duration::ZERO));
                 c.get = None;
             }),
             ("what can be posted is posted", polling, |c| c.flow.accept(["a".into()])),

@@ -11,14 +11,15 @@ use crate::parts::time::Instant;
 pub(super) struct Pace {
     /// When the client last polled; while it waits, when it polls next.
     at: Instant,
-    /// The number of answers since the last message.
+    /// The number of answers without a message since the last one with a message, or the last one that took longer than
+    /// the gap.
     idle: u32,
     /// The client does not poll before its timer says so.
     waits: bool,
 }
 
-/// This many answers in a row may have no message before the client polls more slowly. A server that releases polls
-/// during an upgrade needs fewer.
+/// This many answers in a row may come at once and have no message before the client polls more slowly. A server that
+/// releases polls during an upgrade needs fewer.
 const FREE: u32 = 10;
 /// The time between two polls after that.
 const GAP: Duration = Duration::from_millis(100);
@@ -30,9 +31,13 @@ impl Pace {
 
     /// Notes that a poll was answered.
     pub(super) fn answered(&mut self, now: Instant) {
-        self.idle = self.idle.saturating_add(1);
         let next = self.at + GAP;
-        if self.idle >= FREE && next > now {
+        if next <= now {
+            self.idle = 0;
+            return;
+        }
+        self.idle = self.idle.saturating_add(1);
+        if self.idle >= FREE {
             (self.at, self.waits) = (next, true);
         }
     }
@@ -57,7 +62,7 @@ impl Client {
     pub(super) fn poll(&mut self) {
         let polls = match &self.stage {
             Stage::Polling | Stage::Probing(_) => !self.post.is_some_and(|post| post.is_last),
-            Stage::Pausing(pause) => self.post.is_some() && pause.is_stalled(),
+            Stage::Pausing(pause) => self.post.is_some() && pause.is_stalled() && pause.has_time_to_poll(self.now),
             Stage::Opening(_) | Stage::Channel(_) | Stage::Closed { .. } => false,
         };
         if polls && self.get.is_none() && !self.flow.inbox.has_body() && self.pace.next().is_none() {

@@ -1,5 +1,7 @@
 //! The upgrade: the probe, the pause of polling, and the switch.
 
+use core::time::Duration;
+
 use super::frames::Line;
 use super::{Client, Stage};
 use crate::client::event::Output;
@@ -30,12 +32,24 @@ pub(super) struct Pause {
     deadline: Instant,
     /// When the client polls again if the POST is not answered by then. `None` once that time has come.
     poll_at: Option<Instant>,
+    /// After this time it does not poll any more: the answer could come too late for the upgrade.
+    poll_until: Instant,
 }
 
 impl Pause {
-    /// Begins when the probe was answered.
-    pub(super) const fn new(probe: Probe, poll_at: Instant) -> Self {
-        Self { channel: probe.channel, deadline: probe.deadline, poll_at: Some(poll_at) }
+    /// Begins when the probe was answered. `timeout` is that of the upgrade.
+    ///
+    /// To open the channel and to probe took several round trips, so most POSTs take less than that, and so does the
+    /// answer to a poll that the server releases.
+    pub(super) fn new(probe: Probe, now: Instant, timeout: Duration) -> Self {
+        let left = probe.deadline.saturating_since(now);
+        let took = timeout.saturating_sub(left);
+        Self {
+            channel: probe.channel,
+            deadline: probe.deadline,
+            poll_at: Some(now + took.max(timeout / STALL)),
+            poll_until: now + left.saturating_sub(took),
+        }
     }
 
     pub(super) const fn channel(&self) -> ChannelId {
@@ -55,12 +69,17 @@ impl Pause {
         self.poll_at.is_none()
     }
 
+    /// Returns whether a poll can still be answered in time.
+    pub(super) fn has_time_to_poll(&self, now: Instant) -> bool {
+        now <= self.poll_until
+    }
+
     pub(super) const fn stall(&mut self) {
         self.poll_at = None;
     }
 }
 
-/// A POST that takes longer than this part of the time of the upgrade is one whose answer is withheld.
+/// A POST that takes less than this part of the time of the upgrade is waited for without polls.
 const STALL: u32 = 10;
 
 impl Probe {
@@ -119,9 +138,9 @@ impl Client {
     }
 
     fn probe_answered(&mut self) {
-        let poll_at = self.now + at_least(self.config.upgrade_timeout / STALL);
+        let (now, timeout) = (self.now, at_least(self.config.upgrade_timeout));
         let answered = self.shift(Trigger::ProbeAnswered, |stage| match stage {
-            Stage::Probing(probe) => Stage::Pausing(Pause::new(probe, poll_at)),
+            Stage::Probing(probe) => Stage::Pausing(Pause::new(probe, now, timeout)),
             stage => stage,
         });
         if answered {
