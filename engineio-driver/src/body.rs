@@ -1,4 +1,4 @@
-//! Bodies: those that arrive, with a limit, and those of answers, which report what becomes of them.
+//! The bodies of requests, with a limit, and of answers, which report whether they were written.
 
 mod delivery;
 mod pieces;

@@ -102,9 +102,9 @@ impl ConnectError {
 impl Client {
     /// Opens a session.
     ///
-    /// If the future is dropped before it completes, the attempt is abandoned: no socket is left behind. If the server
-    /// answers later, it is told that the session is closed; this happens in the background, and takes at most as long
-    /// as opening may take.
+    /// If the future is dropped before it completes, the attempt is abandoned, and no socket is left. If the server
+    /// answers after that, the client closes the session in the background. This takes at most as long as opening may
+    /// take.
     ///
     /// # Errors
     /// Returns an error if the server cannot be reached, rejects the request, or is not an Engine.IO server. With

@@ -1,4 +1,4 @@
-//! What becomes of an answer, and who hears it.
+//! The report whether an answer was written or lost.
 
 use std::fmt;
 use std::num::NonZeroU64;

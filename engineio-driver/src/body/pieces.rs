@@ -1,4 +1,4 @@
-//! A large answer in pieces. The last one follows when those before it were written.
+//! A large answer in pieces. The last piece is sent after the others were written.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};

@@ -21,8 +21,8 @@ pub(crate) enum ReadError {
 /// Reads a body of at most `limit` bytes. No more than that is ever kept, whatever the headers announce. A body that
 /// announces more is rejected before it is read.
 ///
-/// What is read is never memory of the application. A body of its own may hold some (`Bytes::from_owner`), whose destructor may
-/// call back; and what is read goes into a session, which drops it under its lock.
+/// The result is never memory of the application. A body type of the application may hold such memory
+/// (`Bytes::from_owner`), and its destructor may call the session, which drops received data under its lock.
 pub(crate) async fn read<B: Body + 'static>(mut body: Pin<&mut B>, limit: usize) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ReadError::Body(BodyError::TooLarge));
@@ -66,7 +66,7 @@ pub(crate) async fn read<B: Body + 'static>(mut body: Pin<&mut B>, limit: usize)
     })
 }
 
-/// Whether a body is hyper's own: then hyper has allocated its memory.
+/// Returns whether a body is hyper's own type, so that hyper has allocated its memory.
 fn is_hypers<B: 'static>() -> bool {
     TypeId::of::<B>() == TypeId::of::<Incoming>()
 }

@@ -1,4 +1,4 @@
-//! The body of an answer, which reports what becomes of it.
+//! The body of an answer, which reports whether it was written or lost.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -52,14 +52,14 @@ pub enum ReconnectEvent {
     Closed {
         /// Why it ended.
         reason: CloseReason,
-        /// The delay before the next attempt. `None` if there is none: this was the last event.
+        /// The delay before the next attempt. `None` if no attempt follows, and this is the last event.
         retry: Option<Duration>,
     },
     /// An attempt to open a session failed.
     Failed {
         /// Why it failed.
         error: ConnectError,
-        /// The delay before the next attempt. `None` if there is none: this was the last event.
+        /// The delay before the next attempt. `None` if no attempt follows, and this is the last event.
         retry: Option<Duration>,
     },
 }

@@ -1,4 +1,4 @@
-//! A connection for requests, which tells when it takes bytes again.
+//! A connection for requests that reports when it takes bytes again.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,12 +14,12 @@ use crate::session::Cell;
 
 /// A connection for the requests of one session.
 ///
-/// While a large POST is on its way, no ping may come: the pong that the server waits for is behind the POST. What shows then
-/// that the server is alive is that a connection which had taken no more bytes takes more. WebSockets have a connection of their
-/// own, whose task tells the same.
+/// While a large POST is being sent, the server may send no ping, because the pong that it waits for follows that POST. A
+/// connection that was blocked and takes bytes again shows that the server is alive. WebSockets have their own connections,
+/// whose tasks report the same.
 pub(super) struct Watched {
     io: BoxIo,
-    /// It took no more bytes when it was last asked.
+    /// The connection took no more bytes at the last attempt.
     blocked: bool,
     session: Weak<Cell<Opened>>,
 }

@@ -78,7 +78,7 @@ impl<S> Layer<S> for EngineLayer {
     }
 }
 
-/// A tower service that answers with a server, and with another service what is not for the server.
+/// A tower service that passes requests for the server to the server, and all others to another service.
 ///
 /// To tell sessions where they come from, add a [`RemoteAddr`](crate::mount::RemoteAddr) as an extension to the
 /// requests.
