@@ -15,6 +15,9 @@ pub(crate) trait Answered: Send + Sync {
 
     /// The answer to this exchange is lost.
     fn lost(&self, exchange: ExchangeId);
+
+    /// Returns whether the session has ended, so that nothing depends on its answers any more.
+    fn is_over(&self) -> bool;
 }
 
 /// Watches an answer until it is written. If this is dropped before that, it reports the answer as lost.

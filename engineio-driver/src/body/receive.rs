@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use bytes::{Buf, Bytes};
 use engineio_proto::server::BodyError;
@@ -57,22 +57,23 @@ pub(crate) async fn read<B: Body>(mut body: Pin<&mut B>, limit: usize) -> Result
 }
 
 /// Reads and drops the rest of a body, up to a few times the limit and up to the deadline.
-pub(crate) async fn discard<B: Body>(body: Pin<Box<B>>, limit: usize, deadline: Pin<Box<dyn Sleep>>) {
-    let mut body = body;
-    let mut deadline = deadline;
+pub(crate) async fn discard<B: Body>(mut body: Pin<Box<B>>, limit: usize, mut deadline: Pin<Box<dyn Sleep>>) {
     let mut left = limit.saturating_mul(4).max(1 << 20);
     poll_fn(|cx| {
         loop {
-            match body.as_mut().poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+            // A client that always has bytes must not put the deadline off.
+            if deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            match ready!(body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => {
                     let len = frame.data_ref().map_or(0, Buf::remaining);
-                    left = left.saturating_sub(len);
+                    left = left.saturating_sub(len.max(1));
                     if left == 0 {
                         return Poll::Ready(());
                     }
                 }
-                Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
-                Poll::Pending => return deadline.as_mut().poll(cx),
+                None | Some(Err(_)) => return Poll::Ready(()),
             }
         }
     })

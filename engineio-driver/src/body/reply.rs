@@ -47,6 +47,11 @@ impl ReplyBody {
         self
     }
 
+    /// Returns the session whose messages are in the answer.
+    pub(crate) fn session(&self) -> Option<Arc<dyn Answered>> {
+        self.delivery.as_ref().map(|delivery| Arc::clone(&delivery.session))
+    }
+
     /// Returns the next piece of the front, or `None` when the last piece may follow.
     fn poll_front(&mut self, cx: &Context<'_>) -> Poll<Option<ReplyData>> {
         let Self { rest, front, .. } = self;

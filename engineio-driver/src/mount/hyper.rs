@@ -14,24 +14,23 @@ use crate::server::{Aborted, RemoteAddr, Server};
 
 /// A hyper service that serves one connection.
 ///
-/// Requests for the server are answered by it, and all others with 404. Serve the connection with [`Server::http1`].
+/// Requests for the server are answered by it, and all others with 404. Serve the connection with
+/// [`Server::serve_connection`], or with [`Server::http1`].
 #[derive(Clone, Debug)]
 pub struct HyperService {
     server: Server,
     remote_addr: Option<SocketAddr>,
-    /// Whether the connection is one of [`Server::http1`].
-    exact: bool,
 }
+
+/// An extension of a request whose connection keeps the data of an answer until it is written, so that the answer itself
+/// can tell when that is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exact;
 
 impl HyperService {
     /// Creates a service for a connection from this address.
     pub const fn new(server: Server, remote_addr: Option<SocketAddr>) -> Self {
-        Self { server, remote_addr, exact: false }
-    }
-
-    /// As `new`, for a connection of [`Server::http1`], on which an answer itself can tell when it is written.
-    pub(crate) const fn exact(server: Server, remote_addr: Option<SocketAddr>) -> Self {
-        Self { server, remote_addr, exact: true }
+        Self { server, remote_addr }
     }
 }
 
@@ -44,9 +43,12 @@ impl Service<Request<Incoming>> for HyperService {
         if let Some(addr) = self.remote_addr {
             request.extensions_mut().insert(RemoteAddr(addr));
         }
+        let exact = request.extensions_mut().remove::<Exact>().is_some();
         if self.server.matches(&request) {
-            Box::pin(self.server.answer(request, self.exact))
+            Box::pin(self.server.answer(request, exact))
         } else {
+            let (parts, body) = request.into_parts();
+            self.server.discard(body, &parts.headers);
             Box::pin(async { Ok(not_found()) })
         }
     }

@@ -37,11 +37,15 @@ where
     };
     let replies = Replies::new(&parts, request.is_upgrade(&server.config), exact);
     let admission = Admission::begin(&request, &server.config).map_err(NotAdmitted::from);
+    // The body is borrowed: each future that it was moved into would reserve space for it.
+    let mut body = Some(body);
     let answered = match admission {
-        // The body is borrowed: each future that it was moved into would reserve space for it.
-        Ok(admission) => admit(&server, &mut parts, &mut Some(body), admission, replies).await,
+        Ok(admission) => admit(&server, &mut parts, &mut body, admission, replies).await,
         Err(refused) => Err(refused),
     };
+    if let Some(body) = body {
+        server.discard_whole(body, &parts.headers);
+    }
     answered.unwrap_or_else(|refused| {
         if let NotAdmitted::Rejected(rejection) = &refused {
             server.report(&ConnectionError { rejection, request: &parts });
