@@ -108,7 +108,7 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
     let environment = &server.environment;
     let mut session = Some(opening.begin(environment.clock.now(), Arc::clone(&server.config), first)?);
     let remote = parts.extensions.get::<RemoteAddr>().map(|addr| addr.0);
-    let link = Arc::new(Link::new(sid.clone(), remote, RequestHead::new(parts), None));
+    let link = Arc::new(Link::new(sid.clone(), remote, RequestHead::new(parts, server.options.max_header_size), None));
     let entry = server.sessions.insert(sid, &mut |key| {
         let mut attached = Attached::new(server.observes());
         if is_channel {
