@@ -54,7 +54,7 @@ const LAST_SECOND: Duration = Duration::from_secs(1);
 ///
 /// | mounted by | an answer counts as written when |
 /// |---|---|
-/// | [`Server::serve`], or hyper with [`HyperService`](crate::mount::HyperService) and [`Server::http1`] | the connection took the last byte |
+/// | [`Server::serve`] or [`Server::serve_connection`], or hyper with [`HyperService`](crate::mount::HyperService) and [`Server::http1`] | the connection took the last byte |
 /// | the tower service or layer, or a hyper server of another kind: HTTP/1 on connections with vectored writes (TCP, Unix sockets, TLS), HTTP/2 | the connection took all but the last 4 KiB, and hyper took those. An answer of at most 16 KiB: hyper took it |
 /// | the same, on connections without vectored writes, or behind a layer that copies data or hides the end of a body, as compression does | hyper or the layer took the last byte. hyper buffers at most about 400 KiB |
 /// | the same, behind a layer that collects answers before it passes them on | the layer took the last byte |
@@ -103,21 +103,7 @@ impl Server {
         B: Body + Send + 'static,
         B::Data: Send,
     {
-        self.answer(request, false)
-    }
-
-    /// As [`Server::handle`]. `exact`: the connection is one of [`Server::http1`], so an answer in one piece can tell
-    /// when it is written.
-    pub(crate) fn answer<B>(
-        &self,
-        request: http::Request<B>,
-        exact: bool,
-    ) -> impl Future<Output = Result<http::Response<ReplyBody>, Aborted>> + Send + use<B>
-    where
-        B: Body + Send + 'static,
-        B::Data: Send,
-    {
-        admission::handle(Arc::clone(&self.inner), request, exact)
+        admission::handle(Arc::clone(&self.inner), request)
     }
 
     /// Waits for the next new session.
@@ -249,8 +235,8 @@ impl Server {
         }
     }
 
-    /// Returns a guard for which [`Server::shutdown`] waits. Code that serves connections itself holds one for each
-    /// connection.
+    /// Returns a guard for which [`Server::shutdown`] waits. Code that serves connections in another way than by
+    /// [`Server::serve_connection`] holds one for each connection.
     pub fn guard(&self) -> Guard {
         Guard::new(&self.inner.tasks)
     }

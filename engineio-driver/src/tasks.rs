@@ -94,8 +94,8 @@ impl Tasks {
 
 /// A task or connection that [`Server::shutdown`](crate::Server::shutdown) waits for, until the guard is dropped.
 ///
-/// [`Server::serve`](crate::Server::serve) holds one for each connection; code that serves connections itself must do
-/// the same.
+/// [`Server::serve_connection`](crate::Server::serve_connection) holds one for each connection; code that serves
+/// connections in another way must do the same.
 #[must_use = "a shutdown waits only for guards that are held"]
 pub struct Guard {
     tasks: Arc<Tasks>,

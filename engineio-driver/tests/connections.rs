@@ -339,7 +339,7 @@ async fn sec32_a_head_has_a_limit() {
 
 /// A silent client delays a shutdown only up to its deadline, on either transport.
 #[tokio::test(start_paused = true)]
-async fn t031_a_shutdown_has_a_deadline() {
+async fn a_shutdown_has_a_deadline() {
     let server = builder().build().unwrap();
     let mut websocket = connect(&server);
     let target = "/engine.io/?EIO=4&transport=websocket";

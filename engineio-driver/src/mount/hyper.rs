@@ -22,11 +22,6 @@ pub struct HyperService {
     remote_addr: Option<SocketAddr>,
 }
 
-/// An extension of a request whose connection keeps the data of an answer until it is written, so that the answer itself
-/// can tell when that is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Exact;
-
 impl HyperService {
     /// Creates a service for a connection from this address.
     pub const fn new(server: Server, remote_addr: Option<SocketAddr>) -> Self {
@@ -43,9 +38,8 @@ impl Service<Request<Incoming>> for HyperService {
         if let Some(addr) = self.remote_addr {
             request.extensions_mut().insert(RemoteAddr(addr));
         }
-        let exact = request.extensions_mut().remove::<Exact>().is_some();
         if self.server.matches(&request) {
-            Box::pin(self.server.answer(request, exact))
+            Box::pin(self.server.handle(request))
         } else {
             let (parts, body) = request.into_parts();
             self.server.discard(body, &parts.headers);

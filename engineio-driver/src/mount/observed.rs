@@ -11,7 +11,6 @@ use hyper::service::Service;
 use pin_project_lite::pin_project;
 
 use super::connection::{Current, Stage};
-use super::hyper::Exact;
 use crate::body::ReplyBody;
 
 /// The service of one connection.
@@ -34,8 +33,7 @@ where
     type Error = S::Error;
     type Future = Answering<S::Future>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(Exact);
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.current.set(Stage::Asked);
         Answering { answer: self.service.call(request), current: Arc::clone(&self.current) }
     }
@@ -68,6 +66,7 @@ where
             // hyper drops the connection.
             Poll::Ready(Err(_)) => (),
         }
-        polled
+        // The connection keeps the data of an answer until it is written, so nothing need be held back.
+        polled.map_ok(|response| response.map(ReplyBody::in_one_piece))
     }
 }

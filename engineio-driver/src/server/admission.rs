@@ -23,7 +23,7 @@ use crate::websocket::{ChannelTask, accept};
 pub(crate) type Result = std::result::Result<http::Response<ReplyBody>, Aborted>;
 
 /// Answers a request for this server.
-pub(crate) async fn handle<B>(server: Arc<Inner>, request: http::Request<B>, exact: bool) -> Result
+pub(crate) async fn handle<B>(server: Arc<Inner>, request: http::Request<B>) -> Result
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -35,7 +35,7 @@ where
         origin: parts.headers.get(ORIGIN).map(HeaderValue::as_bytes),
         upgrade: accept::is_upgrade(&parts.headers),
     };
-    let replies = Replies::new(&parts, request.is_upgrade(&server.config), exact);
+    let replies = Replies::new(&parts, request.is_upgrade(&server.config));
     let admission = Admission::begin(&request, &server.config).map_err(NotAdmitted::from);
     // The body is borrowed: each future that it was moved into would reserve space for it.
     let mut body = Some(body);

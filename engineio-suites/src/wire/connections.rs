@@ -130,7 +130,7 @@ pub async fn sec71_an_idle_connection_ends() {
 }
 
 /// A silent client delays a shutdown only up to its deadline.
-pub async fn t031_a_shutdown_has_a_deadline() {
+pub async fn a_shutdown_has_a_deadline() {
     let host = Host::start(builder().shutdown_timeout(SHORT)).await;
     let (mut websocket, _) = WebSocket::open(host.addr).await;
     let socket = host.accept().await;
