@@ -33,7 +33,7 @@ impl Builder {
                 idle_timeout: Duration::from_secs(75),
                 write_timeout: Duration::from_secs(60),
                 answer_timeout: Duration::from_secs(300),
-                shutdown_timeout: Duration::from_secs(10),
+                shutdown_timeout: Duration::from_secs(8),
                 max_connections: 100_000,
                 max_headers: 100,
                 max_header_size: 16 * 1024,
@@ -193,7 +193,7 @@ impl Builder {
     }
 
     /// Sets how long [`Server::shutdown`] may take. After that, sessions that are still open are aborted, and connections
-    /// that are still there are dropped. Default: 10 s.
+    /// that are still there are dropped. Default: 8 s.
     ///
     /// Choose less than the time after which the process is killed: 10 s for Docker, 30 s for Kubernetes.
     #[must_use]

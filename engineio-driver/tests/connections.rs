@@ -360,7 +360,7 @@ async fn a_shutdown_has_a_deadline() {
     slow.write_all(b"GET /").await.unwrap();
     let start = Instant::now();
     timeout(HOUR / 2, server.shutdown()).await.expect("it ends");
-    assert_eq!(start.elapsed().as_secs(), 10);
+    assert_eq!(start.elapsed().as_secs(), 8);
     for socket in [first, second, third] {
         assert!(socket.close_reason().is_some());
     }

@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ pub(crate) struct Deadlines {
 pub(crate) struct Current {
     stage: AtomicU8,
     /// The session whose answer is being written.
-    answering: Mutex<Option<Arc<dyn Answered>>>,
+    answering: Mutex<Option<Weak<dyn Answered>>>,
 }
 
 /// What a connection is doing.
@@ -84,7 +84,7 @@ impl Current {
 
     /// An answer is being written, of this session if it is one of a session.
     pub(crate) fn answered(&self, session: Option<Arc<dyn Answered>>) {
-        *self.answering() = session;
+        *self.answering() = session.as_ref().map(Arc::downgrade);
         self.set(Stage::Answered);
     }
 
@@ -96,18 +96,17 @@ impl Current {
 
     /// Everything is written.
     fn written(&self) {
-        // Dropped without the lock.
-        let _session = self.answering().take();
+        *self.answering() = None;
         self.set(Stage::Idle);
     }
 
     /// Returns whether the session whose answer is being written has ended.
     fn is_over(&self) -> bool {
         let session = self.answering().clone();
-        session.is_some_and(|session| session.is_over())
+        session.is_some_and(|session| session.upgrade().is_none_or(|session| session.is_over()))
     }
 
-    fn answering(&self) -> MutexGuard<'_, Option<Arc<dyn Answered>>> {
+    fn answering(&self) -> MutexGuard<'_, Option<Weak<dyn Answered>>> {
         self.answering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -427,5 +426,130 @@ impl Alarm {
             *armed = until;
             runtime.reset(sleep, until);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+    use crate::server::Connections;
+
+    const DEADLINES: Deadlines = Deadlines {
+        header: Duration::from_secs(1),
+        idle: Duration::from_secs(2),
+        write: Duration::from_secs(3),
+        answer: Duration::from_secs(4),
+        close: Duration::from_secs(5),
+    };
+
+    /// A peer that always has bytes, so many at a time, up to a number.
+    struct Bytes {
+        step: usize,
+        left: usize,
+    }
+
+    impl Read for Bytes {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            mut buf: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            let len = self.step.min(buf.remaining()).min(self.left);
+            self.left -= len;
+            buf.put_slice(&vec![b'0'; len]);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Write for Bytes {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn connection(io: Bytes) -> (Connection<Bytes>, Arc<Current>) {
+        let current = Arc::<Current>::default();
+        let slot = Arc::new(Connections::new(1)).open().unwrap();
+        let runtime = Runtime::new(TokioExecutor::new(), TokioTimer::new());
+        (Connection::new(io, &runtime, DEADLINES, Arc::clone(&current), slot), current)
+    }
+
+    /// Reads up to so many bytes. Returns how many there are.
+    fn read(connection: &mut Connection<Bytes>, len: usize) -> Poll<usize> {
+        let mut chunk = vec![0; len];
+        let mut buf = ReadBuf::new(&mut chunk);
+        let read = Pin::new(connection).poll_read(&mut Context::from_waker(Waker::noop()), buf.unfilled());
+        read.map(|read| read.map(|()| buf.filled().len()).unwrap())
+    }
+
+    fn flush(connection: &mut Connection<Bytes>) -> io::Result<()> {
+        match Pin::new(connection).poll_flush(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => panic!("nothing blocks"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sec71_a_client_that_always_has_bytes_lets_others_run() {
+        for step in [1, 1000, usize::MAX] {
+            let (mut connection, _) = connection(Bytes { step, left: usize::MAX });
+            for _ in 0..3 {
+                let (mut bytes, mut reads) = (0, 0);
+                while let Poll::Ready(len) = read(&mut connection, 100_000) {
+                    bytes += len;
+                    reads += 1;
+                }
+                assert!(bytes <= BUDGET && reads <= BUDGET / SMALL, "{bytes} in {reads} reads");
+                assert!(bytes >= BUDGET / SMALL);
+            }
+        }
+    }
+
+    /// What is read ahead arrives in order, whatever becomes of the connection.
+    #[tokio::test(start_paused = true)]
+    async fn r122_bytes_that_were_read_ahead_are_not_lost() {
+        for next in [Stage::Idle, Stage::Switched] {
+            let (mut connection, current) = connection(Bytes { step: 10, left: AHEAD + 100 });
+            current.set(Stage::Held);
+            flush(&mut connection).unwrap();
+            assert_eq!(connection.io.left, 100);
+            current.set(next);
+            let mut bytes = 0;
+            while bytes < AHEAD + 100 {
+                match read(&mut connection, 1000) {
+                    Poll::Ready(len) => bytes += len,
+                    Poll::Pending => assert!(next != Stage::Switched || bytes < AHEAD),
+                }
+            }
+            assert_eq!(bytes, AHEAD + 100);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r123_the_end_is_read_when_the_answer_is_written() {
+        let (mut connection, current) = connection(Bytes { step: 1, left: 0 });
+        current.set(Stage::Asked);
+        assert!(read(&mut connection, 10).is_pending());
+        flush(&mut connection).unwrap();
+        assert!(read(&mut connection, 10).is_pending());
+        current.answered(None);
+        assert!(read(&mut connection, 10).is_pending());
+        flush(&mut connection).unwrap();
+        assert_eq!(read(&mut connection, 10), Poll::Ready(0));
+        // A request that waits is lost.
+        current.set(Stage::Held);
+        assert_eq!(flush(&mut connection).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
 }
