@@ -93,6 +93,9 @@ impl Server {
     /// cannot be written completely, drop its body: the session then knows that the answer's messages are lost. See
     /// [when an answer counts as written](Server#when-an-answer-counts-as-written).
     ///
+    /// If the answer comes before the end of the request's body, the rest of the body is read in another task, within
+    /// limits on size and time. A client that is still sending could not read the answer if its connection broke.
+    ///
     /// # Errors
     /// Returns an error if the request must end without an answer: drop its connection.
     pub fn handle<B>(
