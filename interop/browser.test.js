@@ -152,8 +152,10 @@ for (const [name, { to }, options] of MODES.slice(0, 3)) {
 
   session("a message too large", async ({ page, sid, server }) => {
     const reason = await page.evaluate(() => (socket.send("x".repeat(1_000_000)), ending));
-    assert.equal(reason, to === "websocket" ? "transport close" : "transport error");
-    assert.equal(await server.closed(sid), to === "websocket" ? "transport error" : "transport close");
+    // by polling, the server's close packet, on the poll that is held, and the 413 may arrive in any order
+    const reasons = to === "websocket" ? ["transport close"] : ["transport error", "transport close"];
+    assert.ok(reasons.includes(reason), reason);
+    assert.equal(await server.closed(sid), "transport error");
   });
 
   session("the page is left", async ({ page, sid, server }) => {

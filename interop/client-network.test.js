@@ -167,14 +167,19 @@ for (const [mode, { args, from, to }] of Object.entries(MODES)) {
 /** Changes what the server says on the websocket, by a function of the bytes that arrive and of those that are let through. */
 const filter = (change) => new Transform({ transform: (chunk, _, done) => done(null, change(chunk)) });
 
-/** Lets through all up to the answer of the probe, and then does something to the connection. */
-const behindTheAnswer = (act) => (socket, relay) =>
+/**
+ * Lets through all up to the answer of the probe, and then does something to the connection. No poll is answered meanwhile,
+ * or the client could change its transport before it sees that.
+ */
+const behindTheAnswer = (act) => (socket, relay, polls) => {
+  polls.hold();
   relay(
     filter((chunk) => {
       if (chunk.includes("3probe")) setImmediate(act, socket);
       return chunk;
     }),
   );
+};
 
 // Whether the client learns of the failure at once, and how it comes about.
 const SPOILERS = {
@@ -204,6 +209,7 @@ for (const [name, [told, websocket]] of Object.entries(SPOILERS)) {
     client.send(...early);
     const { sid } = await client.event({ event: "open" });
     if (told) await client.event({ event: "upgrade_error" });
+    proxy.polls.release();
     assert.deepEqual(await client.messages(100), early);
     // it is not for the client's own messages that it goes on
     await server.event({ event: "heartbeat", sid }, 3);

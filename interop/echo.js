@@ -90,16 +90,32 @@ export const startEcho = (t, ...args) => startServer(t, ECHO_BIN, ...args);
 /**
  * A proxy on a port of its own that pipes bytes to the server at `port`. `page` answers requests outside `/engine.io/`.
  * Websockets can be held back for a while, or refused by dropping the connection. Or `websocket` treats them: it gets the
- * connection, and a function that connects it to the server, with a stream in between that the server's bytes go through.
+ * connection, a function that connects it to the server, with a stream in between that the server's bytes go through, and
+ * `polls`, which holds answers to polls back.
  */
 export async function startProxy(t, port, { page, websocketDelay = 0, refuseWebsocket = false, websocket } = {}) {
   const sockets = new Set();
+  let held = null;
+  const polls = {
+    /** Keeps answers to polls back. */
+    hold: () => (held ??= []),
+    /** Passes on what was kept back, and does so no more. */
+    release: () => {
+      const passes = held ?? [];
+      held = null;
+      passes.forEach((pass) => pass());
+    },
+  };
   const proxy = http.createServer((request, response) => {
     if (page && !request.url.startsWith("/engine.io/")) return page(request, response);
     const { method, url, headers } = request;
     const onward = http.request({ host: "127.0.0.1", port, method, path: url, headers, agent: false }, (answer) => {
-      response.writeHead(answer.statusCode, answer.headers);
-      answer.pipe(response);
+      const pass = () => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      };
+      if (held && method === "GET") held.push(pass);
+      else pass();
     });
     onward.on("error", () => response.destroy());
     response.on("close", () => onward.destroy());
@@ -125,7 +141,7 @@ export async function startProxy(t, port, { page, websocketDelay = 0, refuseWebs
       onward.on("close", () => socket.destroy());
       socket.on("close", () => onward.destroy());
     };
-    if (websocket) websocket(socket, relay);
+    if (websocket) websocket(socket, relay, polls);
     else setTimeout(relay, websocketDelay);
   });
   const cut = () => sockets.forEach((socket) => socket.destroy());
@@ -139,5 +155,6 @@ export async function startProxy(t, port, { page, websocketDelay = 0, refuseWebs
     url: `http://127.0.0.1:${proxy.address().port}`,
     /** Drops every connection. */
     cut,
+    polls,
   };
 }

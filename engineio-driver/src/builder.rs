@@ -45,7 +45,10 @@ impl Builder {
         }
     }
 
-    /// Sets the time from the handshake, or from a pong, to the next ping. Default: 25 s.
+    /// Sets the time from the handshake, or from a pong, to the next ping. Together with [`ping_timeout`] it must not be
+    /// longer than 24 days (2,147,483,647 ms), the longest time of timers in JavaScript. Default: 25 s.
+    ///
+    /// [`ping_timeout`]: Builder::ping_timeout
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.config.ping_interval = interval;
@@ -73,7 +76,8 @@ impl Builder {
         self
     }
 
-    /// Sets the maximum size of a request body or a WebSocket message, in bytes. Default: 1,000,000.
+    /// Sets the maximum size of a request body or a WebSocket message, in bytes. A body with binary messages may be a little
+    /// larger: the official client counts it as smaller than it is. Default: 1,000,000.
     #[must_use]
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.config.max_payload = bytes;

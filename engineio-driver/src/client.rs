@@ -59,11 +59,21 @@ struct Shared {
 
 /// Why a session could not be opened.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("could not open a session: {reason}")]
+#[error("could not open a session: {reason}{}", hint(.details.as_ref()))]
 pub struct ConnectError {
     reason: CloseReason,
     details: Option<Details>,
     source: Option<Arc<io::Error>>,
+}
+
+/// Returns the likely cause of a failure, if the server's answer shows it.
+fn hint(details: Option<&Details>) -> &'static str {
+    match details {
+        Some(details) if details.is_other_revision() => {
+            "; the server uses another revision of the protocol: expected revision 4"
+        }
+        _ => "",
+    }
 }
 
 impl ConnectError {
@@ -78,7 +88,7 @@ impl ConnectError {
         self.reason
     }
 
-    /// Returns the server's answer, if it answered.
+    /// Returns the server's answer, if it answered, or its first data, if that was not a handshake.
     pub const fn details(&self) -> Option<&Details> {
         self.details.as_ref()
     }

@@ -11,7 +11,7 @@ mod event;
 mod head;
 mod link;
 
-pub(crate) use attached::{Attached, Wakers, register, set};
+pub(crate) use attached::{Attached, Wakers, set};
 pub(crate) use cell::{AnySession, Cell, Environment, Side, Visit};
 pub(crate) use deferred::{Deferred, Owner};
 pub use event::Event;

@@ -50,6 +50,7 @@ pub use state::{Row, State, TRANSITIONS, Trigger};
 
 use frames::Line;
 use opening::Opening;
+use poll::Pace;
 use post::Post;
 use probe::{Pause, Probe};
 use request::Numbers;
@@ -122,6 +123,7 @@ pub struct Client {
     /// The GET that is under way.
     get: Option<ExchangeId>,
     post: Option<Post>,
+    pace: Pace,
     /// A ping has not been answered yet.
     owes_pong: bool,
     /// Present while the session is open.
@@ -167,6 +169,7 @@ impl Client {
             codec: Codec::V4.with_base64(config.base64),
             get: None,
             post: None,
+            pace: Pace::new(now),
             owes_pong: false,
             listener: None,
             flow: Flow::new(),
@@ -200,10 +203,10 @@ impl Client {
     pub fn next_timeout(&self) -> Option<Instant> {
         let stage = match &self.stage {
             Stage::Opening(opening) => Some(opening.deadline()),
-            _ => self.probe().map(Probe::deadline),
+            _ => self.upgrade_deadline(),
         };
         let heartbeat = self.listener.as_ref().map(Listener::deadline);
-        [stage, heartbeat, self.closing, self.next_stalled_poll()].into_iter().flatten().min()
+        [stage, heartbeat, self.closing, self.next_poll()].into_iter().flatten().min()
     }
 
     /// Does what is due at `now`, if anything is.
@@ -216,9 +219,10 @@ impl Client {
         if matches!(&self.stage, Stage::Opening(opening) if opening.deadline() <= now) {
             self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
         }
-        if self.probe().is_some_and(|probe| probe.deadline() <= now) {
+        if self.upgrade_deadline().is_some_and(|deadline| deadline <= now) {
             self.fail_probe(UpgradeError::Timeout);
         }
+        self.poll_timeout();
         self.settle();
     }
 
@@ -377,7 +381,8 @@ impl Client {
     pub fn current_channel(&self) -> Option<ChannelId> {
         match &self.stage {
             Stage::Opening(opening) => opening.channel(),
-            Stage::Probing(_) | Stage::Pausing(_) => self.probe().map(Probe::channel),
+            Stage::Probing(probe) => Some(probe.channel()),
+            Stage::Pausing(pause) => Some(pause.channel()),
             Stage::Channel(line) => Some(line.channel()),
             Stage::Polling | Stage::Closed { .. } => None,
         }
@@ -389,7 +394,8 @@ impl Client {
         self.websocket_worked
     }
 
-    /// Returns the server's rejection or close frame, if that ended the session.
+    /// Returns the server's rejection or close frame, if that ended the session, or its first data, if that was not a valid
+    /// open packet.
     pub fn details(&self) -> Option<&Details> {
         self.details.as_deref()
     }

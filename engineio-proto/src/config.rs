@@ -2,10 +2,13 @@
 
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use crate::parts::config::{ConfigError, refuse_zero};
 use crate::parts::flow::Limits;
 use crate::parts::heartbeat::pinger::Times;
 use crate::parts::transport::{TransportKind, Transports};
+use crate::session::event::BodyError;
 use crate::wire::codec::Codec;
 use crate::wire::message::Message;
 
@@ -26,7 +29,8 @@ use crate::wire::message::Message;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The time from the handshake, or from a pong, to the next ping. At least 1 ms. Default: 25 s.
+    /// The time from the handshake, or from a pong, to the next ping. At least 1 ms; together with `ping_timeout`, at most
+    /// 2,147,483,647 ms (24 days), the longest time of timers in JavaScript. Default: 25 s.
     pub ping_interval: Duration,
     /// The time that a client has to answer a ping. At least 1 ms. Default: 20 s.
     pub ping_timeout: Duration,
@@ -40,7 +44,7 @@ pub struct Config {
     /// [`TransportError::PostTimeout`](crate::TransportError::PostTimeout). At least 1 ms. Default: 30 s.
     pub body_timeout: Duration,
     /// The maximum size of a request body and of a WebSocket message that a client may send, and of a payload that is
-    /// sent to it, in bytes. At least 1. Default: 1,000,000.
+    /// sent to it, in bytes. At least 1. Default: 1,000,000. See also [`Config::checked_body`].
     pub max_payload: usize,
     /// The enabled transports. At least one. Default: all.
     pub transports: Transports,
@@ -97,6 +101,9 @@ impl Default for Config {
     }
 }
 
+/// The longest time in milliseconds that a timer of JavaScript can be set to. A longer one ends at once.
+const MAX_TIMER: u128 = i32::MAX as u128;
+
 impl Config {
     /// Checks the options. [`Server::new`](crate::Server::new) does it, too.
     ///
@@ -112,6 +119,11 @@ impl Config {
         ];
         // The open packet has times in milliseconds.
         refuse_zero(durations, |duration| duration.as_millis() == 0)?;
+        // A client waits for a ping as long as both together, as it reads them in the open packet.
+        let silence = self.ping_interval.as_millis().saturating_add(self.ping_timeout.as_millis());
+        if silence > MAX_TIMER {
+            return Err(ConfigError::Heartbeat);
+        }
         let sizes = [
             ("max_payload", self.max_payload),
             ("send_limit", self.send_limit),
@@ -129,6 +141,23 @@ impl Config {
             return Err(ConfigError::Separator);
         }
         Ok(())
+    }
+
+    /// Returns the largest request body to read, in bytes: [`max_payload`](Self::max_payload) and a half.
+    ///
+    /// The official client counts binary data as smaller than it becomes in base64, so its bodies may exceed the limit; the
+    /// most if all messages have one byte. When such a body was read, [`Config::checked_body`] tells whether it is accepted.
+    pub const fn max_body(&self) -> usize {
+        self.max_payload.saturating_add(self.max_payload.div_ceil(2))
+    }
+
+    /// Returns a request body that was read, if it is not larger than [`max_payload`](Self::max_payload), also if the
+    /// official client has counted it as such: it counts 1.33 bytes for each byte of binary data.
+    ///
+    /// # Errors
+    /// Returns the error to report to the session.
+    pub fn checked_body(&self, body: Bytes) -> Result<Bytes, BodyError> {
+        if Codec::V4.is_body_within(&body, self.max_payload) { Ok(body) } else { Err(BodyError::TooLarge) }
     }
 
     pub(crate) const fn limits(&self) -> Limits {
@@ -172,6 +201,28 @@ mod tests {
         assert_eq!(with(|c| c.send_low = c.send_limit), Ok(()));
         assert_eq!(with(|c| c.send_low = c.send_limit + 1), Err(ConfigError::Marks));
         assert_eq!(with(|c| c.initial_message = Some("a\x1eb".into())), Err(ConfigError::Separator));
+    }
+
+    /// The official client ended a session at once whose server announced more.
+    #[test]
+    fn a_heartbeat_that_kills_clients_is_refused() {
+        let heartbeat =
+            |interval: Duration, timeout: Duration| with(|c| (c.ping_interval, c.ping_timeout) = (interval, timeout));
+        let longest = Duration::from_millis(2_147_483_647);
+        let short = Duration::from_millis(1);
+        assert_eq!(heartbeat(longest - short, short), Ok(()));
+        // As the open packet has them: a part of a millisecond is cut off.
+        assert_eq!(heartbeat(longest - short, short + Duration::from_micros(999)), Ok(()));
+        for (interval, timeout) in
+            [(longest, short), (short, longest), (Duration::MAX, short), (longest, Duration::MAX)]
+        {
+            assert_eq!(heartbeat(interval, timeout), Err(ConfigError::Heartbeat), "{interval:?}, {timeout:?}");
+        }
+        let text = "ping_interval and ping_timeout must not be longer than 2147483647 ms (24 days) together";
+        assert_eq!(alloc::string::ToString::to_string(&ConfigError::Heartbeat), text);
+        // Other times are not announced to clients. The longest means that there is no limit.
+        assert_eq!(with(|c| (c.upgrade_timeout, c.close_timeout) = (Duration::MAX, Duration::MAX)), Ok(()));
+        assert_eq!(with(|c| c.body_timeout = Duration::MAX), Ok(()));
     }
 
     #[test]

@@ -138,6 +138,18 @@ fn a_heartbeat_of_a_client_allocates_nothing() {
     assert_eq!(measure(beat), nothing());
 }
 
+/// Every packet of a body used memory of its own.
+#[test]
+fn packets_without_data_allocate_nothing() {
+    for (packet, count) in [("6", 1000), ("3", 1000), ("4", 100_000)] {
+        let body = Bytes::from(vec![packet; count].join("\x1e"));
+        // The first slice of a buffer makes it a shared one.
+        drop(body.clone());
+        let counted = measure(|| assert_eq!(Codec::V4.decode_payload(body).filter(Result::is_ok).count(), count));
+        assert_eq!(counted.count_total, 0, "{packet}: {counted:?}");
+    }
+}
+
 #[test]
 fn a_burst_of_a_client_gives_its_memory_back() {
     let mut kept = [0, 0];
@@ -262,7 +274,7 @@ fn sizes() {
     assert_eq!(size_of::<Packet>(), 40);
     assert_eq!(size_of::<Message>(), 40);
     assert_eq!(size_of::<SessionKey>(), 8);
-    assert_eq!(size_of::<Client>(), 488);
+    assert_eq!(size_of::<Client>(), 512);
     assert_eq!(size_of::<client::Input>(), 64);
     assert_eq!(size_of::<client::Output>(), 64);
 }

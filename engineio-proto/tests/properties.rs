@@ -41,6 +41,7 @@ fn almost_packets() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => "[0-6][a-z]{0,3}".prop_map(String::into_bytes),
         4 => "b[A-Za-z0-9+/_-]{0,9}={0,3}".prop_map(String::into_bytes),
+        2 => "b([A-Za-z0-9]{0,3}[ \\t\\r\\n]?){0,4}={0,2}\\r?\\n?".prop_map(String::into_bytes),
         1 => vec(any::<u8>(), 0..9),
     ];
     vec(piece, 0..6).prop_map(|pieces| pieces.join(&SEPARATOR))
@@ -54,12 +55,13 @@ fn heard(packet: &Packet) -> Heard {
 }
 
 /// One piece of a body as the documentation of the decoder tells it: text is repaired, base64 is lenient about its
-/// padding, its alphabet and the bits that do not count.
+/// padding, its alphabet, white space and the bits that do not count.
 fn lenient(piece: &[u8]) -> Option<Heard> {
     let Some((b'b', text)) = piece.split_first() else {
         return wire::packet(String::from_utf8_lossy(piece).as_bytes());
     };
-    let digits = text.strip_suffix(b"==").or(text.strip_suffix(b"=")).unwrap_or(text);
+    let text: Vec<u8> = text.iter().copied().filter(|byte| !b"\r\n \t".contains(byte)).collect();
+    let digits = text.strip_suffix(b"==").or(text.strip_suffix(b"=")).unwrap_or(&text);
     let url_safe = digits.iter().any(|digit| b"-_".contains(digit));
     let standard = digits.iter().any(|digit| b"+/".contains(digit));
     let padding = text.len() - digits.len();

@@ -54,9 +54,10 @@ pub fn decode_frame(frame: &Frame) -> Option<Decoded> {
     }
 }
 
-/// Decodes base64 of one of the two alphabets, with complete, partial or no padding. Trailing bits after the last byte
-/// are ignored.
+/// Decodes base64 of one of the two alphabets, with complete, partial or no padding. White space and trailing bits after
+/// the last byte are ignored.
 fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let text: Vec<u8> = text.iter().copied().filter(|byte| !b"\r\n \t".contains(byte)).collect();
     let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
     let digits = &text[..text.len() - padding];
     // Digits come in groups of four; a group of two lacks two, a group of three lacks one, a single one says nothing.

@@ -40,7 +40,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => "[0-6][a-zé€]{0,3}".prop_map(String::into_bytes),
         4 => "b[A-Za-z0-9]{0,9}[+/_-]{0,2}[A-Z]{0,2}={0,3}".prop_map(String::into_bytes),
-        1 => "b[A-Za-z0-9+/=]{0,9}".prop_map(String::into_bytes),
+        2 => "b([A-Za-z0-9]{0,3}[ \\t\\r\\n\u{b}\u{c}]?){0,4}={0,2}\\r?\\n?".prop_map(String::into_bytes),
+        1 => "b[A-Za-z0-9+/= \\t\\r\\n]{0,9}".prop_map(String::into_bytes),
         1 => (b'0'..=b'6', vec(any::<u8>(), 0..6)).prop_map(|(kind, data)| [vec![kind], data].concat()),
         1 => vec(any::<u8>(), 0..9),
     ];
@@ -87,7 +88,7 @@ proptest! {
     #[test]
     fn any_frame_means_the_same(
         head in prop_oneof![Just(""), Just("4"), Just("b"), Just("9"), Just("2pro")],
-        data in "(b?[A-Za-z0-9+/_-]{0,9}={0,2}|.{0,9})",
+        data in "(b?[A-Za-z0-9+/_-]{0,9}[ \\t\\r\\n]?={0,2}\\n?|.{0,9})",
     ) {
         let frame = Frame::Text { head, data: data.into() };
         prop_assert_eq!(Codec::V4.decode_frame(frame.clone()).ok().as_ref().map(meaning), decode_frame(&frame));
@@ -98,11 +99,27 @@ proptest! {
 #[test]
 fn base64_is_read_alike() {
     let four = Some(Decoded::Binary(vec![0xfb, 0xff, 0xfe, 0x04]));
-    for text in ["b+//+BA==", "b+//+BA", "b-__-BA==", "b-__-BA", "b+//+BA=", "b+//+BB"] {
+    for text in
+        ["b+//+BA==", "b+//+BA", "b-__-BA==", "b-__-BA", "b+//+BA=", "b+//+BB", "b+//+BA==\n", "b\r\n+/ /+\tBA= ="]
+    {
         assert_eq!(decode_packet(text.as_bytes()), four, "{text}");
         assert_eq!(Codec::V4.decode_text(text.into()).ok().as_ref().map(meaning), four, "{text}");
     }
-    for text in ["bA", "bAQ!=", "bAQ==AgM=", "b=AQI", "b=", "b====", "bAQ I", "b+_==", "bA===", "bAAA==", "bAAAA="] {
+    for text in [
+        "bA",
+        "bAQ!=",
+        "bAQ==AgM=",
+        "b=AQI",
+        "b=",
+        "b====",
+        "bAQ\u{b}I",
+        "bA Q == A",
+        "b+ _==",
+        "b+_==",
+        "bA===",
+        "bAAA==",
+        "bAAAA=",
+    ] {
         assert_eq!(decode_packet(text.as_bytes()), None, "{text}");
         assert!(Codec::V4.decode_text(text.into()).is_err(), "{text}");
     }

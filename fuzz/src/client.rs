@@ -592,5 +592,10 @@ fn failure(exchange: ExchangeId, number: u8) -> client::Input {
 fn is_open(json: &str) -> bool {
     let Ok(json) = serde_json::from_str::<serde_json::Value>(json) else { return false };
     let sid = json["sid"].as_str().is_some_and(|sid| !sid.is_empty());
-    sid && json["upgrades"].is_array() && json["pingInterval"].is_u64() && json["pingTimeout"].is_u64()
+    let is_number = |value: &serde_json::Value| match value.as_str() {
+        Some(text) => text.trim().parse::<f64>().is_ok_and(f64::is_finite),
+        None => value.is_number(),
+    };
+    let upgrades = json["upgrades"].is_array() || json["upgrades"].is_null();
+    sid && upgrades && is_number(&json["pingInterval"]) && is_number(&json["pingTimeout"])
 }

@@ -1,6 +1,7 @@
 //! What becomes of an answer, and who hears it.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use engineio_proto::ExchangeId;
@@ -20,29 +21,54 @@ pub(crate) trait Answered: Send + Sync {
     fn is_over(&self) -> bool;
 }
 
-/// Watches an answer until it is written. If this is dropped before that, it reports the answer as lost.
+/// Watches an answer, or a piece of one, until it is written. hyper keeps one with each piece, so it is small.
+#[derive(Default)]
 pub(crate) struct Delivery {
-    pub(super) session: Arc<dyn Answered>,
-    exchange: ExchangeId,
-    taken: bool,
+    /// `None` if nothing is to be reported any more.
+    session: Option<Arc<dyn Answered>>,
+    /// The number of the exchange, with the last piece of its answer. If this is dropped before that piece was taken, the
+    /// answer is lost.
+    exchange: Option<NonZeroU64>,
 }
 
 impl Delivery {
+    /// Watches the answer to an exchange. The numbers of exchanges begin at 1.
     pub(crate) fn new(session: Arc<dyn Answered>, exchange: ExchangeId) -> Self {
-        Self { session, exchange, taken: false }
+        Self { session: Some(session), exchange: NonZeroU64::new(exchange.0) }
     }
 
-    /// The last byte of the answer was taken.
-    pub(super) fn taken(mut self) {
-        self.taken = true;
-        self.session.written(self.exchange);
+    /// Watches a piece before the last one: only whether its connection takes more bytes again.
+    pub(super) fn before_last(&self) -> Self {
+        Self { session: self.session.clone(), exchange: None }
+    }
+
+    pub(super) fn session(&self) -> Option<Arc<dyn Answered>> {
+        self.session.clone()
+    }
+
+    /// The connection was blocked, and has taken more bytes.
+    pub(super) fn unblocked(&self) {
+        if let Some(session) = &self.session {
+            session.unblocked();
+        }
+    }
+
+    pub(super) const fn is_last(&self) -> bool {
+        self.exchange.is_some()
+    }
+
+    /// All bytes were taken.
+    pub(super) fn taken(&mut self) {
+        if let (Some(session), Some(exchange)) = (self.session.take(), self.exchange.take()) {
+            session.written(ExchangeId(exchange.get()));
+        }
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if !self.taken {
-            self.session.lost(self.exchange);
+        if let (Some(session), Some(exchange)) = (&self.session, self.exchange) {
+            session.lost(ExchangeId(exchange.get()));
         }
     }
 }

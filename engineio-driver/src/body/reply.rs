@@ -31,7 +31,7 @@ use super::pieces::{Front, LAST, PIECE};
 pub struct ReplyBody {
     /// What was not taken. If there is a front, this is the last piece.
     rest: Bytes,
-    delivery: Option<Delivery>,
+    delivery: Delivery,
     /// What comes before the last piece; present from the first poll on.
     front: Option<Box<Front>>,
     /// The answer is one piece, whatever its length.
@@ -43,13 +43,13 @@ pub struct ReplyBody {
 
 impl ReplyBody {
     pub(crate) fn with_delivery(mut self, delivery: Option<Delivery>) -> Self {
-        self.delivery = delivery;
+        self.delivery = delivery.unwrap_or_default();
         self
     }
 
     /// Returns the session whose messages are in the answer.
     pub(crate) fn session(&self) -> Option<Arc<dyn Answered>> {
-        self.delivery.as_ref().map(|delivery| Arc::clone(&delivery.session))
+        self.delivery.session()
     }
 
     /// Returns the next piece of the front, or `None` when the last piece may follow.
@@ -61,8 +61,7 @@ impl ReplyBody {
         });
         let piece = ready!(front.poll(*self.length_asked.get_mut() & *self.end_asked.get_mut(), cx));
         *self.end_asked.get_mut() = false;
-        let answered = self.delivery.as_ref().map(|delivery| Arc::clone(&delivery.session));
-        Poll::Ready(piece.map(|bytes| ReplyData { answered, ..ReplyData::new(bytes) }))
+        Poll::Ready(piece.map(|bytes| ReplyData::new(bytes, self.delivery.before_last())))
     }
 
     /// For a connection that keeps data until it is written. There the last byte of the answer tells when it is
@@ -103,7 +102,7 @@ impl Body for ReplyBody {
             }
         }
         let bytes = std::mem::take(&mut this.rest);
-        let last = ReplyData { delivery: this.delivery.take(), ..ReplyData::new(bytes) };
+        let last = ReplyData::new(bytes, std::mem::take(&mut this.delivery));
         Poll::Ready(Some(Ok(Frame::data(last))))
     }
 
@@ -122,10 +121,7 @@ impl Body for ReplyBody {
 /// A piece of an answer's data. hyper keeps it until it is written, so it knows whether it was.
 pub struct ReplyData {
     bytes: Bytes,
-    /// Learns whether the last byte of the answer was taken. Only the last piece has it.
-    delivery: Option<Delivery>,
-    /// The session, in a piece before the last.
-    answered: Option<Arc<dyn Answered>>,
+    delivery: Delivery,
     /// The connection has taken a part of the piece, and no more at that moment.
     blocked: bool,
 }
@@ -137,18 +133,19 @@ impl fmt::Debug for ReplyData {
 }
 
 impl ReplyData {
-    const fn new(bytes: Bytes) -> Self {
-        Self { bytes, delivery: None, answered: None, blocked: false }
+    const fn new(bytes: Bytes, delivery: Delivery) -> Self {
+        Self { bytes, delivery, blocked: false }
     }
 
     fn note_taken(&mut self) {
-        let last = self.delivery.as_ref().filter(|_| !self.bytes.is_empty()).map(|delivery| &delivery.session);
-        if let Some(session) = self.answered.as_ref().or(last).filter(|_| self.blocked) {
-            session.unblocked();
+        let all_taken = self.bytes.is_empty();
+        // That all of the answer is written says more.
+        if self.blocked && !(all_taken && self.delivery.is_last()) {
+            self.delivery.unblocked();
         }
         self.blocked = true;
-        if let Some(delivery) = self.delivery.take_if(|_| self.bytes.is_empty()) {
-            delivery.taken();
+        if all_taken {
+            self.delivery.taken();
         }
     }
 }

@@ -10,9 +10,7 @@ use engineio_proto::client::{Config, Details, Input, Output};
 use engineio_proto::{Client, CloseReason, ConfigError, Event, Instant, Machine, TransportKind};
 
 use crate::runtime::{Clock, Runtime};
-use crate::session::{
-    Attached, Cell, Deferred, End, Environment, Link, Offer, RequestHead, Side, Visit, register, set,
-};
+use crate::session::{Attached, Cell, Deferred, End, Environment, Link, Offer, RequestHead, Side, Visit, set};
 
 pub(super) struct Opened {
     /// `None` once the session has ended and everything was taken from it.
@@ -85,7 +83,7 @@ impl Cell<Opened> {
             if let Some(end) = &visit.attached.end {
                 return Poll::Ready(Err((end.reason, end.details.clone())));
             }
-            register(&mut visit.attached.waiters, cx);
+            visit.attached.waiters.register(cx);
             Poll::Pending
         })
     }
@@ -189,9 +187,9 @@ impl Side for Opened {
                 Output::Event(event) => {
                     if event == Event::Opened {
                         if let (Some(sid), Some(head)) = (client.sid().cloned(), self.head.take()) {
-                            self.link = Some(Arc::new(Link::new(sid, None, head, Offer::of(client))));
+                            self.link = Some(Arc::new(Link::new(sid, None, head, Offer::of(client).map(Box::new))));
                         }
-                        deferred.wake(attached.waiters.drain(..));
+                        deferred.wake(attached.waiters.take());
                     }
                     attached.notify(event, deferred);
                 }

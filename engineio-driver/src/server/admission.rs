@@ -29,6 +29,7 @@ where
     B::Data: Send,
 {
     let (mut parts, body) = request.into_parts();
+    accept::join_protocols(&mut parts.headers);
     let request = Request {
         method: accept::method(&parts),
         query: parts.uri.query().unwrap_or_default(),

@@ -85,8 +85,9 @@ where
     B::Data: Send,
 {
     let since = server.environment.runtime().now();
+    let limit = server.config.max_body();
     let read = {
-        let mut read = pin!(body::read(body.as_mut(), server.config.max_payload));
+        let mut read = pin!(body::read(body.as_mut(), limit));
         // The answer may come before the body: because of an overlap, a body that takes too long, or the end of the
         // session.
         poll_fn(|cx| match Pin::new(&mut waiting).poll(cx) {
@@ -99,7 +100,7 @@ where
         Err(answer) => answer,
         Ok(read) => {
             let body = match read {
-                Ok(body) => Ok(body),
+                Ok(body) => server.config.checked_body(body),
                 Err(ReadError::Body(error)) => Err(error),
                 Err(ReadError::Lost) => return Err(Aborted),
             };

@@ -10,8 +10,37 @@ use super::deferred::Deferred;
 use super::event::{Event, Observed, Queue};
 use super::link::End;
 
-/// Tasks that wait for the same thing.
-pub(crate) type Wakers = SmallVec<[Waker; 1]>;
+/// The wakers of tasks that wait for the same thing. Hardly ever there, so they are boxed.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers(Option<Box<SmallVec<[Waker; 2]>>>);
+
+impl Wakers {
+    /// Adds the waker of the task that is polled.
+    pub(crate) fn register(&mut self, cx: &Context<'_>) {
+        let wakers = self.0.get_or_insert_default();
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+    }
+
+    /// Removes the waker that wakes the same task.
+    pub(crate) fn remove(&mut self, waker: &Waker) -> Option<Waker> {
+        let wakers = self.0.as_mut()?;
+        let index = wakers.iter().position(|other| other.will_wake(waker))?;
+        let waker = wakers.remove(index);
+        self.0.take_if(|wakers| wakers.is_empty());
+        Some(waker)
+    }
+
+    /// Takes all of them.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        self.0.take().into_iter().flat_map(|wakers| *wakers)
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
 
 /// State of a session outside its machine.
 #[derive(Debug, Default)]
@@ -55,11 +84,11 @@ impl Attached {
                 deferred.wake(self.receiver.take());
                 Observed::Readable
             }
-            proto::Event::Writable => return deferred.wake(self.senders.drain(..)),
-            proto::Event::Written => return deferred.wake(self.waiters.drain(..)),
+            proto::Event::Writable => return deferred.wake(self.senders.take()),
+            proto::Event::Written => return deferred.wake(self.waiters.take()),
             proto::Event::Ended(_) => {
-                deferred.wake(self.senders.drain(..));
-                return deferred.wake(self.waiters.drain(..));
+                deferred.wake(self.senders.take());
+                return deferred.wake(self.waiters.take());
             }
             proto::Event::Flush { packets } => Observed::Event(Event::Flush { packets }),
             proto::Event::Drain => Observed::Event(Event::Drain),
@@ -85,8 +114,8 @@ impl Attached {
     /// Wakes all tasks that wait: nothing more will happen.
     pub(crate) fn wake_all(&mut self, deferred: &mut Deferred) {
         deferred.wake(self.receiver.take());
-        deferred.wake(self.senders.drain(..));
-        deferred.wake(self.waiters.drain(..));
+        deferred.wake(self.senders.take());
+        deferred.wake(self.waiters.take());
     }
 
     /// Returns why the session ended, once its machine is gone.
@@ -140,7 +169,7 @@ impl Attached {
     /// Wakes the senders of a session that accepts no more messages. It may stay closing for long.
     pub(crate) fn note_phase(&mut self, machine: &dyn Machine, deferred: &mut Deferred) {
         if !self.senders.is_empty() && matches!(machine.phase(), Phase::Closing | Phase::Closed) {
-            deferred.wake(self.senders.drain(..));
+            deferred.wake(self.senders.take());
         }
     }
 
@@ -161,12 +190,5 @@ impl Attached {
 pub(crate) fn set(slot: &mut Option<Waker>, cx: &Context<'_>, deferred: &mut Deferred) {
     if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
         deferred.release(slot.replace(cx.waker().clone()));
-    }
-}
-
-/// Stores the waker of the polled task, beside those of other tasks.
-pub(crate) fn register(wakers: &mut Wakers, cx: &Context<'_>) {
-    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-        wakers.push(cx.waker().clone());
     }
 }

@@ -15,7 +15,8 @@ pub(crate) struct Link {
     pub(crate) sid: Sid,
     pub(crate) remote_addr: Option<SocketAddr>,
     pub(crate) head: RequestHead,
-    pub(crate) offer: Option<Offer>,
+    /// At a client. Boxed, because a server has many sessions.
+    pub(crate) offer: Option<Box<Offer>>,
     /// The application has closed the session, whatever ended it.
     unwanted: AtomicBool,
 }
@@ -25,7 +26,7 @@ impl Link {
         sid: Sid,
         remote_addr: Option<SocketAddr>,
         head: RequestHead,
-        offer: Option<Offer>,
+        offer: Option<Box<Offer>>,
     ) -> Self {
         Self { sid, remote_addr, head, offer, unwanted: AtomicBool::new(false) }
     }

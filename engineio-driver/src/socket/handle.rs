@@ -10,7 +10,7 @@ use engineio_proto::client::Details;
 use engineio_proto::{CloseReason, Instant, Machine, Message, Phase, SendError, Sid, Stats, TransportKind};
 
 use super::waiting::Waiting;
-use crate::session::{AnySession, Deferred, Link, Offer, Side, Snapshot, Visit, register};
+use crate::session::{AnySession, Deferred, Link, Offer, Side, Snapshot, Visit};
 
 /// A handle to a session: sends messages, closes the session, returns its state.
 ///
@@ -54,7 +54,7 @@ impl Handle {
 
     /// Returns what the server announced in its handshake. `None` on a server's sessions.
     pub fn offer(&self) -> Option<Offer> {
-        self.link.offer
+        self.link.offer.as_deref().copied()
     }
 
     /// Returns the first request of the session: target, headers and extensions.
@@ -160,7 +160,7 @@ impl Handle {
             let sent = self.session.visit(|visit| match send(visit, what) {
                 Err(SendError::Full(back)) => {
                     unsent = Some(back);
-                    register(&mut visit.attached.senders, cx);
+                    visit.attached.senders.register(cx);
                     Poll::Pending
                 }
                 result => Poll::Ready(result),
@@ -180,7 +180,7 @@ impl Handle {
             if machine.poll_ready() {
                 return Poll::Ready(true);
             }
-            register(&mut visit.attached.senders, cx);
+            visit.attached.senders.register(cx);
             Poll::Pending
         })
     }
@@ -212,7 +212,7 @@ impl Handle {
             if let Some(reason) = visit.over() {
                 return Poll::Ready(Err(reason));
             }
-            register(&mut visit.attached.waiters, cx);
+            visit.attached.waiters.register(cx);
             Poll::Pending
         })
     }
@@ -268,7 +268,7 @@ impl Handle {
             if let Some(reason) = visit.over() {
                 return Poll::Ready(reason);
             }
-            register(&mut visit.attached.waiters, cx);
+            visit.attached.waiters.register(cx);
             Poll::Pending
         })
     }

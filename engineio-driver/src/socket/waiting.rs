@@ -30,9 +30,8 @@ impl<'a> Waiting<'a> {
         let Some(waker) = self.waker.take() else { return };
         self.session.visit(|visit| {
             let list = (self.list)(visit.attached);
-            let left = list.iter().position(|other| other.will_wake(&waker)).map(|index| list.remove(index));
             // Another future of the same task may depend on it.
-            visit.deferred.wake(left);
+            visit.deferred.wake(list.remove(&waker));
         });
     }
 }

@@ -2,7 +2,8 @@
 
 use engineio_proto::http::{Method, Reply, WebSocketHead, has_token};
 use http::header::{
-    CONNECTION, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderValue, request};
 use tungstenite::handshake::derive_accept_key;
@@ -30,6 +31,19 @@ pub(crate) fn head(parts: &request::Parts) -> WebSocketHead<'_> {
         key: value(SEC_WEBSOCKET_KEY),
         version: value(SEC_WEBSOCKET_VERSION),
         protocols: value(SEC_WEBSOCKET_PROTOCOL),
+        has_body: parts.headers.contains_key(TRANSFER_ENCODING)
+            || parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0"),
+    }
+}
+
+/// Joins the lists of subprotocols of a handshake, if there are several: RFC 9110, section 5.3.
+pub(crate) fn join_protocols(headers: &mut HeaderMap) {
+    let lists: Vec<_> = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().map(HeaderValue::as_bytes).collect();
+    if lists.len() > 1 {
+        // Values that are valid alone are valid together.
+        if let Ok(joined) = HeaderValue::from_bytes(&lists.join(&b","[..])) {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, joined);
+        }
     }
 }
 
@@ -42,6 +56,7 @@ pub(crate) fn switch(parts: &request::Parts) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engineio_proto::http::HeadError;
     use http::Request;
 
     fn parts(change: impl FnOnce(&mut HeaderMap)) -> request::Parts {
@@ -80,6 +95,42 @@ mod tests {
         for (name, known) in [("POST", Method::Post), ("PUT", Method::Other)] {
             parts.method = name.parse().unwrap();
             assert_eq!(head(&parts).method, known);
+        }
+    }
+
+    #[test]
+    fn m056_several_lists_of_subprotocols_are_one() {
+        for (lists, joined) in [(&[][..], None), (&["a, b"], Some("a, b")), (&["a", "b, c"], Some("a,b, c"))] {
+            let parts = parts(|headers| {
+                for list in lists {
+                    headers.append("sec-websocket-protocol", HeaderValue::from_static(list));
+                }
+                join_protocols(headers);
+            });
+            assert_eq!(head(&parts).protocols, joined.map(str::as_bytes));
+            assert_eq!(head(&parts).check(), Ok(()));
+        }
+        let parts = parts(|headers| {
+            for _ in 0..2 {
+                headers.append("sec-websocket-protocol", HeaderValue::from_static("a"));
+            }
+            join_protocols(headers);
+        });
+        assert_eq!(head(&parts).check(), Err(HeadError::Protocol));
+    }
+
+    #[test]
+    fn m056_a_body_is_announced_by_its_headers() {
+        for (name, value, has_body) in [
+            ("content-length", "0", false),
+            ("content-length", "1", true),
+            ("content-length", "x", true),
+            ("transfer-encoding", "chunked", true),
+        ] {
+            let parts = parts(|headers| {
+                headers.insert(name, HeaderValue::from_static(value));
+            });
+            assert_eq!(head(&parts).has_body, has_body, "{name}: {value}");
         }
     }
 

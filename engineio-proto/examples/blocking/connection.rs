@@ -115,7 +115,7 @@ impl Connection {
     }
 
     fn wait_for_answer(&mut self, key: SessionKey, exchange: ExchangeId, head: &Head) -> io::Result<Answer> {
-        let max = self.shared.config().max_payload;
+        let max = self.shared.config().max_body();
         let mut unread = head.body_len;
         let mut awaits_body = head.method() == Method::Post;
         loop {
@@ -133,9 +133,9 @@ impl Connection {
                 self.shared.input(key, Input::PostBody { exchange, body: Err(BodyError::TooLarge) });
             } else if unread <= self.input.len() {
                 awaits_body = false;
-                let body = self.input.drain(..unread).collect();
+                let body = self.shared.config().checked_body(self.input.drain(..unread).collect());
                 unread = 0;
-                self.shared.input(key, Input::PostBody { exchange, body: Ok(body) });
+                self.shared.input(key, Input::PostBody { exchange, body });
             } else {
                 self.receive()?;
             }

@@ -239,7 +239,7 @@ impl Connection {
 
     /// Passes the body of a POST to the session once it is complete.
     fn take_body(&mut self, server: &mut Server, now: Instant) {
-        let max = server.config().max_payload;
+        let max = server.config().max_body();
         let Stage::Asked(asked) = &mut self.stage else { return };
         let too_large = asked.unread > max;
         if !asked.awaits_body || !(too_large || asked.unread <= self.input.len()) {
@@ -249,7 +249,7 @@ impl Connection {
         let body = if too_large {
             Err(BodyError::TooLarge)
         } else {
-            Ok(self.input.drain(..mem::take(&mut asked.unread)).collect())
+            server.config().checked_body(self.input.drain(..mem::take(&mut asked.unread)).collect())
         };
         input(server, now, asked.key, Input::PostBody { exchange: asked.exchange, body });
     }

@@ -3,7 +3,9 @@
 use alloc::string::String;
 
 use bytes::Bytes;
+use serde::Deserialize;
 
+use crate::http::rejection::ErrorCode;
 use crate::parts::event::{ChannelEnd, ChannelId, Event, ExchangeId, RequestError};
 use crate::parts::flow;
 use crate::wire::frame::Frame;
@@ -152,18 +154,72 @@ pub enum Details {
         /// Its reason.
         reason: String,
     },
+    /// The first data of a server that is not a valid open packet: the body of an answer, or a message of a WebSocket.
+    Handshake {
+        /// The beginning of the data.
+        data: Bytes,
+    },
 }
 
 impl Details {
-    /// The maximum length of a stored body, in bytes.
+    /// The maximum length of stored data, in bytes.
     pub const MAX_BODY: usize = 4096;
 
     /// Creates the details of an answer. Only the beginning of the body is kept.
     pub fn answer(status: u16, body: &Bytes) -> Self {
-        // Copied, so that a short text does not keep a large buffer alive.
-        let kept = body.get(..Self::MAX_BODY).unwrap_or(body);
-        Self::Answer { status, body: Bytes::copy_from_slice(kept) }
+        Self::Answer { status, body: beginning(body) }
     }
+
+    /// Creates the details of data that is not an open packet. Only its beginning is kept.
+    pub(super) fn handshake(data: &Bytes) -> Self {
+        Self::Handshake { data: beginning(data) }
+    }
+
+    /// Returns whether the server uses another revision of the protocol, as far as its answer shows: it answered in the
+    /// form of revision 3, as engine.io 3 and Socket.IO 2 do, or rejected revision 4. (A server of revision 3 cannot be
+    /// recognized on a WebSocket: its open packet looks the same.)
+    pub fn is_other_revision(&self) -> bool {
+        match self {
+            Self::Handshake { data } => is_revision_3(data),
+            Self::Answer { body, .. } => rejects_revision(body),
+            Self::CloseFrame { .. } => false,
+        }
+    }
+}
+
+/// Returns the beginning of some data. It is copied, so that it does not keep a large buffer alive.
+fn beginning(data: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(data.get(..Details::MAX_BODY).unwrap_or(data))
+}
+
+/// Returns whether the first packet of a body is an open packet of revision 3: its length in digits and a colon before
+/// it, or in the binary form 0, its digits as bytes, and 255.
+fn is_revision_3(body: &[u8]) -> bool {
+    let is_open = |len: &[u8], digit: fn(&u8) -> bool, packet: &[u8]| {
+        !len.is_empty() && len.iter().all(digit) && packet.starts_with(b"0{")
+    };
+    let split = |bytes: &[u8], at: u8, digit| {
+        let mut parts = bytes.splitn(2, |&byte| byte == at);
+        parts.next().zip(parts.next()).is_some_and(|(len, packet)| is_open(len, digit, packet))
+    };
+    match body.split_first() {
+        Some((0, rest)) => split(rest, 0xff, |byte| *byte <= 9),
+        _ => split(body, b':', u8::is_ascii_digit),
+    }
+}
+
+/// Returns whether the body of an answer rejects the revision of the client: code 5 of the reference, or its text; or
+/// the text of python-engineio.
+fn rejects_revision(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Json {
+        code: u32,
+    }
+
+    let text = String::from_utf8_lossy(body).to_lowercase();
+    let texts = ["unsupported protocol version", "unsupported version of the socket.io or engine.io"];
+    serde_json::from_slice::<Json>(body).is_ok_and(|json| json.code == ErrorCode::UnsupportedProtocolVersion as u32)
+        || texts.iter().any(|known| text.contains(known))
 }
 
 impl flow::Output for Output {
@@ -181,5 +237,48 @@ impl flow::Output for Output {
 
     fn event(event: Event) -> Self {
         Self::Event(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_another_revision_is_recognized() {
+        let handshake = |data: &'static [u8]| Details::handshake(&Bytes::from_static(data)).is_other_revision();
+        for data in [&b"96:0{\"sid\":\"a\"}2:40"[..], b"1:0{", b"\x00\x09\x06\xff0{\"sid\"", b"\x00\x02\xff0{}"] {
+            assert!(handshake(data), "{data:?}");
+        }
+        for data in [
+            &b""[..],
+            b"0{\"sid\":\"a\"}",
+            b":0{",
+            b"96:",
+            b"96:4{",
+            b"9a:0{",
+            b"96",
+            b"{\"a\":0{",
+            b"\x00",
+            b"\x00\xff0{",
+            b"\x00\x0a\xff0{",
+            b"\x01\x09\xff0{",
+            b"<html>",
+        ] {
+            assert!(!handshake(data), "{data:?}");
+        }
+        let answer = |body: &'static str| Details::answer(400, &body.into()).is_other_revision();
+        for body in [
+            r#"{"code":5,"message":"Unsupported protocol version"}"#,
+            r#"{"message":"x","code":5}"#,
+            "Unsupported protocol version",
+            r#""The client is using an unsupported version of the Socket.IO or Engine.IO protocols""#,
+        ] {
+            assert!(answer(body), "{body}");
+        }
+        for body in ["", r#"{"code":3,"message":"Bad request"}"#, r#"{"code":"5"}"#, "5", "Not found"] {
+            assert!(!answer(body), "{body}");
+        }
+        assert!(!Details::CloseFrame { code: 1000, reason: "96:0{".into() }.is_other_revision());
     }
 }

@@ -54,6 +54,10 @@ impl Client {
             // What waits already waits for the same.
             self.flow.inbox.push_frame(frame);
         } else {
+            self.note_first(|| match &frame {
+                Frame::Text { data, .. } => data.as_bytes().clone(),
+                Frame::Binary(bytes) => bytes.clone(),
+            });
             self.handle_packet(self.codec.decode_frame(frame));
         }
     }

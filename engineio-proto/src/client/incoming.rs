@@ -34,6 +34,9 @@ impl Client {
             }
         };
         let kind = packet.kind();
+        if kind == PacketKind::Message {
+            self.pace.reset();
+        }
         let paused = self.reading_paused();
         match &mut self.listener {
             Some(listener) if kind == PacketKind::Ping => listener.ping(self.now, paused),

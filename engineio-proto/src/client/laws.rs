@@ -23,7 +23,8 @@ impl Client {
             ("the transport is that of the state", closed || opening || on_polling == state.is_polling()),
             ("a client on polling polls, or has a reason not to", {
                 let polls = matches!(state, State::Polling | State::Probing);
-                let waits = self.flow.inbox.has_body() || self.post.is_some_and(|post| post.is_last);
+                let waits = self.flow.inbox.has_body() || self.pace.next().is_some();
+                let waits = waits || self.post.is_some_and(|post| post.is_last);
                 !polls || self.get.is_some() || waits
             }),
             ("a pausing client waits for something", {
@@ -153,7 +154,7 @@ mod tests {
             }),
             ("a pausing client waits for something", probing, |c| {
                 let Stage::Probing(probe) = c.stage else { panic!("it probes") };
-                c.stage = Stage::Pausing(Pause::new(probe, NOW));
+                c.stage = Stage::Pausing(Pause::new(probe, NOW, core::time::Duration::ZERO));
                 c.get = None;
             }),
             ("what can be posted is posted", polling, |c| c.flow.accept(["a".into()])),
@@ -167,7 +168,7 @@ mod tests {
             ("frames are announced", channel, |c| c.flow.accept(["a".into()])),
             ("messages are announced", polling, |c| c.flow.inbox.push_unseen("a".into())),
             ("what waits, waits for room", polling, |c| {
-                c.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()), 9);
+                c.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()));
             }),
             ("what waits, waits for room", polling, |c| c.flow.inbox.push_frame(Frame::received("4a".into()))),
             ("a closing client on a channel has something to do", channel, |c| c.closing = Some(NOW)),

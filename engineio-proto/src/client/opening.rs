@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use super::frames::Line;
+use super::poll::Pace;
 use super::{Client, Stage};
 use crate::client::event::Output;
 use crate::client::state::{State, Trigger};
@@ -91,6 +92,8 @@ impl Client {
             None => self.shift(Trigger::OpenedByPolling, |_| Stage::Polling),
             Some(channel) => self.shift(Trigger::OpenedOnChannel, |_| Stage::Channel(Line::new(channel))),
         };
+        self.details = None;
+        self.pace = Pace::new(self.now);
         self.websocket_worked = self.transport == TransportKind::WebSocket;
         let patience = opened.ping_interval.saturating_add(opened.ping_timeout);
         self.listener = Some(Listener::new(self.now, patience));

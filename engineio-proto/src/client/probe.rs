@@ -1,5 +1,7 @@
 //! The upgrade: the probe, the pause of polling, and the switch.
 
+use core::time::Duration;
+
 use super::frames::Line;
 use super::{Client, Stage};
 use crate::client::event::Output;
@@ -25,22 +27,59 @@ pub(super) struct Probe {
 /// Polling comes to its end, so that the channel can take over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pause {
-    pub(super) probe: Probe,
-    /// When the client polls again if the POST is not answered by then.
-    poll_at: Instant,
+    channel: ChannelId,
+    /// When the upgrade must be finished.
+    deadline: Instant,
+    /// When the client polls again if the POST is not answered by then. `None` once that time has come.
+    poll_at: Option<Instant>,
+    /// After this time it does not poll any more: the answer could come too late for the upgrade.
+    poll_until: Instant,
 }
 
 impl Pause {
-    pub(super) const fn new(probe: Probe, poll_at: Instant) -> Self {
-        Self { probe, poll_at }
+    /// Begins when the probe was answered. `timeout` is that of the upgrade.
+    ///
+    /// To open the channel and to probe took several round trips, so most POSTs take less than that, and so does the
+    /// answer to a poll that the server releases.
+    pub(super) fn new(probe: Probe, now: Instant, timeout: Duration) -> Self {
+        let left = probe.deadline.saturating_since(now);
+        let took = timeout.saturating_sub(left);
+        Self {
+            channel: probe.channel,
+            deadline: probe.deadline,
+            poll_at: Some(now + took.max(timeout / STALL)),
+            poll_until: now + left.saturating_sub(took),
+        }
     }
 
-    pub(super) const fn poll_at(&self) -> Instant {
+    pub(super) const fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    pub(super) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) const fn poll_at(&self) -> Option<Instant> {
         self.poll_at
+    }
+
+    /// Returns whether the POST takes so long that its answer may be withheld.
+    pub(super) const fn is_stalled(&self) -> bool {
+        self.poll_at.is_none()
+    }
+
+    /// Returns whether a poll can still be answered in time.
+    pub(super) fn has_time_to_poll(&self, now: Instant) -> bool {
+        now <= self.poll_until
+    }
+
+    pub(super) const fn stall(&mut self) {
+        self.poll_at = None;
     }
 }
 
-/// A POST that takes longer than this part of the time of the upgrade is one whose answer is withheld.
+/// A POST that takes less than this part of the time of the upgrade is waited for without polls.
 const STALL: u32 = 10;
 
 impl Probe {
@@ -62,10 +101,11 @@ impl Probe {
 }
 
 impl Client {
-    /// The channel to change to.
-    pub(super) const fn probe(&self) -> Option<&Probe> {
+    /// Returns when the upgrade must be finished, if one is under way.
+    pub(super) const fn upgrade_deadline(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Probing(probe) | Stage::Pausing(Pause { probe, .. }) => Some(probe),
+            Stage::Probing(probe) => Some(probe.deadline()),
+            Stage::Pausing(pause) => Some(pause.deadline()),
             Stage::Opening(_) | Stage::Polling | Stage::Channel(_) | Stage::Closed { .. } => None,
         }
     }
@@ -88,7 +128,7 @@ impl Client {
 
     /// Handles a message on the channel of an upgrade.
     pub(super) fn probe_frame(&mut self, frame: Frame) {
-        let asked = self.probe().is_some_and(|probe| !probe.owes_ping);
+        let asked = !matches!(&self.stage, Stage::Probing(probe) if probe.owes_ping);
         match self.codec.decode_frame(frame) {
             // Some servers send a noop that was meant for a poll on this channel.
             Ok(packet) if packet.kind() == PacketKind::Noop => (),
@@ -98,9 +138,9 @@ impl Client {
     }
 
     fn probe_answered(&mut self) {
-        let poll_at = self.now + at_least(self.config.upgrade_timeout / STALL);
+        let (now, timeout) = (self.now, at_least(self.config.upgrade_timeout));
         let answered = self.shift(Trigger::ProbeAnswered, |stage| match stage {
-            Stage::Probing(probe) => Stage::Pausing(Pause::new(probe, poll_at)),
+            Stage::Probing(probe) => Stage::Pausing(Pause::new(probe, now, timeout)),
             stage => stage,
         });
         if answered {
@@ -142,7 +182,7 @@ impl Client {
             return;
         }
         let switched = self.shift(Trigger::Paused, |stage| match stage {
-            Stage::Pausing(pause) => Stage::Channel(Line::upgraded(pause.probe.channel)),
+            Stage::Pausing(pause) => Stage::Channel(Line::upgraded(pause.channel)),
             stage => stage,
         });
         if switched {

@@ -16,9 +16,6 @@ use crate::parts::event::{ChannelId, CloseReason, ExchangeId, RequestError, Tran
 use crate::parts::transport::TransportKind;
 use crate::wire::payload::Payload;
 
-/// The maximum number of packets in one answer that are no messages.
-const MAX_IDLE_PACKETS: u32 = 1000;
-
 /// Payload Too Large.
 const TOO_LARGE: u16 = 413;
 
@@ -84,7 +81,9 @@ impl Client {
             return self.exchange_failed(exchange, RequestError::TooLarge, None);
         }
         if self.get.take_if(|get| *get == exchange).is_some() {
-            self.flow.inbox.push_body(self.codec.decode_payload(body), MAX_IDLE_PACKETS);
+            self.pace.answered(self.now);
+            self.note_first(|| body.clone());
+            self.flow.inbox.push_body(self.codec.decode_payload(body));
         } else if let Some(post) = self.post.take_if(|post| post.exchange == exchange) {
             self.posted(post);
         }
@@ -110,6 +109,13 @@ impl Client {
             let reason = CloseReason::TransportError(TransportError::Post(error));
             // Only after an answer is no POST under way; and only after a 413 does the server still have the session.
             if error == RequestError::Status(TOO_LARGE) { self.leave(reason) } else { self.finish(reason) }
+        }
+    }
+
+    /// Keeps the first data of the server, in case that it is not an open packet.
+    pub(super) fn note_first(&mut self, data: impl FnOnce() -> Bytes) {
+        if self.state() == State::Opening {
+            self.details = Some(Box::new(Details::handshake(&data())));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The opening handshake of a WebSocket at a server: RFC 6455, section 4.2. The embedder computes the hash of the key.
 
 use alloc::borrow::Cow;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 
 use bytes::Bytes;
@@ -18,8 +19,10 @@ pub struct WebSocketHead<'a> {
     pub key: Option<&'a [u8]>,
     /// `Sec-WebSocket-Version`.
     pub version: Option<&'a [u8]>,
-    /// `Sec-WebSocket-Protocol`.
+    /// `Sec-WebSocket-Protocol`. If there are several, their values, separated by commas.
     pub protocols: Option<&'a [u8]>,
+    /// Whether the request has a body: it has `Transfer-Encoding`, or a `Content-Length` other than 0.
+    pub has_body: bool,
 }
 
 /// Why a WebSocket handshake is not valid. The texts are those of the reference's WebSocket library.
@@ -34,6 +37,12 @@ pub enum HeadError {
     /// The version is neither 13 nor 8.
     #[error("Missing or invalid Sec-WebSocket-Version header")]
     Version,
+    /// The list of subprotocols is not valid, or has one of them twice.
+    #[error("Invalid Sec-WebSocket-Protocol header")]
+    Protocol,
+    /// The request has a body. What follows its head would be taken for frames.
+    #[error("Invalid body: a WebSocket handshake must not have one")]
+    Body,
 }
 
 impl HeadError {
@@ -43,6 +52,8 @@ impl HeadError {
             Self::Method => (405, "Invalid HTTP method"),
             Self::Key => (400, "Missing or invalid Sec-WebSocket-Key header"),
             Self::Version => (400, "Missing or invalid Sec-WebSocket-Version header"),
+            Self::Protocol => (400, "Invalid Sec-WebSocket-Protocol header"),
+            Self::Body => (400, "Invalid body: a WebSocket handshake must not have one"),
         };
         let mut headers = Headers::fixed(REFUSED_UPGRADE);
         if self == Self::Version {
@@ -53,7 +64,7 @@ impl HeadError {
 }
 
 impl<'a> WebSocketHead<'a> {
-    /// Checks method, key and version.
+    /// Checks method, key, version, subprotocols, and that there is no body.
     ///
     /// # Errors
     /// Returns an error for the first of them that is not valid.
@@ -64,20 +75,19 @@ impl<'a> WebSocketHead<'a> {
         if !self.key.is_some_and(is_key) {
             return Err(HeadError::Key);
         }
-        match self.version {
-            Some(b"13" | b"8") => Ok(()),
-            _ => Err(HeadError::Version),
+        if !matches!(self.version, Some(b"13" | b"8")) {
+            return Err(HeadError::Version);
         }
+        if !self.protocols.is_none_or(is_protocols) {
+            return Err(HeadError::Protocol);
+        }
+        if self.has_body { Err(HeadError::Body) } else { Ok(()) }
     }
 
     /// Returns the subprotocol of the session: the first one that the client offers.
     pub fn protocol(&self) -> Option<&'a str> {
         let first = self.protocols?.split(|&byte| byte == b',').next()?.trim_ascii();
-        let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-        if first.is_empty() || !first.iter().all(token) {
-            return None;
-        }
-        core::str::from_utf8(first).ok()
+        if is_token(first) { core::str::from_utf8(first).ok() } else { None }
     }
 
     /// Returns the 101. `accept`: the value of `Sec-WebSocket-Accept`, computed from [`WebSocketHead::key`].
@@ -98,6 +108,19 @@ pub fn has_token<'a>(values: impl IntoIterator<Item = &'a [u8]>, token: &str) ->
     parts.into_iter().any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
+/// A list of different tokens, separated by commas. Each may have spaces and tabs around it.
+fn is_protocols(list: &[u8]) -> bool {
+    let mut known = BTreeSet::new();
+    list.split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .all(|protocol| is_token(protocol) && known.insert(protocol))
+}
+
+fn is_token(text: &[u8]) -> bool {
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(token)
+}
+
 /// 16 bytes in base64: 22 characters and two equals signs.
 fn is_key(key: &[u8]) -> bool {
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
@@ -114,6 +137,7 @@ mod tests {
         key: Some(b"dGhlIHNhbXBsZSBub25jZQ=="),
         version: Some(b"13"),
         protocols: None,
+        has_body: false,
     };
 
     #[test]
@@ -150,8 +174,36 @@ mod tests {
     }
 
     #[test]
+    fn m056_subprotocols_are_different_tokens() {
+        let check = |offered: &str| WebSocketHead { protocols: Some(offered.as_bytes()), ..HEAD }.check();
+        for offered in ["a", "a, b", "a,b\t,c", "a , A", "v1.chat~x, !#$%&'*+-.^_`|"] {
+            assert_eq!(check(offered), Ok(()), "{offered}");
+        }
+        for offered in ["", ",", "a,", ",a", "a,,b", "a b", "a, a", "b, a,b", "a/b", "a=1", "\"a\"", "é", "a\0"] {
+            assert_eq!(check(offered), Err(HeadError::Protocol), "{offered}");
+        }
+        let reply = HeadError::Protocol.into_reply();
+        assert_eq!((reply.status, &reply.body[..]), (400, &b"Invalid Sec-WebSocket-Protocol header"[..]));
+        // After the version, before the body.
+        let broken = WebSocketHead { protocols: Some(b""), has_body: true, ..HEAD };
+        assert_eq!(broken.check(), Err(HeadError::Protocol));
+        assert_eq!(WebSocketHead { version: None, ..broken }.check(), Err(HeadError::Version));
+    }
+
+    #[test]
+    fn m056_a_handshake_has_no_body() {
+        assert_eq!(WebSocketHead { has_body: true, ..HEAD }.check(), Err(HeadError::Body));
+        let reply = HeadError::Body.into_reply();
+        assert_eq!((reply.status, reply.headers.get("connection")), (400, Some("close")));
+        assert_eq!(&reply.body[..], b"Invalid body: a WebSocket handshake must not have one");
+    }
+
+    #[test]
     fn sec33_the_first_protocol_is_taken_in_linear_time() {
         let long = " ,".repeat(32 * 1024);
+        let many: Vec<_> = (0..20_000).map(|number| alloc::format!("p{number}")).collect();
+        let many = many.join(",");
+        assert_eq!(WebSocketHead { protocols: Some(many.as_bytes()), ..HEAD }.check(), Ok(()));
         for (offered, taken) in
             [("a, b", Some("a")), (" chat ", Some("chat")), ("", None), ("a b", None), ("é", None), (&long, None)]
         {

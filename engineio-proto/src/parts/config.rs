@@ -7,6 +7,10 @@ pub enum ConfigError {
     /// The named option is zero, or a time that is too short.
     #[error("{0} must be greater than zero (at least 1 ms, if it is a time)")]
     Zero(&'static str),
+    /// `ping_interval` and `ping_timeout` are together longer than 2,147,483,647 ms. Clients in JavaScript wait that long
+    /// for a ping. Their timers cannot be set to more, and end the session at once.
+    #[error("ping_interval and ping_timeout must not be longer than 2147483647 ms (24 days) together")]
+    Heartbeat,
     /// No transport is enabled.
     #[error("no transport is enabled: expected at least one")]
     NoTransport,

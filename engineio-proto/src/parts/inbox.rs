@@ -33,9 +33,19 @@ pub(crate) struct Inbox {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Body {
     packets: PayloadDecoder,
-    /// How many more of its packets may be other than messages.
+    /// How many of its packets were other than messages.
     idle: u32,
+    /// How many of its messages were dropped.
+    dropped: u32,
 }
+
+/// The maximum number of packets in one body that are no messages. A correct peer sends few. Millions would fit, and
+/// all of them are handled in one call.
+const MAX_IDLE: u32 = 1000;
+
+/// Once this many messages of one body were dropped, the others are skipped without being decoded. They need no room,
+/// so all of them are handled in one call.
+const MAX_DROPPED: u32 = 1000;
 
 impl Default for Inbox {
     fn default() -> Self {
@@ -59,9 +69,9 @@ pub(crate) enum Next {
 }
 
 impl Inbox {
-    /// Adds a body. The previous one is finished. At most `idle` of its packets may be other than messages.
-    pub(crate) fn push_body(&mut self, packets: PayloadDecoder, idle: u32) {
-        self.body = Some(Body { packets, idle });
+    /// Adds a body. The previous one is finished.
+    pub(crate) fn push_body(&mut self, packets: PayloadDecoder) {
+        self.body = Some(Body { packets, idle: 0, dropped: 0 });
     }
 
     /// Adds a frame that must wait.
@@ -76,6 +86,9 @@ impl Inbox {
             return None;
         }
         if let Some(body) = &mut self.body {
+            if body.dropped >= MAX_DROPPED {
+                body.packets.skip_messages();
+            }
             let Some(packet) = body.packets.next() else {
                 self.body = None;
                 return Some(Next::BodyDone);
@@ -96,6 +109,15 @@ impl Inbox {
             self.received += 1;
             self.received_bytes += message.len() as u64;
             self.messages.push(message);
+        } else {
+            self.drop_message();
+        }
+    }
+
+    /// Notes that a message was dropped.
+    pub(crate) fn drop_message(&mut self) {
+        if let Some(body) = &mut self.body {
+            body.dropped = body.dropped.saturating_add(1);
         }
     }
 
@@ -211,11 +233,11 @@ impl Inbox {
 }
 
 impl Body {
-    /// Counts a packet that is not a message. A body has few of them; millions would only waste time.
+    /// Counts a packet that is not a message.
     fn count_idle(&mut self, packet: Packet) -> Result<Packet, PacketError> {
         if packet.kind() != PacketKind::Message {
-            self.idle = self.idle.checked_sub(1).ok_or(PacketError::TooMany)?;
+            self.idle = self.idle.saturating_add(1);
         }
-        Ok(packet)
+        if self.idle > MAX_IDLE { Err(PacketError::TooMany) } else { Ok(packet) }
     }
 }

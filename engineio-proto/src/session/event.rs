@@ -85,7 +85,8 @@ pub enum Input {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// It is larger than [`Config::max_payload`](crate::server::Config::max_payload).
+    /// It is larger than [`Config::max_payload`](crate::server::Config::max_payload); see
+    /// [`Config::checked_body`](crate::server::Config::checked_body).
     #[error("the body is larger than the limit")]
     TooLarge,
 }

@@ -56,7 +56,9 @@ impl Session {
 
     /// Adds a message for the application, unless the application has closed the session.
     fn deliver(&mut self, message: Message) {
-        if self.phase() != Phase::Closing {
+        if self.phase() == Phase::Closing {
+            self.flow.inbox.drop_message();
+        } else {
             self.flow.inbox.deliver(message);
         }
     }

@@ -126,7 +126,7 @@ mod tests {
             ("frames are announced", channel, |s| s.flow.accept(["a".into()])),
             ("messages are announced", idle, |s| s.flow.inbox.push_unseen("a".into())),
             ("a POST waits for its packets", idle, |s| s.post = Post::Held(ExchangeId(2))),
-            ("a body waits for room", idle, |s| s.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()), 9)),
+            ("a body waits for room", idle, |s| s.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()))),
             ("frames wait for a body or for room", channel, |s| s.flow.inbox.push_frame(Frame::received("4a".into()))),
         ];
         for (index, &(law, make, break_it)) in cases.iter().enumerate() {

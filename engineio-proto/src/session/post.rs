@@ -64,7 +64,7 @@ impl Session {
                 // From its head, also where the deadline has passed and nobody looked.
                 let took = (self.now + at_least(self.config.body_timeout)).saturating_since(deadline);
                 self.pinger.received(self.now, took, self.config.times());
-                self.flow.inbox.push_body(self.codec.decode_payload(body), u32::MAX);
+                self.flow.inbox.push_body(self.codec.decode_payload(body));
             }
             Err(BodyError::TooLarge) => self.refuse_body(Response::TooLarge, TransportError::PayloadTooLarge),
         }

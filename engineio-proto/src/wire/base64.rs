@@ -31,11 +31,31 @@ pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     out.truncate(start + written);
 }
 
-/// Decodes base64, standard or URL-safe, with or without padding.
+/// Decodes base64, standard or URL-safe, with or without padding. White space is skipped: CR, LF, space and tab.
+///
+/// Source: RFC 2045, section 6.8. The official Java client sends lines of 76 characters, each with a line end.
 ///
 /// # Errors
 /// Returns an error for any other text.
 pub(crate) fn decode(text: &[u8]) -> Result<Bytes, PacketError> {
+    // Only text that is not valid is searched for white space, so valid text costs nothing more.
+    decode_dense(text).or_else(|error| decode_spaced(text).ok_or(error))
+}
+
+/// Decodes base64 with white space. Returns `None` if it has none, or is not valid.
+#[cold]
+fn decode_spaced(text: &[u8]) -> Option<Bytes> {
+    let mut dense = Vec::with_capacity(text.len());
+    dense.extend(text.iter().filter(|byte| !is_white_space(byte)));
+    (dense.len() < text.len()).then(|| decode_dense(&dense).ok()).flatten()
+}
+
+const fn is_white_space(byte: &u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | b' ' | b'\t')
+}
+
+/// Decodes base64 without white space.
+fn decode_dense(text: &[u8]) -> Result<Bytes, PacketError> {
     let digits = match text {
         [digits @ .., b'=', b'='] | [digits @ .., b'='] => digits,
         digits => digits,

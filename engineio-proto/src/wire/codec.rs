@@ -107,6 +107,14 @@ impl Codec {
         }
     }
 
+    /// Returns whether a request body is within the limit, or was when its sender counted it.
+    pub(crate) fn is_body_within(self, body: &[u8], limit: usize) -> bool {
+        let counted_len = match self.revision {
+            Revision::V4 => v4::counted_len,
+        };
+        body.len() <= limit || counted_len(body) <= limit
+    }
+
     /// Returns the HTTP body that carries packets. Makes one allocation, of exactly [`Codec::payload_len`] bytes.
     pub fn encode_payload(self, packets: &[Packet]) -> Bytes {
         let mut out = Vec::with_capacity(self.payload_len(packets));
@@ -165,6 +173,13 @@ impl Codec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadDecoder {
     form: v4::Decoder,
+}
+
+impl PayloadDecoder {
+    /// Skips the messages that come next, without decoding them.
+    pub(crate) fn skip_messages(&mut self) {
+        self.form.skip_messages();
+    }
 }
 
 impl Iterator for PayloadDecoder {

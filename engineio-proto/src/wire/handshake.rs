@@ -1,12 +1,14 @@
 //! The open packet: encoding and decoding.
 
 use alloc::string::String;
+use core::fmt;
 use core::fmt::Write as _;
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::parts::sid::Sid;
 use crate::parts::transport::{TransportKind, Transports};
@@ -49,8 +51,11 @@ impl Opened {
         Packet::Text { kind: PacketKind::Open, data: json.into() }
     }
 
-    /// Decodes the data of an open packet. Unknown keys are ignored, and `maxPayload` is optional because older servers
-    /// do not send it. Returns `None` if the data is not valid.
+    /// Decodes the data of an open packet. Unknown keys are ignored. `maxPayload` is optional because older servers do not
+    /// send it, and so is `upgrades`. Returns `None` if the data is not valid.
+    ///
+    /// Numbers are those of JavaScript, as other clients read them: `10000/3` is 3333.333, and some servers send text.
+    /// They are cut to whole milliseconds or bytes.
     pub(crate) fn parse(data: &Text) -> Option<Self> {
         /// Far longer than any valid packet. Lists in JSON need several times their length in memory when they are
         /// parsed.
@@ -60,27 +65,84 @@ impl Opened {
         #[serde(rename_all = "camelCase")]
         struct Json {
             sid: String,
-            upgrades: Vec<String>,
-            ping_interval: u64,
-            ping_timeout: u64,
             #[serde(default)]
-            max_payload: Option<u64>,
+            upgrades: Option<Vec<String>>,
+            ping_interval: Number,
+            ping_timeout: Number,
+            #[serde(default)]
+            max_payload: Number,
         }
 
         if data.len() > MAX_LEN {
             return None;
         }
         let json: Json = serde_json::from_str(data).ok()?;
-        if json.ping_interval == 0 && json.ping_timeout == 0 {
+        // The conversions cut fractions, and saturate.
+        let millis = |number: Number| number.0.map(|number| Duration::from_millis(number as u64));
+        let (ping_interval, ping_timeout) = (millis(json.ping_interval)?, millis(json.ping_timeout)?);
+        if ping_interval.is_zero() && ping_timeout.is_zero() {
             return None;
         }
+        let upgrades = json.upgrades.unwrap_or_default();
         Some(Self {
             sid: Sid::from_peer(&json.sid)?,
-            upgrades: json.upgrades.iter().filter_map(|name| TransportKind::from_name(name)).collect(),
-            ping_interval: Duration::from_millis(json.ping_interval),
-            ping_timeout: Duration::from_millis(json.ping_timeout),
-            max_payload: json.max_payload.and_then(|limit| usize::try_from(limit).ok()).filter(|&limit| limit > 0),
+            upgrades: upgrades.iter().filter_map(|name| TransportKind::from_name(name)).collect(),
+            ping_interval,
+            ping_timeout,
+            max_payload: json.max_payload.0.map(|limit| limit as usize).filter(|&limit| limit > 0),
         })
+    }
+}
+
+/// A finite number, or its text. `None` for every other value.
+#[derive(Clone, Copy, Default)]
+struct Number(Option<f64>);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+struct NumberVisitor;
+
+impl<'de> Visitor<'de> for NumberVisitor {
+    type Value = Number;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
+        Ok(Number(Some(number as f64)))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
+        Ok(Number(Some(number as f64)))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
+        Ok(Number(Some(number)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Number, E> {
+        Ok(Number(text.trim().parse().ok().filter(|number: &f64| number.is_finite())))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Number, E> {
+        Ok(Number(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Number, E> {
+        Ok(Number(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Number, A::Error> {
+        IgnoredAny.visit_seq(seq).map(|_| Number(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Number, A::Error> {
+        IgnoredAny.visit_map(map).map(|_| Number(None))
     }
 }
 
@@ -114,6 +176,58 @@ mod tests {
         assert!(encoded(&opened).contains(r#""upgrades":["polling","websocket"]"#));
     }
 
+    /// Servers that compute their times, or that read them from text.
+    #[test]
+    fn y032_numbers_are_those_of_javascript() {
+        let opened = |interval: &str, limit: &str| {
+            let limit = if limit.is_empty() { String::new() } else { alloc::format!(r#","maxPayload":{limit}"#) };
+            let json = alloc::format!(r#"{{"sid":"a","pingInterval":{interval},"pingTimeout":20000{limit}}}"#);
+            Opened::parse(&json.into())
+        };
+        for (interval, millis) in [
+            ("15000", 15_000),
+            (r#""15000""#, 15_000),
+            (r#"" 15000.5\n""#, 15_000),
+            ("25000.0", 25_000),
+            ("2.5e4", 25_000),
+            ("3333.3333333333335", 3333),
+            ("0.9", 0),
+            ("-0", 0),
+            ("-1", 0),
+            ("-1e300", 0),
+            ("9007199254740993", 9_007_199_254_740_992),
+            ("18446744073709551616", u64::MAX),
+            ("1e21", u64::MAX),
+            ("-18446744073709551616", 0),
+        ] {
+            let opened = opened(interval, "").unwrap_or_else(|| panic!("{interval} is a number"));
+            assert_eq!(opened.ping_interval, Duration::from_millis(millis), "{interval}");
+            assert_eq!((opened.upgrades, opened.max_payload), (Transports::NONE, None));
+        }
+        for interval in ["null", "true", "[1]", r#"{"a":1}"#, r#""""#, r#""x""#, r#""NaN""#, r#""inf""#, "1e999", "NaN"]
+        {
+            assert_eq!(opened(interval, ""), None, "{interval}");
+        }
+        for (limit, expected) in [
+            ("1000000.7", Some(1_000_000)),
+            (r#""1000000""#, Some(1_000_000)),
+            ("1e300", Some(usize::MAX)),
+            ("0", None),
+            ("0.5", None),
+            ("-1", None),
+            ("null", None),
+            ("false", None),
+            ("[[1],2]", None),
+            (r#"{"a":{}}"#, None),
+            (r#""unlimited""#, None),
+        ] {
+            let opened = opened("1", limit).unwrap_or_else(|| panic!("{limit} is no reason to refuse"));
+            assert_eq!(opened.max_payload, expected, "{limit}");
+        }
+        let no_upgrades = r#"{"sid":"a","upgrades":null,"pingInterval":1,"pingTimeout":1}"#;
+        assert_eq!(Opened::parse(&no_upgrades.into()).unwrap().upgrades, Transports::NONE);
+    }
+
     #[test]
     fn other_servers_say_more_or_less() {
         let parse = |text: &str| Opened::parse(&text.into());
@@ -131,9 +245,8 @@ mod tests {
             "null",
             r#"{"sid":"","upgrades":[],"pingInterval":1,"pingTimeout":1}"#,
             r#"{"sid":7,"upgrades":[],"pingInterval":1,"pingTimeout":1}"#,
-            r#"{"sid":"a","pingInterval":1,"pingTimeout":1}"#,
             r#"{"sid":"a","upgrades":[],"pingInterval":0,"pingTimeout":0}"#,
-            r#"{"sid":"a","upgrades":[],"pingInterval":-1,"pingTimeout":1}"#,
+            r#"{"sid":"a","upgrades":"websocket","pingInterval":1,"pingTimeout":1}"#,
             r#"{"sid":"a","upgrades":[],"pingTimeout":1}"#,
         ] {
             assert_eq!(parse(broken), None, "{broken}");

@@ -22,10 +22,12 @@ pub(crate) fn decode_text(text: Text) -> Result<Packet, PacketError> {
     match text.as_bytes().split_first() {
         None => Err(PacketError::Empty),
         Some((b'b', digits)) => base64::decode(digits).map(Packet::Binary),
-        Some((&byte, _)) => PacketKind::from_byte(byte)
-            .map(|kind| Packet::Text { kind, data: text.behind_first() })
-            .ok_or(PacketError::UnknownKind),
+        Some((&byte, _)) => decode_kind(byte, text.behind_first()),
     }
+}
+
+fn decode_kind(byte: u8, data: Text) -> Result<Packet, PacketError> {
+    PacketKind::from_byte(byte).map(|kind| Packet::Text { kind, data }).ok_or(PacketError::UnknownKind)
 }
 
 /// Decodes a packet from the bytes of an HTTP body. Invalid UTF-8 is replaced, not refused, as in the reference.
@@ -86,9 +88,7 @@ pub(crate) fn decode_frame(frame: Frame) -> Result<Packet, PacketError> {
         Frame::Text { head: "", data } => decode_text(data),
         Frame::Text { head: "b", data } => base64::decode(data.as_bytes()).map(Packet::Binary),
         Frame::Text { head, data } => match head.as_bytes() {
-            [byte] => {
-                PacketKind::from_byte(*byte).map(|kind| Packet::Text { kind, data }).ok_or(PacketError::UnknownKind)
-            }
+            &[byte] => decode_kind(byte, data),
             _ => decode_text(Text::from([head, &data].concat())),
         },
     }
@@ -98,6 +98,26 @@ pub(crate) fn decode_frame(frame: Frame) -> Result<Packet, PacketError> {
 pub(crate) fn payload_len(packets: &[Packet]) -> usize {
     let data: usize = packets.iter().map(text_len).sum();
     data + packets.len().saturating_sub(1)
+}
+
+/// Returns the length that the official client counts for a body of these bytes, when it groups messages below the limit
+/// of the server. It counts 1.33 bytes, rounded up for each message, for a byte of binary data. In base64 it is 4/3, and
+/// there is padding.
+///
+/// Source: engine.io-client 6.6, `_getWritablePackets` and `byteLength`.
+pub(crate) fn counted_len(body: &[u8]) -> usize {
+    let excess = |piece: &[u8]| match piece {
+        [b'b', digits @ ..] => {
+            let padding = digits.iter().rev().take(2).take_while(|&&byte| byte == b'=').count();
+            let bytes = (digits.len() - padding).saturating_mul(3) / 4;
+            digits.len().saturating_sub(bytes.saturating_mul(133).div_ceil(100))
+        }
+        _ => 0,
+    };
+    let mut start = 0;
+    let ends = memchr::memchr_iter(SEPARATOR, body).chain([body.len()]);
+    let excess = ends.map(|end| excess(body.get(core::mem::replace(&mut start, end + 1)..end).unwrap_or_default()));
+    body.len() - excess.sum::<usize>()
 }
 
 /// Appends a body.
@@ -129,6 +149,19 @@ impl Decoder {
         let total = if body.len() > u32::MAX as usize { u32::MAX } else { body.len() as u32 };
         Self { rest: Some(body), total }
     }
+
+    /// Skips the messages that come next, without decoding them.
+    pub(crate) fn skip_messages(&mut self) {
+        let is_message = |byte: &u8| matches!(byte, b'4' | b'b');
+        let Some(rest) = self.rest.as_mut().filter(|rest| rest.first().is_some_and(is_message)) else { return };
+        let is_end = |pair: &[u8]| matches!(pair, [SEPARATOR, next] if !is_message(next));
+        match rest.windows(2).position(is_end) {
+            Some(end) => rest.advance(end + 1),
+            // An empty piece, which is not a message.
+            None if rest.last() == Some(&SEPARATOR) => rest.clear(),
+            None => self.rest = None,
+        }
+    }
 }
 
 impl Iterator for Decoder {
@@ -146,7 +179,12 @@ impl Iterator for Decoder {
             None => rest,
         };
         let is_small = self.total > SMALL_BODY && piece.len().saturating_mul(SHARE) < self.total as usize;
-        let packet = decode_bytes(if is_small { Bytes::copy_from_slice(&piece) } else { piece });
+        let packet = match (&*piece, is_small) {
+            // Packets without data need no memory.
+            (&[byte], _) if byte != b'b' => decode_kind(byte, Text::new()),
+            (_, true) => decode_bytes(Bytes::copy_from_slice(&piece)),
+            (_, false) => decode_bytes(piece),
+        };
         if packet.is_err() {
             self.rest = None;
         }

@@ -69,6 +69,55 @@ fn sec44_very_many_packets_in_a_post_are_decoded_as_they_are_taken() {
     assert_eq!(world.answer_of(post), Some("200 ok"));
 }
 
+/// A body of a million bytes with 500,000 noops took 38 ms, in one call.
+#[test]
+fn sec44_packets_without_a_message_have_a_limit_in_a_post() {
+    for packet in ["6", "3", "3a", "0", "5"] {
+        let mut world = World::polling();
+        let post = world.post(vec![packet; 1000].join("\x1e") + "\x1e4a");
+        assert_eq!((world.answer_of(post), world.closed()), (Some("200 ok"), None), "{packet}");
+        assert_eq!(world.recv_all(), ["a"]);
+        let post = world.post("4b\x1e".to_owned() + &vec![packet; 1001].join("\x1e") + "\x1e4c");
+        assert_eq!(world.answer_of(post), Some(BAD_REQUEST), "{packet}");
+        assert_eq!(world.recv_all(), ["b"], "what came before counts");
+        assert_eq!(world.closed(), Some(CloseReason::ParseError), "{packet}");
+    }
+}
+
+/// Messages that nobody takes need no room, so nothing stops their decoding: the same took 37 ms. What stands between
+/// them counts.
+#[test]
+fn sec44_messages_that_nobody_takes_are_skipped() {
+    let messages = ["4", "bAA"].repeat(150_000).join("\x1e");
+    let cases: [(String, CloseReason); 3] = [
+        (format!("{messages}\x1e1"), CloseReason::TransportClose),
+        (format!("{messages}\x1e2"), CloseReason::TransportError(TransportError::HeartbeatDirection)),
+        (format!("{messages}\x1e"), CloseReason::ParseError),
+    ];
+    for (body, reason) in cases {
+        let mut world = World::polling();
+        let key = world.key();
+        world.server.session_mut(key).unwrap().discard_incoming();
+        let post = world.post(messages.clone());
+        assert_eq!((world.answer_of(post), world.closed()), (Some("200 ok"), None));
+        assert_eq!(world.session().stats().heartbeats_received, 0);
+        let post = world.post(format!("{messages}\x1e3"));
+        assert_eq!((world.answer_of(post), world.closed()), (Some("200 ok"), None));
+        assert_eq!(world.session().stats().heartbeats_received, 1);
+        world.post(body);
+        assert_eq!(world.closed(), Some(reason));
+    }
+    // A session that is closing takes none either.
+    let mut world = World::polling();
+    for text in ["a", "b"] {
+        world.send(text);
+    }
+    world.close();
+    let post = world.post(format!("{messages}\x1e3"));
+    assert_eq!((world.answer_of(post), world.closed()), (Some("200 ok"), None));
+    assert_eq!(world.session().stats().heartbeats_received, 1);
+}
+
 /// Covers: SEC-45
 #[test]
 fn sec45_text_is_never_interpreted() {
@@ -167,4 +216,33 @@ fn sec53_refusals_do_not_repeat_what_the_client_said() {
         assert!(!world.request_upgrade(&query).unwrap_err().contains("script"));
     }
     assert_eq!(Rejection::UnknownTransport { transport: evil.into() }.message(), "Transport unknown");
+}
+
+/// The official client counts less for binary data than it posts. A burst of it was answered 413, and ended the session.
+#[test]
+fn sec1_a_body_that_the_official_client_counts_as_small_enough_is_accepted() {
+    let binary = |digits: &str, count: usize| vec![format!("b{digits}"); count].join("\x1e");
+    let thousand = format!("{}AA==", "AAAA".repeat(333));
+    for (body, len, fits) in [
+        (binary(&thousand, 749), 1_002_161, true),
+        (binary(&thousand, 750), 1_003_499, true),
+        (binary(&thousand, 751), 1_004_837, false),
+        // The largest excess.
+        (binary("AA==", 250_000), 1_499_999, true),
+        (binary("AA==", 250_001), 1_500_005, false),
+        // Text is counted exactly, and so is one byte too many.
+        ("4".repeat(1_000_000), 1_000_000, true),
+        ("4".repeat(1_000_001), 1_000_001, false),
+        (binary(&"AAAA".repeat(250_000), 1), 1_000_001, true),
+    ] {
+        let mut world = World::polling_with(|config| config.receive_limit = usize::MAX);
+        assert_eq!(body.len(), len);
+        assert!(!fits || len <= world.server.config().max_body());
+        let post = world.post_head();
+        let body = world.server.config().checked_body(body.into());
+        world.post_end(post, body);
+        assert_eq!(world.answer_of(post), Some(if fits { "200 ok" } else { "413" }), "{len}");
+        let reason = CloseReason::TransportError(TransportError::PayloadTooLarge);
+        assert_eq!(world.closed(), (!fits).then_some(reason), "{len}");
+    }
 }

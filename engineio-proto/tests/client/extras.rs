@@ -37,6 +37,33 @@ fn y032_the_first_packet_must_open_the_session() {
     assert_eq!(world.events(), [Event::Closed(NO_HANDSHAKE)]);
 }
 
+#[test]
+fn y032_the_beginning_of_what_is_no_handshake_is_kept() {
+    let other = r#"96:0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":5000}2:40"#;
+    let long = "<html>".repeat(1000);
+    for (body, kept, is_other) in [(other, other, true), (&long, &long[..Details::MAX_BODY], false), ("", "", false)] {
+        let details = Details::Handshake { data: kept.to_owned().into() };
+        assert_eq!(details.is_other_revision(), is_other);
+        let mut world = World::only(TransportKind::Polling);
+        world.answer_get(body);
+        assert_eq!((world.closed(), world.client.details()), (Some(NO_HANDSHAKE), Some(&details)));
+        let mut world = World::only(TransportKind::WebSocket);
+        world.opened();
+        world.frame(body);
+        assert_eq!((world.closed(), world.client.details()), (Some(NO_HANDSHAKE), Some(&details)));
+    }
+    let mut world = World::only(TransportKind::WebSocket);
+    world.opened();
+    world.frame_bytes(b"\x00\xff");
+    assert_eq!(world.client.details(), Some(&Details::Handshake { data: (&b"\x00\xff"[..]).into() }));
+    // A session that has opened has none, and neither has one that tries the next transport.
+    assert_eq!(World::polling().client.details(), None);
+    assert_eq!(World::websocket().client.details(), None);
+    let mut world = World::trying(TransportKind::Polling);
+    world.answer_get("96:0{}");
+    assert_eq!((world.closed(), world.client.details()), (None, None));
+}
+
 /// Covers: Y-033
 #[test]
 fn y033_packets_behind_the_open_packet_are_handled() {

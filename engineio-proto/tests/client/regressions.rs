@@ -1,5 +1,7 @@
 //! Regression tests.
 
+use std::time::Duration;
+
 use engineio_proto::{ChannelId, CloseReason, Event, RequestError, TransportError, client};
 
 use crate::world::{NO_HANDSHAKE, World, open_packet};
@@ -102,6 +104,121 @@ fn an_answer_of_many_packets_without_a_message_is_none() {
     let mut world = World::polling();
     world.answer_get(&["4"; 5000].join("\x1e"));
     assert_eq!((world.client.close_reason(), world.recv_all().len()), (None, 5000), "messages are welcome");
+}
+
+// A server that answers every poll at once, with nothing, kept the client busy: as many requests as the network carries.
+#[test]
+fn a_server_that_answers_nothing_is_polled_more_slowly() {
+    for nothing in ["6", "2", "3", "5", "6\x1e6"] {
+        let mut world = World::polling();
+        let start = world.now;
+        for _ in 0..10 {
+            assert_eq!(world.client.close_reason(), None);
+            assert!(world.get().is_some(), "a server may release some polls in a row");
+            if nothing == "2" && world.post().is_some() {
+                world.answer_post();
+            }
+            world.answer_get(nothing);
+        }
+        assert_eq!((world.now, world.get()), (start, None), "{nothing}");
+        assert_eq!(world.client.next_timeout(), Some(start + Duration::from_millis(100)));
+        world.advance(99);
+        assert_eq!(world.get(), None);
+        world.advance(1);
+        assert!(world.get().is_some());
+        // Ten polls in a second.
+        for tenths in 2..=11 {
+            world.answer_get(nothing);
+            assert_eq!(world.get(), None);
+            world.advance(100);
+            assert!(world.get().is_some());
+            assert_eq!(world.now, start + Duration::from_millis(100 * tenths));
+        }
+        // An answer that took its time is followed by the next poll at once, as is a message.
+        world.advance(100);
+        world.answer_get(nothing);
+        assert!(world.get().is_some());
+        for _ in 0..10 {
+            world.answer_get("4a");
+            assert!(world.get().is_some(), "{nothing}");
+        }
+    }
+}
+
+// A ping that was answered at once, and noops that release polls, are far apart: none of them slows the next poll.
+#[test]
+fn slow_answers_without_messages_do_not_add_up() {
+    let mut world = World::polling();
+    for _ in 0..20 {
+        world.advance(100);
+        world.answer_get("6");
+        assert!(world.get().is_some());
+    }
+    for _ in 0..9 {
+        world.answer_get("6");
+        assert!(world.get().is_some());
+    }
+}
+
+// The client closes and changes its transport without waiting for its next poll.
+#[test]
+fn a_client_that_waits_before_its_next_poll_does_all_else() {
+    let mut world = World::polling();
+    for _ in 0..10 {
+        world.answer_get("6");
+    }
+    world.send("a");
+    assert_eq!((world.post(), world.get()), (Some("4a"), None));
+    world.answer_post();
+    world.close();
+    assert_eq!(world.post(), Some("1"));
+    world.answer_post();
+    assert_eq!(world.closed(), Some(CloseReason::ForcedClose));
+
+    // Law 6: a call without need changes nothing, also when the time has come.
+    let mut world = World::polling();
+    for _ in 0..10 {
+        world.answer_get("6");
+    }
+    let due = world.client.next_timeout().unwrap();
+    assert_eq!(world.client.recv(due), None);
+    assert!(!world.client.has_output());
+    world.client.handle_timeout(due);
+    assert!(world.client.has_output());
+
+    let mut world = World::probing();
+    for _ in 0..10 {
+        world.answer_get("6");
+    }
+    assert_eq!(world.get(), None);
+    world.frame("3probe");
+    assert_eq!(world.client.state(), client::State::Channel);
+}
+
+// Law 6: a pause that waits for the application, and not for a POST, has no timer for its next poll. A timer that was not
+// due changed it. Found by the fuzz target of the client.
+#[test]
+fn a_pause_without_a_post_has_no_timer() {
+    let mut world = World::probing_with(|config| config.receive_limit = 1);
+    world.answer_get("4a\x1e4b");
+    world.frame("3probe");
+    assert_eq!((world.client.state(), world.get(), world.post()), (client::State::Pausing, None, None));
+    let later = world.now + Duration::from_secs(5);
+    assert_eq!(world.client.next_frame(later, ChannelId(99)), None);
+    assert!(world.client.next_timeout().is_some_and(|next| next > later));
+    let before = world.client.clone();
+    world.client.handle_timeout(later);
+    assert_eq!(world.client, before);
+}
+
+// The same from messages, once the application takes none.
+#[test]
+fn messages_of_an_answer_that_nobody_takes_are_skipped() {
+    let mut world = World::polling();
+    world.client.discard_incoming();
+    world.answer_get(&(["4", "bAA"].repeat(250_000).join("\x1e") + "\x1e2"));
+    assert_eq!(world.client.close_reason(), None);
+    assert_eq!(world.post(), Some("3"), "the ping behind them is answered");
 }
 
 // Who leaves between the change of its transport and the word of it is on polling for its server, which does not take

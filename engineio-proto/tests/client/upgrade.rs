@@ -5,7 +5,7 @@ use std::time::Duration;
 use engineio_proto::client;
 use engineio_proto::server::Config;
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelEnd, CloseReason, Event, Message, RequestError, TransportKind, UpgradeError};
+use engineio_proto::{ChannelEnd, ChannelId, CloseReason, Event, Message, RequestError, TransportKind, UpgradeError};
 
 use crate::pair::Pair;
 use crate::world::{LOST, UPGRADED, UPGRADING, World, failed, open_packet};
@@ -104,6 +104,21 @@ fn a_pause_polls_while_the_answer_to_a_post_is_withheld() {
         world.advance(2000);
         assert_eq!(world.get().is_some(), polled);
     }
+}
+
+// Law 6: only the timer begins such a poll, not any call that comes later.
+#[test]
+fn a_pause_polls_when_it_is_woken() {
+    let mut world = World::probing();
+    world.send("a");
+    world.frame("3probe");
+    world.answer_get("6");
+    let (late, channel) = (world.now + Duration::from_millis(1500), ChannelId(u64::MAX));
+    assert_eq!(world.client.next_frame(late, channel), None);
+    world.client.handle_input(late, client::Input::ChannelOpened { channel });
+    assert_eq!(world.client.poll_output(), None);
+    world.advance(1500);
+    assert!(world.get().is_some());
 }
 
 // The same with a server whose application echoes, has room for one message in each direction, and waits for that.

@@ -101,8 +101,10 @@ pub struct Model {
 
     pub open_by: Instant,
     pub upgrade_by: Instant,
-    /// While it pauses: when it polls again although a POST is under way.
-    pub stalled_at: Instant,
+    /// While it pauses: when it polls again although a POST is under way, if that time has not come.
+    pub stalled_at: Option<Instant>,
+    /// While it pauses: after this time it polls no more.
+    pub polls_until: Instant,
     /// Until when the server may be silent.
     pub patience: Option<Instant>,
     /// A packet that is no ping came since the last ping.
@@ -162,7 +164,8 @@ impl Model {
             ended: false,
             open_by: START,
             upgrade_by: START,
-            stalled_at: START,
+            stalled_at: None,
+            polls_until: START,
             patience: None,
             extended: false,
             excused: false,
@@ -341,7 +344,9 @@ impl Model {
             Word::Noop => (),
             Word::ProbeAnswer if self.state == client::State::Probing && !self.owes_probe() => {
                 self.shift(client::Trigger::ProbeAnswered, client::State::Pausing);
-                self.stalled_at = self.now + UPGRADE_TIMEOUT / 10;
+                let took = UPGRADE_TIMEOUT - self.upgrade_by.saturating_since(self.now);
+                self.stalled_at = Some(self.now + took.max(UPGRADE_TIMEOUT / 10));
+                self.polls_until = self.now + (UPGRADE_TIMEOUT - took).saturating_sub(took);
                 self.worked = true;
                 self.due.upgrading = true;
             }
@@ -475,15 +480,15 @@ impl Model {
         let polls = matches!(self.state, client::State::Polling | client::State::Probing);
         let leaving = self.post.is_some_and(|post| post.last);
         let polls = polls && self.get.is_none() && self.waiting.is_empty() && !leaving;
-        if polls || self.may_stall() && self.stalled_at <= self.now {
+        let stalled = self.may_stall() && self.stalled_at.is_none() && self.now <= self.polls_until;
+        if polls || stalled && self.get.is_none() && self.waiting.is_empty() {
             self.ask_get();
         }
     }
 
-    /// Whether the answer to a POST is all that a change of the transport waits for.
+    /// Whether a change of the transport waits for the answer to a POST.
     pub fn may_stall(&self) -> bool {
-        let waits = self.state == client::State::Pausing && self.post.is_some();
-        waits && self.get.is_none() && self.waiting.is_empty()
+        self.state == client::State::Pausing && self.post.is_some()
     }
 
     /// Posts what there is, if there is something, and no other POST is under way.

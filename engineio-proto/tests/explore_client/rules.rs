@@ -24,6 +24,7 @@ impl Model {
         if self.is_upgrading() && self.upgrade_by <= self.now {
             self.fail_probe(UpgradeError::Timeout);
         }
+        self.stalled_at = self.stalled_at.filter(|at| *at > self.now);
     }
 
     /// A server whose time is over is gone, unless it could not be heard because the application was slow. That does

@@ -111,11 +111,16 @@ fn r94_an_unsolicited_pong_does_not_answer_a_later_ping() {
 #[test]
 fn r97_a_flood_of_pongs_leaves_nothing_behind() {
     let mut world = World::polling();
-    let body = vec!["3"; 10_000].join("\x1e");
-    let post = world.post(body);
-    assert_eq!(world.answer_of(post), Some("200 ok"));
-    // They are counted one by one, and told once: events do not grow with what a client sends.
-    assert_eq!((world.session().stats().heartbeats_received, world.count(Event::Heartbeat)), (10_000, 1));
+    // A body may have as many. They are counted one by one, and told once: events do not grow with what a client sends.
+    let body = vec!["3"; 1000].join("\x1e");
+    for bodies in 1..=10 {
+        let post = world.post(body.clone());
+        assert_eq!(world.answer_of(post), Some("200 ok"));
+        assert_eq!(
+            (world.session().stats().heartbeats_received, world.count(Event::Heartbeat)),
+            (bodies * 1000, bodies as usize)
+        );
+    }
     assert_eq!(world.session().receive_buffered(), 0);
     assert!(!world.session().has_output());
     world.advance(25_000);

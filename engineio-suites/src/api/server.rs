@@ -89,6 +89,42 @@ pub async fn options_of_connections_are_checked() {
     within(host.server.shutdown()).await;
 }
 
+/// The official client ends each session at once whose server announces a longer heartbeat than its timers can wait.
+pub async fn a_heartbeat_that_kills_clients_is_refused() {
+    let builder = crate::adapter::builder;
+    for refused in [builder().ping_interval(Duration::MAX), builder().ping_timeout(Duration::from_millis(1 << 31))] {
+        assert_eq!(refused.build().unwrap_err(), ConfigError::Heartbeat);
+    }
+    // The other times have no such limit.
+    let longest = crate::host::builder()
+        .upgrade_timeout(Duration::MAX)
+        .close_timeout(Duration::MAX)
+        .body_timeout(Duration::MAX)
+        .header_timeout(Duration::MAX);
+    let host = Host::echo(longest).await;
+    let client = Polling::open(host.addr).await;
+    assert_eq!(client.post("4a").await.status, 200);
+    assert_eq!(client.get().await.brief(), (200, "4a"));
+    let mut client = WebSocket::upgrade(&client).await;
+    client.send("4b").await;
+    assert_eq!(client.next().await, Frame::text("4b"));
+    let url = format!("http://{}", host.addr);
+    let client = crate::adapter::client(&url)
+        .unwrap()
+        .open_timeout(Duration::MAX)
+        .upgrade_timeout(Duration::MAX)
+        .close_timeout(Duration::MAX)
+        .connect_timeout(Duration::MAX)
+        .request_timeout(Duration::MAX)
+        .idle_timeout(Duration::MAX)
+        .farewell_timeout(Duration::MAX);
+    let mut socket = within(client.build().unwrap().connect()).await.unwrap();
+    socket.send("c").await.unwrap();
+    assert_eq!(within(socket.recv()).await, Some("c".into()));
+    socket.close();
+    assert_eq!(within(socket.closed()).await, CloseReason::ForcedClose);
+}
+
 pub async fn sessions_are_found_by_id() {
     let host = Host::start(builder()).await;
     let server = &host.server;

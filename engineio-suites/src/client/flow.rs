@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 
@@ -106,6 +107,34 @@ pub async fn c069_base64_where_it_is_asked_for() {
     // Whether the server follows the request or not.
     server.frame(BINARY, [6, 7]).await;
     assert_eq!(within(socket.recv()).await, Some(vec![6, 7].into()));
+}
+
+/// From a server that encodes with line ends, as Java does.
+pub async fn m013_white_space_in_base64_is_skipped() {
+    let mut script = Script::start().await;
+    let client = websocket_only(&script);
+    let (mut socket, mut server) = script.open_websocket(&client, &open("S", "")).await;
+    server.text("bAwQF\r\n").await;
+    assert_eq!(within(socket.recv()).await, Some(vec![3, 4, 5].into()));
+    let client = script.polling();
+    let mut socket = script.open(&client, "S", "").await;
+    script.get().await.ok("bAQIDBA==\n\x1e4after").await;
+    assert_eq!(within(socket.recv()).await, Some(vec![1, 2, 3, 4].into()));
+    assert_eq!(within(socket.recv()).await, Some("after".into()));
+}
+
+/// A server that answered every poll at once, with nothing, was asked as often as the network allowed.
+pub async fn a_server_that_answers_nothing_is_polled_more_slowly() {
+    let mut script = Script::start().await;
+    let mut socket = script.open(&script.polling(), "S", "").await;
+    let start = Instant::now();
+    for _ in 0..13 {
+        script.get().await.ok("6").await;
+    }
+    // The tenth answer and each one after it has a tenth of a second before the next poll.
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    script.get().await.ok("4a").await;
+    assert_eq!(within(socket.recv()).await, Some("a".into()));
 }
 
 ///

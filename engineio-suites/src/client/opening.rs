@@ -188,8 +188,9 @@ pub async fn y032_an_answer_that_is_no_beginning() {
         "0{\"sid\":\"S\"",
         r#"0{"sid":"","upgrades":[],"pingInterval":1,"pingTimeout":1}"#,
         r#"0{"sid":7,"upgrades":[],"pingInterval":1,"pingTimeout":1}"#,
-        r#"0{"sid":"S","upgrades":[],"pingInterval":-1,"pingTimeout":1}"#,
-        r#"0{"sid":"S","upgrades":[],"pingInterval":"1","pingTimeout":1}"#,
+        r#"0{"sid":"S","upgrades":[],"pingInterval":-1,"pingTimeout":-1}"#,
+        r#"0{"sid":"S","upgrades":[],"pingInterval":"x","pingTimeout":1}"#,
+        r#"0{"sid":"S","upgrades":[],"pingInterval":null,"pingTimeout":1}"#,
         "bAAEC",
         "\x1e",
         "\u{0}",
@@ -217,6 +218,43 @@ pub async fn y032_an_answer_that_is_no_beginning() {
     websocket.frame(BINARY, open("S", "")).await;
     assert_eq!(refused(attempt).await.reason(), INVALID);
     websocket.closed().await;
+}
+
+/// Servers that compute their times, or read them from text.
+pub async fn y032_numbers_are_those_of_javascript() {
+    let open = |times: &str| format!(r#"0{{"sid":"S",{times}}}"#);
+    for times in [
+        r#""pingInterval":3333.3333333333335,"pingTimeout":20000"#,
+        r#""pingInterval":"15000","pingTimeout":25000.0,"maxPayload":null"#,
+        r#""pingInterval":1e21,"pingTimeout":18446744073709551616,"maxPayload":-1"#,
+        r#""upgrades":null,"pingInterval":-1,"pingTimeout":20000,"maxPayload":"no""#,
+    ] {
+        let mut script = Script::start().await;
+        let socket = script.begin(&script.polling(), &open(times)).await.unwrap();
+        let _get = script.get().await;
+        // No limit was announced.
+        socket.try_send("x".repeat(1_000_000)).unwrap();
+        assert_eq!(script.post().await.body.len(), 1_000_001);
+    }
+}
+
+pub async fn y032_a_server_of_revision_3() {
+    let other = r#"96:0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":5000}2:40"#;
+    let mut script = Script::start().await;
+    let error = script.begin(&script.polling(), other).await.unwrap_err();
+    assert_eq!((error.reason(), error.details()), (INVALID, Some(&Details::Handshake { data: other.into() })));
+    let text = "could not open a session: transport error: server error: invalid handshake; \
+                the server uses another revision of the protocol: expected revision 4";
+    assert_eq!(error.to_string(), text);
+    let error = script.begin(&script.polling(), "<html>").await.unwrap_err();
+    assert_eq!(error.details(), Some(&Details::Handshake { data: "<html>".into() }));
+    assert_eq!(error.to_string(), "could not open a session: transport error: server error: invalid handshake");
+    // A server that knows the revision, and rejects it.
+    let client = script.polling();
+    let body = r#"{"code":5,"message":"Unsupported protocol version"}"#;
+    let answer = async { script.get().await.answer(400, "", body).await };
+    let error = within(async { tokio::join!(client.connect(), answer) }).await.0.unwrap_err();
+    assert!(error.to_string().ends_with("; the server uses another revision of the protocol: expected revision 4"));
 }
 
 pub async fn an_answer_that_is_no_http() {

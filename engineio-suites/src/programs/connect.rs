@@ -221,6 +221,7 @@ fn print_close(reason: CloseReason, details: Option<&Details>, error: Option<&io
             line["status"] = (*status).into();
             line["body"] = String::from_utf8_lossy(body).into();
         }
+        Some(Details::Handshake { data }) => line["body"] = String::from_utf8_lossy(data).into(),
         Some(Details::CloseFrame { code, reason }) => line["code"] = json!([code, reason]),
         _ => (),
     }

@@ -25,6 +25,36 @@ async fn impatient() -> Host {
     Host::start(builder().ping_interval(SHORT).ping_timeout(SHORT)).await
 }
 
+/// The buffers of both kernels take all that the application sends, for much longer than the deadline of the test.
+pub async fn r118_a_silent_client_is_closed_although_the_application_sends() {
+    let host = impatient().await;
+    let (_silent, _) = WebSocket::open(host.addr).await;
+    let socket = host.accept().await;
+    let sender = socket.handle();
+    let sending = tokio::spawn(async move {
+        while sender.send("burst").await.is_ok() {
+            sleep(SHORT / 4).await;
+        }
+    });
+    assert_eq!(reason(&socket).await, CloseReason::PingTimeout);
+    within(sending).await.unwrap();
+}
+
+/// The pong is in the only POST, whose body takes several times as long as a pong may.
+pub async fn r119_a_pong_in_a_slow_upload_is_waited_for() {
+    let host = Host::start(builder().ping_interval(SHORT).ping_timeout(5 * SHORT)).await;
+    let client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    let mut post = client.start_post("content-length: 24\r\n").await;
+    assert_eq!(client.get().await.brief(), (200, "2"));
+    for byte in "4aaaaaaaaaaaaaaaaaaaaa\x1e3".chars() {
+        post.write(byte.to_string()).await;
+        sleep(SHORT).await;
+    }
+    assert_eq!(post.response().await.brief(), (200, "ok"));
+    assert_eq!(socket.stats().heartbeats_received, 1);
+}
+
 ///
 pub async fn t016_polling() {
     let host = patient().await;

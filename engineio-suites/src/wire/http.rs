@@ -107,6 +107,21 @@ pub async fn m056_broken_websocket_handshakes() {
             assert_upgrade_refused(&host, "GET", target, &headers, 400, text).await;
         }
     }
+    let no_protocol = "Invalid Sec-WebSocket-Protocol header";
+    let body = "Invalid body: a WebSocket handshake must not have one";
+    for target in [WEBSOCKET, &of_session] {
+        for (header, text) in [
+            ("sec-websocket-protocol: a b", no_protocol),
+            ("sec-websocket-protocol: a, b,", no_protocol),
+            ("sec-websocket-protocol:", no_protocol),
+            ("sec-websocket-protocol: a, b, a", no_protocol),
+            ("sec-websocket-protocol: a\r\nsec-websocket-protocol: a", no_protocol),
+            ("content-length: 5", body),
+            ("transfer-encoding: chunked", body),
+        ] {
+            assert_upgrade_refused(&host, "GET", target, &format!("{UPGRADE}{header}\r\n"), 400, text).await;
+        }
+    }
     for method in ["POST", "PUT"] {
         assert_upgrade_refused(&host, method, &of_session, UPGRADE, 405, "Invalid HTTP method").await;
     }

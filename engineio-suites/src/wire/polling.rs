@@ -208,6 +208,18 @@ pub async fn m013_base64_is_read_with_either_alphabet_and_without_padding() {
     }
 }
 
+/// As the official Java client encodes.
+pub async fn m013_white_space_in_base64_is_skipped() {
+    let (_host, client, mut socket) = session().await;
+    let line = "AAAA".repeat(19);
+    let body = format!("bAQIDBA==\n\x1eb{line}\n{line}\n\x1eb A\tQ\r\n==");
+    assert_eq!(client.post(body).await.transcript(), OK);
+    for expected in [vec![1, 2, 3, 4], vec![0; 114], vec![1]] {
+        assert_eq!(within(socket.recv()).await, Some(expected.into()));
+    }
+    assert_eq!(client.post("bAQ\u{b}==").await.brief(), BAD);
+}
+
 pub async fn m014_packets_without_a_meaning_are_ignored() {
     let (_host, client, mut socket) = session().await;
     assert_eq!(client.post("0{}\x1e5\x1e5x\x1e6\x1e4after").await.transcript(), OK);
@@ -345,6 +357,31 @@ pub async fn r79_an_answer_that_is_written_in_part() {
     assert_eq!(get.response_head().await.status, 200);
     get.reset();
     assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::PollLost));
+}
+
+/// The second answer arrives, and says nothing about the first.
+pub async fn r116_a_later_answer_does_not_hide_the_loss_of_an_earlier_one() {
+    let (_host, client, socket) = session().await;
+    // More than the buffers of two sockets hold.
+    socket.try_send("x".repeat(32 << 20)).unwrap();
+    let mut first = client.start_get().await;
+    assert_eq!(first.response_head().await.status, 200);
+    socket.try_send("second").unwrap();
+    assert_eq!(client.get().await.brief(), (200, "4second"));
+    assert_eq!((socket.close_reason(), socket.stats().messages_written), (None, 0));
+    first.reset();
+    assert_eq!(reason(&socket).await, CloseReason::TransportError(TransportError::PollLost));
+}
+
+/// A session that closes in order, and whose last answer is lost, says so.
+pub async fn s083_an_orderly_close_whose_last_answer_is_lost() {
+    let (_host, client, socket) = session().await;
+    socket.try_send("x".repeat(32 << 20)).unwrap();
+    let mut get = client.start_get().await;
+    assert_eq!(get.response_head().await.status, 200);
+    socket.close();
+    get.reset();
+    assert_eq!(reason(&socket).await, CloseReason::TransportLost);
 }
 
 pub async fn s060_a_post_whose_client_leaves_ends_the_session() {

@@ -11,7 +11,7 @@ use crate::adapter::mount::HyperService;
 use crate::adapter::{CloseReason, Message, Sid, Socket, TransportError};
 use crate::host::{Host, builder, reason};
 use crate::raw::{
-    BINARY, CLOSE, CONTINUATION, Connection, Frame, MORE, PING, PONG, TEXT, UPGRADE, WEBSOCKET, WebSocket, frame,
+    BINARY, CLOSE, CONTINUATION, Connection, Frame, MORE, PING, PONG, TEXT, UPGRADE, WEBSOCKET, WebSocket, ask, frame,
     request, unmasked, within,
 };
 
@@ -101,6 +101,12 @@ pub async fn m012_empty_messages_are_messages() {
 pub async fn m013_base64_is_understood_at_any_time() {
     let (_host, mut client, mut socket) = session().await;
     client.send("bAQIDBA==").await;
+    assert_eq!(within(socket.recv()).await, Some(vec![1, 2, 3, 4].into()));
+}
+
+pub async fn m013_white_space_in_base64_is_skipped() {
+    let (_host, mut client, mut socket) = session().await;
+    client.send("bAQID\r\nBA==\n").await;
     assert_eq!(within(socket.recv()).await, Some(vec![1, 2, 3, 4].into()));
 }
 
@@ -243,14 +249,17 @@ pub async fn sec36_answers_that_are_not_read_are_bounded() {
 
 pub async fn sec33_the_first_protocol_is_taken() {
     let host = Host::start(builder()).await;
-    for (offered, taken) in
-        [("a, b", Some("a")), ("chat", Some("chat")), (" , b", None), (&" ,".repeat(7 * 1024), None)]
-    {
+    for invalid in [" , b", &" ,".repeat(7 * 1024)] {
+        let headers = format!("{UPGRADE}sec-websocket-protocol: {invalid}\r\n");
+        let response = ask(host.addr, "GET", WEBSOCKET, &headers, "").await;
+        assert_eq!(response.brief(), (400, "Invalid Sec-WebSocket-Protocol header"));
+    }
+    for (offered, taken) in [("a, b", Some("a")), ("chat", Some("chat"))] {
         let mut connection = Connection::open(host.addr).await;
         let headers = format!("{UPGRADE}sec-websocket-protocol: {offered}\r\n");
         connection.write(request("GET", WEBSOCKET, &headers, b"")).await;
         let response = connection.response().await;
-        let protocol = taken.map_or(String::new(), |taken| format!("sec-websocket-protocol: {taken}\n"));
+        let protocol = taken.map_or(String::new(), |taken: &str| format!("sec-websocket-protocol: {taken}\n"));
         assert_eq!(
             response.transcript(),
             format!(

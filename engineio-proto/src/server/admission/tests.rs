@@ -9,6 +9,7 @@ const HEAD: WebSocketHead<'static> = WebSocketHead {
     key: Some(b"dGhlIHNhbXBsZSBub25jZQ=="),
     version: Some(b"13"),
     protocols: None,
+    has_body: false,
 };
 const GET: Entry<'static> = Entry::Exchange { exchange: ExchangeId(1), octet_stream: false };
 const CHANNEL: Entry<'static> = Entry::Channel { channel: ChannelId(1), head: Some(HEAD) };

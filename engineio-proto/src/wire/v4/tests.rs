@@ -69,11 +69,36 @@ fn base64_is_lenient_about_padding_and_alphabet_only() {
     for text in ["b+//+BA==", "b+//+BA", "b-__-BA==", "b-__-BA", "b+//+BA="] {
         assert_eq!(V4.decode_text(text.into()), four, "{text}");
     }
-    for text in ["bA", "bAQ!=", "bAQ==AgM=", "b=AQI", "b====", "bAQ I", "b+_==", "bA===", "b\u{e9}"] {
+    for text in ["bA", "bAQ!=", "bAQ==AgM=", "b=AQI", "b====", "b+_==", "bA===", "b\u{e9}"] {
         assert_eq!(V4.decode_text(text.into()), Err(PacketError::Base64), "{text}");
     }
     // In revision 4, a digit that looks like a packet type is base64.
     assert_eq!(V4.decode_text("b4AAA".into()), Ok(Packet::Binary(Bytes::from_static(&[0xe0, 0, 0]))));
+}
+
+/// Base64 of Java and Android has line ends, RFC 2045 section 6.8.
+#[test]
+fn m013_white_space_in_base64_is_skipped() {
+    let four = Ok(Packet::Binary(Bytes::from_static(&[1, 2, 3, 4])));
+    for text in ["bAQIDBA==\n", "bAQIDBA==\r\n", "b\tAQ ID\nBA = = ", "bAQIDBA\n", "bAQIDBA=\n="] {
+        assert_eq!(V4.decode_text(text.into()), four, "{text:?}");
+        assert_eq!(V4.decode_payload(text.into()).next(), Some(four.clone()), "{text:?}");
+        assert_eq!(V4.decode_frame(Frame::received(text.into())), four, "{text:?}");
+        let frame = Frame::Text { head: "b", data: Text::from(&text[1..]) };
+        assert_eq!(V4.decode_frame(frame), four, "{text:?}");
+    }
+    // Two lines.
+    let line = "AAAA".repeat(19);
+    let text = alloc::format!("b{line}\n{line}\n");
+    assert_eq!(V4.decode_text(text.into()), Ok(Packet::Binary(vec![0; 114].into())));
+    for text in ["b\n", "b \t\r\n"] {
+        assert_eq!(V4.decode_text(text.into()), Ok(Packet::Binary(Bytes::new())), "{text:?}");
+    }
+    // Other control characters and spaces are not skipped, and what remains must be valid.
+    for text in ["bAQ\u{b}==", "bAQ\u{c}==", "bAQ\u{a0}==", "bAQ\0==", "bA\n", "bA\nQ==\nAgM=", "bAQ!=\n", " bAQ=="] {
+        let error = if text.starts_with('b') { PacketError::Base64 } else { PacketError::UnknownKind };
+        assert_eq!(V4.decode_text(text.into()), Err(error), "{text:?}");
+    }
 }
 
 #[test]
@@ -204,4 +229,58 @@ fn what_is_a_large_part_of_its_body_is_not_copied() {
     assert!(!shares(2, 513));
     assert!(shares(128, 1024));
     assert!(!shares(127, 1024));
+}
+
+#[test]
+fn messages_are_skipped_up_to_what_is_none() {
+    let after = |body: &'static str| {
+        let mut packets = V4.decode_payload(body.into());
+        packets.skip_messages();
+        packets.next()
+    };
+    for body in ["4", "4a", "ba", "4a\x1e4b", "b!\x1e4", "4\x1eb"] {
+        assert_eq!(after(body), None, "{body}");
+    }
+    for body in ["3x", "4\x1e3x", "4a\x1eb!!\x1e3x\x1e4b", "4a3\x1e3x\x1e"] {
+        assert_eq!(after(body), Some(Ok(Packet::text(PacketKind::Pong, "x"))), "{body}");
+    }
+    for body in ["", "\x1e4a", "4a\x1e", "4a\x1e\x1e3x"] {
+        assert_eq!(after(body), Some(Err(PacketError::Empty)), "{body}");
+    }
+    assert_eq!(after("4\x1e7"), Some(Err(PacketError::UnknownKind)));
+    let mut packets = V4.decode_payload("4".into());
+    assert!(packets.next().is_some());
+    packets.skip_messages();
+    assert_eq!(packets.next(), None);
+}
+
+/// As the official client computes it: `1 + size(first)`, and `2 + size` for each other packet.
+#[test]
+fn bodies_are_counted_as_the_official_client_does() {
+    let counts = |lens: &[usize]| {
+        let packets: Vec<Packet> = lens.iter().map(|&len| Packet::Binary(vec![7; len].into())).collect();
+        let expected = 2 * lens.len() - 1 + lens.iter().map(|len| (*len as f64 * 1.33).ceil() as usize).sum::<usize>();
+        let body = V4.encode_payload(&packets);
+        // Where the product of the floating point numbers is above a whole number, the client counts one more.
+        let (counted, exact) = (counted_len(&body), lens.iter().all(|len| len % 100 != 0));
+        assert!(if exact { counted == expected } else { counted <= expected }, "{lens:?}: {counted}, {expected}");
+        (body.len(), counted)
+    };
+    assert_eq!(counts(&[1]), (5, 3));
+    assert_eq!(counts(&[3, 3]), (11, 11));
+    assert_eq!(counts(&[1000; 749]), (1_002_161, 997_667));
+    for len in 1..1000 {
+        // Half as much again is the most, at one byte.
+        let (encoded, counted) = counts(&[len; 7]);
+        assert!(2 * encoded <= 3 * counted + 1, "{len}");
+    }
+    for body in ["", "4", "4a\x1e4b", "6\x1e", "4€"] {
+        assert_eq!(counted_len(body.as_bytes()), body.len(), "{body}");
+    }
+    // Without padding, with white space, and invalid: never more than its length.
+    for (body, counted) in
+        [("b", 1), ("bAA", 3), ("bAQ\n=", 4), ("b==", 1), ("b====", 3), ("b=", 1), ("4a\x1ebAQ==\x1eb", 8)]
+    {
+        assert_eq!(counted_len(body.as_bytes()), counted, "{body}");
+    }
 }
