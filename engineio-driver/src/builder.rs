@@ -30,6 +30,13 @@ impl Builder {
             options: Options {
                 mount: Mount::default(),
                 header_timeout: Duration::from_secs(30),
+                idle_timeout: Duration::from_secs(75),
+                write_timeout: Duration::from_secs(60),
+                answer_timeout: Duration::from_secs(300),
+                shutdown_timeout: Duration::from_secs(8),
+                max_connections: 100_000,
+                max_headers: 100,
+                max_header_size: 16 * 1024,
                 backlog: 1024,
                 allow: None,
                 sid: None,
@@ -151,10 +158,78 @@ impl Builder {
         self
     }
 
-    /// Sets how long the head of a request may take, on connections that the server reads itself. Default: 30 s.
+    /// Sets how long the head of a request may take, on connections that the server reads itself: from its first byte to
+    /// its last, and for the first request from the beginning of the connection. Default: 30 s.
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.options.header_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a connection without a request is kept, on connections that the server reads itself. Default: 75 s.
+    ///
+    /// A load balancer keeps connections to the server too, often for 60 s. Its time must be shorter than this one:
+    /// otherwise it sends requests on connections that the server is closing, and answers its clients with 502.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.options.idle_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a client may take to take another byte of an answer, on connections that the server writes itself.
+    /// After that, the connection is dropped, and a session whose answer is lost ends. Default: 60 s.
+    ///
+    /// This does not limit WebSockets, which have the heartbeat.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.options.write_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a client may take to take all that waits to be written, usually one answer, however steadily it does
+    /// so. It holds where [`Builder::write_timeout`] does. Default: 300 s.
+    ///
+    /// If the session of the answer is over, the rest may take [`Builder::close_timeout`] at most.
+    #[must_use]
+    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.options.answer_timeout = timeout;
+        self
+    }
+
+    /// Sets how long [`Server::shutdown`] may take. After that, sessions that are still open are aborted, and connections
+    /// that are still there are dropped. Default: 8 s.
+    ///
+    /// Choose less than the time after which the process is killed: 10 s for Docker, 30 s for Kubernetes.
+    #[must_use]
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.options.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Sets the maximum number of connections that the server serves itself, WebSockets included. A connection above it
+    /// is dropped at once. Default: 100,000.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.options.max_connections = connections;
+        self
+    }
+
+    /// Sets the maximum number of headers of a request, on connections that the server reads itself. A request above it
+    /// is answered with 431. Default: 100.
+    #[must_use]
+    pub fn max_headers(mut self, headers: usize) -> Self {
+        self.options.max_headers = headers;
+        self
+    }
+
+    /// Sets the maximum size of the head of a request, in bytes: the request line and all headers. A request above it is
+    /// answered with 431, on connections that the server reads itself. Default: 16,384.
+    ///
+    /// A session keeps at most as much of its first request, however the server is mounted: headers that exceed it are
+    /// left out of [`Handle::request`](crate::Handle::request).
+    #[must_use]
+    pub fn max_header_size(mut self, bytes: usize) -> Self {
+        self.options.max_header_size = bytes;
         self
     }
 
@@ -199,12 +274,29 @@ impl Builder {
         if options.backlog == 0 {
             return Err(ConfigError::Zero("accept_backlog"));
         }
-        if options.header_timeout.is_zero() {
-            return Err(ConfigError::Zero("header_timeout"));
-        }
         // The clock cannot represent much longer times.
         let longest = Duration::from_secs(365 * 24 * 60 * 60);
-        options.header_timeout = options.header_timeout.min(longest);
+        for (name, timeout) in [
+            ("header_timeout", &mut options.header_timeout),
+            ("idle_timeout", &mut options.idle_timeout),
+            ("write_timeout", &mut options.write_timeout),
+            ("answer_timeout", &mut options.answer_timeout),
+            ("shutdown_timeout", &mut options.shutdown_timeout),
+        ] {
+            if timeout.is_zero() {
+                return Err(ConfigError::Zero(name));
+            }
+            *timeout = longest.min(*timeout);
+        }
+        for (name, limit) in [
+            ("max_connections", options.max_connections),
+            ("max_headers", options.max_headers),
+            ("max_header_size", options.max_header_size),
+        ] {
+            if limit == 0 {
+                return Err(ConfigError::Zero(name));
+            }
+        }
         Server::new(self.runtime, self.config, options)
     }
 }

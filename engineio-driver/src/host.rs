@@ -61,7 +61,7 @@ use crate::tasks::Guard;
 /// });
 /// # let (mut client, io) = tokio::io::duplex(4096);
 /// # let service = HyperService::new(server.clone(), None);
-/// # tokio::spawn(server.http1().serve_connection(TokioIo::new(io), service).with_upgrades());
+/// # tokio::spawn(server.serve_connection(TokioIo::new(io), service));
 /// # let mut exchange = async |head: String, body: &str| -> std::io::Result<String> {
 /// #     let request = format!("{head} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
 /// #     client.write_all(request.as_bytes()).await?;

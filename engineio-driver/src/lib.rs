@@ -20,8 +20,7 @@
 //! // For each connection, here one in memory:
 //! let (mut client, io) = tokio::io::duplex(4096);
 //! let service = HyperService::new(server.clone(), None);
-//! let connection = server.http1().serve_connection(TokioIo::new(io), service);
-//! tokio::spawn(connection.with_upgrades());
+//! tokio::spawn(server.serve_connection(TokioIo::new(io), service));
 //!
 //! # use tokio::io::AsyncWriteExt;
 //! client.write_all(b"GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: x\r\n\r\n").await?;

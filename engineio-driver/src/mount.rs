@@ -2,7 +2,9 @@
 //!
 //! The `bind` and `serve` functions of the runtime crates listen on TCP without any of these.
 
+mod connection;
 mod hyper;
+mod observed;
 mod serve;
 #[cfg(feature = "tower")]
 mod tower;

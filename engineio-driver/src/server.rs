@@ -2,6 +2,7 @@
 
 mod admission;
 mod backlog;
+mod connections;
 mod exchange;
 mod reply;
 mod requests;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use engineio_proto::server::Config;
 use engineio_proto::{ConfigError, Message, SendError};
 use futures_core::Stream;
+use http::HeaderMap;
 use http_body::Body;
 
 use crate::body::ReplyBody;
@@ -28,12 +30,16 @@ use crate::handler::{self, Handler};
 use crate::runtime::Runtime;
 use crate::session::AnySession;
 use crate::socket::{Events, Handle, Socket};
-use crate::tasks::Guard;
+use crate::tasks::{Guard, Phase};
 use sessions::Entry;
 use state::Inner;
 
+pub(crate) use connections::{Connections, Slot};
 pub(crate) use state::Options;
 pub use state::{Aborted, ConnectionError, Refusal, RemoteAddr};
+
+/// How long a shutdown whose deadline has passed waits for what ends at once.
+const LAST_SECOND: Duration = Duration::from_secs(1);
 
 /// An Engine.IO server.
 ///
@@ -48,7 +54,7 @@ pub use state::{Aborted, ConnectionError, Refusal, RemoteAddr};
 ///
 /// | mounted by | an answer counts as written when |
 /// |---|---|
-/// | [`Server::serve`], or hyper with [`HyperService`](crate::mount::HyperService) and [`Server::http1`] | the connection took the last byte |
+/// | [`Server::serve`] or [`Server::serve_connection`], or hyper with [`HyperService`](crate::mount::HyperService) and [`Server::http1`] | the connection took the last byte |
 /// | the tower service or layer, or a hyper server of another kind: HTTP/1 on connections with vectored writes (TCP, Unix sockets, TLS), HTTP/2 | the connection took all but the last 4 KiB, and hyper took those. An answer of at most 16 KiB: hyper took it |
 /// | the same, on connections without vectored writes, or behind a layer that copies data or hides the end of a body, as compression does | hyper or the layer took the last byte. hyper buffers at most about 400 KiB |
 /// | the same, behind a layer that collects answers before it passes them on | the layer took the last byte |
@@ -87,6 +93,9 @@ impl Server {
     /// cannot be written completely, drop its body: the session then knows that the answer's messages are lost. See
     /// [when an answer counts as written](Server#when-an-answer-counts-as-written).
     ///
+    /// If the answer comes before the end of the request's body, the rest of the body is read in another task, within
+    /// limits on size and time. A client that is still sending could not read the answer if its connection broke.
+    ///
     /// # Errors
     /// Returns an error if the request must end without an answer: drop its connection.
     pub fn handle<B>(
@@ -97,21 +106,7 @@ impl Server {
         B: Body + Send + 'static,
         B::Data: Send,
     {
-        self.answer(request, false)
-    }
-
-    /// As [`Server::handle`]. `exact`: the connection is one of [`Server::http1`], so an answer in one piece can tell
-    /// when it is written.
-    pub(crate) fn answer<B>(
-        &self,
-        request: http::Request<B>,
-        exact: bool,
-    ) -> impl Future<Output = Result<http::Response<ReplyBody>, Aborted>> + Send + use<B>
-    where
-        B: Body + Send + 'static,
-        B::Data: Send,
-    {
-        admission::handle(Arc::clone(&self.inner), request, exact)
+        admission::handle(Arc::clone(&self.inner), request)
     }
 
     /// Waits for the next new session.
@@ -220,21 +215,31 @@ impl Server {
     /// Shuts the server down: rejects new sessions, and closes the open ones in order.
     ///
     /// Waits until the sessions have ended, which takes at most
-    /// [`Builder::close_timeout`](crate::Builder::close_timeout); until the connections have written everything; and
-    /// until the handlers have returned from their last callbacks.
+    /// [`Builder::close_timeout`](crate::Builder::close_timeout); until the connections have written everything, and the
+    /// clients have answered the close frames; and until the handlers have returned from their last callbacks.
+    ///
+    /// All this takes at most [`Builder::shutdown_timeout`](crate::Builder::shutdown_timeout). After that, the sessions
+    /// that are still open are aborted, and the connections that are still there are dropped. Handlers that are still
+    /// running are not waited for longer than one more second.
     ///
     /// Keep listening meanwhile: clients on polling make further requests for their remaining messages.
     pub async fn shutdown(&self) {
         let sessions: Vec<_> = self.inner.sessions.drain().into_iter().map(|entry| self.handle_of(entry)).collect();
         sessions.iter().for_each(Handle::close);
-        for session in sessions {
-            session.closed().await;
+        let in_order = async {
+            for session in &sessions {
+                session.closed().await;
+            }
+            self.inner.tasks.end(Phase::Ending).await;
+        };
+        if self.runtime().within(self.inner.options.shutdown_timeout, in_order).await.is_none() {
+            sessions.iter().for_each(Handle::abort);
+            self.runtime().within(LAST_SECOND, self.inner.tasks.end(Phase::Overdue)).await;
         }
-        self.inner.tasks.end().await;
     }
 
-    /// Returns a guard for which [`Server::shutdown`] waits. Code that serves connections itself holds one for each
-    /// connection.
+    /// Returns a guard for which [`Server::shutdown`] waits. Code that serves connections in another way than by
+    /// [`Server::serve_connection`] holds one for each connection.
     pub fn guard(&self) -> Guard {
         Guard::new(&self.inner.tasks)
     }
@@ -246,6 +251,23 @@ impl Server {
 
     pub(crate) fn runtime(&self) -> &Runtime {
         self.inner.environment.runtime()
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    pub(crate) fn connections(&self) -> &Arc<Connections> {
+        &self.inner.connections
+    }
+
+    /// Drops the body of a request that is not for this server, as [`Inner::discard_whole`].
+    pub(crate) fn discard<B>(&self, body: B, headers: &HeaderMap)
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+    {
+        self.inner.discard_whole(body, headers);
     }
 
     /// Returns how long the head of a request may take, for code that serves connections itself.

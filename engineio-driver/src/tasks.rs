@@ -17,9 +17,20 @@ pub(crate) struct Tasks {
 struct State {
     /// One entry for each task, with the waker to wake when it should end.
     running: Slab<Option<Waker>>,
-    ending: bool,
+    phase: Phase,
     /// Wakers of those who wait for all tasks to end.
     waiting: Vec<Waker>,
+}
+
+/// How urgently tasks should end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    #[default]
+    Running,
+    /// A task should finish its work, and end.
+    Ending,
+    /// A task should end at once.
+    Overdue,
 }
 
 impl Tasks {
@@ -42,12 +53,12 @@ impl Tasks {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Ready when the task should end; otherwise its waker is registered.
-    fn poll_ending(&self, task: usize, cx: &Context<'_>) -> Poll<()> {
+    /// Ready when this phase has begun; otherwise the task's waker is registered.
+    fn poll_phase(&self, task: usize, phase: Phase, cx: &Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
         let _replaced = {
             let mut state = self.lock();
-            if state.ending {
+            if state.phase >= phase {
                 return Poll::Ready(());
             }
             state.running.get_mut(task).and_then(|slot| slot.replace(waker))
@@ -56,10 +67,10 @@ impl Tasks {
     }
 
     /// Tells all tasks to end, and waits for them.
-    pub(crate) async fn end(&self) {
+    pub(crate) async fn end(&self, phase: Phase) {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
-            state.ending = true;
+            state.phase = state.phase.max(phase);
             state.running.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -83,8 +94,8 @@ impl Tasks {
 
 /// A task or connection that [`Server::shutdown`](crate::Server::shutdown) waits for, until the guard is dropped.
 ///
-/// [`Server::serve`](crate::Server::serve) holds one for each connection; code that serves connections itself must do
-/// the same.
+/// [`Server::serve_connection`](crate::Server::serve_connection) holds one for each connection; code that serves
+/// connections in another way must do the same.
 #[must_use = "a shutdown waits only for guards that are held"]
 pub struct Guard {
     tasks: Arc<Tasks>,
@@ -98,7 +109,17 @@ impl Guard {
 
     /// Waits until the server shuts down and its sessions have ended. Then finish writing, and end.
     pub async fn ending(&self) {
-        poll_fn(|cx| self.tasks.poll_ending(self.task, cx)).await;
+        poll_fn(|cx| self.tasks.poll_phase(self.task, Phase::Ending, cx)).await;
+    }
+
+    /// Waits until the deadline of a shutdown has passed; see
+    /// [`Builder::shutdown_timeout`](crate::Builder::shutdown_timeout). Then end at once.
+    pub async fn overdue(&self) {
+        poll_fn(|cx| self.poll_overdue(cx)).await;
+    }
+
+    pub(crate) fn poll_overdue(&self, cx: &Context<'_>) -> Poll<()> {
+        self.tasks.poll_phase(self.task, Phase::Overdue, cx)
     }
 }
 
@@ -123,7 +144,7 @@ mod tests {
     async fn a_shutdown_waits_for_what_is_under_way() {
         let tasks = Arc::new(Tasks::default());
         let (first, second) = (Guard::new(&tasks), Guard::new(&tasks));
-        let mut end = pin!(tasks.end());
+        let mut end = pin!(tasks.end(Phase::Ending));
         assert!(poll_fn(|cx| Poll::Ready(end.as_mut().poll(cx).is_pending())).await);
         first.ending().await;
         drop(first);
@@ -133,12 +154,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_overdue_task_ends_at_once() {
+        let tasks = Arc::new(Tasks::default());
+        let guard = Guard::new(&tasks);
+        let overdue = tokio::spawn(async move { guard.overdue().await });
+        let mut end = pin!(tasks.end(Phase::Ending));
+        for _ in 0..10 {
+            assert!(poll_fn(|cx| Poll::Ready(end.as_mut().poll(cx).is_pending())).await);
+            tokio::task::yield_now().await;
+        }
+        assert!(!overdue.is_finished());
+        tasks.end(Phase::Overdue).await;
+        end.await;
+        overdue.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_is_under_way_learns_of_the_end() {
         let tasks = Arc::new(Tasks::default());
         let guard = Guard::new(&tasks);
         let ended = tokio::spawn(async move { guard.ending().await });
         tokio::task::yield_now().await;
-        tasks.end().await;
+        tasks.end(Phase::Ending).await;
         ended.await.unwrap();
     }
 }

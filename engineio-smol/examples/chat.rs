@@ -40,16 +40,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Serves one connection: the server's requests, and the page.
 async fn serve(server: Server, stream: TcpStream) {
     let addr = stream.peer_addr().map_err(|error| error.kind());
-    let builder = server.http1();
+    let engine = server.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Ok(addr) = addr {
             request.extensions_mut().insert(RemoteAddr(addr));
         }
-        let server = server.clone();
+        let server = engine.clone();
         async move { if server.matches(&request) { server.handle(request).await } else { Ok(page(&request)) } }
     });
-    // The sessions of a connection learn how it ends.
-    let _ = builder.serve_connection(FuturesIo::new(stream), service).with_upgrades().await;
+    server.serve_connection(FuturesIo::new(stream), service).await;
 }
 
 /// Returns the answer to a request that is not for the server.

@@ -98,8 +98,7 @@ impl Reports {
 async fn listen(listener: runtime::TcpListener, server: Server, held: watch::Sender<usize>) {
     while let Ok((stream, addr)) = listener.accept().await {
         let service = Tap { service: HyperService::new(server.clone(), Some(addr)), held: held.clone() };
-        let connection = server.http1().serve_connection(stream, service).with_upgrades();
-        runtime::spawn(async { drop(connection.await) });
+        runtime::spawn(server.serve_connection(stream, service));
     }
 }
 

@@ -110,6 +110,11 @@ impl Connection {
         }
     }
 
+    /// Waits for bytes of the server, without reading them.
+    pub async fn readable(&self) {
+        within(self.stream.readable()).await.expect("the server answers");
+    }
+
     /// Reads everything until the connection ends.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await > 0 {}

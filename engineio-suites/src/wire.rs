@@ -2,6 +2,7 @@
 //! separate HTTP and WebSocket client (`raw`).
 
 pub mod closing;
+pub mod connections;
 pub mod handshake;
 pub mod heartbeat;
 pub mod http;

@@ -52,6 +52,10 @@
 //! the application, the session stops reading, which slows the client down. A client that takes no data at all is
 //! disconnected, and the [`CloseReason`] says why. A [`ClientBuilder`] has options with the same names.
 //!
+//! Connections that the server serves itself have deadlines and limits too: [`Builder::header_timeout`],
+//! [`Builder::idle_timeout`], [`Builder::write_timeout`], [`Builder::answer_timeout`], [`Builder::max_connections`],
+//! [`Builder::max_headers`] and [`Builder::max_header_size`]. [`Builder::shutdown_timeout`] limits [`Server::shutdown`].
+//!
 //! # Features
 //!
 //! * `tls` (default): encrypted connections for clients.

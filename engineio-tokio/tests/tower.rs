@@ -455,3 +455,27 @@ async fn a_layer_that_collects_an_answer_gets_all_of_it() {
     }
     assert_eq!(socket.close_reason(), None);
 }
+
+/// A client that sends its whole body before it reads can read why it was rejected.
+#[tokio::test]
+async fn sec52_a_rejection_can_be_read_behind_a_large_body() {
+    let (addr, server) = layered().await;
+    let (_websocket, sid) = WebSocket::open(addr).await;
+    let alone = listen(Router::new().fallback_service(EngineService::new(server))).await;
+    let body = vec![b'x'; 3_500_000];
+    for (addr, target, status) in [
+        (addr, format!("{POLLING}&sid=nope"), 400),
+        (addr, format!("{POLLING}&sid={sid}"), 400),
+        (addr, POLLING.into(), 400),
+        (addr, WEBSOCKET.into(), 400),
+        (alone, "/other".into(), 404),
+    ] {
+        let mut connection = Connection::open(addr).await;
+        let request = request("POST", &target, "", &body);
+        connection.write(&request[..1000]).await;
+        // The buffers of a kernel could take all of it before the server closes.
+        connection.readable().await;
+        connection.write(&request[1000..]).await;
+        assert_eq!(connection.response().await.status, status, "{target}");
+    }
+}

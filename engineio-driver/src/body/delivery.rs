@@ -16,6 +16,9 @@ pub(crate) trait Answered: Send + Sync {
 
     /// The answer to this exchange is lost.
     fn lost(&self, exchange: ExchangeId);
+
+    /// Returns whether the session has ended, so that nothing depends on its answers any more.
+    fn is_over(&self) -> bool;
 }
 
 /// Watches an answer, or a piece of one, until it is written. hyper keeps one with each piece, so it is small.
@@ -37,6 +40,10 @@ impl Delivery {
     /// Watches a piece before the last one: only whether its connection takes more bytes again.
     pub(super) fn before_last(&self) -> Self {
         Self { session: self.session.clone(), exchange: None }
+    }
+
+    pub(super) fn session(&self) -> Option<Arc<dyn Answered>> {
+        self.session.clone()
     }
 
     /// The connection was blocked, and has taken more bytes.

@@ -1,14 +1,12 @@
 //! Bodies that arrive, with a limit.
 
-use std::any::TypeId;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use engineio_proto::server::BodyError;
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::rt::Sleep;
 
 /// Why a body could not be read: a reason of the protocol, or a peer that is gone.
@@ -21,14 +19,15 @@ pub(crate) enum ReadError {
 /// Reads a body of at most `limit` bytes. No more than that is ever kept, whatever the headers announce. A body that
 /// announces more is rejected before it is read.
 ///
-/// The result is never memory of the application. A body type of the application may hold such memory
-/// (`Bytes::from_owner`), and its destructor may call the session, which drops received data under its lock.
-pub(crate) async fn read<B: Body + 'static>(mut body: Pin<&mut B>, limit: usize) -> Result<Bytes, ReadError> {
+/// The result is a copy of exactly its size. A body of hyper's is a slice of its read buffer, which would stay allocated
+/// for as long as a message of the body is kept: 8 KiB and more for a message of one byte. A body of the application may
+/// hold its memory (`Bytes::from_owner`), whose destructor may call back; and what is read goes into a session, which
+/// drops it under its lock.
+pub(crate) async fn read<B: Body>(mut body: Pin<&mut B>, limit: usize) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ReadError::Body(BodyError::TooLarge));
     }
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut read = Vec::new();
     loop {
         let frame = poll_fn(|cx| body.as_mut().poll_frame(cx));
         let mut data = match frame.await {
@@ -40,54 +39,41 @@ pub(crate) async fn read<B: Body + 'static>(mut body: Pin<&mut B>, limit: usize)
             },
         };
         let len = data.remaining();
-        if first.len() + rest.len() + len > limit {
+        if read.len() + len > limit {
             return Err(ReadError::Body(BodyError::TooLarge));
         }
-        if first.is_empty() && rest.is_empty() {
-            // A body in one piece, the usual case, is not copied if it is hyper's.
-            first = data.copy_to_bytes(len);
-        } else {
-            rest.extend_from_slice(&std::mem::take(&mut first));
-            rest.reserve(len);
-            while data.has_remaining() {
-                let chunk = data.chunk();
-                let step = chunk.len();
-                rest.extend_from_slice(chunk);
-                data.advance(step);
-            }
+        if read.is_empty() {
+            // Most bodies come in one piece.
+            read.reserve_exact(len);
+        }
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            let step = chunk.len();
+            read.extend_from_slice(chunk);
+            data.advance(step);
         }
     }
-    Ok(if !rest.is_empty() {
-        rest.freeze()
-    } else if is_hypers::<B>() {
-        first
-    } else {
-        Bytes::copy_from_slice(&first)
-    })
-}
-
-/// Returns whether a body is hyper's own type, so that hyper has allocated its memory.
-fn is_hypers<B: 'static>() -> bool {
-    TypeId::of::<B>() == TypeId::of::<Incoming>()
+    Ok(read.into_boxed_slice().into())
 }
 
 /// Reads and drops the rest of a body, up to a few times the limit and up to the deadline.
-pub(crate) async fn discard<B: Body>(body: Pin<Box<B>>, limit: usize, deadline: Pin<Box<dyn Sleep>>) {
-    let mut body = body;
-    let mut deadline = deadline;
+pub(crate) async fn discard<B: Body>(mut body: Pin<Box<B>>, limit: usize, mut deadline: Pin<Box<dyn Sleep>>) {
     let mut left = limit.saturating_mul(4).max(1 << 20);
     poll_fn(|cx| {
         loop {
-            match body.as_mut().poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+            // A client that always has bytes must not put the deadline off.
+            if deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            match ready!(body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => {
                     let len = frame.data_ref().map_or(0, Buf::remaining);
-                    left = left.saturating_sub(len);
+                    left = left.saturating_sub(len.max(1));
                     if left == 0 {
                         return Poll::Ready(());
                     }
                 }
-                Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
-                Poll::Pending => return deadline.as_mut().poll(cx),
+                None | Some(Err(_)) => return Poll::Ready(()),
             }
         }
     })
@@ -103,7 +89,7 @@ mod tests {
     use std::pin::pin;
     use std::task::Context;
 
-    async fn read<B: Body + 'static>(body: B, limit: usize) -> Result<Bytes, ReadError> {
+    async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReadError> {
         super::read(pin!(body), limit).await
     }
 
@@ -130,6 +116,21 @@ mod tests {
         assert_ne!(copy.as_ptr(), data.as_ptr(), "it may be the application's");
         assert_eq!(read(chunks(&["4he", "", "llo"]), 6).await.unwrap(), "4hello");
         assert_eq!(read(chunks(&[]), 6).await.unwrap(), "");
+    }
+
+    /// A body of hyper's is a slice of its read buffer.
+    #[tokio::test(start_paused = true)]
+    async fn sec1_a_body_keeps_no_other_memory_than_its_own() {
+        for lens in [&[2][..], &[1000], &[1, 5], &[300; 30]] {
+            let buffer = Bytes::from(vec![b'x'; 100_000]);
+            let frames: Vec<_> =
+                lens.iter().map(|&len| Ok::<_, Infallible>(Frame::data(buffer.slice(..len)))).collect();
+            let body = read(StreamBody::new(Frames(frames.into_iter())), 10_000).await.unwrap();
+            let len = lens.iter().sum::<usize>();
+            assert_eq!(body.len(), len);
+            // Nobody else has the memory, and there is no more of it.
+            assert_eq!(body.try_into_mut().map(|body| body.capacity()), Ok(len), "{lens:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
-use super::delivery::Delivery;
+use super::delivery::{Answered, Delivery};
 use super::pieces::{Front, LAST, PIECE};
 
 /// The body of a server's answer.
@@ -44,6 +45,11 @@ impl ReplyBody {
     pub(crate) fn with_delivery(mut self, delivery: Option<Delivery>) -> Self {
         self.delivery = delivery.unwrap_or_default();
         self
+    }
+
+    /// Returns the session whose messages are in the answer.
+    pub(crate) fn session(&self) -> Option<Arc<dyn Answered>> {
+        self.delivery.session()
     }
 
     /// Returns the next piece of the front, or `None` when the last piece may follow.
@@ -170,7 +176,6 @@ impl Buf for ReplyData {
 mod tests {
     use super::*;
     use http_body_util::BodyExt as _;
-    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
     use std::task::{Wake, Waker};
     use std::time::Duration;

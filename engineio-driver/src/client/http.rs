@@ -98,7 +98,7 @@ impl Http {
         let uri = Uri::builder().scheme(scheme).authority(endpoint.authority()).path_and_query(path).build();
         *request.uri_mut() = uri.unwrap_or_default();
         *request.headers_mut() = self.options.headers.clone();
-        RequestHead::new(&request.into_parts().0)
+        RequestHead::new(&request.into_parts().0, usize::MAX)
     }
 
     /// Stores why a connection failed.

@@ -14,24 +14,18 @@ use crate::server::{Aborted, RemoteAddr, Server};
 
 /// A hyper service that serves one connection.
 ///
-/// Requests for the server are answered by it, and all others with 404. Serve the connection with [`Server::http1`].
+/// Requests for the server are answered by it, and all others with 404. Serve the connection with
+/// [`Server::serve_connection`], or with [`Server::http1`].
 #[derive(Clone, Debug)]
 pub struct HyperService {
     server: Server,
     remote_addr: Option<SocketAddr>,
-    /// Whether the connection is one of [`Server::http1`].
-    exact: bool,
 }
 
 impl HyperService {
     /// Creates a service for a connection from this address.
     pub const fn new(server: Server, remote_addr: Option<SocketAddr>) -> Self {
-        Self { server, remote_addr, exact: false }
-    }
-
-    /// As `new`, for a connection of [`Server::http1`], on which an answer itself can tell when it is written.
-    pub(crate) const fn exact(server: Server, remote_addr: Option<SocketAddr>) -> Self {
-        Self { server, remote_addr, exact: true }
+        Self { server, remote_addr }
     }
 }
 
@@ -45,8 +39,10 @@ impl Service<Request<Incoming>> for HyperService {
             request.extensions_mut().insert(RemoteAddr(addr));
         }
         if self.server.matches(&request) {
-            Box::pin(self.server.answer(request, self.exact))
+            Box::pin(self.server.handle(request))
         } else {
+            let (parts, body) = request.into_parts();
+            self.server.discard(body, &parts.headers);
             Box::pin(async { Ok(not_found()) })
         }
     }

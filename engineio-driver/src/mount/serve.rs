@@ -1,17 +1,28 @@
 //! Serving connections.
 
+use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 
+use super::connection::{Connection, Current, Deadlines};
 use super::hyper::HyperService;
+use super::observed::Observed;
+use crate::body::ReplyBody;
 use crate::net::connect::Io;
 use crate::server::Server;
+
+/// The maximum size of hyper's read buffer, in bytes. A connection keeps its buffer.
+const READ_BUFFER: usize = 64 * 1024;
 
 /// How long to wait when the system has no resources for another connection.
 const BREATHER: Duration = Duration::from_millis(50);
@@ -40,7 +51,10 @@ impl Server {
     pub async fn serve(&self, mut listener: impl Listener) {
         loop {
             match listener.accept().await {
-                Ok((io, addr)) => self.runtime().spawn(serve_connection(self.clone(), io, addr)),
+                Ok((io, addr)) => {
+                    let service = HyperService::new(self.clone(), addr);
+                    self.runtime().spawn(self.serve_connection(io, service));
+                }
                 // A connection that broke before it was accepted is not an error of the listener.
                 Err(error) if is_about_the_connection(&error) => (),
                 Err(_) => self.runtime().sleep(BREATHER).await,
@@ -54,35 +68,77 @@ impl Server {
         self.runtime().spawn(async move { server.serve(listener).await });
     }
 
-    /// Returns hyper's settings for a connection, for code that serves connections itself.
+    /// Serves one connection over HTTP/1, to its end or until a WebSocket takes it over, for code that accepts connections
+    /// itself. `service` is a [`HyperService`](crate::mount::HyperService), or a service around one.
     ///
-    /// The time for the head of a request is limited. An answer counts as written when the connection took its last
-    /// byte, for every kind of connection, because [`writev`](http1::Builder::writev) is on. With `writev` off, hyper
-    /// copies answers into its own buffer, and the loss of that buffer is not detected; see [when an answer counts as
+    /// All options of [`Builder`](crate::Builder) about connections hold. [`Server::shutdown`] waits for the connection. A
+    /// connection above the maximum number is dropped at once.
+    pub fn serve_connection<I, S>(&self, io: I, service: S) -> impl Future<Output = ()> + Send + use<I, S>
+    where
+        I: Io + 'static,
+        S: Service<Request<Incoming>, Response = Response<ReplyBody>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let options = self.options();
+        let deadlines = Deadlines {
+            header: options.header_timeout,
+            idle: options.idle_timeout,
+            write: options.write_timeout,
+            answer: options.answer_timeout,
+            close: self.config().close_timeout,
+        };
+        let mut settings = self.http1();
+        // The connection has a deadline of its own for heads, which does not include the time without a request.
+        settings.header_read_timeout(None);
+        let under_way = self.guard();
+        let connection = self.connections().open().map(|slot| {
+            let current = Arc::<Current>::default();
+            let service = Observed::new(service, Arc::clone(&current));
+            let io = Connection::new(io, self.runtime(), deadlines, current, slot);
+            settings.serve_connection(io, service).with_upgrades()
+        });
+        async move {
+            let Some(connection) = connection else { return };
+            let mut connection = pin!(connection);
+            // The sessions of a connection learn how it ends.
+            if !race(connection.as_mut(), under_way.ending()).await {
+                connection.as_mut().graceful_shutdown();
+                race(connection, under_way.overdue()).await;
+            }
+        }
+    }
+
+    /// Returns hyper's settings for a connection, for code that serves connections itself in another way than by
+    /// [`Server::serve_connection`].
+    ///
+    /// The number and size of headers and the time for the head of a request are limited; that time includes the time
+    /// without a request before it. An answer counts as written when the connection took its last byte, for every kind of
+    /// connection, because [`writev`](http1::Builder::writev) is on. With `writev` off, hyper copies answers into its own
+    /// buffer, and the loss of that buffer is not detected; see [when an answer counts as
     /// written](Server#when-an-answer-counts-as-written).
     pub fn http1(&self) -> http1::Builder {
+        let options = self.options();
         let mut builder = http1::Builder::new();
-        builder.timer(self.runtime().clone()).header_read_timeout(self.header_timeout()).writev(true);
+        builder
+            .timer(self.runtime().clone())
+            .header_read_timeout(options.header_timeout)
+            .max_headers(options.max_headers)
+            .max_header_size(options.max_header_size)
+            .max_buf_size(READ_BUFFER.max(options.max_header_size))
+            .writev(true);
         builder
     }
 }
 
-/// Serves one connection to its end, or until a WebSocket takes it over.
-async fn serve_connection(server: Server, io: impl Io + 'static, addr: Option<SocketAddr>) {
-    let under_way = server.guard();
-    let connection = server.http1().serve_connection(io, HyperService::exact(server.clone(), addr)).with_upgrades();
-    drop(server);
-    let mut connection = pin!(connection);
-    let mut ending = pin!(under_way.ending());
-    let ended = poll_fn(|cx| match connection.as_mut().poll(cx) {
+/// Waits for a connection to end, or for something else. Returns whether the connection has ended.
+async fn race(mut connection: Pin<&mut impl Future>, other: impl Future<Output = ()>) -> bool {
+    let mut other = pin!(other);
+    poll_fn(|cx| match connection.as_mut().poll(cx) {
         Poll::Ready(_) => Poll::Ready(true),
-        Poll::Pending => ending.as_mut().poll(cx).map(|()| false),
-    });
-    // The sessions of a connection learn how it ends.
-    if !ended.await {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
-    }
+        Poll::Pending => other.as_mut().poll(cx).map(|()| false),
+    })
+    .await
 }
 
 fn is_about_the_connection(error: &io::Error) -> bool {

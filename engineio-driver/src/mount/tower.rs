@@ -92,8 +92,8 @@ pub struct EngineService<S = NotFound> {
 
 impl EngineService {
     /// Creates a service that answers 404 to requests that are not for the server.
-    pub const fn new(server: Server) -> Self {
-        Self { server, inner: NotFound }
+    pub fn new(server: Server) -> Self {
+        Self { inner: NotFound { server: Some(server.clone()) }, server }
     }
 }
 
@@ -132,10 +132,17 @@ fn aborted() -> Response<ReplyBody> {
 }
 
 /// A service that answers 404 to every request.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NotFound;
+#[derive(Clone, Debug, Default)]
+pub struct NotFound {
+    /// The server that reads the rest of a request, so that its client can read the answer.
+    server: Option<Server>,
+}
 
-impl<B> Service<Request<B>> for NotFound {
+impl<B> Service<Request<B>> for NotFound
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+{
     type Response = Response<ReplyBody>;
     type Error = Infallible;
     type Future = std::future::Ready<Result<Self::Response, Infallible>>;
@@ -144,7 +151,11 @@ impl<B> Service<Request<B>> for NotFound {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if let Some(server) = &self.server {
+            let (parts, body) = request.into_parts();
+            server.discard(body, &parts.headers);
+        }
         std::future::ready(Ok(not_found()))
     }
 }

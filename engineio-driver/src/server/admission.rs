@@ -23,7 +23,7 @@ use crate::websocket::{ChannelTask, accept};
 pub(crate) type Result = std::result::Result<http::Response<ReplyBody>, Aborted>;
 
 /// Answers a request for this server.
-pub(crate) async fn handle<B>(server: Arc<Inner>, request: http::Request<B>, exact: bool) -> Result
+pub(crate) async fn handle<B>(server: Arc<Inner>, request: http::Request<B>) -> Result
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -36,13 +36,17 @@ where
         origin: parts.headers.get(ORIGIN).map(HeaderValue::as_bytes),
         upgrade: accept::is_upgrade(&parts.headers),
     };
-    let replies = Replies::new(&parts, request.is_upgrade(&server.config), exact);
+    let replies = Replies::new(&parts, request.is_upgrade(&server.config));
     let admission = Admission::begin(&request, &server.config).map_err(NotAdmitted::from);
+    // The body is borrowed: each future that it was moved into would reserve space for it.
+    let mut body = Some(body);
     let answered = match admission {
-        // The body is borrowed: each future that it was moved into would reserve space for it.
-        Ok(admission) => admit(&server, &mut parts, &mut Some(body), admission, replies).await,
+        Ok(admission) => admit(&server, &mut parts, &mut body, admission, replies).await,
         Err(refused) => Err(refused),
     };
+    if let Some(body) = body {
+        server.discard_whole(body, &parts.headers);
+    }
     answered.unwrap_or_else(|refused| {
         if let NotAdmitted::Rejected(rejection) = &refused {
             server.report(&ConnectionError { rejection, request: &parts });
@@ -105,7 +109,7 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
     let environment = &server.environment;
     let mut session = Some(opening.begin(environment.clock.now(), Arc::clone(&server.config), first)?);
     let remote = parts.extensions.get::<RemoteAddr>().map(|addr| addr.0);
-    let link = Arc::new(Link::new(sid.clone(), remote, RequestHead::new(parts), None));
+    let link = Arc::new(Link::new(sid.clone(), remote, RequestHead::new(parts, server.options.max_header_size), None));
     let entry = server.sessions.insert(sid, &mut |key| {
         let mut attached = Attached::new(server.observes());
         if is_channel {

@@ -15,14 +15,12 @@ pub(crate) struct Replies {
     upgrade: bool,
     /// The browser needs the header that turns its XSS filter off.
     xss: bool,
-    /// An answer in one piece can tell when it is written.
-    exact: bool,
 }
 
 impl Replies {
-    pub(crate) fn new(parts: &request::Parts, upgrade: bool, exact: bool) -> Self {
+    pub(crate) fn new(parts: &request::Parts, upgrade: bool) -> Self {
         let agent = parts.headers.get(USER_AGENT);
-        Self { upgrade, xss: agent.is_some_and(|agent| needs_xss_header(agent.as_bytes())), exact }
+        Self { upgrade, xss: agent.is_some_and(|agent| needs_xss_header(agent.as_bytes())) }
     }
 
     /// Finishes the answer of a session. `delivery` learns whether it is written.
@@ -46,11 +44,7 @@ impl Replies {
         if self.xss && is_content {
             reply.headers.push("x-xss-protection", "0");
         }
-        let mut body = ReplyBody::from(reply.body).with_delivery(delivery);
-        if self.exact {
-            body = body.in_one_piece();
-        }
-        let mut response = http::Response::new(body);
+        let mut response = http::Response::new(ReplyBody::from(reply.body).with_delivery(delivery));
         *response.status_mut() =
             http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in reply.headers.into_pairs() {

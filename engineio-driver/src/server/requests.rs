@@ -84,7 +84,8 @@ where
     B: Body + Send + 'static,
     B::Data: Send,
 {
-    let (limit, runtime) = (server.config.max_body(), server.environment.runtime());
+    let since = server.environment.runtime().now();
+    let limit = server.config.max_body();
     let read = {
         let mut read = pin!(body::read(body.as_mut(), limit));
         // The answer may come before the body: because of an overlap, a body that takes too long, or the end of the
@@ -108,9 +109,6 @@ where
         }
     };
     let Answer::Response(response) = answer else { return Err(Aborted) };
-    if !body.is_end_stream() {
-        // A client that is still sending would not read the answer if its connection broke.
-        runtime.spawn(body::discard(body, limit, runtime.sleep(server.config.body_timeout)));
-    }
+    server.discard(body, since);
     Ok(replies.answer(response, None))
 }

@@ -205,6 +205,10 @@ impl Answered for Cell<Served> {
     fn lost(&self, exchange: ExchangeId) {
         self.input(Input::ExchangeLost { exchange });
     }
+
+    fn is_over(&self) -> bool {
+        self.visit(|visit| visit.over().is_some())
+    }
 }
 
 impl Cell<Served> {

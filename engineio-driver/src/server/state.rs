@@ -6,19 +6,26 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
 use engineio_proto::Sid;
 use engineio_proto::http::{ErrorCode, Mount, Rejection};
 use engineio_proto::server::Config;
+use http::header::{EXPECT, HeaderMap};
 use http::request::Parts;
+use http_body::Body;
 
 use super::backlog::Backlog;
+use super::connections::Connections;
 use super::sessions::Sessions;
 use super::timer::TimerTask;
+use crate::body;
 use crate::runtime::{Clock, Runtime};
 use crate::session::{Environment, Owner};
 use crate::tasks::Tasks;
+
+/// How long at least the rest of a body is read behind an answer.
+const LINGER: Duration = Duration::from_secs(5);
 
 pub(crate) struct Inner {
     pub(crate) config: Arc<Config>,
@@ -26,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) environment: Arc<Environment>,
     pub(crate) sessions: Sessions,
     pub(crate) backlog: Arc<Backlog>,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) tasks: Arc<Tasks>,
     /// Sessions are observed from the beginning.
     observes: AtomicBool,
@@ -35,6 +43,13 @@ pub(crate) struct Inner {
 pub(crate) struct Options {
     pub(crate) mount: Mount,
     pub(crate) header_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) max_headers: usize,
+    pub(crate) max_header_size: usize,
     pub(crate) backlog: usize,
     pub(crate) allow: Option<Hook<Result<(), Refusal>>>,
     pub(crate) sid: Option<Hook<Option<Sid>>>,
@@ -115,6 +130,7 @@ impl Inner {
             sessions: Sessions::new(config.max_sessions),
             config: Arc::new(config),
             backlog: Arc::new(Backlog::new(options.backlog)),
+            connections: Arc::new(Connections::new(options.max_connections)),
             options,
             environment: Arc::new(environment),
             tasks,
@@ -156,6 +172,35 @@ impl Inner {
                 getrandom::fill(&mut entropy).ok()?;
                 Some(Sid::from_entropy(entropy))
             }
+        }
+    }
+
+    /// Drops the rest of the body of a request whose answer is ready. A client that is still sending would not read the
+    /// answer if its connection broke, so the rest is read first, up to a limit. `since`: when the request arrived.
+    pub(crate) fn discard<B>(&self, body: Pin<Box<B>>, since: StdInstant)
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+    {
+        if !body.is_end_stream() {
+            let runtime = self.environment.runtime();
+            // A body that has had its time gets a little more, to read the answer.
+            let least = self.config.body_timeout.min(LINGER);
+            let left = self.config.body_timeout.saturating_sub(runtime.now().saturating_duration_since(since));
+            let deadline = runtime.sleep(left.max(least));
+            runtime.spawn(body::discard(body, self.config.max_payload, deadline));
+        }
+    }
+
+    /// As [`Inner::discard`], for a body of which nothing was read.
+    pub(crate) fn discard_whole<B>(&self, body: B, headers: &HeaderMap)
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+    {
+        // A client that waits for `100 Continue` sends nothing if it is not asked for.
+        if !body.is_end_stream() && !headers.contains_key(EXPECT) {
+            self.discard(Box::pin(body), self.environment.runtime().now());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{Extensions, HeaderName, HeaderValue, Request, Uri, request};
+use smallvec::SmallVec;
 
 /// Target and headers in one allocation. Headers as hyper parses them would keep its whole read buffer alive.
 #[derive(Debug)]
@@ -12,12 +13,24 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
-    pub(crate) fn new(parts: &request::Parts) -> Self {
-        let target = parts.uri.to_string();
-        let len = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum::<usize>();
-        let mut text = Vec::with_capacity(target.len() + len);
+    /// Keeps at most `limit` bytes: headers that do not fit are left out. Of a target that does not fit, only the path is
+    /// kept.
+    pub(crate) fn new(parts: &request::Parts, limit: usize) -> Self {
+        let mut target = parts.uri.to_string();
+        if target.len() > limit {
+            target = Some(parts.uri.path()).filter(|path| path.len() <= limit).unwrap_or("/").into();
+        }
+        let mut len = target.len();
+        let fits = |(name, value): &(&HeaderName, &HeaderValue)| {
+            let more = name.as_str().len() + value.len() + 2;
+            let fits = len + more <= limit;
+            len += if fits { more } else { 0 };
+            fits
+        };
+        let headers: SmallVec<[_; 32]> = parts.headers.iter().filter(fits).collect();
+        let mut text = Vec::with_capacity(len);
         text.extend_from_slice(target.as_bytes());
-        for (name, value) in &parts.headers {
+        for (name, value) in headers {
             text.push(b'\n');
             text.extend_from_slice(name.as_str().as_bytes());
             text.push(b':');
@@ -68,11 +81,37 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
-        let request = RequestHead::new(&parts).to_request();
+        let request = RequestHead::new(&parts, usize::MAX).to_request();
         assert_eq!(request.uri(), &parts.uri);
         assert_eq!(request.headers(), &parts.headers);
         assert_eq!(request.extensions().get(), Some(&7_u8));
         parts.extensions = Extensions::new();
-        assert!(RequestHead::new(&parts).to_request().extensions().is_empty());
+        assert!(RequestHead::new(&parts, usize::MAX).to_request().extensions().is_empty());
+    }
+
+    #[test]
+    fn sec70_what_is_kept_of_a_request_is_bounded() {
+        let (parts, ()) = Request::builder()
+            .uri(format!("/engine.io/?{}", "x".repeat(100)))
+            .header("x-one", "1")
+            .header("x-long", "y".repeat(1000))
+            .header("x-two", "2")
+            .body(())
+            .unwrap()
+            .into_parts();
+        for (limit, target, names) in [
+            (10_000, parts.uri.to_string(), &["x-one", "x-long", "x-two"][..]),
+            (1000, parts.uri.to_string(), &["x-one", "x-two"]),
+            (parts.uri.to_string().len() + 8, parts.uri.to_string(), &["x-one"]),
+            (parts.uri.to_string().len(), parts.uri.to_string(), &[]),
+            (50, "/engine.io/".into(), &["x-one", "x-two"]),
+            (1, "/".into(), &[]),
+        ] {
+            let head = RequestHead::new(&parts, limit);
+            assert!(head.text.len() <= limit, "{limit}");
+            let request = head.to_request();
+            let kept: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+            assert_eq!((request.uri().to_string(), &kept[..]), (target, names), "{limit}");
+        }
     }
 }

@@ -59,7 +59,8 @@ impl Handle {
 
     /// Returns the first request of the session: target, headers and extensions.
     ///
-    /// The request is stored in a compact form, and each call builds it again.
+    /// The request is stored in a compact form, and each call builds it again. Headers that exceed
+    /// [`Builder::max_header_size`](crate::Builder::max_header_size) are left out.
     pub fn request(&self) -> http::Request<()> {
         self.link.head.to_request()
     }

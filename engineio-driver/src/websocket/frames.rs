@@ -16,9 +16,10 @@ use tungstenite::protocol::frame::{CloseFrame, FrameHeader};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Message, Utf8Bytes};
 
-/// Smaller messages are copied out of the read buffer, so that they do not keep a large buffer alive.
-const COPY_BELOW: usize = 1024;
 const READ_BUFFER: usize = 4096;
+/// A message that is smaller than the read buffer, or than half of a frame that was read into the same buffer, is copied.
+/// Otherwise it would keep the whole buffer alive, which has about twice the size of the largest frame.
+const COPY_BELOW: usize = READ_BUFFER;
 /// The maximum length of a frame header: two bytes, eight of length, four of mask.
 const MAX_HEADER: usize = 14;
 
@@ -97,8 +98,11 @@ impl Codec {
             }
             let result = self.with_context(output, |context, pipe| context.read(pipe));
             return match result {
-                Ok(Message::Text(text)) => Some(Ok(Frame::received(to_text(text)))),
-                Ok(Message::Binary(bytes)) => Some(Ok(Frame::Binary(unshare(bytes)))),
+                Ok(Message::Text(text)) => {
+                    // The text was validated before, so nothing is replaced.
+                    Some(Ok(Frame::received(Text::from_utf8_lossy(self.unshare(text.into())))))
+                }
+                Ok(Message::Binary(bytes)) => Some(Ok(Frame::Binary(self.unshare(bytes)))),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
                 Ok(Message::Close(close)) => {
                     // This flush writes the answer.
@@ -187,6 +191,12 @@ impl Codec {
         self.context.is_none() && self.input.capacity() == 0
     }
 
+    /// Copies a message that is a small part of the context's buffer.
+    fn unshare(&self, bytes: Bytes) -> Bytes {
+        let is_small = bytes.len() < COPY_BELOW || (bytes.len() as u64) < self.boundary.largest / 2;
+        if is_small { Bytes::copy_from_slice(&bytes) } else { bytes }
+    }
+
     fn with_context<T>(
         &mut self,
         output: &mut Vec<u8>,
@@ -222,6 +232,7 @@ impl Codec {
         self.consumed = 0;
         if self.boundary.is_between_messages() && !self.closing {
             self.context = None;
+            self.boundary.largest = 0;
         }
     }
 
@@ -295,15 +306,6 @@ fn apply(mask: [u8; 4], data: &mut [u8]) {
     }
 }
 
-fn to_text(text: Utf8Bytes) -> Text {
-    // The text was validated before, so nothing is replaced.
-    Text::from_utf8_lossy(unshare(text.into()))
-}
-
-fn unshare(bytes: Bytes) -> Bytes {
-    if bytes.len() < COPY_BELOW { Bytes::copy_from_slice(&bytes) } else { bytes }
-}
-
 /// A stream in memory: reads from the received bytes, and writes to the output.
 struct Pipe<'a> {
     input: &'a [u8],
@@ -339,13 +341,15 @@ struct Boundary {
     remaining: u64,
     /// The fragments of a message whose last fragment has not arrived.
     fragments: u32,
+    /// The length of the largest frame that was read into the current context.
+    largest: u64,
     /// The stream is not valid, so its frames can no longer be followed.
     lost: bool,
 }
 
 impl Boundary {
     const fn new() -> Self {
-        Self { header: [0; MAX_HEADER], have: 0, remaining: 0, fragments: 0, lost: false }
+        Self { header: [0; MAX_HEADER], have: 0, remaining: 0, fragments: 0, largest: 0, lost: false }
     }
 
     fn is_between_messages(&self) -> bool {
@@ -370,6 +374,7 @@ impl Boundary {
                 Ok(Some((header, len))) => {
                     self.have = 0;
                     self.remaining = len;
+                    self.largest = self.largest.max(len);
                     if !matches!(header.opcode, OpCode::Control(Control::Close | Control::Ping | Control::Pong)) {
                         self.fragments = if header.is_final { 0 } else { self.fragments.saturating_add(1) };
                     }

@@ -31,7 +31,7 @@ pub(crate) struct ChannelTask {
     session: AnySession,
     channel: ChannelId,
     /// On a server, which waits for the task when it shuts down.
-    _under_way: Option<Guard>,
+    under_way: Option<Guard>,
     stage: Stage,
     codec: Codec,
     output: Output,
@@ -95,7 +95,7 @@ impl ChannelTask {
     fn new(session: AnySession, channel: ChannelId, stage: Stage, codec: Codec) -> Self {
         Self {
             channel,
-            _under_way: session.environment().guard(),
+            under_way: session.environment().guard(),
             session,
             stage,
             codec,
@@ -256,7 +256,8 @@ impl ChannelTask {
     /// Writes the rest, and waits for the peer to close, up to the time limit.
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Stage::Closing(io, sleep) = &mut self.stage else { return Poll::Ready(()) };
-        if sleep.as_mut().poll(cx).is_ready() {
+        let is_overdue = |guard: &Guard| guard.poll_overdue(cx).is_ready();
+        if self.under_way.as_ref().is_some_and(is_overdue) || sleep.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
         if ready!(self.output.poll_write(io, cx)).is_err() {

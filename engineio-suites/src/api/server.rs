@@ -60,6 +60,35 @@ pub async fn s165_a_server_with_the_defaults() {
     assert!(crate::adapter::builder().ping_timeout(Duration::ZERO).build().is_err());
 }
 
+/// Timeouts that the clock cannot represent are shortened.
+pub async fn options_of_connections_are_checked() {
+    let builder = crate::adapter::builder;
+    let zero = Duration::ZERO;
+    for (invalid, name) in [
+        (builder().header_timeout(zero), "header_timeout"),
+        (builder().idle_timeout(zero), "idle_timeout"),
+        (builder().write_timeout(zero), "write_timeout"),
+        (builder().answer_timeout(zero), "answer_timeout"),
+        (builder().shutdown_timeout(zero), "shutdown_timeout"),
+        (builder().max_connections(0), "max_connections"),
+        (builder().max_headers(0), "max_headers"),
+        (builder().max_header_size(0), "max_header_size"),
+    ] {
+        assert_eq!(invalid.build().unwrap_err(), ConfigError::Zero(name));
+    }
+    let longest = Duration::MAX;
+    let builder = builder().header_timeout(longest).idle_timeout(longest).write_timeout(longest);
+    let host = Host::start(builder.answer_timeout(longest).shutdown_timeout(longest)).await;
+    let client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    // Larger than the buffers of the kernel: its connection blocks.
+    let text = "x".repeat(20_000_000);
+    socket.try_send(text.as_str()).unwrap();
+    assert_eq!(client.get().await.body.len(), 1 + text.len());
+    socket.abort();
+    within(host.server.shutdown()).await;
+}
+
 /// The official client ends each session at once whose server announces a longer heartbeat than its timers can wait.
 pub async fn a_heartbeat_that_kills_clients_is_refused() {
     let builder = crate::adapter::builder;

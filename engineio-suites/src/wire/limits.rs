@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::adapter::{CloseReason, Socket, TransportError};
+use crate::adapter::{CloseReason, Message, Socket, TransportError, TransportKind};
 use crate::host::{Host, builder, reason};
 use crate::raw::{BINARY, Connection, Frame, POLLING, Polling, TEXT, WebSocket, frame, request, within};
 
@@ -233,6 +233,46 @@ pub async fn sec44_very_many_tiny_packets() {
         assert_eq!(within(socket.recv()).await, Some("".into()));
     }
     assert_eq!(post.response().await.brief(), (200, "ok"));
+}
+
+/// On either transport and on either side. A head that fills the read buffer is before the body.
+pub async fn sec1_a_message_keeps_no_other_memory_than_its_own() {
+    let host = Host::start(builder()).await;
+    let client = Polling::open(host.addr).await;
+    let mut socket = host.accept().await;
+    let headers = format!("x-pad: {}\r\n", "x".repeat(6000));
+    let mut connection = Connection::open(host.addr).await;
+    for body in ["4a", "bAQ=="] {
+        connection.write(request("POST", &client.target, &headers, body.as_bytes())).await;
+        assert_eq!(connection.response().await.brief(), (200, "ok"));
+        keeps_only_itself(within(socket.recv()).await);
+    }
+    let (mut client, _) = WebSocket::open(host.addr).await;
+    let mut socket = host.accept().await;
+    for (first, payload) in [(TEXT, "4a"), (BINARY, "a"), (TEXT, "bAQ==")] {
+        client.frame(first, payload).await;
+        keeps_only_itself(within(socket.recv()).await);
+    }
+    for transport in [TransportKind::Polling, TransportKind::WebSocket] {
+        let url = format!("http://{}", host.addr);
+        let client = crate::adapter::client(&url).unwrap().transports([transport]).build().unwrap();
+        let mut client = within(client.connect()).await.unwrap();
+        let socket = host.accept().await;
+        for message in [Message::from("a"), vec![1].into()] {
+            socket.try_send(message).unwrap();
+            keeps_only_itself(within(client.recv()).await);
+        }
+    }
+}
+
+fn keeps_only_itself(message: Option<Message>) {
+    let bytes = match message.expect("a message arrives") {
+        Message::Text(text) => text.into_bytes(),
+        Message::Binary(bytes) => bytes,
+    };
+    let mut own = bytes.try_into_mut().expect("nobody else has a reference to its memory");
+    // Fails if the memory is larger.
+    assert!(!own.try_reclaim(64), "there is more memory behind it");
 }
 
 /// Half a million noops held a session for 38 ms.

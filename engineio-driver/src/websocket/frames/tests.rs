@@ -421,3 +421,25 @@ fn c059_a_client_learns_why_it_was_closed() {
     server.receive(&output);
     assert_eq!(server.next(&mut Vec::new()), Some(Err(ChannelEnd::Closed)), "it answered in kind");
 }
+
+/// The decoder's buffer has the size of the largest frame. A small message behind it would keep all of it.
+#[test]
+fn sec1_a_message_keeps_no_memory_of_other_messages() {
+    const LARGE: usize = 1_000_000;
+    for len in [1, COPY_BELOW - 1, COPY_BELOW, 10_000, 100_000, LARGE] {
+        for kind in [TEXT, BINARY] {
+            let stream = [frame(kind, vec![b'x'; LARGE]), frame(kind, vec![b'y'; len])].concat();
+            let (mut frames, end, _) = run(LARGE, [&stream[..]]);
+            assert_eq!((frames.len(), end), (2, None));
+            let second = match frames.pop() {
+                Some(Frame::Binary(bytes)) => bytes,
+                Some(Frame::Text { data, .. }) => data.into_bytes(),
+                None => panic!("it has arrived"),
+            };
+            drop(frames);
+            let mut second = second.try_into_mut().expect("nobody else has a reference to it");
+            // Fails if the memory is larger.
+            assert!(!second.try_reclaim(3 * len + 16), "{len} {kind}");
+        }
+    }
+}
