@@ -137,7 +137,8 @@ impl Builder {
         self
     }
 
-    /// Sets how many sessions may wait to be accepted. A handshake above it is answered with 503. Default: 1024.
+    /// Sets how many sessions may wait to be accepted. For a handshake above it, the oldest session that has ended gives
+    /// its place up; if none has ended, the handshake is answered with 503. Default: 1024.
     #[must_use]
     pub fn accept_backlog(mut self, sessions: usize) -> Self {
         self.options.backlog = sessions;

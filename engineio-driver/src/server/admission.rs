@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use engineio_proto::http::{Rejection, Request};
 use engineio_proto::server::{Admission, Entry, NotAdmitted, Opening};
-use engineio_proto::{ChannelId, TransportKind};
+use engineio_proto::{ChannelId, Sid, TransportKind};
 use http::header::ORIGIN;
 use http::{HeaderValue, request};
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 
+use super::backlog::Room;
 use super::exchange::Waiting;
 use super::reply::Replies;
 use super::requests;
@@ -18,6 +19,7 @@ use super::sessions;
 use super::state::{Aborted, ConnectionError, Inner, RemoteAddr};
 use crate::body::ReplyBody;
 use crate::session::{AnySession, Attached, Cell, Link, RequestHead};
+use crate::socket::Socket;
 use crate::websocket::{ChannelTask, accept};
 
 pub(crate) type Result = std::result::Result<http::Response<ReplyBody>, Aborted>;
@@ -97,8 +99,7 @@ enum Opened {
 /// Opens a session, if neither the sessions nor the backlog are full.
 fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> std::result::Result<Opened, NotAdmitted> {
     let sid = opening.sid().clone();
-    server.sessions.check(&sid)?;
-    let room = server.backlog.reserve().ok_or(Rejection::Full)?;
+    let room = room(server, &sid)?;
     let is_channel = opening.handshake().transport == TransportKind::WebSocket;
     // The head of a WebSocket's handshake was already checked.
     let first = if is_channel {
@@ -133,6 +134,24 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
     let waiting = Waiting::first(server, cell);
     room.fill(entry);
     Ok(Opened::Polling(waiting))
+}
+
+/// Finds room for a session. A session that has ended and was not accepted gives its place up.
+fn room(server: &Arc<Inner>, sid: &Sid) -> std::result::Result<Room, Rejection> {
+    loop {
+        let room = match server.sessions.check(sid) {
+            Ok(()) => server.backlog.reserve().ok_or(Rejection::Full),
+            Err(rejection) => Err(rejection),
+        };
+        match room {
+            Err(Rejection::Full) => {
+                let closed = server.sessions.closed();
+                let ended = closed.and_then(|closed| server.backlog.take_ended(closed)).ok_or(Rejection::Full)?;
+                drop(Socket::new(sessions::handle(server, ended)));
+            }
+            room => return room,
+        }
+    }
 }
 
 /// Starts the task of a WebSocket that a client opened.
