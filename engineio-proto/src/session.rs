@@ -196,7 +196,8 @@ impl Session {
         };
         let probe = self.probe().map(|probe| probe.deadline());
         let closing = self.closing.map(Deadline::at);
-        let unconfirmed = self.unconfirmed().map(Deadline::at);
+        // A session that is closing has another deadline.
+        let unconfirmed = self.unconfirmed().filter(|_| self.closing.is_none()).map(Deadline::at);
         [self.pinger.timeout(), closing, self.post.deadline(), probe, release, unconfirmed].into_iter().flatten().min()
     }
 
@@ -225,7 +226,7 @@ impl Session {
     fn confirm_timeout(&mut self) {
         let (now, time) = (self.now, self.config.confirm_timeout);
         let Stage::Polling(Some(deadline)) = &mut self.stage else { return };
-        if !deadline.is_over(now, time) {
+        if self.closing.is_some() || !deadline.is_over(now, time) {
             return;
         }
         if self.flow.outbox.has_answers() {
