@@ -166,7 +166,7 @@ mod tests {
             ("a closed client has a reason", polling, |c| c.flow.finish(CloseReason::ForcedClose)),
             ("a client that is open knows its session", polling, |c| c.opened = None),
             ("a client that opens on a channel has one", dialling, |c| {
-                c.stage = Stage::Opening(Opening::new(Deadline::new(NOW)))
+                c.stage = Stage::Opening(Opening::new(Deadline::new(NOW)));
             }),
             ("frames are announced", channel, |c| c.flow.accept(["a".into()])),
             ("messages are announced", polling, |c| c.flow.inbox.push_unseen("a".into())),

@@ -114,7 +114,7 @@ mod tests {
                 s.pinger.handle_timeout(now, times, situation);
             }),
             ("a closing session holds a poll only until everything is written", held, |s| {
-                s.closing = Some(Deadline::new(NOW))
+                s.closing = Some(Deadline::new(NOW));
             }),
             ("a closing session holds a poll only until everything is written", closed, |s| {
                 s.get = Some(ExchangeId(2));
