@@ -91,6 +91,8 @@ fn operations_without_a_meaning_do_nothing() {
         Op::Suspend(9, 1),
         Op::Late(engineio_sim::Node::Server(9), 1),
         Op::Late(engineio_sim::Node::Client(9), 1),
+        Op::Stand(engineio_sim::Node::Client(9), 1),
+        Op::Stand(engineio_sim::Node::Server(9), 1),
         Op::Backwards(engineio_sim::Node::Server(9), 1),
         Op::Spurious(engineio_sim::Node::Client(9)),
         Op::Spurious(engineio_sim::Node::Server(9)),
