@@ -97,7 +97,7 @@ fn turns_are_taken_in_the_order_in_which_they_were_asked_for() {
 }
 
 #[test]
-fn sec73_the_oldest_session_that_may_be_evicted_makes_room() {
+fn sec70_the_oldest_session_that_may_be_evicted_makes_room() {
     let (mut registry, keys) = with(4);
     registry.set_evictable(keys[2], Some(START));
     registry.set_evictable(keys[0], Some(START + SECOND));
