@@ -65,20 +65,40 @@ impl Sessions {
     /// Checks whether a session with this id would be accepted.
     ///
     /// # Errors
-    /// See [`Registry::check`].
-    pub(crate) fn check(&self, sid: &Sid) -> Result<(), Rejection> {
-        self.lock().registry.check(sid)
+    /// See [`Registry::check_at`].
+    pub(crate) fn check(&self, sid: &Sid, now: Instant) -> Result<(), Rejection> {
+        self.lock().registry.check_at(sid, now)
     }
 
-    /// Adds a session.
+    /// Adds a session, which may be evicted from a time on. Also returns the session that had to make room for it; the
+    /// caller must end that.
     ///
     /// # Errors
-    /// See [`Registry::check`]. The caller then drops the entry.
-    pub(crate) fn insert(&self, sid: Sid, make: &mut dyn FnMut(SessionKey) -> Entry) -> Result<Entry, Rejection> {
+    /// See [`Registry::check_at`]. The caller then drops the entry.
+    pub(crate) fn insert(
+        &self,
+        sid: Sid,
+        now: Instant,
+        evictable: Option<Instant>,
+        make: &mut dyn FnMut(SessionKey) -> Entry,
+    ) -> Result<(Entry, Option<Entry>), Rejection> {
         let mut made = None;
-        let inserted = self.lock().registry.insert(sid, |key| made.insert(make(key)).clone());
+        let mut state = self.lock();
+        let registry = &mut state.registry;
+        registry.check_at(&sid, now)?;
+        let evicted = registry.make_room(now).and_then(|key| registry.get(key)).cloned();
+        let inserted = registry.insert(sid, |key| made.insert(make(key)).clone());
+        if let Ok(key) = inserted {
+            registry.set_evictable(key, evictable);
+        }
+        drop(state);
         inserted?;
-        made.ok_or(Rejection::Full)
+        Ok((made.ok_or(Rejection::Full)?, evicted))
+    }
+
+    /// Marks a session as one that may not be evicted.
+    pub(crate) fn confirm(&self, key: SessionKey) {
+        self.lock().registry.set_evictable(key, None);
     }
 
     pub(crate) fn find(&self, sid: &str) -> Option<Entry> {
