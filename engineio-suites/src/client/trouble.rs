@@ -84,6 +84,50 @@ pub async fn the_cause_of_a_lost_connection_is_kept() {
     }
 }
 
+pub async fn the_error_of_the_connection_that_ended_a_session_is_kept() {
+    // The poll.
+    let mut script = Script::start().await;
+    let client = only(&script, TransportKind::Polling);
+    let socket = script.open(&client, "S", "").await;
+    assert!(socket.close_error().is_none());
+    script.get().await.reset();
+    within(socket.closed()).await;
+    assert_eq!(socket.close_error().map(|error| error.kind()), Some(ErrorKind::ConnectionReset));
+    // The POST.
+    let socket = script.open(&client, "S", "").await;
+    let _get = script.get().await;
+    socket.try_send("x").unwrap();
+    let mut post = script.post().await;
+    post.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no").await;
+    drop(post);
+    within(socket.closed()).await;
+    assert_eq!(socket.close_error().map(|error| error.kind()), Some(ErrorKind::UnexpectedEof));
+    // The WebSocket.
+    let client = only(&script, TransportKind::WebSocket);
+    let (socket, websocket) = script.open_websocket(&client, &open("S", "")).await;
+    websocket.reset();
+    assert_eq!(within(socket.closed()).await, CloseReason::TransportLost);
+    assert_eq!(socket.close_error().map(|error| error.kind()), Some(ErrorKind::ConnectionReset));
+    // An end that is not one of the connection.
+    let (socket, mut websocket) = script.open_websocket(&client, &open("S", "")).await;
+    websocket.text("1").await;
+    within(socket.closed()).await;
+    assert!(socket.close_error().is_none());
+}
+
+/// A failed upgrade is not the cause of a later end.
+pub async fn the_error_of_an_upgrade_is_forgotten() {
+    let mut script = Script::start().await;
+    let client = script.patient();
+    let socket = script.open(&client, "S", WEBSOCKET).await;
+    let get = script.get().await;
+    script.websocket().await.reset();
+    get.ok("6").await;
+    script.get().await.ok("1").await;
+    assert_eq!(within(socket.closed()).await, CloseReason::TransportClose);
+    assert!(socket.close_error().is_none());
+}
+
 /// Node takes 2000 headers, hyper 100 by default.
 pub async fn many_headers_are_taken() {
     let headers = "x-number: 1\r\n".repeat(500);
