@@ -52,5 +52,5 @@ pub(super) async fn open(http: &Http, target: &str) -> Result<Upgraded, Unopened
         let cause = no_websocket(status, response.headers(), b"").map(Cause::hint).unwrap_or_default();
         return Err(Unopened { details: None, cause });
     }
-    Ok(hyper::upgrade::on(response).await.map_err(|error| failure::lost(error, &connection.start))?)
+    Ok(hyper::upgrade::on(response).await.map_err(|error| failure::lost(error, &connection.received))?)
 }

@@ -2,18 +2,48 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::header::HeaderMap;
 use thiserror::Error;
 
 use super::http::{MAX_HEAD, MAX_HEADERS, MAX_INTERIM};
 
-/// The first bytes that a connection received.
-pub(super) type Start = Arc<OnceLock<Box<[u8]>>>;
+/// What a connection knows about the answers that it received.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    /// The first bytes of the first answer.
+    start: OnceLock<Box<[u8]>>,
+    /// How many interim answers to the current request have arrived. hyper skips them without a limit.
+    interim: AtomicUsize,
+}
 
-/// How many first bytes are kept.
-pub(super) const START: usize = 16;
+impl Received {
+    /// How many first bytes are kept.
+    const START: usize = 16;
+
+    pub(super) fn keep_start(&self, bytes: &[u8]) {
+        let _ = self.start.set(bytes.get(..Self::START).unwrap_or(bytes).into());
+    }
+
+    /// A request is sent.
+    pub(super) fn begin(&self) {
+        self.interim.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_interim(&self) {
+        self.interim.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns an error if the server sends interim answers without an end.
+    pub(super) fn check(&self) -> io::Result<()> {
+        if self.interim.load(Ordering::Relaxed) > MAX_INTERIM {
+            return Err(io::Error::new(ErrorKind::InvalidData, Failure::Interim));
+        }
+        Ok(())
+    }
+}
 
 /// Why a server's answer cannot be read.
 #[derive(Debug, Error)]
@@ -35,8 +65,8 @@ enum Failure {
 }
 
 /// Turns an error of hyper into one that says what the server did.
-pub(super) fn lost(error: hyper::Error, start: &Start) -> io::Error {
-    let start = start.get().map(|start| &start[..]).unwrap_or_default();
+pub(super) fn lost(error: hyper::Error, received: &Received) -> io::Error {
+    let start = received.start.get().map(|start| &start[..]).unwrap_or_default();
     if error.is_parse_too_large() {
         return io::Error::new(ErrorKind::InvalidData, Failure::TooLarge(error));
     }
@@ -62,11 +92,6 @@ pub(super) fn lost(error: hyper::Error, start: &Start) -> io::Error {
         source = cause.source();
     }
     io::Error::other(error)
-}
-
-/// The server sends interim answers without an end.
-pub(super) fn interim() -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, Failure::Interim)
 }
 
 /// Returns bytes as text in quotes.

@@ -3,11 +3,11 @@
 //! Connections are kept between requests. A request that may have been sent is never sent again. Only a request that
 //! hyper returns, because its connection was already closed, is sent on another connection.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::{Duration, Instant as StdInstant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -24,7 +24,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::ext::on_informational;
 
 use super::cookies::Jar;
-use super::failure::{self, Start};
+use super::failure::{self, Received};
 use super::redirect::{self, Place, Redirect};
 use super::session::Opened;
 use super::watched::Watched;
@@ -76,7 +76,7 @@ struct Idle {
 pub(super) struct Connection {
     endpoint: Endpoint,
     sender: SendRequest<Body>,
-    pub(super) start: Start,
+    pub(super) received: Arc<Received>,
 }
 
 /// A request without an answer.
@@ -119,7 +119,7 @@ const MAX_IDLE: usize = 2;
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 /// The maximum number of headers of an answer. hyper allocates memory for all of them.
-pub(super) const MAX_HEADERS: usize = 1000;
+pub(super) const MAX_HEADERS: usize = 512;
 
 /// The maximum number of interim answers to one request, such as 100 and 103.
 pub(super) const MAX_INTERIM: usize = 100;
@@ -199,7 +199,7 @@ impl Http {
                     Err(ReadError::Body(BodyError::TooLarge)) => return Err(RequestError::TooLarge.into()),
                     Err(ReadError::Body(_)) => return Err(RequestError::Lost.into()),
                     Err(ReadError::Lost(error)) => {
-                        return Err(Failed::because(RequestError::Lost, failure::lost(error, &connection.start)));
+                        return Err(Failed::because(RequestError::Lost, failure::lost(error, &connection.received)));
                     }
                 }
             } else {
@@ -276,14 +276,14 @@ impl Http {
     /// Opens a new connection, for requests of a session or for a WebSocket.
     pub(super) async fn connect(&self, endpoint: &Endpoint, session: Weak<Cell<Opened>>) -> io::Result<Connection> {
         let io = self.dialer.dial(endpoint).await?;
-        let start = Start::default();
-        let io = Watched::new(io, session, Arc::clone(&start));
+        let received = Arc::new(Received::default());
+        let io = Watched::new(io, session, Arc::clone(&received));
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
         let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
         // The requests of a connection learn how it ends.
         self.runtime.spawn(async { drop(connection.with_upgrades().await) });
-        Ok(Connection { endpoint: endpoint.clone(), sender, start })
+        Ok(Connection { endpoint: endpoint.clone(), sender, received })
     }
 
     pub(super) fn keep_cookies(&self, place: &Place, headers: &HeaderMap) {
@@ -329,49 +329,13 @@ impl Http {
 impl Connection {
     /// Sends a request, and waits for the head of its answer.
     pub(super) async fn ask(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>, Unsent> {
-        let interim = Arc::new(Interim::default());
-        let counter = Arc::clone(&interim);
-        on_informational(&mut request, move |_| counter.count());
-        let mut sent = pin!(self.sender.try_send_request(request));
-        let sent = poll_fn(|cx| match sent.as_mut().poll(cx) {
-            Poll::Ready(sent) => Poll::Ready(Some(sent)),
-            Poll::Pending => interim.poll_exceeded(cx).map(|()| None),
-        });
-        match sent.await {
-            Some(Ok(response)) => Ok(response),
-            Some(Err(mut error)) => {
-                let request = error.take_message();
-                Err(Unsent { request, error: failure::lost(error.into_error(), &self.start) })
-            }
-            None => Err(Unsent { request: None, error: failure::interim() }),
-        }
-    }
-}
-
-/// The interim answers to one request: their number, and the task that waits for the final one. hyper skips them without a
-/// limit.
-#[derive(Default)]
-struct Interim(Mutex<(usize, Option<Waker>)>);
-
-impl Interim {
-    fn count(&self) {
-        let waker = {
-            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            state.0 += 1;
-            if state.0 > MAX_INTERIM { state.1.take() } else { None }
-        };
-        waker.into_iter().for_each(Waker::wake);
-    }
-
-    fn poll_exceeded(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0 > MAX_INTERIM {
-            return Poll::Ready(());
-        }
-        if !state.1.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.1 = Some(cx.waker().clone());
-        }
-        Poll::Pending
+        self.received.begin();
+        let received = Arc::clone(&self.received);
+        on_informational(&mut request, move |_| received.count_interim());
+        self.sender.try_send_request(request).await.map_err(|mut error| {
+            let request = error.take_message();
+            Unsent { request, error: failure::lost(error.into_error(), &self.received) }
+        })
     }
 }
 

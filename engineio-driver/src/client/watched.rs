@@ -3,18 +3,19 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use engineio_proto::client::Input;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
-use super::failure::{START, Start};
+use super::failure::Received;
 use super::session::Opened;
 use crate::net::connect::BoxIo;
 use crate::session::Cell;
 
-/// A connection for the requests of one session, which also keeps the first bytes that it receives, for errors.
+/// A connection for the requests of one session, which also keeps the first bytes that it receives, for errors, and fails if
+/// there are too many interim answers.
 ///
 /// While a large POST is being sent, the server may send no ping, because the pong that it waits for follows that POST. A
 /// connection that was blocked and takes bytes again shows that the server is alive. WebSockets have their own connections,
@@ -24,13 +25,14 @@ pub(super) struct Watched {
     /// The connection took no more bytes at the last attempt.
     blocked: bool,
     session: Weak<Cell<Opened>>,
-    /// Until the first bytes have arrived.
-    start: Option<Start>,
+    received: Arc<Received>,
+    /// Some bytes have arrived.
+    started: bool,
 }
 
 impl Watched {
-    pub(super) const fn new(io: BoxIo, session: Weak<Cell<Opened>>, start: Start) -> Self {
-        Self { io, blocked: false, session, start: Some(start) }
+    pub(super) const fn new(io: BoxIo, session: Weak<Cell<Opened>>, received: Arc<Received>) -> Self {
+        Self { io, blocked: false, session, received, started: false }
     }
 
     /// Reads the first bytes, over a buffer on the stack.
@@ -41,8 +43,9 @@ impl Watched {
         ready!(Pin::new(&mut self.io).poll_read(cx, read.unfilled()))?;
         let bytes = read.filled();
         buf.put_slice(bytes);
-        if let Some(start) = self.start.take_if(|_| !bytes.is_empty()) {
-            let _ = start.set(bytes.get(..START).unwrap_or(bytes).into());
+        if !bytes.is_empty() {
+            self.started = true;
+            self.received.keep_start(bytes);
         }
         Poll::Ready(Ok(()))
     }
@@ -60,7 +63,8 @@ impl Watched {
 
 impl Read for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        if self.start.is_some() {
+        self.received.check()?;
+        if !self.started {
             return self.read_start(cx, &mut buf);
         }
         Pin::new(&mut self.io).poll_read(cx, buf)

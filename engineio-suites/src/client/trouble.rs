@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::script::{Script, WEBSOCKET, open};
+use crate::adapter::net::Proxy;
 use crate::adapter::{Client, CloseReason, ConnectError, RequestError, Socket, TransportError, TransportKind};
 use crate::raw::{Frame, within};
 
@@ -93,6 +94,10 @@ pub async fn the_error_of_the_connection_that_ended_a_session_is_kept() {
     script.get().await.reset();
     within(socket.closed()).await;
     assert_eq!(socket.close_error().map(|error| error.kind()), Some(ErrorKind::ConnectionReset));
+    // The server is told.
+    let farewell = script.post().await;
+    assert_eq!(farewell.text(), "1");
+    farewell.ok("ok").await;
     // The POST.
     let socket = script.open(&client, "S", "").await;
     let _get = script.get().await;
@@ -254,21 +259,43 @@ pub async fn a_websocket_behind_a_proxy_without_upgrades() {
 pub async fn endless_interim_answers() {
     for transport in TRANSPORTS {
         for piece in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n"] {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let url = format!("http://{}", listener.local_addr().unwrap());
-            let builder = crate::adapter::client(&url).unwrap().transports([transport]).open_timeout(SOON);
-            let attempt = connect(&builder.build().unwrap());
-            let (mut stream, _) = within(listener.accept()).await.unwrap();
-            let flood = tokio::spawn(async move {
-                stream.read_u8().await.unwrap();
-                let piece = piece.repeat(1000);
-                while stream.write_all(piece.as_bytes()).await.is_ok() {}
-            });
-            let error = refused(attempt).await;
+            let (url, flood) = flood("", piece).await;
+            let builder = crate::adapter::client(&url).unwrap().transports([transport]);
+            let error = refused(connect(&builder.build().unwrap())).await;
             assert!(chain(&error).contains("interim answers"), "{}", chain(&error));
             within(flood).await.unwrap();
         }
     }
+}
+
+/// A listener whose first connection, once asked, gets these bytes and then a piece again and again.
+async fn flood(start: &'static str, piece: &'static str) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let flood = tokio::spawn(async move {
+        let (mut stream, _) = within(listener.accept()).await.unwrap();
+        stream.read_u8().await.unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let piece = piece.repeat(64 * 1024 / piece.len());
+        while stream.write_all(piece.as_bytes()).await.is_ok() {}
+    });
+    (url, flood)
+}
+
+/// What is not an interim answer, and arrives without an end, is ended by the timeouts.
+pub async fn endless_bytes_do_not_put_a_timeout_off() {
+    // A chunk's size of zeros.
+    let (url, flood_of_zeros) = flood("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "0").await;
+    let client = crate::adapter::client(&url).unwrap().open_timeout(SOON).build().unwrap();
+    let error = refused(connect(&client)).await;
+    assert_eq!(error.reason(), CloseReason::TransportError(TransportError::OpenTimeout));
+    within(flood_of_zeros).await.unwrap();
+    // A proxy.
+    let (url, proxy) = flood("", "HTTP/1.1 100 Continue\r\n\r\n").await;
+    let client = crate::adapter::client("http://localhost").unwrap().proxy(Proxy::parse(&url).unwrap());
+    let error = refused(connect(&client.connect_timeout(SOON).build().unwrap())).await;
+    assert_eq!(error.io_error().map(std::io::Error::kind), Some(ErrorKind::TimedOut), "{}", chain(&error));
+    within(proxy).await.unwrap();
 }
 
 /// RFC 6265: a cookie is for its host, its path and its scheme.
