@@ -3,8 +3,10 @@
 mod builder;
 mod channel;
 mod cookies;
+mod failure;
 mod http;
 mod reconnecting;
+mod redirect;
 mod session;
 mod task;
 mod watched;
@@ -24,7 +26,7 @@ use engineio_proto::{CloseReason, ConfigError, TransportError};
 use crate::net::dial::Dialer;
 use crate::net::url::Endpoint;
 use crate::runtime::Runtime;
-use crate::session::{AnySession, Cell};
+use crate::session::{AnySession, Cause, Cell};
 use crate::socket::{Events, Handle, Socket};
 use http::{Http, HttpOptions};
 use session::{Opened, Unopened};
@@ -59,28 +61,23 @@ struct Shared {
 
 /// Why a session could not be opened.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("could not open a session: {reason}{}", hint(.details.as_ref()))]
+#[error("could not open a session: {reason}{}", semicolon(self.hint()))]
 pub struct ConnectError {
     reason: CloseReason,
     details: Option<Details>,
     source: Option<Arc<io::Error>>,
+    hint: Option<String>,
 }
 
-/// Returns the likely cause of a failure, if the server's answer shows it.
-fn hint(details: Option<&Details>) -> &'static str {
-    match details {
-        Some(details) if details.is_other_revision() => {
-            "; the server uses another revision of the protocol: expected revision 4"
-        }
-        _ => "",
-    }
+fn semicolon(hint: Option<&str>) -> String {
+    hint.map_or_else(String::new, |hint| format!("; {hint}"))
 }
 
 impl ConnectError {
     /// Does not happen: the options were validated when the client was built.
     fn options(error: ConfigError) -> Self {
         let reason = CloseReason::TransportError(TransportError::Unopened);
-        Self { reason, details: None, source: Some(Arc::new(io::Error::other(error))) }
+        Self { reason, details: None, source: Some(Arc::new(io::Error::other(error))), hint: None }
     }
 
     /// Returns what ended the attempt.
@@ -93,9 +90,21 @@ impl ConnectError {
         self.details.as_ref()
     }
 
-    /// Returns the I/O error, if no connection could be made.
+    /// Returns the I/O error, if no connection could be made, or if the connection failed or carried no valid answer. It
+    /// is also the [`source`](std::error::Error::source) of this error.
     pub fn io_error(&self) -> Option<&io::Error> {
         self.source.as_deref()
+    }
+
+    /// Returns what to look at, if the server's answer shows it: another revision of the protocol, a redirect that was
+    /// not followed, a proxy that does not pass upgrades on. It is part of this error's text.
+    pub fn hint(&self) -> Option<&str> {
+        match &self.details {
+            Some(details) if details.is_other_revision() => {
+                Some("the server uses another revision of the protocol: expected revision 4")
+            }
+            _ => self.hint.as_deref(),
+        }
     }
 }
 
@@ -155,9 +164,12 @@ impl Client {
         let memory = Arc::clone(&shared.websocket_worked);
         let session = session::begin(&shared.runtime, config, head, memory, observe).map_err(ConnectError::options)?;
         let mut attempt = Attempt { session: Arc::clone(&session), over: false };
-        shared.runtime.spawn(SessionTask::new(session, Arc::clone(&http), shared.farewell_timeout));
+        shared.runtime.spawn(SessionTask::new(session, http, shared.farewell_timeout));
         let opened = poll_fn(|cx| attempt.poll_opened(cx)).await;
-        opened.map_err(|(reason, details)| ConnectError { reason, details, source: http.take_error().map(Arc::new) })
+        opened.map_err(|(reason, details, cause)| {
+            let Cause { error: source, hint } = cause.unwrap_or_default();
+            ConnectError { reason, details, source, hint }
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod dial;
+mod fair;
 pub(crate) mod proxy;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
@@ -10,7 +11,7 @@ pub(crate) mod url;
 #[cfg(feature = "tls")]
 pub use rustls;
 
-pub use self::connect::{BoxIo, Connecting, Connector, Encryptor, Io};
+pub use self::connect::{BoxIo, Connecting, Connector, Encryptor, Io, connect_any};
 pub use self::proxy::{Proxy, ProxyError};
 #[cfg(feature = "tls")]
 pub use self::tls::{TlsConfig, TlsEncryptor, TlsError, TlsHandshake};

@@ -5,6 +5,7 @@
 //! of a client; a [`Side`] does.
 
 mod attached;
+mod cause;
 mod cell;
 mod deferred;
 mod event;
@@ -12,6 +13,7 @@ mod head;
 mod link;
 
 pub(crate) use attached::{Attached, Wakers, set};
+pub(crate) use cause::Cause;
 pub(crate) use cell::{AnySession, Cell, Environment, Side, Visit};
 pub(crate) use deferred::{Deferred, Owner};
 pub use event::Event;

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod frames;
+mod headers;
 pub(crate) mod open;
 mod task;
 

@@ -1,13 +1,12 @@
 //! Connections for clients.
 
-use engineio_driver::net::{BoxIo, Connecting, Connector};
-use smol::net::TcpStream;
-use smol_hyper::rt::FuturesIo;
+use engineio_driver::net::{BoxIo, Connecting, Connector, connect_any};
+use smol::net::{TcpStream, resolve};
+use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 /// Connects over TCP.
 ///
-/// If a name has several addresses, they are tried one after the other. If all fail, the error is that of the last
-/// attempt.
+/// If a name has several addresses, they are tried side by side, as [`connect_any`] does it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpConnector;
 
@@ -15,7 +14,8 @@ impl Connector for TcpConnector {
     fn connect(&self, host: &str, port: u16) -> Connecting {
         let host = host.to_owned();
         Box::pin(async move {
-            let stream = TcpStream::connect((host.as_str(), port)).await?;
+            let addrs = resolve((host.as_str(), port)).await?;
+            let stream = connect_any(&SmolTimer::new(), addrs, TcpStream::connect).await?;
             // Small packets are sent at once.
             let _ = stream.set_nodelay(true);
             Ok(Box::new(FuturesIo::new(stream)) as BoxIo)

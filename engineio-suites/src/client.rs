@@ -11,4 +11,5 @@ pub mod reconnecting;
 pub mod regressions;
 mod script;
 pub mod target;
+pub mod trouble;
 pub mod upgrade;

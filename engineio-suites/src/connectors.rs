@@ -1,13 +1,17 @@
 //! The connectors of the runtime crate.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use crate::adapter::TcpConnector;
-use crate::adapter::net::{BoxIo, Connector};
+use crate::adapter::net::{BoxIo, Connector, connect_any};
+use crate::counting::Counting;
+use crate::raw::within;
 
 /// Sends and receives over a connection to the second argument.
 async fn exchange(io: BoxIo, mut other: impl AsyncReadExt + AsyncWriteExt + Unpin) {
@@ -37,6 +41,25 @@ pub async fn tcp_by_an_ipv6_address_without_brackets() {
     // Not every machine has IPv6.
     let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
     let io = TcpConnector.connect("::1", listener.local_addr().unwrap().port()).await.unwrap();
+    exchange(io, listener.accept().await.unwrap().0).await;
+}
+
+/// An address whose host does not answer delays the connection by a moment, and does not use up its time.
+#[cfg(target_os = "linux")]
+pub async fn tcp_by_several_addresses_of_which_one_is_silent() {
+    // The system answers no more attempts when the queue of a listener is full.
+    let silent = TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let silent = silent.listen(1).unwrap();
+    let addr = silent.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(Ok(stream)) = timeout(Duration::from_millis(200), TcpStream::connect(addr)).await {
+        queue.push(stream);
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let addrs = [addr, refused, addr, listener.local_addr().unwrap()];
+    let io = within(connect_any(&Counting::new().runtime(), addrs, crate::runtime::connect)).await.unwrap();
     exchange(io, listener.accept().await.unwrap().0).await;
 }
 

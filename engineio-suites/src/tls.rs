@@ -231,4 +231,5 @@ pub async fn a_server_without_encryption() {
     let encryptor = TlsEncryptor::new(Authority::new("A").trusted().build().unwrap());
     let error = encryptor.encrypt(Box::new(TokioIo::new(ours)), "localhost").await.map(drop).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert!(error.to_string().contains("does not speak TLS"), "{error}");
 }

@@ -1,13 +1,12 @@
 //! Connections for clients.
 
-use engineio_driver::net::{BoxIo, Connecting, Connector};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use engineio_driver::net::{BoxIo, Connecting, Connector, connect_any};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpStream, lookup_host};
 
 /// Connects over TCP.
 ///
-/// If a name has several addresses, they are tried one after the other. If all fail, the error is that of the last
-/// attempt.
+/// If a name has several addresses, they are tried side by side, as [`connect_any`] does it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpConnector;
 
@@ -15,7 +14,8 @@ impl Connector for TcpConnector {
     fn connect(&self, host: &str, port: u16) -> Connecting {
         let host = host.to_owned();
         Box::pin(async move {
-            let stream = TcpStream::connect((host.as_str(), port)).await?;
+            let addrs = lookup_host((host.as_str(), port)).await?;
+            let stream = connect_any(&TokioTimer::new(), addrs, TcpStream::connect).await?;
             // Small packets are sent at once.
             let _ = stream.set_nodelay(true);
             Ok(Box::new(TokioIo::new(stream)) as BoxIo)

@@ -207,7 +207,6 @@ fn bytes(frame: &Frame) -> Vec<u8> {
 struct Raw<'a> {
     first: u8,
     masked: bool,
-    len: u64,
     is_minimal: bool,
     /// `None` while it is not complete.
     payload: Option<Vec<u8>>,
@@ -240,7 +239,7 @@ fn read_frame(stream: &[u8]) -> Option<Raw<'_>> {
     let payload = usize::try_from(len).ok().and_then(|len| rest.get(..len));
     let rest = payload.map_or(&[][..], |payload| &rest[payload.len()..]);
     let payload = payload.map(|bytes| bytes.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect());
-    Some(Raw { first: *first, masked, len, is_minimal, payload, rest })
+    Some(Raw { first: *first, masked, is_minimal, payload, rest })
 }
 
 /// Parses our output: complete frames only, masked according to the role, in the shortest form.
@@ -269,40 +268,25 @@ enum End {
     Open,
     /// The peer has closed, with these bytes.
     Closed(Vec<u8>),
-    /// A rule is broken, and this is visible.
+    /// A rule is broken.
     Broken,
-    /// A rule is broken in an incomplete frame, so it may not be visible yet.
-    Breaking,
 }
 
 fn meaning(mut stream: &[u8], role: Role, limit: usize) -> Meaning {
     let mut meaning = Meaning { messages: Vec::new(), end: End::Open, written: Vec::new() };
     // The message whose fragments have arrived.
     let mut under_way: Option<(u8, Vec<u8>)> = None;
-    while let Some(raw) = read_frame(stream) {
-        stream = raw.rest;
-        let (opcode, last) = (raw.first & 0x0f, raw.first & 0x80 != 0);
-        let is_control = opcode >= 8;
-        let have = under_way.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
-        let too_large = if is_control { raw.len > 125 } else { have.saturating_add(raw.len) > limit as u64 };
-        let order = match opcode {
-            CONTINUATION => under_way.is_some(),
-            TEXT | BINARY => under_way.is_none(),
-            CLOSE | PING | PONG => last,
-            _ => false,
-        };
-        let broken = raw.first & 0x70 != 0 || raw.masked != role.peer().masks() || too_large || !order;
-        let Some(payload) = raw.payload else {
-            // How early an error is detected from the header alone is not specified.
-            if broken {
-                meaning.end = End::Breaking;
-            }
-            break;
-        };
-        if broken {
+    loop {
+        // The beginning of a header is enough if it shows that a rule is broken.
+        let have = under_way.as_ref().map(|(_, bytes)| bytes.len() as u64);
+        if breaks_a_rule(stream, have, role, limit) {
             meaning.end = End::Broken;
             break;
         }
+        let Some(raw) = read_frame(stream) else { break };
+        let Some(payload) = raw.payload else { break };
+        stream = raw.rest;
+        let (opcode, last) = (raw.first & 0x0f, raw.first & 0x80 != 0);
         match opcode {
             PING => meaning.written.push((0x80 | PONG, payload)),
             PONG => (),
@@ -324,6 +308,32 @@ fn meaning(mut stream: &[u8], role: Role, limit: usize) -> Meaning {
         }
     }
     meaning
+}
+
+/// Returns whether a header, or what has arrived of it, breaks a rule. `have`: the length of the message whose fragments
+/// have arrived.
+fn breaks_a_rule(stream: &[u8], have: Option<u64>, role: Role, limit: usize) -> bool {
+    let Some((first, rest)) = stream.split_first() else { return false };
+    let opcode = first & 0x0f;
+    let order = match opcode {
+        CONTINUATION => have.is_some(),
+        TEXT | BINARY => have.is_none(),
+        CLOSE | PING | PONG => first & 0x80 != 0,
+        _ => false,
+    };
+    if !order || first & 0x70 != 0 {
+        return true;
+    }
+    let Some((second, rest)) = rest.split_first() else { return false };
+    if (second & 0x80 != 0) != role.peer().masks() || (opcode >= 8 && second & 0x7f > 125) {
+        return true;
+    }
+    let len = match second & 0x7f {
+        126 => rest.first_chunk().map(|len| u64::from(u16::from_be_bytes(*len))),
+        127 => rest.first_chunk().map(|len| u64::from_be_bytes(*len)),
+        len => Some(u64::from(len)),
+    };
+    opcode < 8 && len.is_some_and(|len| have.unwrap_or(0).saturating_add(len) > limit as u64)
 }
 
 /// Returns whether it is UTF-8, or, while more follows, the beginning of it.
@@ -356,8 +366,7 @@ fn judge(outcome: &Outcome, meaning: &Meaning) {
             });
             assert_eq!(outcome.said, said);
         }
-        End::Breaking if outcome.end.is_none() => (),
-        End::Broken | End::Breaking => {
+        End::Broken => {
             assert!(matches!(outcome.end, Some(ChannelEnd::Violation | ChannelEnd::TooLarge)), "{:?}", outcome.end);
             let (first, payload) = written.pop().expect("the peer is told");
             let code = payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code));

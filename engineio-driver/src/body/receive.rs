@@ -11,9 +11,19 @@ use hyper::rt::Sleep;
 
 /// Why a body could not be read: a reason of the protocol, or a peer that is gone.
 #[derive(Debug)]
-pub(crate) enum ReadError {
+pub(crate) enum ReadError<E> {
     Body(BodyError),
-    Lost,
+    Lost(E),
+}
+
+impl<E> ReadError<E> {
+    /// Drops the error of the connection, which need not be `Send`.
+    pub(crate) fn drop_error(self) -> ReadError<()> {
+        match self {
+            Self::Body(error) => ReadError::Body(error),
+            Self::Lost(_) => ReadError::Lost(()),
+        }
+    }
 }
 
 /// Reads a body of at most `limit` bytes. No more than that is ever kept, whatever the headers announce. A body that
@@ -23,7 +33,7 @@ pub(crate) enum ReadError {
 /// for as long as a message of the body is kept: 8 KiB and more for a message of one byte. A body of the application may
 /// hold its memory (`Bytes::from_owner`), whose destructor may call back; and what is read goes into a session, which
 /// drops it under its lock.
-pub(crate) async fn read<B: Body>(mut body: Pin<&mut B>, limit: usize) -> Result<Bytes, ReadError> {
+pub(crate) async fn read<B: Body>(mut body: Pin<&mut B>, limit: usize) -> Result<Bytes, ReadError<B::Error>> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ReadError::Body(BodyError::TooLarge));
     }
@@ -32,7 +42,7 @@ pub(crate) async fn read<B: Body>(mut body: Pin<&mut B>, limit: usize) -> Result
         let frame = poll_fn(|cx| body.as_mut().poll_frame(cx));
         let mut data = match frame.await {
             None => break,
-            Some(Err(_)) => return Err(ReadError::Lost),
+            Some(Err(error)) => return Err(ReadError::Lost(error)),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => data,
                 Err(_trailers) => continue,
@@ -89,7 +99,7 @@ mod tests {
     use std::pin::pin;
     use std::task::Context;
 
-    async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReadError> {
+    async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReadError<B::Error>> {
         super::read(pin!(body), limit).await
     }
 

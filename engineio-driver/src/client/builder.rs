@@ -76,6 +76,7 @@ impl ClientBuilder {
                 request_timeout: None,
                 idle_timeout: Duration::from_secs(4),
                 max_body: 0,
+                max_redirects: 5,
             },
             broken_header: None,
         }
@@ -174,7 +175,20 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long it may take to establish a connection, including its encryption. Default: 10 s.
+    /// Sets how many redirects of one polling request are followed. Default: 5. With 0, none is.
+    ///
+    /// A redirect is followed to another path, host or port, but never from `http` to `https` or back. A POST is redirected
+    /// by the statuses 307 and 308 only. Another server does not get the headers `Authorization`, `Proxy-Authorization` and
+    /// `Cookie` of the application. Each request goes to the client's server first, and so do WebSockets, which are not
+    /// redirected: a session that depends on a redirect stays on polling.
+    #[must_use]
+    pub fn max_redirects(mut self, redirects: usize) -> Self {
+        self.http.max_redirects = redirects;
+        self
+    }
+
+    /// Sets how long it may take to establish a connection, including the look-up of its host and its encryption. Default:
+    /// 10 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;

@@ -21,15 +21,18 @@ use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::ext::on_informational;
 
 use super::cookies::Jar;
+use super::failure::{self, Received};
+use super::redirect::{self, Place, Redirect};
 use super::session::Opened;
 use super::watched::Watched;
 use crate::body::{self, ReadError};
-use crate::net::connect::{BoxIo, Io};
+use crate::net::Endpoint;
 use crate::net::dial::Dialer;
 use crate::runtime::Runtime;
-use crate::session::{Cell, RequestHead};
+use crate::session::{Cause, Cell, RequestHead, is_secret};
 
 type Body = Full<Bytes>;
 
@@ -45,6 +48,8 @@ pub(super) struct HttpOptions {
     pub(super) idle_timeout: Duration,
     /// The maximum size of one answer, in bytes.
     pub(super) max_body: usize,
+    /// How many redirects of one request are followed.
+    pub(super) max_redirects: usize,
 }
 
 /// The connections and cookies of one session.
@@ -59,18 +64,65 @@ pub(super) struct Http {
 struct State {
     jar: Jar,
     idle: Vec<Idle>,
-    /// The error of the last attempt to connect.
-    error: Option<io::Error>,
 }
 
 /// A kept connection that has no request under way.
 struct Idle {
-    sender: SendRequest<Body>,
+    connection: Connection,
     until: StdInstant,
 }
 
-/// One held GET and one POST: more connections are never needed.
+/// A connection to a server.
+pub(super) struct Connection {
+    endpoint: Endpoint,
+    sender: SendRequest<Body>,
+    pub(super) received: Arc<Received>,
+}
+
+/// A request without an answer.
+pub(super) struct Unsent {
+    /// The request, if no byte of it was sent.
+    request: Option<Request<Body>>,
+    pub(super) error: io::Error,
+}
+
+/// The answer to a request.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Bytes,
+    /// What to look at if it is not the expected answer.
+    pub(super) cause: Option<Cause>,
+}
+
+/// A request that failed.
+pub(super) struct Failed {
+    pub(super) error: RequestError,
+    pub(super) cause: Option<Cause>,
+}
+
+impl Failed {
+    fn because(error: RequestError, cause: io::Error) -> Self {
+        Self { error, cause: Some(cause.into()) }
+    }
+}
+
+impl From<RequestError> for Failed {
+    fn from(error: RequestError) -> Self {
+        Self { error, cause: None }
+    }
+}
+
+/// One held GET and one POST: more connections to one server are never needed.
 const MAX_IDLE: usize = 2;
+
+/// The maximum size of the head of an answer, in bytes.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+
+/// The maximum number of headers of an answer. hyper allocates memory for all of them.
+pub(super) const MAX_HEADERS: usize = 512;
+
+/// The maximum number of interim answers to one request, such as 100 and 103.
+pub(super) const MAX_INTERIM: usize = 100;
 
 /// A limit for times that are effectively unlimited.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -101,34 +153,66 @@ impl Http {
         RequestHead::new(&request.into_parts().0, usize::MAX)
     }
 
-    /// Stores why a connection failed.
-    pub(super) fn keep_error(&self, error: io::Error) {
-        self.state().error = Some(error);
+    /// Returns the client's own server, with the target of a request.
+    pub(super) fn place(&self, target: &str) -> Place {
+        Place { endpoint: self.dialer.endpoint.clone(), target: target.to_owned() }
     }
 
-    /// Takes the error of the last attempt to connect, if it failed.
-    pub(super) fn take_error(&self) -> Option<io::Error> {
-        self.state().error.take()
-    }
-
-    /// Sends a request of a session and reads its answer. Returns status and body.
+    /// Sends a request of a session and reads its answer.
     pub(super) async fn exchange(
         &self,
         session: &Weak<Cell<Opened>>,
         request: proto::client::Request,
-    ) -> Result<(u16, Bytes), RequestError> {
-        let proto::client::Request { target, body } = &request;
-        let method = if body.is_some() { Method::POST } else { Method::GET };
-        let headers = request.headers().iter();
-        let headers = headers.map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        let mut message = self.request(method, target, headers).ok_or(RequestError::Unreachable)?;
-        if let Some(payload) = request.body {
-            *message.body_mut() = Full::new(payload.into_bytes());
-        }
-        let exchange = self.send(session, message);
+    ) -> Result<Answer, Failed> {
+        let exchange = self.follow(session, request);
         match self.options.request_timeout {
-            Some(timeout) => self.runtime.within(timeout, exchange).await.unwrap_or(Err(RequestError::Timeout)),
+            Some(timeout) => {
+                let exchange = self.runtime.within(timeout, exchange).await;
+                exchange.unwrap_or_else(|| Err(RequestError::Timeout.into()))
+            }
             None => exchange.await,
+        }
+    }
+
+    /// Sends a request, and again where the answer redirects it to.
+    async fn follow(&self, session: &Weak<Cell<Opened>>, request: proto::client::Request) -> Result<Answer, Failed> {
+        let method = if request.body.is_some() { Method::POST } else { Method::GET };
+        let fixed = request.headers();
+        let mut place = self.place(&request.target);
+        let body = request.body.map(proto::wire::Payload::into_bytes).unwrap_or_default();
+        let mut left = self.options.max_redirects;
+        let mut cause = None;
+        loop {
+            let headers = fixed.iter();
+            let headers =
+                headers.map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let mut message = self.request(method.clone(), &place, headers).ok_or(RequestError::Unreachable)?;
+            *message.body_mut() = Full::new(body.clone());
+            let (connection, response) = self.send(session, &place, message).await?;
+            let (parts, incoming) = response.into_parts();
+            self.keep_cookies(&place, &parts.headers);
+            let status = parts.status.as_u16();
+            let next = redirect::next(&place, &method, status, &parts.headers, left);
+            let body = if parts.status.is_success() {
+                match body::read(pin!(incoming), self.options.max_body).await {
+                    Ok(body) => body,
+                    Err(ReadError::Body(BodyError::TooLarge)) => return Err(RequestError::TooLarge.into()),
+                    Err(ReadError::Body(_)) => return Err(RequestError::Lost.into()),
+                    Err(ReadError::Lost(error)) => {
+                        return Err(Failed::because(RequestError::Lost, failure::lost(error, &connection.received)));
+                    }
+                }
+            } else {
+                first_words(&self.runtime, incoming).await
+            };
+            self.keep(connection, &parts.headers);
+            match next {
+                Redirect::None => return Ok(Answer { status, body, cause }),
+                Redirect::Refused(hint) => return Ok(Answer { status, body, cause: Some(Cause::hint(hint)) }),
+                Redirect::Follow(next) => place = next,
+            }
+            cause = Some(Cause::hint(format!("the server redirected to {place}")));
+            left -= 1;
         }
     }
 
@@ -136,22 +220,29 @@ impl Http {
     pub(super) fn request(
         &self,
         method: Method,
-        target: &str,
+        place: &Place,
         headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
     ) -> Option<Request<Body>> {
         let mut request = Request::new(Body::default());
         *request.method_mut() = method;
-        *request.uri_mut() = Uri::try_from(target).ok()?;
+        *request.uri_mut() = Uri::try_from(&place.target).ok()?;
         request.headers_mut().extend(headers);
         // Headers of the application replace the defaults. There may be several with one name.
         for name in self.options.headers.keys() {
             request.headers_mut().remove(name);
         }
+        // They are for the client's own server.
+        let is_own = place.endpoint.is_same_server(&self.dialer.endpoint);
         for (name, value) in &self.options.headers {
-            request.headers_mut().append(name, value.clone());
+            if is_own || (!is_secret(name) && *name != HOST) {
+                request.headers_mut().append(name, value.clone());
+            }
+        }
+        if !is_own {
+            request.headers_mut().insert(HOST, HeaderValue::try_from(place.endpoint.authority()).ok()?);
         }
         if self.options.cookies {
-            self.state().jar.add_to(request.headers_mut(), SystemTime::now());
+            self.state().jar.add_to(request.headers_mut(), place, SystemTime::now());
         }
         debug_assert!(request.headers().contains_key(HOST));
         Some(request)
@@ -160,64 +251,44 @@ impl Http {
     async fn send(
         &self,
         session: &Weak<Cell<Opened>>,
+        place: &Place,
         mut request: Request<Body>,
-    ) -> Result<(u16, Bytes), RequestError> {
-        while let Some(mut sender) = self.take_idle() {
-            if sender.ready().await.is_err() {
+    ) -> Result<(Connection, Response<Incoming>), Failed> {
+        while let Some(mut connection) = self.take_idle(&place.endpoint) {
+            if connection.sender.ready().await.is_err() {
                 continue;
             }
-            match sender.try_send_request(request).await {
-                Ok(response) => return self.receive(sender, response).await,
+            match connection.ask(request).await {
+                Ok(response) => return Ok((connection, response)),
                 // The server had already closed the connection, and the request was not sent.
-                Err(mut error) => request = error.take_message().ok_or(RequestError::Lost)?,
+                Err(Unsent { request: Some(unsent), .. }) => request = unsent,
+                Err(Unsent { error, .. }) => return Err(Failed::because(RequestError::Lost, error)),
             }
         }
-        let mut sender = self.connect(|io| Watched::new(io, Weak::clone(session))).await.map_err(|error| {
-            self.keep_error(error);
-            RequestError::Unreachable
-        })?;
-        match sender.send_request(request).await {
-            Ok(response) => self.receive(sender, response).await,
-            Err(_) => Err(RequestError::Lost),
+        let connection = self.connect(&place.endpoint, Weak::clone(session)).await;
+        let mut connection = connection.map_err(|error| Failed::because(RequestError::Unreachable, error))?;
+        match connection.ask(request).await {
+            Ok(response) => Ok((connection, response)),
+            Err(Unsent { error, .. }) => Err(Failed::because(RequestError::Lost, error)),
         }
     }
 
-    /// Opens a new connection for requests.
-    pub(super) async fn connect<T: Io + 'static>(
-        &self,
-        wrap: impl FnOnce(BoxIo) -> T,
-    ) -> io::Result<SendRequest<Body>> {
-        let io = self.dialer.dial().await?;
-        self.state().error = None;
-        let (sender, connection) = http1::handshake(wrap(io)).await.map_err(io::Error::other)?;
+    /// Opens a new connection, for requests of a session or for a WebSocket.
+    pub(super) async fn connect(&self, endpoint: &Endpoint, session: Weak<Cell<Opened>>) -> io::Result<Connection> {
+        let io = self.dialer.dial(endpoint).await?;
+        let received = Arc::new(Received::default());
+        let io = Watched::new(io, session, Arc::clone(&received));
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+        let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
         // The requests of a connection learn how it ends.
         self.runtime.spawn(async { drop(connection.with_upgrades().await) });
-        Ok(sender)
+        Ok(Connection { endpoint: endpoint.clone(), sender, received })
     }
 
-    async fn receive(
-        &self,
-        sender: SendRequest<Body>,
-        response: Response<Incoming>,
-    ) -> Result<(u16, Bytes), RequestError> {
-        let (parts, body) = response.into_parts();
-        self.keep_cookies(&parts.headers);
-        let body = if parts.status.is_success() {
-            match body::read(pin!(body), self.options.max_body).await {
-                Ok(body) => body,
-                Err(ReadError::Body(BodyError::TooLarge)) => return Err(RequestError::TooLarge),
-                Err(_) => return Err(RequestError::Lost),
-            }
-        } else {
-            first_words(&self.runtime, body).await
-        };
-        self.keep(sender, &parts.headers);
-        Ok((parts.status.as_u16(), body))
-    }
-
-    pub(super) fn keep_cookies(&self, headers: &HeaderMap) {
+    pub(super) fn keep_cookies(&self, place: &Place, headers: &HeaderMap) {
         if self.options.cookies {
-            self.state().jar.store(headers, SystemTime::now());
+            self.state().jar.store(headers, place, SystemTime::now());
         }
     }
 
@@ -226,26 +297,45 @@ impl Http {
         self.state().idle.clear();
     }
 
-    /// Takes the most recently used connection that the server should not have closed yet.
-    fn take_idle(&self) -> Option<SendRequest<Body>> {
+    /// Takes the most recently used connection to a server that the server should not have closed yet.
+    fn take_idle(&self, endpoint: &Endpoint) -> Option<Connection> {
         let now = self.runtime.now();
         let mut state = self.state();
-        state.idle.retain(|idle| now < idle.until && !idle.sender.is_closed());
-        state.idle.pop().map(|idle| idle.sender)
+        state.idle.retain(|idle| now < idle.until && !idle.connection.sender.is_closed());
+        let index = state.idle.iter().rposition(|idle| idle.connection.endpoint.is_same_server(endpoint))?;
+        Some(state.idle.remove(index).connection)
     }
 
-    fn keep(&self, sender: SendRequest<Body>, headers: &HeaderMap) {
+    fn keep(&self, connection: Connection, headers: &HeaderMap) {
         let close = headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
         let time = keep_alive(headers).map_or(self.options.idle_timeout, |time| time.saturating_sub(MARGIN));
         let time = time.min(LONGEST);
         let mut state = self.state();
-        if !close && !time.is_zero() && state.idle.len() < MAX_IDLE {
-            state.idle.push(Idle { sender, until: self.runtime.now() + time });
+        let same = |idle: &&Idle| idle.connection.endpoint.is_same_server(&connection.endpoint);
+        if !close && !time.is_zero() && state.idle.iter().filter(same).count() < MAX_IDLE {
+            // With redirects, there may be connections to other servers.
+            if state.idle.len() == 2 * MAX_IDLE {
+                state.idle.remove(0);
+            }
+            state.idle.push(Idle { connection, until: self.runtime.now() + time });
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    /// Sends a request, and waits for the head of its answer.
+    pub(super) async fn ask(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>, Unsent> {
+        self.received.begin();
+        let received = Arc::clone(&self.received);
+        on_informational(&mut request, move |_| received.count_interim());
+        self.sender.try_send_request(request).await.map_err(|mut error| {
+            let request = error.take_message();
+            Unsent { request, error: failure::lost(error.into_error(), &self.received) }
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use engineio_proto::client::{Config, Details, Input, Output};
 use engineio_proto::{Client, CloseReason, ConfigError, Event, Instant, Machine, TransportKind};
 
 use crate::runtime::{Clock, Runtime};
-use crate::session::{Attached, Cell, Deferred, End, Environment, Link, Offer, RequestHead, Side, Visit, set};
+use crate::session::{Attached, Cause, Cell, Deferred, End, Environment, Link, Offer, RequestHead, Side, Visit, set};
 
 pub(super) struct Opened {
     /// `None` once the session has ended and everything was taken from it.
@@ -27,14 +27,16 @@ pub(super) struct Opened {
     /// Whether a WebSocket worked, as the machine last reported it. It is passed to the next session.
     websocket_worked: bool,
     memory: Arc<AtomicBool>,
+    /// The cause of the end; before it, of the input that is being handled.
+    cause: Option<Cause>,
     /// The task has carried out everything and has ended.
     done: bool,
     /// The machine has reported its end.
     closed: bool,
 }
 
-/// Why a session was not opened, and the server's answer.
-pub(super) type Unopened = (CloseReason, Option<Details>);
+/// Why a session was not opened, the server's answer, and the cause.
+pub(super) type Unopened = (CloseReason, Option<Details>, Option<Cause>);
 
 /// Creates a session that is about to open.
 ///
@@ -63,6 +65,7 @@ pub(super) fn begin(
         armed: None,
         websocket_worked,
         memory,
+        cause: None,
         done: false,
         closed: false,
     };
@@ -78,10 +81,10 @@ impl Cell<Opened> {
             }
             if let Some(reason) = visit.side.client.as_ref().and_then(Client::close_reason) {
                 let details = visit.side.client.as_ref().and_then(Client::details).cloned();
-                return Poll::Ready(Err((reason, details)));
+                return Poll::Ready(Err((reason, details, visit.side.cause.clone())));
             }
             if let Some(end) = &visit.attached.end {
-                return Poll::Ready(Err((end.reason, end.details.clone())));
+                return Poll::Ready(Err((end.reason, end.details.clone(), end.cause.clone())));
             }
             visit.attached.waiters.register(cx);
             Poll::Pending
@@ -98,8 +101,14 @@ impl Cell<Opened> {
         });
     }
 
-    pub(super) fn input(&self, input: Input) {
-        self.visit(|visit| visit.input(input));
+    /// Reports what has happened on a transport. The cause is kept if that ends the session.
+    pub(super) fn input(&self, input: Input, cause: Option<Cause>) {
+        self.visit(|visit| {
+            if let Some(cause) = cause {
+                visit.side.note_cause(cause);
+            }
+            visit.input(input);
+        });
     }
 
     /// Returns the next work for the task.
@@ -172,6 +181,16 @@ impl Side for Opened {
         (reason != CloseReason::ForcedClose || attached.aborted || self.done).then_some(reason)
     }
 
+    fn note_cause(&mut self, cause: Cause) {
+        if self.client.as_ref().is_some_and(|client| client.close_reason().is_none()) {
+            self.cause = Some(cause);
+        }
+    }
+
+    fn cause(&self) -> Option<&Cause> {
+        self.cause.as_ref()
+    }
+
     fn settle(&mut self, attached: &mut Attached, deferred: &mut Deferred) {
         let Some(client) = &mut self.client else { return };
         while let Some(output) = client.poll_output() {
@@ -198,6 +217,9 @@ impl Side for Opened {
                 }
             }
         }
+        if client.close_reason().is_none() {
+            self.cause = None;
+        }
         if self.websocket_worked != client.websocket_worked() {
             // Only a change is stored: another session may have stored something newer.
             self.websocket_worked = client.websocket_worked();
@@ -210,7 +232,8 @@ impl Side for Opened {
         }
         if let (true, Some(reason)) = (self.closed, self.over(attached)) {
             if let Some(client) = self.client.take() {
-                attached.set_end(End::of(&client, reason), deferred);
+                let end = End { cause: self.cause.take(), ..End::of(&client, reason) };
+                attached.set_end(end, deferred);
                 // Messages that were not sent belong to the application.
                 deferred.drop_value(client);
             }

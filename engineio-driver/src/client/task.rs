@@ -7,19 +7,19 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use engineio_proto::client::{Details, Input, Output, Request};
+use engineio_proto::client::{Input, Output, Request};
 use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, RequestError, TransportKind};
 use hyper::rt::Sleep;
 use hyper::upgrade::Upgraded;
 
-use super::channel;
-use super::http::Http;
+use super::channel::{self, Unopened};
+use super::http::{Answer, Failed, Http};
 use super::session::{Opened, Work};
-use crate::session::{AnySession, Cell};
+use crate::session::{AnySession, Cause, Cell};
 use crate::websocket::ChannelTask;
 
-type Exchange = Pin<Box<dyn Future<Output = Input> + Send>>;
-type Opening = Pin<Box<dyn Future<Output = Result<Upgraded, Option<Details>>> + Send>>;
+type Exchange = Pin<Box<dyn Future<Output = (Input, Option<Cause>)> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Upgraded, Unopened>> + Send>>;
 
 /// The task of one session: one GET, one POST, one channel, and the timer.
 pub(super) struct SessionTask {
@@ -84,7 +84,8 @@ impl SessionTask {
         for input in inputs {
             // One at a time: after each answer, the machine must know what was written before the next POST is
             // reported.
-            self.session.input(input);
+            let (input, cause) = input;
+            self.session.input(input, cause);
         }
         some
     }
@@ -104,9 +105,10 @@ impl SessionTask {
                     let session = AnySession::new(Arc::clone(&self.session), None);
                     *stage = Channel::Open(Box::new(ChannelTask::opened(session, channel, io)));
                 }
-                Poll::Ready(Err(details)) => {
+                Poll::Ready(Err(Unopened { details, cause })) => {
                     self.channel = None;
-                    self.session.input(Input::ChannelClosed { channel, end: ChannelEnd::Unopened, details });
+                    let input = Input::ChannelClosed { channel, end: ChannelEnd::Unopened, details };
+                    self.session.input(input, Some(cause));
                 }
             },
             Channel::Open(task) => {
@@ -186,9 +188,14 @@ impl Drop for SessionTask {
     }
 }
 
-async fn run_exchange(http: Arc<Http>, session: Weak<Cell<Opened>>, exchange: ExchangeId, request: Request) -> Input {
+async fn run_exchange(
+    http: Arc<Http>,
+    session: Weak<Cell<Opened>>,
+    exchange: ExchangeId,
+    request: Request,
+) -> (Input, Option<Cause>) {
     match http.exchange(&session, request).await {
-        Ok((status, body)) => Input::Answered { exchange, status, body },
-        Err(error) => Input::Failed { exchange, error },
+        Ok(Answer { status, body, cause }) => (Input::Answered { exchange, status, body }, cause),
+        Err(Failed { error, cause }) => (Input::Failed { exchange, error }, cause),
     }
 }

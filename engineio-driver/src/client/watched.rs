@@ -1,18 +1,21 @@
 //! A connection for requests that reports when it takes bytes again.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Weak;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
 
 use engineio_proto::client::Input;
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
+use super::failure::Received;
 use super::session::Opened;
 use crate::net::connect::BoxIo;
 use crate::session::Cell;
 
-/// A connection for the requests of one session.
+/// A connection for the requests of one session, which also keeps the first bytes that it receives, for errors, and fails if
+/// there are too many interim answers.
 ///
 /// While a large POST is being sent, the server may send no ping, because the pong that it waits for follows that POST. A
 /// connection that was blocked and takes bytes again shows that the server is alive. WebSockets have their own connections,
@@ -22,18 +25,36 @@ pub(super) struct Watched {
     /// The connection took no more bytes at the last attempt.
     blocked: bool,
     session: Weak<Cell<Opened>>,
+    received: Arc<Received>,
+    /// Some bytes have arrived.
+    started: bool,
 }
 
 impl Watched {
-    pub(super) const fn new(io: BoxIo, session: Weak<Cell<Opened>>) -> Self {
-        Self { io, blocked: false, session }
+    pub(super) const fn new(io: BoxIo, session: Weak<Cell<Opened>>, received: Arc<Received>) -> Self {
+        Self { io, blocked: false, session, received, started: false }
+    }
+
+    /// Reads the first bytes, over a buffer on the stack.
+    fn read_start(&mut self, cx: &mut Context<'_>, buf: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut chunk = [const { MaybeUninit::uninit() }; 1024];
+        let room = chunk.len().min(buf.remaining());
+        let mut read = ReadBuf::uninit(chunk.get_mut(..room).unwrap_or_default());
+        ready!(Pin::new(&mut self.io).poll_read(cx, read.unfilled()))?;
+        let bytes = read.filled();
+        buf.put_slice(bytes);
+        if !bytes.is_empty() {
+            self.started = true;
+            self.received.keep_start(bytes);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let was_blocked = std::mem::replace(&mut self.blocked, written.is_pending());
         if was_blocked && matches!(written, Poll::Ready(Ok(1..))) {
             if let Some(session) = self.session.upgrade() {
-                session.input(Input::Unblocked);
+                session.input(Input::Unblocked, None);
             }
         }
         written
@@ -41,7 +62,11 @@ impl Watched {
 }
 
 impl Read for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        self.received.check()?;
+        if !self.started {
+            return self.read_start(cx, &mut buf);
+        }
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }

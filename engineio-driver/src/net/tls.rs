@@ -60,10 +60,27 @@ impl<H: TlsHandshake> Encryptor for TlsEncryptor<H> {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
         match config.and_then(|config| Ok((config, name?))) {
-            Ok((config, name)) => self.handshake.connect(config, name, io),
+            Ok((config, name)) => {
+                let connecting = self.handshake.connect(config, name, io);
+                Box::pin(async { connecting.await.map_err(explain) })
+            }
             Err(error) => Box::pin(ready(Err(error))),
         }
     }
+}
+
+/// The first bytes of a server are not TLS.
+#[derive(Debug, Error)]
+#[error("the server does not speak TLS on this port, expected it because the URL has https or wss")]
+struct NotTls(#[source] io::Error);
+
+/// Names the likely cause of an error of the handshake.
+fn explain(error: io::Error) -> io::Error {
+    let source = error.get_ref().and_then(|error| error.downcast_ref());
+    if matches!(source, Some(rustls::Error::InvalidMessage(_))) {
+        return io::Error::new(error.kind(), NotTls(error));
+    }
+    error
 }
 
 impl<H: Clone> Clone for TlsEncryptor<H> {

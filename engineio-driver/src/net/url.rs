@@ -102,6 +102,11 @@ impl Endpoint {
         &self.query
     }
 
+    /// Returns whether another address is the same server: host, port and encryption are the same.
+    pub(crate) fn is_same_server(&self, other: &Self) -> bool {
+        (self.secure, &self.host, self.port) == (other.secure, &other.host, other.port)
+    }
+
     /// Returns host and port as in a URL or in the header `Host`: an IPv6 address has brackets, and the default port of
     /// the scheme is left out.
     pub fn authority(&self) -> String {

@@ -92,7 +92,7 @@ where
         // session.
         poll_fn(|cx| match Pin::new(&mut waiting).poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Err(answer)),
-            Poll::Pending => read.as_mut().poll(cx).map(Ok),
+            Poll::Pending => read.as_mut().poll(cx).map(|read| Ok(read.map_err(ReadError::drop_error))),
         })
         .await
     };
@@ -102,7 +102,7 @@ where
             let body = match read {
                 Ok(body) => server.config.checked_body(body),
                 Err(ReadError::Body(error)) => Err(error),
-                Err(ReadError::Lost) => return Err(Aborted),
+                Err(ReadError::Lost(_)) => return Err(Aborted),
             };
             waiting.input(|exchange| Input::PostBody { exchange, body });
             waiting.await

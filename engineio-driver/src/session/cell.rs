@@ -7,6 +7,7 @@ use std::time::Duration;
 use engineio_proto::{ChannelEnd, ChannelId, CloseReason, Instant, Machine};
 
 use super::attached::Attached;
+use super::cause::Cause;
 use super::deferred::{Deferred, Owner};
 use crate::runtime::{Clock, Runtime};
 use crate::tasks::{Guard, Tasks};
@@ -32,6 +33,14 @@ pub(crate) trait Side: Send {
 
     /// Returns why the session has ended, while the machine still exists. Messages may still wait to be taken.
     fn over(&self, attached: &Attached) -> Option<CloseReason>;
+
+    /// Keeps the cause of a failure, in case that the next input ends the session. Only a client does that.
+    fn note_cause(&mut self, _: Cause) {}
+
+    /// Returns the cause of the end, if it is known.
+    fn cause(&self) -> Option<&Cause> {
+        None
+    }
 
     /// Carries out the outputs of the machine, reports to the owner, and drops the machine at the end.
     fn settle(&mut self, attached: &mut Attached, deferred: &mut Deferred);

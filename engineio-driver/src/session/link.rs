@@ -7,6 +7,7 @@ use std::time::Duration;
 use engineio_proto::client::Details;
 use engineio_proto::{Client, CloseReason, Machine, Sid, Stats, TransportKind, Transports};
 
+use super::cause::Cause;
 use super::head::RequestHead;
 
 /// The properties of a session that do not change after it opens.
@@ -73,12 +74,14 @@ impl Offer {
 pub(crate) struct End {
     pub(crate) reason: CloseReason,
     pub(crate) details: Option<Details>,
+    /// At a client.
+    pub(crate) cause: Option<Cause>,
     pub(crate) last: Snapshot,
 }
 
 impl End {
     pub(crate) fn of(machine: &dyn Machine, reason: CloseReason) -> Self {
-        Self { reason, details: machine.details().cloned(), last: Snapshot::of(machine) }
+        Self { reason, details: machine.details().cloned(), cause: None, last: Snapshot::of(machine) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -81,6 +82,15 @@ impl Handle {
         self.session.look(|side, attached| match (side.machine(), &attached.end) {
             (Some(machine), _) => machine.details().cloned(),
             (None, end) => end.as_ref().and_then(|end| end.details.clone()),
+        })
+    }
+
+    /// Returns the error of the connection that ended the session, if there was one: the cause of a
+    /// [`CloseReason::TransportError`] or of [`CloseReason::TransportLost`]. `None` on a server's sessions.
+    pub fn close_error(&self) -> Option<Arc<io::Error>> {
+        self.session.look(|side, attached| {
+            let cause = side.cause().or_else(|| attached.end.as_ref().and_then(|end| end.cause.as_ref()));
+            cause.and_then(|cause| cause.error.clone())
         })
     }
 

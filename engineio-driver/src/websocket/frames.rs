@@ -1,9 +1,11 @@
 //! The WebSocket codec: converts between bytes and frames. No I/O.
 //!
-//! It runs `tungstenite` over buffers in memory; no other file depends on that. While no message is under way, no
-//! buffer is kept: the context and its contents exist only from the first byte of a message to its last.
+//! It runs `tungstenite` over buffers in memory; no other file depends on that. It gets complete frames only, because it
+//! reserves memory for what a header announces, and checks most rules at the end of a frame: `headers` checks them before.
+//! While no message is under way, no buffer is kept: the context and its contents exist only from the end of a message's
+//! first frame to that of its last.
 
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 use engineio_proto::client::Details;
@@ -11,24 +13,19 @@ use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, Text};
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, FrameHeader};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Message, Utf8Bytes};
+
+use super::headers::{Broken, Headers, MAX_CONTROL};
 
 const READ_BUFFER: usize = 4096;
 /// A message that is smaller than the read buffer, or than half of a frame that was read into the same buffer, is copied.
 /// Otherwise it would keep the whole buffer alive, which has about twice the size of the largest frame.
 const COPY_BELOW: usize = READ_BUFFER;
-/// The maximum length of a frame header: two bytes, eight of length, four of mask.
+/// The maximum length of a frame header that is sent: two bytes, eight of length, four of mask.
 const MAX_HEADER: usize = 14;
-
-/// The maximum length of a control frame's payload. The message limit does not apply to control frames.
-const MAX_CONTROL: usize = 125;
-
-/// The maximum number of fragments in one message. `tungstenite` limits only their bytes, and a fragment can be empty.
-/// The reference's library has the same limit.
-const MAX_FRAGMENTS: u32 = 16_384;
 
 /// One side of a WebSocket.
 #[derive(Debug)]
@@ -38,9 +35,11 @@ pub(crate) struct Codec {
     /// Bytes that were received and not decoded.
     input: Vec<u8>,
     consumed: usize,
-    /// Bytes were received and not searched for messages yet. They may already be in the context.
+    /// Where the last complete frame in `input` ends.
+    whole: usize,
+    /// Frames were received and not searched for messages yet, or a rule was broken. They may already be in the context.
     unsearched: bool,
-    boundary: Boundary,
+    headers: Headers,
     context: Option<Box<WebSocketContext>>,
     /// A close frame was sent, or the peer's was received.
     closing: bool,
@@ -69,8 +68,9 @@ impl Codec {
             max_message,
             input: Vec::new(),
             consumed: 0,
+            whole: 0,
             unsearched: false,
-            boundary: Boundary::new(),
+            headers: Headers::new(role == Role::Server, max_message),
             context: None,
             closing: false,
             over: false,
@@ -84,9 +84,13 @@ impl Codec {
         if self.over {
             return;
         }
-        self.boundary.follow(bytes);
+        let before = self.input.len();
         self.input.extend_from_slice(bytes);
-        self.unsearched |= !bytes.is_empty();
+        if let Some(end) = self.headers.follow(bytes) {
+            self.whole = before + end;
+            self.unsearched = true;
+        }
+        self.unsearched |= self.headers.broken().is_some();
     }
 
     /// Returns the next complete message, or how the channel ended. Returns `None` if more bytes are needed. Answers to
@@ -114,14 +118,22 @@ impl Codec {
                     });
                     self.end(if is_violation(close.as_ref()) { ChannelEnd::Violation } else { ChannelEnd::Closed })
                 }
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.boundary.fragments > MAX_FRAGMENTS {
-                        self.refuse(CloseCode::Policy, output);
-                        return self.end(ChannelEnd::Violation);
+                // All complete frames are decoded.
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => match self.headers.broken() {
+                    Some(broken) => {
+                        let (code, end) = match broken {
+                            Broken::Protocol => (CloseCode::Protocol, ChannelEnd::Violation),
+                            Broken::Size => (CloseCode::Size, ChannelEnd::TooLarge),
+                            Broken::Fragments => (CloseCode::Policy, ChannelEnd::Violation),
+                        };
+                        self.refuse(code, output);
+                        self.end(end)
                     }
-                    self.release();
-                    None
-                }
+                    None => {
+                        self.release();
+                        None
+                    }
+                },
                 Err(error) => {
                     let end = self.fail(&error, output);
                     self.end(end)
@@ -193,7 +205,7 @@ impl Codec {
 
     /// Copies a message that is a small part of the context's buffer.
     fn unshare(&self, bytes: Bytes) -> Bytes {
-        let is_small = bytes.len() < COPY_BELOW || (bytes.len() as u64) < self.boundary.largest / 2;
+        let is_small = bytes.len() < COPY_BELOW || (bytes.len() as u64) < self.headers.largest() / 2;
         if is_small { Bytes::copy_from_slice(&bytes) } else { bytes }
     }
 
@@ -208,12 +220,12 @@ impl Codec {
                 .read_buffer_size(READ_BUFFER)
                 .write_buffer_size(0)
                 .max_message_size(Some(max))
-                .max_frame_size(Some(max.max(MAX_CONTROL)));
+                .max_frame_size(Some(max.max(MAX_CONTROL as usize)));
             Box::new(WebSocketContext::new(role, Some(config)))
         });
-        let mut pipe = Pipe { input: self.input.get(self.consumed..).unwrap_or_default(), output };
+        let mut pipe = Pipe { input: self.input.get(self.consumed..self.whole).unwrap_or_default(), output };
         let result = work(context, &mut pipe);
-        self.consumed = self.input.len() - pipe.input.len();
+        self.consumed = self.whole - pipe.input.len();
         result
     }
 
@@ -221,18 +233,19 @@ impl Codec {
         self.over = true;
         self.unsearched = false;
         self.input = Vec::new();
-        self.consumed = 0;
+        (self.consumed, self.whole) = (0, 0);
         Some(Err(end))
     }
 
-    /// Drops the buffers once everything was decoded: between two messages nothing needs to be kept.
+    /// Drops the buffers once all complete frames were decoded: only the beginning of the next one is kept, and between
+    /// two messages nothing else.
     fn release(&mut self) {
         self.unsearched = false;
-        self.input = Vec::new();
-        self.consumed = 0;
-        if self.boundary.is_between_messages() && !self.closing {
+        self.input = self.input.get(self.whole..).unwrap_or_default().to_vec();
+        (self.consumed, self.whole) = (0, 0);
+        if !self.headers.in_message() && !self.closing {
             self.context = None;
-            self.boundary.largest = 0;
+            self.headers.forget_largest();
         }
     }
 
@@ -329,60 +342,6 @@ impl Write for Pipe<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Follows the frames in a stream of bytes, to know when it is between two messages.
-#[derive(Debug)]
-struct Boundary {
-    header: [u8; MAX_HEADER],
-    have: usize,
-    /// The remaining bytes of the current frame's payload.
-    remaining: u64,
-    /// The fragments of a message whose last fragment has not arrived.
-    fragments: u32,
-    /// The length of the largest frame that was read into the current context.
-    largest: u64,
-    /// The stream is not valid, so its frames can no longer be followed.
-    lost: bool,
-}
-
-impl Boundary {
-    const fn new() -> Self {
-        Self { header: [0; MAX_HEADER], have: 0, remaining: 0, fragments: 0, largest: 0, lost: false }
-    }
-
-    fn is_between_messages(&self) -> bool {
-        self.have == 0 && self.remaining == 0 && self.fragments == 0 && !self.lost
-    }
-
-    fn follow(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !self.lost {
-            if self.remaining > 0 {
-                let skip = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(bytes.len());
-                self.remaining -= skip as u64;
-                bytes = bytes.get(skip..).unwrap_or_default();
-                continue;
-            }
-            let (&byte, rest) = bytes.split_first().unwrap_or((&0, &[]));
-            bytes = rest;
-            if let Some(place) = self.header.get_mut(self.have) {
-                *place = byte;
-            }
-            self.have += 1;
-            match FrameHeader::parse(&mut Cursor::new(self.header.get(..self.have).unwrap_or_default())) {
-                Ok(Some((header, len))) => {
-                    self.have = 0;
-                    self.remaining = len;
-                    self.largest = self.largest.max(len);
-                    if !matches!(header.opcode, OpCode::Control(Control::Close | Control::Ping | Control::Pong)) {
-                        self.fragments = if header.is_final { 0 } else { self.fragments.saturating_add(1) };
-                    }
-                }
-                Ok(None) => self.lost = self.have > MAX_HEADER,
-                Err(_) => self.lost = true,
-            }
-        }
     }
 }
 

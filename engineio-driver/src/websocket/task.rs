@@ -4,6 +4,7 @@
 //! on the frames that arrived and pulls those to send. An idle task has neither a read nor a write buffer.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -113,7 +114,13 @@ impl ChannelTask {
     }
 
     /// Passes on frames that arrived, and pulls frames to send.
-    fn visit(&mut self, cx: &Context<'_>, incoming: SmallVec<[Frame; FRAMES]>, end: Option<ChannelEnd>) -> Visit {
+    fn visit(
+        &mut self,
+        cx: &Context<'_>,
+        incoming: SmallVec<[Frame; FRAMES]>,
+        end: Option<ChannelEnd>,
+        error: Option<io::Error>,
+    ) -> Visit {
         let channel = self.channel;
         let mut room = WRITE_AHEAD.saturating_sub(self.output.left());
         let details = end.and_then(|_| self.codec.close_frame());
@@ -122,6 +129,9 @@ impl ChannelTask {
         let visit = self.session.visit(|visit| {
             let mut done = Visit::default();
             let now = visit.now();
+            if let Some(error) = error {
+                visit.side.note_cause(error.into());
+            }
             let Some(machine) = visit.machine() else {
                 return Visit { close: true, ..done };
             };
@@ -171,7 +181,7 @@ impl ChannelTask {
             let before = self.output.left();
             let blocked = match self.output.poll_write(io, cx) {
                 Poll::Ready(Ok(())) => false,
-                Poll::Ready(Err(_)) => return self.end(cx, ChannelEnd::Lost),
+                Poll::Ready(Err(error)) => return self.end(cx, ChannelEnd::Lost, Some(error)),
                 Poll::Pending => true,
             };
             self.unblocked |= self.blocked && (!blocked || self.output.left() < before);
@@ -188,7 +198,8 @@ impl ChannelTask {
                 let mut chunk = [0; READ_CHUNK];
                 match poll_read(io, cx, &mut chunk) {
                     Poll::Pending => unread = false,
-                    Poll::Ready(Err(_) | Ok(0)) => return self.end(cx, ChannelEnd::Lost),
+                    Poll::Ready(Err(error)) => return self.end(cx, ChannelEnd::Lost, Some(error)),
+                    Poll::Ready(Ok(0)) => return self.end(cx, ChannelEnd::Lost, None),
                     Poll::Ready(Ok(len)) => self.codec.receive(chunk.get(..len).unwrap_or_default()),
                 }
             }
@@ -196,7 +207,7 @@ impl ChannelTask {
             let end = if reading { self.decode(&mut incoming) } else { None };
             let news = self.unblocked || (self.wants_written && self.reported < self.flushed);
             if worth_a_visit || news || !incoming.is_empty() || end.is_some() {
-                let visit = self.visit(cx, incoming, end);
+                let visit = self.visit(cx, incoming, end, None);
                 for frame in &visit.frames {
                     self.codec.send(frame, &mut self.output.bytes);
                 }
@@ -232,8 +243,8 @@ impl ChannelTask {
     }
 
     /// Ends the channel after its connection is lost.
-    fn end(&mut self, cx: &Context<'_>, end: ChannelEnd) -> Poll<()> {
-        self.visit(cx, SmallVec::new(), Some(end));
+    fn end(&mut self, cx: &Context<'_>, end: ChannelEnd, error: Option<io::Error>) -> Poll<()> {
+        self.visit(cx, SmallVec::new(), Some(end), error);
         self.stage = Stage::Done;
         Poll::Ready(())
     }
@@ -302,7 +313,7 @@ impl Future for ChannelTask {
             match &mut this.stage {
                 Stage::Accepting(upgrade) => match ready!(Pin::new(upgrade).poll(cx)) {
                     Ok(io) => this.stage = Stage::Open(io),
-                    Err(_) => return this.end(cx, ChannelEnd::Closed),
+                    Err(_) => return this.end(cx, ChannelEnd::Closed, None),
                 },
                 Stage::Open(_) => {
                     ready!(this.poll_open(cx));
@@ -353,11 +364,11 @@ impl Output {
     }
 
     /// Writes everything. Ready when the connection took every byte and is flushed.
-    fn poll_write(&mut self, io: &mut (impl Write + Unpin), cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_write(&mut self, io: &mut (impl Write + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.left() > 0 {
             let rest = self.bytes.get(self.written..).unwrap_or_default();
             match Pin::new(&mut *io).poll_write(cx, rest)? {
-                Poll::Ready(0) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(len) => {
                     self.written += len;
                     self.unflushed = true;
@@ -391,7 +402,7 @@ impl Output {
     }
 }
 
-fn poll_read(io: &mut Upgraded, cx: &mut Context<'_>, chunk: &mut [u8]) -> Poll<std::io::Result<usize>> {
+fn poll_read(io: &mut Upgraded, cx: &mut Context<'_>, chunk: &mut [u8]) -> Poll<io::Result<usize>> {
     let mut buf = ReadBuf::new(chunk);
     ready!(Pin::new(io).poll_read(cx, buf.unfilled()))?;
     Poll::Ready(Ok(buf.filled().len()))
@@ -412,7 +423,7 @@ mod tests {
     }
 
     impl Write for Slow {
-        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             let len = bytes.len().min(self.room);
             if len == 0 {
                 return Poll::Pending;
@@ -422,7 +433,7 @@ mod tests {
             Poll::Ready(Ok(len))
         }
 
-        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             if !self.flushes {
                 return Poll::Pending;
             }
@@ -430,7 +441,7 @@ mod tests {
             Poll::Ready(Ok(()))
         }
 
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
     }

@@ -393,6 +393,11 @@ impl WebSocket {
         self.connection.write(unmasked(first, payload)).await;
     }
 
+    /// Sends bytes that may be less than a frame.
+    pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
+        self.connection.write(bytes).await;
+    }
+
     /// Answers the probe. Everything that was read before the ping was handled by then: no other GET or POST follows.
     pub(crate) async fn answer_probe(&mut self) {
         self.text("3probe").await;

@@ -278,17 +278,17 @@ pub async fn c074_cookies_are_sent_back() {
         let get = script.get().await;
         assert_eq!(get.header("cookie"), Some(&*with("1=1; 2=2")));
         assert_eq!(script.websocket().await.header("cookie"), Some(&*with("1=1; 2=2")));
-        // Every answer counts.
+        // Every answer counts. Cookies with longer paths come first.
         get.answer(200, "set-cookie: 5=5\r\nset-cookie: 1=\r\n", "6").await;
         let get = script.get().await;
-        assert_eq!(get.header("cookie"), Some(&*with("2=2; 5=5; 1=")));
+        assert_eq!(get.header("cookie"), Some(&*with("1=; 5=5; 2=2")));
         socket.try_send("").unwrap();
         let post = script.post().await;
-        assert_eq!(post.header("cookie"), Some(&*with("2=2; 5=5; 1=")));
-        post.answer(200, "set-cookie: 2=3; Max-Age=0\r\n", "ok").await;
+        assert_eq!(post.header("cookie"), Some(&*with("1=; 5=5; 2=2")));
+        post.answer(200, "set-cookie: 2=3; Max-Age=0; Path=/\r\n", "ok").await;
         within(socket.flush()).await.unwrap();
         socket.try_send("").unwrap();
-        assert_eq!(script.post().await.header("cookie"), Some(&*with("5=5; 1=")));
+        assert_eq!(script.post().await.header("cookie"), Some(&*with("1=; 5=5")));
         // They belong to one session.
         let other = tokio::spawn(async move { client.connect().await.map(drop) });
         drop(get);

@@ -323,7 +323,7 @@ async fn talk<P: Connect>(client: &Client) -> bool {
                 print_line(&json!({ "event": "upgrade_error", "message": error.to_string() }));
             }
             Some(Event::Close(reason)) => {
-                return print_close(reason, socket.close_details().as_ref(), None);
+                return print_close(reason, socket.close_details().as_ref(), socket.close_error().as_deref());
             }
             Some(_) => (),
             None => return false,
@@ -456,7 +456,8 @@ async fn self_test<P: Program>(client: &Client, count: usize) -> bool {
         "mismatches": mismatches,
         "upgraded": upgraded,
     }));
-    let orderly = closed.is_some_and(|reason| print_close(reason, socket.close_details().as_ref(), None));
+    let orderly = closed
+        .is_some_and(|reason| print_close(reason, socket.close_details().as_ref(), socket.close_error().as_deref()));
     orderly && mismatches == 0 && sent == count && received == count
 }
 

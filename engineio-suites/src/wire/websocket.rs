@@ -374,6 +374,33 @@ pub async fn sec38_what_breaks_the_rules_of_websockets() {
     }
 }
 
+/// The header of a frame is enough: nothing of what it announces has to arrive.
+pub async fn sec38_headers_that_break_the_rules_of_websockets() {
+    const LONG: [u8; 8] = [0, 0, 0, 0, 0, 0x0d, 0xbb, 0xa0];
+    let rows: &[(&str, &[&[u8]])] = &[
+        ("not masked", &[&[BINARY, 127], &LONG]),
+        ("rsv1", &[&[BINARY | 0x40]]),
+        ("rsv2", &[&[BINARY | 0x20]]),
+        ("rsv3", &[&[TEXT | 0x10]]),
+        ("a reserved data opcode", &[&[0x83]]),
+        ("a reserved control opcode", &[&[0x8b]]),
+        ("a large ping", &[&[PING, 0xfe]]),
+        ("a large close frame", &[&[CLOSE, 0xff]]),
+        ("a ping in fragments", &[&[PING & MORE]]),
+        ("a continuation of nothing", &[&[CONTINUATION]]),
+        ("a message inside of a message", &[&frame(TEXT & MORE, "4x"), &[TEXT]]),
+    ];
+    for (rule, bytes) in rows {
+        let (_host, mut client, mut socket) = session().await;
+        client.send("4before").await;
+        client.connection.write(bytes.concat()).await;
+        client.closed_with(Frame::close(1002)).await;
+        assert_eq!(within(socket.recv()).await, Some("before".into()), "{rule}");
+        assert_eq!(within(socket.recv()).await, None, "{rule}");
+        assert_eq!(socket.close_reason(), Some(VIOLATION), "{rule}");
+    }
+}
+
 pub async fn sec38_a_close_status_that_no_peer_may_send() {
     for status in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 0xffff] {
         let (_host, mut client, socket) = session().await;

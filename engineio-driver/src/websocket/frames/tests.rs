@@ -298,6 +298,42 @@ fn sec38_violations() {
     }
 }
 
+/// What came before is still delivered, and the peer's close frame is not awaited.
+#[test]
+fn sec38_a_header_that_breaks_a_rule_is_enough() {
+    for (rule, header, status) in [
+        ("not masked", &[BINARY, 127][..], 1002_u16),
+        ("rsv1", &[TEXT | 0x40], 1002),
+        ("a reserved opcode", &[0x83], 1002),
+        ("a large ping", &[PING, 0xff], 1002),
+        ("a ping in fragments", &[PING & MORE], 1002),
+        ("a continuation of nothing", &[CONTINUATION], 1002),
+        ("a large message", &[BINARY, 0xff, 0, 0, 0, 0, 0, 0x0d, 0xbb, 0xa0], 1009),
+        ("half of all memory", &[BINARY, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 1009),
+    ] {
+        let end = if status == 1009 { ChannelEnd::TooLarge } else { ChannelEnd::Violation };
+        let expected = (vec![text("4before")], Some(end), unmasked(CLOSE, status.to_be_bytes()));
+        let stream = [&frame(TEXT, "4before"), header].concat();
+        assert_eq!(run(1000, [stream.as_slice()]), expected, "{rule}");
+        assert_eq!(run(1000, stream.chunks(1)), expected, "{rule}");
+    }
+}
+
+/// A header that announces much and a little of its payload hold no more memory than that, also inside of a message.
+#[test]
+fn sec1_nothing_is_reserved_for_announced_bytes() {
+    for before in [vec![], frame(BINARY & MORE, [1; 10])] {
+        let first = if before.is_empty() { BINARY } else { CONTINUATION };
+        let (mut codec, mut output) = (Codec::server(100_000_000), Vec::new());
+        codec.receive(&[before.as_slice(), &header(first, 0x80, 90_000_000), &[7; 500]].concat());
+        assert_eq!(codec.next(&mut output), None);
+        assert!(codec.input.capacity() < 1100, "{}", codec.input.capacity());
+        assert_eq!(codec.context.is_some(), !before.is_empty());
+        // The context has seen nothing of the second frame.
+        assert_eq!(codec.whole, 0);
+    }
+}
+
 #[test]
 fn sec38_a_status_that_no_peer_may_send() {
     for status in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 0xffff] {
