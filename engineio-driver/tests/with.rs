@@ -162,6 +162,20 @@ async fn sec72_an_answer_of_another_service_may_take_any_time_but_must_move() {
     assert_eq!(began.elapsed().as_secs(), 10);
 }
 
+/// The end of the client's side stands behind its request.
+#[tokio::test(start_paused = true)]
+async fn r123_a_client_that_ends_its_side_gets_a_ready_answer_of_another_service() {
+    let server = builder().build().unwrap();
+    for len in [5, 100_000] {
+        let app = Router::new().route("/", get(move || async move { vec![b'x'; len] }));
+        let mut client = connect(&server, &app);
+        ask(&mut client, "/").await;
+        client.shutdown().await.unwrap();
+        assert_eq!(text(&mut client).await, (200, "x".repeat(len)));
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_to_another_service_may_wait() {
     let server = builder().build().unwrap();

@@ -88,7 +88,7 @@ pub mod app {
 
 /// Ways to serve the requests of a server: listeners, a hyper service, a tower service and layer.
 ///
-/// [`bind`](crate::bind), [`serve`](crate::serve()) and `serve_with` need none of these.
+/// [`bind`](crate::bind()), [`serve`](crate::serve()) and `serve_with` need none of these.
 pub mod mount {
     pub use crate::serve::Accept;
     #[doc(inline)]

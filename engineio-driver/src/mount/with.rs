@@ -43,7 +43,7 @@ impl Server {
     /// This server answers the requests for its path, and layers of the service do not apply to them. If they should apply,
     /// for example because they check who the client is, mount the server in the service, as an
     /// [`EngineService`](crate::mount::EngineService) or an [`EngineLayer`](crate::mount::EngineLayer). Then the service
-    /// gets all requests. So no layer is passed by because of this function.
+    /// gets all requests, on every listener of this server. So no layer is passed by because of this function.
     ///
     /// # Connections
     ///
@@ -53,8 +53,8 @@ impl Server {
     /// * An answer may take any time, as long as the client takes bytes:
     ///   [`Builder::write_timeout`](crate::Builder::write_timeout) holds,
     ///   [`Builder::answer_timeout`](crate::Builder::answer_timeout) does not. So it can be a stream without an end.
-    /// * How long a request waits for its answer, and how long its body takes, is up to the service. If the client leaves
-    ///   before that, the future of the service is dropped.
+    /// * How long a request waits for its answer, and how long its body takes, is up to the service. If the client leaves,
+    ///   or ends its side of the connection, the future of the service is dropped, and so is a body that is not complete.
     /// * A connection that the service upgrades, such as a WebSocket of axum, has no deadlines, and a shutdown does not wait
     ///   for it. It counts as one of [`Builder::max_connections`](crate::Builder::max_connections).
     ///
