@@ -342,3 +342,14 @@ pub async fn m056_http_1_0_is_not_upgraded() {
     assert!(String::from_utf8(connection.rest().await).unwrap().ends_with("4hello"));
     WebSocket::upgrade(&client).await;
 }
+
+/// The server does not speak HTTP/2, so it announces nothing of it.
+pub async fn http_2_is_not_spoken() {
+    let host = Host::start(builder()).await;
+    let mut connection = Connection::open(host.addr).await;
+    // The preface of a connection, and empty settings.
+    connection.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let answer = connection.rest().await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
+    assert!(host.server.is_empty());
+}
