@@ -130,14 +130,17 @@ impl Builder {
         self
     }
 
-    /// Sets the maximum number of sessions. A handshake above it is answered with 503. Default: 1,000,000.
+    /// Sets the maximum number of sessions. A handshake above it takes the place of the oldest session that has shown
+    /// nothing but its handshake, see [`Builder::confirm_timeout`]; if there is none, it is answered with 503. Default:
+    /// 1,000,000.
     #[must_use]
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.config.max_sessions = sessions;
         self
     }
 
-    /// Sets how many sessions may wait to be accepted. A handshake above it is answered with 503. Default: 1024.
+    /// Sets how many sessions may wait to be accepted. For a handshake above it, the oldest session that has ended gives
+    /// its place up; if none has ended, the handshake is answered with 503. Default: 1024.
     #[must_use]
     pub fn accept_backlog(mut self, sessions: usize) -> Self {
         self.options.backlog = sessions;
@@ -155,6 +158,18 @@ impl Builder {
     #[must_use]
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.config.body_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a client on polling may take, after the answer to its handshake, for its next request: a poll, a POST,
+    /// or an upgrade. After that, the session ends. If the number of sessions has reached
+    /// [`Builder::max_sessions`], such a session ends after a tenth of this time, as soon as another client needs its
+    /// place. Default: 10 s.
+    ///
+    /// Clients send this request at once. A session that starts on a WebSocket has no such limit, but a connection.
+    #[must_use]
+    pub fn confirm_timeout(mut self, timeout: Duration) -> Self {
+        self.config.confirm_timeout = timeout;
         self
     }
 

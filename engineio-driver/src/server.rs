@@ -14,9 +14,10 @@ mod timer;
 use std::borrow::Borrow;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use engineio_proto::server::Config;
@@ -28,10 +29,8 @@ use http_body::Body;
 use crate::body::ReplyBody;
 use crate::handler::{self, Handler};
 use crate::runtime::Runtime;
-use crate::session::AnySession;
 use crate::socket::{Events, Handle, Socket};
 use crate::tasks::{Guard, Phase, Tasks};
-use sessions::Entry;
 use state::Inner;
 
 pub(crate) use connections::{Connections, Slot};
@@ -111,12 +110,12 @@ impl Server {
 
     /// Waits for the next new session.
     ///
-    /// Sessions that were not accepted wait in a queue of limited length. When the queue is full, handshakes are
-    /// answered with 503.
+    /// Sessions that were not accepted wait in a queue of limited length. Those that have ended stay in it, with their
+    /// messages, until another session needs the place. When the queue is full, handshakes are answered with 503.
     ///
     /// Cancel safe.
     pub async fn accept(&self) -> Socket {
-        poll_fn(|cx| self.poll_accept(cx)).await
+        self.incoming().accept().await
     }
 
     /// Waits for the next new session, and observes it from the beginning.
@@ -130,40 +129,33 @@ impl Server {
         self.accept().await.events()
     }
 
-    fn poll_accept(&self, cx: &Context<'_>) -> Poll<Socket> {
-        self.inner.backlog.poll_accept(cx).map(|entry| Socket::new(self.handle_of(entry)))
-    }
-
     /// Returns the new sessions as an endless stream.
     pub fn incoming(&self) -> Incoming {
-        Incoming { server: self.clone() }
+        Incoming { server: self.clone(), registered: None }
     }
 
     /// Serves new sessions with callbacks, instead of [`Server::accept`].
     ///
     /// `handler` is called for each new session and returns its [`Handler`]. Never returns; drop the future to stop
-    /// accepting.
+    /// accepting. If `handler` panics, its session is closed, and the next one is accepted.
     pub async fn run<H: Handler>(&self, mut handler: impl FnMut(&Handle) -> H) {
         self.inner.observe();
         loop {
             let socket = self.accept().await;
-            let handler = handler(&socket);
+            // The panic was reported by the panic hook. Dropping the socket closes the session.
+            let Ok(handler) = catch_unwind(AssertUnwindSafe(|| handler(&socket))) else { continue };
             self.runtime().spawn(handler::serve(socket.events(), handler, self.guard()));
         }
     }
 
     /// Returns the open session with this id.
     pub fn get(&self, sid: &str) -> Option<Handle> {
-        self.inner.sessions.find(sid).map(|entry| self.handle_of(entry))
+        self.inner.sessions.find(sid).map(|entry| sessions::handle(&self.inner, entry))
     }
 
     /// Returns all sessions that are open now.
     pub fn sessions(&self) -> Vec<Handle> {
-        self.inner.sessions.all().into_iter().map(|entry| self.handle_of(entry)).collect()
-    }
-
-    fn handle_of(&self, Entry { cell, link }: Entry) -> Handle {
-        Handle::new(AnySession::new(cell, Some(Arc::clone(&self.inner) as _)), link)
+        self.inner.sessions.all().into_iter().map(|entry| sessions::handle(&self.inner, entry)).collect()
     }
 
     /// Returns the number of open sessions.
@@ -227,7 +219,8 @@ impl Server {
     /// have ended; `serve` returns when the shutdown is complete. Another host, such as `axum::serve`, must not stop before:
     /// [`Server::shutdown_on`] brings both into the right order.
     pub async fn shutdown(&self) {
-        let sessions: Vec<_> = self.inner.sessions.drain().into_iter().map(|entry| self.handle_of(entry)).collect();
+        let sessions: Vec<_> =
+            self.inner.sessions.drain().into_iter().map(|entry| sessions::handle(&self.inner, entry)).collect();
         sessions.iter().for_each(Handle::close);
         let in_order = async {
             for session in &sessions {
@@ -338,16 +331,42 @@ impl fmt::Debug for Server {
 /// A stream of a server's new sessions.
 ///
 /// See [`Server::incoming`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use = "no session is accepted unless somebody asks for it"]
 pub struct Incoming {
     server: Server,
+    /// The waker of the task that waits for a session.
+    registered: Option<Waker>,
+}
+
+impl Incoming {
+    async fn accept(&mut self) -> Socket {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<Socket> {
+        let Self { server, registered } = self;
+        let accepted = server.inner.backlog.poll_accept(cx, registered);
+        accepted.map(|entry| Socket::new(sessions::handle(&server.inner, entry)))
+    }
+}
+
+impl Clone for Incoming {
+    fn clone(&self) -> Self {
+        self.server.incoming()
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.server.inner.backlog.leave(&mut self.registered);
+    }
 }
 
 impl Stream for Incoming {
     type Item = Socket;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Socket>> {
-        self.server.poll_accept(cx).map(Some)
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Socket>> {
+        self.poll_accept(cx).map(Some)
     }
 }

@@ -13,7 +13,7 @@ use engineio_driver::rt::Runtime;
 use engineio_driver::{Builder, CloseReason, Server, Socket, TransportError};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, advance, timeout};
 
 const TARGET: &str = "/engine.io/?EIO=4&transport=polling";
 const UPGRADE: &str = "connection: Upgrade\r\nupgrade: websocket\r\n\
@@ -235,6 +235,28 @@ async fn sec72_an_answer_of_a_session_that_is_over_ends_soon() {
     }
     // What the pipe holds is read after the end.
     assert!((30..=31 + ROOM as u64 / 10).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+/// The host stands still while an answer is being written: the client could take no more than the pipe held.
+#[tokio::test(start_paused = true)]
+async fn r120_an_answer_survives_a_host_that_stood_still() {
+    let server = builder().build().unwrap();
+    let (socket, target) = open(&server).await;
+    socket.try_send("x".repeat(900_000)).unwrap();
+    let mut client = connect(&server);
+    client.write_all(head("GET", &target, "connection: close\r\n").as_bytes()).await.unwrap();
+    assert_eq!(status(&mut client).await, 200);
+    advance(HOUR).await;
+    assert_eq!(rest(&mut client).await.len(), 900_001);
+    assert_eq!(socket.close_reason(), None);
+
+    // A client that takes nothing is not waited for much longer.
+    socket.try_send("x".repeat(900_000)).unwrap();
+    let mut client = connect(&server);
+    client.write_all(head("GET", &target, "").as_bytes()).await.unwrap();
+    assert_eq!(status(&mut client).await, 200);
+    advance(HOUR).await;
+    assert_eq!(seconds_to_end(&socket).await, 5);
 }
 
 /// A client that takes its answer slowly, but in time, gets all of it.

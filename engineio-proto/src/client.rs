@@ -37,7 +37,7 @@ use crate::parts::send::SendError;
 use crate::parts::sid::Sid;
 use crate::parts::time::Instant;
 use crate::parts::transport::{TransportKind, Transports};
-use crate::parts::wait::Situation;
+use crate::parts::wait::{Deadline, Situation};
 use crate::surface::surface;
 use crate::wire::codec::Codec;
 use crate::wire::handshake::Opened;
@@ -115,7 +115,7 @@ pub struct Client {
     /// The open packet of the server.
     opened: Option<Box<Opened>>,
     /// The deadline of the orderly close, if the application has closed the session.
-    closing: Option<Instant>,
+    closing: Option<Deadline>,
     details: Option<Box<Details>>,
 
     /// The wire form of the packets.
@@ -158,7 +158,7 @@ impl Client {
         let mut client = Self {
             now,
             numbers: Numbers::new(entropy),
-            stage: Stage::Opening(Opening::new(now)),
+            stage: Stage::Opening(Opening::new(Deadline::new(now))),
             transport,
             left,
             websocket_worked: config.websocket_worked,
@@ -206,20 +206,26 @@ impl Client {
             _ => self.upgrade_deadline(),
         };
         let heartbeat = self.listener.as_ref().map(Listener::deadline);
-        [stage, heartbeat, self.closing, self.next_poll()].into_iter().flatten().min()
+        [stage, heartbeat, self.closing.map(Deadline::at), self.next_poll()].into_iter().flatten().min()
     }
 
     /// Does what is due at `now`, if anything is.
+    ///
+    /// If `now` is more than 10 ms after a deadline for the server, the host stood still, and what the server sent meanwhile
+    /// was not read yet. The deadline is then put off, once, by a quarter of its time, at most 5 s.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
-        if self.closing.is_some_and(|deadline| deadline <= now) {
+        let time = self.config.close_timeout;
+        if self.closing.as_mut().is_some_and(|deadline| deadline.is_over(now, time)) {
             self.leave(CloseReason::TransportError(TransportError::CloseTimeout));
         }
         self.watch_server();
-        if matches!(&self.stage, Stage::Opening(opening) if opening.deadline() <= now) {
+        let time = self.config.open_timeout;
+        let opening = if let Stage::Opening(opening) = &mut self.stage { Some(opening) } else { None };
+        if opening.is_some_and(|opening| opening.is_over(now, time)) {
             self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
         }
-        if self.upgrade_deadline().is_some_and(|deadline| deadline <= now) {
+        if self.is_upgrade_over() {
             self.fail_probe(UpgradeError::Timeout);
         }
         self.poll_timeout();
@@ -235,12 +241,20 @@ impl Client {
         }
     }
 
+    /// Returns whether the server may be gone: its deadline was met late, and nothing has arrived since. No message is handed
+    /// over then.
+    fn is_in_doubt(&self) -> bool {
+        self.listener.as_ref().is_some_and(Listener::is_in_doubt)
+    }
+
     // The application.
 
     /// Sends a message. It waits in the send buffer until the session is open and the transport takes it.
     ///
-    /// If the server's deadline has already passed, for example after a laptop has slept, the session ends instead, and
-    /// the message is returned.
+    /// If the server's deadline has passed, the session ends instead, and the message is returned. If it passed more than
+    /// 10 ms ago, for example while a laptop slept, a packet of the server may wait to be read. The message is then kept
+    /// until a packet arrives; if none does within a quarter of the server's time, at most 5 s, the session ends, and the
+    /// message is [unsent](Client::unsent).
     ///
     /// # Errors
     /// Returns the message if the buffer is full; if the session has ended; if it is text with 0x1E while the client

@@ -43,6 +43,13 @@ pub struct Config {
     /// The time that the body of a POST may take to arrive. Then the POST is answered 408, and the session ends with
     /// [`TransportError::PostTimeout`](crate::TransportError::PostTimeout). At least 1 ms. Default: 30 s.
     pub body_timeout: Duration,
+    /// The time that a client on polling has, after the answer to its handshake, for its first request that names the
+    /// session: a poll, a POST, or the upgrade. Then the session ends with
+    /// [`TransportError::Unconfirmed`](crate::TransportError::Unconfirmed). While `max_sessions` is reached, such a session
+    /// ends after a tenth of this time, as soon as another client needs its place. Sessions that start on a WebSocket are
+    /// not concerned: each has a connection. At least 1 ms. Default: 10 s. Clients poll at once; 10 s bridge several lost
+    /// packets on a mobile network.
+    pub confirm_timeout: Duration,
     /// The maximum size of a request body and of a WebSocket message that a client may send, and of a payload that is
     /// sent to it, in bytes. At least 1. Default: 1,000,000. See also [`Config::checked_body`].
     pub max_payload: usize,
@@ -64,7 +71,8 @@ pub struct Config {
     /// The limit of the receive buffer in bytes, counted by [`Message::cost`]. While the messages that the application has not
     /// taken reach it, the session does not read from its client. At least 1. Default: 1 MiB.
     pub receive_limit: usize,
-    /// The maximum number of sessions. Further handshakes are answered with 503. At least 1. Default: 1,000,000.
+    /// The maximum number of sessions. A further handshake takes the place of the oldest session that has shown nothing but
+    /// its handshake, see `confirm_timeout`; if there is none, it is answered with 503. At least 1. Default: 1,000,000.
     pub max_sessions: usize,
 }
 
@@ -88,6 +96,7 @@ impl Default for Config {
             upgrade_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
+            confirm_timeout: Duration::from_secs(10),
             max_payload: 1_000_000,
             transports: Transports::ALL,
             allow_upgrades: true,
@@ -116,6 +125,7 @@ impl Config {
             ("upgrade_timeout", self.upgrade_timeout),
             ("close_timeout", self.close_timeout),
             ("body_timeout", self.body_timeout),
+            ("confirm_timeout", self.confirm_timeout),
         ];
         // The open packet has times in milliseconds.
         refuse_zero(durations, |duration| duration.as_millis() == 0)?;
@@ -160,6 +170,12 @@ impl Config {
         if Codec::V4.is_body_within(&body, self.max_payload) { Ok(body) } else { Err(BodyError::TooLarge) }
     }
 
+    /// Returns how old an unconfirmed session must be to be ended for another one: a tenth of
+    /// [`confirm_timeout`](Self::confirm_timeout).
+    pub fn evict_after(&self) -> Duration {
+        self.confirm_timeout / 10
+    }
+
     pub(crate) const fn limits(&self) -> Limits {
         Limits { send: self.send_limit, send_low: self.send_low, receive: self.receive_limit }
     }
@@ -196,6 +212,7 @@ mod tests {
     fn nonsense_is_refused() {
         assert_eq!(with(|c| c.ping_timeout = Duration::ZERO), Err(ConfigError::Zero("ping_timeout")));
         assert_eq!(with(|c| c.ping_interval = Duration::from_micros(9)), Err(ConfigError::Zero("ping_interval")));
+        assert_eq!(with(|c| c.confirm_timeout = Duration::ZERO), Err(ConfigError::Zero("confirm_timeout")));
         assert_eq!(with(|c| c.max_payload = 0), Err(ConfigError::Zero("max_payload")));
         assert_eq!(with(|c| c.transports = Transports::NONE), Err(ConfigError::NoTransport));
         assert_eq!(with(|c| c.send_low = c.send_limit), Ok(()));
@@ -222,7 +239,7 @@ mod tests {
         assert_eq!(alloc::string::ToString::to_string(&ConfigError::Heartbeat), text);
         // Other times are not announced to clients. The longest means that there is no limit.
         assert_eq!(with(|c| (c.upgrade_timeout, c.close_timeout) = (Duration::MAX, Duration::MAX)), Ok(()));
-        assert_eq!(with(|c| c.body_timeout = Duration::MAX), Ok(()));
+        assert_eq!(with(|c| (c.body_timeout, c.confirm_timeout) = (Duration::MAX, Duration::MAX)), Ok(()));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::parts::send::SendError;
 use crate::parts::sid::Sid;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
-use crate::parts::wait::Situation;
+use crate::parts::wait::{Deadline, Situation};
 use crate::session::event::{Input, Output};
 use crate::surface::surface;
 use crate::wire::codec::Codec;
@@ -88,7 +88,7 @@ pub struct Session {
     transport: TransportKind,
     upgraded: bool,
     /// The deadline of the orderly close, if the application has closed the session.
-    closing: Option<Instant>,
+    closing: Option<Deadline>,
 
     /// The wire form of the packets.
     codec: Codec,
@@ -103,7 +103,8 @@ pub struct Session {
 /// Where the packets of the session travel, with the data that exists only there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    Polling,
+    /// With the deadline for the first request that names the session, until it comes.
+    Polling(Option<Deadline>),
     Probing(Box<Probe>),
     Probed(Box<Probe>),
     Channel(Line),
@@ -125,7 +126,8 @@ struct Greeting {
 impl Session {
     /// Creates a session that starts on polling. Its first input should be the GET of the handshake.
     pub fn polling(now: Instant, sid: Sid, config: Arc<Config>) -> Self {
-        Self::new(now, sid, config, Stage::Polling, TransportKind::Polling)
+        let unconfirmed = Deadline::new(now + config.confirm_timeout);
+        Self::new(now, sid, config, Stage::Polling(Some(unconfirmed)), TransportKind::Polling)
     }
 
     /// Creates a session that starts on a channel, which is open or will be. `base64`: the peer cannot receive binary
@@ -160,6 +162,15 @@ impl Session {
     /// Reports what a transport did.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         self.advance(now);
+        let names_it = match input {
+            // The GET of the handshake does not.
+            Input::Poll { .. } => !self.greeting.open,
+            Input::PostHead { .. } | Input::ChannelOpened { .. } => true,
+            _ => false,
+        };
+        if let (true, Stage::Polling(unconfirmed)) = (names_it, &mut self.stage) {
+            *unconfirmed = None;
+        }
         match input {
             Input::Poll { exchange } => self.poll(exchange),
             Input::PostHead { exchange, octet_stream } => self.post_head(exchange, octet_stream),
@@ -184,20 +195,65 @@ impl Session {
             _ => None,
         };
         let probe = self.probe().map(|probe| probe.deadline());
-        [self.pinger.timeout(), self.closing, self.post.deadline(), probe, release].into_iter().flatten().min()
+        let closing = self.closing.map(Deadline::at);
+        // A session that is closing has another deadline.
+        let unconfirmed = self.unconfirmed().filter(|_| self.closing.is_none()).map(Deadline::at);
+        [self.pinger.timeout(), closing, self.post.deadline(), probe, release, unconfirmed].into_iter().flatten().min()
     }
 
     /// Does what is due at `now`, if anything is.
+    ///
+    /// If `now` is more than 10 ms after a deadline for the client, the host stood still, and what the client sent meanwhile
+    /// was not read yet. The deadline is then put off, once, by a quarter of its time, at most 5 s.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
-        if self.closing.is_some_and(|deadline| deadline <= now) {
+        let time = self.config.close_timeout;
+        if self.closing.as_mut().is_some_and(|deadline| deadline.is_over(now, time)) {
             self.finish(CloseReason::TransportError(TransportError::CloseTimeout));
         }
         self.post_timeout();
         self.heartbeat_timeout();
-        if self.probe().is_some_and(|probe| probe.deadline() <= now) {
+        let time = self.config.upgrade_timeout;
+        if self.probe_mut().is_some_and(|probe| probe.is_over(now, time)) {
             self.fail_probe(true);
         }
+        self.confirm_timeout();
+        self.settle();
+    }
+
+    /// Ends a session on polling whose client has shown nothing but its handshake. A client that has not received the
+    /// answer to the handshake yet cannot know the id.
+    fn confirm_timeout(&mut self) {
+        let (now, time) = (self.now, self.config.confirm_timeout);
+        let Stage::Polling(Some(deadline)) = &mut self.stage else { return };
+        if self.closing.is_some() || !deadline.is_over(now, time) {
+            return;
+        }
+        if self.flow.outbox.has_answers() {
+            *deadline = Deadline::new(now + time);
+        } else {
+            self.finish(CloseReason::TransportError(TransportError::Unconfirmed));
+        }
+    }
+
+    /// Returns whether the client has shown nothing but its handshake: the session is on polling, and no further request
+    /// has named it. See [`Config::confirm_timeout`](crate::server::Config::confirm_timeout).
+    pub fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed().is_some()
+    }
+
+    const fn unconfirmed(&self) -> Option<Deadline> {
+        match self.stage {
+            Stage::Polling(deadline) => deadline,
+            _ => None,
+        }
+    }
+
+    /// Ends a session because the server is full and another client needs its place. The session should be
+    /// [unconfirmed](Session::is_unconfirmed).
+    pub fn evict(&mut self, now: Instant) {
+        self.advance(now);
+        self.finish(CloseReason::TransportError(TransportError::Unconfirmed));
         self.settle();
     }
 
@@ -304,7 +360,7 @@ impl Session {
     /// Returns where the packets travel.
     pub fn state(&self) -> State {
         match self.stage {
-            Stage::Polling => State::Polling,
+            Stage::Polling(_) => State::Polling,
             Stage::Probing(_) => State::Probing,
             Stage::Probed(_) => State::Probed,
             Stage::Channel(_) => State::Channel,
@@ -326,7 +382,7 @@ impl Session {
         match &self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => Some(probe.channel()),
             Stage::Channel(line) => Some(line.channel()),
-            Stage::Polling | Stage::Closed { .. } => None,
+            Stage::Polling(_) | Stage::Closed { .. } => None,
         }
     }
 

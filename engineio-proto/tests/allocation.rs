@@ -274,7 +274,7 @@ fn sizes() {
     assert_eq!(size_of::<Packet>(), 40);
     assert_eq!(size_of::<Message>(), 40);
     assert_eq!(size_of::<SessionKey>(), 8);
-    assert_eq!(size_of::<Client>(), 512);
+    assert_eq!(size_of::<Client>(), 520);
     assert_eq!(size_of::<client::Input>(), 64);
     assert_eq!(size_of::<client::Output>(), 64);
 }

@@ -116,6 +116,9 @@ pub enum Op {
     Suspend(usize, u64),
     /// The timers of a machine are late, by some microseconds.
     Late(Node, u64),
+    /// A host stands still for some microseconds, or a little longer: its machine, its embedder and its applications do
+    /// nothing, and what arrives waits. Then all its timers are late, and go off before anything is read.
+    Stand(Node, u64),
     /// A machine gets redundant calls.
     Spurious(Node),
     /// At its next call, the clock of a machine has gone back by some microseconds.
@@ -135,6 +138,7 @@ impl fmt::Display for Op {
             Self::Intrude(client, what) => write!(f, "Intrude({client}, Intrusion::{what:?})"),
             Self::Impulse(node, value) => write!(f, "Impulse(Node::{node:?}, {value})"),
             Self::Late(node, micros) => write!(f, "Late(Node::{node:?}, {micros})"),
+            Self::Stand(node, micros) => write!(f, "Stand(Node::{node:?}, {micros})"),
             Self::Spurious(node) => write!(f, "Spurious(Node::{node:?})"),
             Self::Backwards(node, micros) => write!(f, "Backwards(Node::{node:?}, {micros})"),
             op => write!(f, "{op:?}"),
@@ -193,6 +197,7 @@ impl Op {
             Self::Intrude(index, what) => Self::Intrude(client(index), what),
             Self::Suspend(index, micros) => Self::Suspend(client(index), micros),
             Self::Late(of, micros) => Self::Late(node(of), micros),
+            Self::Stand(of, micros) => Self::Stand(node(of), micros),
             Self::Spurious(of) => Self::Spurious(node(of)),
             Self::Backwards(of, micros) => Self::Backwards(node(of), micros),
             Self::Shutdown(index) => Self::Shutdown(server(index)),

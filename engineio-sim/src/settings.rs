@@ -96,6 +96,10 @@ settings! {
     close_timeout: u64 = 30_000,
     /// [`Config::body_timeout`], in milliseconds.
     body_timeout: u64 = 30_000,
+    /// [`Config::confirm_timeout`], in milliseconds.
+    confirm_timeout: u64 = 10_000,
+    /// The longest time for which a host stands still ([`Op::Stand`](crate::Op::Stand)), in milliseconds. With 0, none does.
+    standstill: u64 = 60_000,
     /// [`client::Config::open_timeout`], in milliseconds.
     open_timeout: u64 = 20_000,
     /// [`Config::max_payload`], in bytes.
@@ -160,6 +164,8 @@ impl Settings {
         settings.greeting = or(0, &[1, 0]) == 1;
         settings.close_when_full = or(0, &[0, 0, 1]) == 1;
         settings.base64 = or(0, &[0, 0, 1]) == 1;
+        settings.confirm_timeout = or(10_000, &[2_000, 60_000]);
+        settings.standstill = or(60_000, &[0, 10_000, 3_600_000]);
         settings
     }
 
@@ -171,6 +177,7 @@ impl Settings {
         config.upgrade_timeout = Duration::from_millis(self.upgrade_timeout);
         config.close_timeout = Duration::from_millis(self.close_timeout);
         config.body_timeout = Duration::from_millis(self.body_timeout);
+        config.confirm_timeout = Duration::from_millis(self.confirm_timeout);
         config.max_payload = self.max_payload;
         config.send_limit = self.send_limit;
         config.send_low = self.send_low.min(self.send_limit);
@@ -218,6 +225,8 @@ impl Settings {
             self.close_timeout,
             self.open_timeout,
             self.body_timeout,
+            self.confirm_timeout,
+            self.standstill,
             self.write_time / 1000,
             self.report_time / 1000,
         ];

@@ -170,6 +170,7 @@ fn simpler(op: Op) -> Vec<Op> {
         Op::Await(side, behind) if behind > 0 => vec![Op::Await(side, 0)],
         Op::Withhold(side, micros) if micros > 1000 => vec![Op::Withhold(side, micros / 2)],
         Op::Late(node @ Node::Server(_), micros) if micros > 1000 => vec![Op::Late(node, micros / 2)],
+        Op::Stand(node, micros) if micros > 1_000_000 => vec![Op::Stand(node, micros / 2)],
         _ => Vec::new(),
     }
 }

@@ -258,6 +258,10 @@ impl<S: Application, C: Application> World<S, C> {
             Op::Intrude(client, what) => core.intrude(client, what),
             Op::Suspend(client, micros) => core.suspend(client, micros),
             Op::Late(node, micros) => core.delay_timers(node, micros),
+            Op::Stand(node, micros) => {
+                let until = core.stand_still(node, micros.min(30 * 24 * 3600 * 1_000_000));
+                self.advance(until)?;
+            }
             Op::Spurious(node) => core.call_without_need(node)?,
             Op::Backwards(node, micros) => core.set_back(node, micros),
             Op::Shutdown(server) => core.shut_down(server)?,

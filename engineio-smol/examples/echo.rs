@@ -8,12 +8,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use engineio_smol::rt::{Runtime, SmolExecutor, SmolTimer};
 use engineio_smol::{Builder, Server};
 use engineio_suites::programs::echo::{self, Echo};
-use smol::Timer;
 use smol::net::TcpListener;
 
 mod runtime;
@@ -23,10 +21,6 @@ use runtime::{EXECUTOR, Smol};
 impl Echo for Smol {
     fn builder() -> Builder {
         Builder::new(Runtime::new(SmolExecutor::new(Arc::clone(&EXECUTOR)), SmolTimer::new()))
-    }
-
-    async fn sleep(duration: Duration) {
-        Timer::after(duration).await;
     }
 
     type Listener = TcpListener;

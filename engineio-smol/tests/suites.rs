@@ -147,6 +147,10 @@ impl EndingRuntime for Thread {
         Runtime::new(WeakExecutor::new(&self.executor), SmolTimer::new())
     }
 
+    fn spawn(&self, task: Task) {
+        self.executor.spawn(task).detach();
+    }
+
     fn end(self: Box<Self>) {
         drop(self.ending);
     }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 pub mod connect;
 pub mod echo;
@@ -18,6 +19,8 @@ pub trait Program: 'static {
 
     /// Runs a task in the background.
     fn spawn(task: impl Future<Output = ()> + Send + 'static);
+
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send;
 
     /// Waits for SIGTERM or SIGINT.
     fn stop() -> impl Future<Output = io::Result<()>> + Send;

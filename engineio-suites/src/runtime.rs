@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use engineio_driver::Server;
 use engineio_driver::net::BoxIo;
-use engineio_driver::rt::Runtime;
+use engineio_driver::rt::{Runtime, Task};
 use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 
 use crate::adapter::adapter;
 use crate::app::App;
@@ -34,6 +36,9 @@ pub trait Listening: Send + Sync {
 pub trait EndingRuntime {
     /// Returns its executor and timer.
     fn runtime(&self) -> Runtime;
+
+    /// Runs a task on its only thread.
+    fn spawn(&self, task: Task);
 
     /// Ends the runtime with all its tasks.
     fn end(self: Box<Self>);
@@ -84,6 +89,36 @@ impl Mortal {
 
     pub(crate) fn runtime(&self) -> Runtime {
         self.0.runtime()
+    }
+
+    /// Runs a task on its only thread, which also does the I/O of the sockets that are opened there. Returns its output.
+    pub(crate) async fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> T {
+        self.start(task).await.expect("the runtime runs")
+    }
+
+    /// As `run`, without waiting for the output.
+    pub(crate) fn start<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (sender, output) = oneshot::channel();
+        self.0.spawn(Box::pin(async move {
+            // Nobody may wait for it.
+            let _ = sender.send(task.await);
+        }));
+        output
+    }
+
+    /// Stops the thread for some time, as if its host stood still. Returns once it has stopped; the output arrives when it
+    /// runs again.
+    pub(crate) async fn stand_still(&self, time: Duration) -> oneshot::Receiver<()> {
+        let (stopped, stops) = oneshot::channel();
+        let runs = self.start(async move {
+            let _ = stopped.send(());
+            std::thread::sleep(time);
+        });
+        stops.await.expect("the runtime runs");
+        runs
     }
 
     /// Ends the runtime with all its tasks.

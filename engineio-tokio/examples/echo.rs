@@ -7,7 +7,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use engineio_suites::programs::echo::{self, Echo};
 use engineio_tokio::{Builder, Server};
@@ -20,10 +19,6 @@ use runtime::Tokio;
 impl Echo for Tokio {
     fn builder() -> Builder {
         engineio_tokio::builder()
-    }
-
-    async fn sleep(duration: Duration) {
-        tokio::time::sleep(duration).await;
     }
 
     type Listener = TcpListener;

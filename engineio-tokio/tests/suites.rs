@@ -139,6 +139,10 @@ impl EndingRuntime for Threads {
         Runtime::new(On(self.0.handle().clone()), TokioTimer::new())
     }
 
+    fn spawn(&self, task: Task) {
+        self.0.spawn(task);
+    }
+
     fn end(self: Box<Self>) {
         self.0.shutdown_background();
     }

@@ -34,6 +34,10 @@ const SMALL: usize = 2 * 1024;
 /// connection would be reset before a client that is still sending reads the answer.
 const LINGER: usize = 1 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
+/// A deadline that is met later than this was missed because the host stood still. It is put off once, by a quarter of the
+/// time for a byte and at most by this, so that what the client has taken meanwhile is seen first.
+const LATE: Duration = Duration::from_millis(10);
+const PUT_OFF: Duration = Duration::from_secs(5);
 /// Bytes that are read ahead behind a request that waits for its answer.
 const AHEAD: usize = 16 * 1024;
 
@@ -178,6 +182,8 @@ struct Blocked {
     stuck: Option<Instant>,
     /// When it was found that the session is over.
     over: Option<Instant>,
+    /// A deadline was met late, so none holds before this time.
+    put_off: Option<Instant>,
     alarm: Alarm,
 }
 
@@ -419,6 +425,7 @@ impl Http {
             since: now,
             stuck: None,
             over: None,
+            put_off: None,
             alarm: Alarm::default(),
         });
         let stuck = *blocked.stuck.get_or_insert(now);
@@ -431,6 +438,9 @@ impl Http {
         }
         if let Some(over) = blocked.over {
             until = until.min(over + deadlines.close);
+        }
+        if now > until + LATE {
+            until = *blocked.put_off.get_or_insert(now + PUT_OFF.min(deadlines.write / 4));
         }
         blocked.alarm.poll(runtime, until, cx)
     }

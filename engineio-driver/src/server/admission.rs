@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use engineio_proto::http::{Rejection, Request};
 use engineio_proto::server::{Admission, Entry, NotAdmitted, Opening};
-use engineio_proto::{ChannelId, TransportKind};
+use engineio_proto::{ChannelId, Instant, Sid, TransportKind};
 use http::header::ORIGIN;
 use http::{HeaderValue, request};
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 
+use super::backlog::Room;
 use super::exchange::Waiting;
 use super::reply::Replies;
 use super::requests;
@@ -18,6 +19,7 @@ use super::sessions;
 use super::state::{Aborted, ConnectionError, Inner, RemoteAddr};
 use crate::body::ReplyBody;
 use crate::session::{AnySession, Attached, Cell, Link, RequestHead};
+use crate::socket::Socket;
 use crate::websocket::{ChannelTask, accept};
 
 pub(crate) type Result = std::result::Result<http::Response<ReplyBody>, Aborted>;
@@ -94,11 +96,12 @@ enum Opened {
     Channel,
 }
 
-/// Opens a session, if neither the sessions nor the backlog are full.
+/// Opens a session, if neither the sessions nor the backlog are full. If the sessions are full, one that has shown nothing
+/// but its handshake makes room.
 fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> std::result::Result<Opened, NotAdmitted> {
     let sid = opening.sid().clone();
-    server.sessions.check(&sid)?;
-    let room = server.backlog.reserve().ok_or(Rejection::Full)?;
+    let now = server.environment.clock.now();
+    let room = room(server, &sid, now)?;
     let is_channel = opening.handshake().transport == TransportKind::WebSocket;
     // The head of a WebSocket's handshake was already checked.
     let first = if is_channel {
@@ -107,10 +110,12 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
         Entry::Exchange { exchange: Served::FIRST_EXCHANGE, octet_stream: false }
     };
     let environment = &server.environment;
-    let mut session = Some(opening.begin(environment.clock.now(), Arc::clone(&server.config), first)?);
+    let session = opening.begin(now, Arc::clone(&server.config), first)?;
+    let evictable = session.is_unconfirmed().then(|| now + server.config.evict_after());
+    let mut session = Some(session);
     let remote = parts.extensions.get::<RemoteAddr>().map(|addr| addr.0);
     let link = Arc::new(Link::new(sid.clone(), remote, RequestHead::new(parts, server.options.max_header_size), None));
-    let entry = server.sessions.insert(sid, &mut |key| {
+    let (entry, evicted) = server.sessions.insert(sid, now, evictable, &mut |key| {
         let mut attached = Attached::new(server.observes());
         if is_channel {
             attached.open_channel(Served::FIRST_CHANNEL);
@@ -119,6 +124,9 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
         let cell = Arc::new(Cell::new(Arc::clone(environment), side, attached));
         sessions::Entry { cell, link: Arc::clone(&link) }
     })?;
+    if let Some(evicted) = evicted {
+        evicted.cell.evict();
+    }
     server.start_timer();
     let cell = Arc::clone(&entry.cell);
     if is_channel {
@@ -133,6 +141,24 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
     let waiting = Waiting::first(server, cell);
     room.fill(entry);
     Ok(Opened::Polling(waiting))
+}
+
+/// Finds room for a session. A session that has ended and was not accepted gives its place up.
+fn room(server: &Arc<Inner>, sid: &Sid, now: Instant) -> std::result::Result<Room, Rejection> {
+    loop {
+        let room = match server.sessions.check(sid, now) {
+            Ok(()) => server.backlog.reserve().ok_or(Rejection::Full),
+            Err(rejection) => Err(rejection),
+        };
+        match room {
+            Err(Rejection::Full) => {
+                let closed = server.sessions.closed();
+                let ended = closed.and_then(|closed| server.backlog.take_ended(closed)).ok_or(Rejection::Full)?;
+                drop(Socket::new(sessions::handle(server, ended)));
+            }
+            room => return room,
+        }
+    }
 }
 
 /// Starts the task of a WebSocket that a client opened.

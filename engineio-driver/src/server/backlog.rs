@@ -18,6 +18,8 @@ struct State {
     opened: VecDeque<Entry>,
     /// Slots that are reserved for handshakes under way.
     reserved: usize,
+    /// How many sessions of the server had ended when none that had was found here.
+    searched: Option<u64>,
     wakers: Vec<Waker>,
 }
 
@@ -36,16 +38,52 @@ impl Backlog {
         Some(Room { backlog: Arc::clone(self) })
     }
 
-    /// Returns the session that has waited longest.
-    pub(crate) fn poll_accept(&self, cx: &Context<'_>) -> Poll<Entry> {
+    /// Returns the session that has waited longest. `registered` is the waker that the same future has in the list.
+    pub(crate) fn poll_accept(&self, cx: &Context<'_>, registered: &mut Option<Waker>) -> Poll<Entry> {
+        let waker = cx.waker().clone();
+        if !registered.as_ref().is_some_and(|old| old.will_wake(&waker)) {
+            self.leave(registered);
+        }
         let mut state = self.lock();
         if let Some(entry) = state.opened.pop_front() {
+            drop(state);
+            self.leave(registered);
             return Poll::Ready(entry);
         }
-        if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.wakers.push(cx.waker().clone());
+        if !state.wakers.iter().any(|other| other.will_wake(&waker)) {
+            state.wakers.push(waker.clone());
         }
+        drop(state);
+        *registered = Some(waker);
         Poll::Pending
+    }
+
+    /// Removes the waker of a future that no longer waits.
+    pub(crate) fn leave(&self, registered: &mut Option<Waker>) {
+        let Some(waker) = registered.take() else { return };
+        let removed = {
+            let wakers = &mut self.lock().wakers;
+            let index = wakers.iter().position(|other| other.will_wake(&waker));
+            index.map(|index| wakers.swap_remove(index))
+        };
+        // Another future of the same task may depend on it.
+        if let Some(waker) = removed {
+            waker.wake();
+        }
+    }
+
+    /// Takes the session that has waited longest of those that have ended. `ends`: how many sessions of the server have
+    /// ended so far. Nothing is searched for again until that changes.
+    pub(crate) fn take_ended(&self, ends: u64) -> Option<Entry> {
+        let mut state = self.lock();
+        if state.searched == Some(ends) {
+            return None;
+        }
+        let Some(index) = state.opened.iter().position(|entry| entry.cell.over().is_some()) else {
+            state.searched = Some(ends);
+            return None;
+        };
+        state.opened.remove(index)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -75,5 +113,55 @@ impl Drop for Room {
     fn drop(&mut self) {
         let mut state = self.backlog.lock();
         state.reserved = state.reserved.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A task that accepts with a timeout, again and again, left a waker each time.
+    #[test]
+    fn a_future_that_no_longer_waits_leaves_no_waker() {
+        let backlog = Backlog::new(1);
+        for _ in 0..100 {
+            let mut registered = None;
+            let wakers = [Waker::from(Arc::<Wakes>::default()), Waker::from(Arc::<Wakes>::default())];
+            // A future may move to another task.
+            for waker in &wakers {
+                assert!(backlog.poll_accept(&Context::from_waker(waker), &mut registered).is_pending());
+                assert_eq!(backlog.lock().wakers.len(), 1);
+            }
+            backlog.leave(&mut registered);
+            assert_eq!(backlog.lock().wakers.len(), 0);
+        }
+    }
+
+    /// Two futures of one task share a waker.
+    #[test]
+    fn a_future_that_no_longer_waits_does_not_leave_another_unwoken() {
+        let backlog = Backlog::new(1);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let cx = Context::from_waker(&waker);
+        let (mut first, mut second) = (None, None);
+        assert!(backlog.poll_accept(&cx, &mut first).is_pending());
+        assert!(backlog.poll_accept(&cx, &mut second).is_pending());
+        backlog.leave(&mut first);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert!(backlog.poll_accept(&cx, &mut second).is_pending());
+        assert_eq!(backlog.lock().wakers.len(), 1);
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Served {
     queued: Option<Instant>,
     /// The session can be looked up by its id.
     listed: bool,
+    /// The session may be evicted.
+    evictable: bool,
 }
 
 /// One HTTP request that waits for its answer.
@@ -47,9 +49,10 @@ impl Served {
     pub(crate) const FIRST_CHANNEL: ChannelId = ChannelId(1);
 
     /// Creates a session that has had its first input.
-    pub(crate) const fn new(session: Option<Session>, key: SessionKey, server: Weak<Inner>) -> Self {
+    pub(crate) fn new(session: Option<Session>, key: SessionKey, server: Weak<Inner>) -> Self {
         let exchanges = Vec::new();
-        Self { session, exchanges, number: 1, key, server, queued: None, listed: true }
+        let evictable = session.as_ref().is_some_and(Session::is_unconfirmed);
+        Self { session, exchanges, number: 1, key, server, queued: None, listed: true, evictable }
     }
 
     pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
@@ -154,9 +157,16 @@ impl Side for Served {
             }
         }
         if self.listed && session.phase() == Phase::Closed {
-            self.listed = false;
+            (self.listed, self.evictable) = (false, false);
             if let Some(server) = self.server.upgrade() {
                 server.sessions.forget(self.key);
+                deferred.release_owner(server);
+            }
+        }
+        if self.evictable && !session.is_unconfirmed() {
+            self.evictable = false;
+            if let Some(server) = self.server.upgrade() {
+                server.sessions.confirm(self.key);
                 deferred.release_owner(server);
             }
         }
@@ -212,6 +222,16 @@ impl Answered for Cell<Served> {
 }
 
 impl Cell<Served> {
+    /// Ends a session that must make room for another one.
+    pub(crate) fn evict(&self) {
+        self.visit(|visit| {
+            let now = visit.now();
+            if let Some(session) = visit.side.session_mut() {
+                session.evict(now);
+            }
+        });
+    }
+
     fn input(&self, input: Input) {
         self.visit(|visit| {
             let now = visit.now();

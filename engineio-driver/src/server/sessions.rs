@@ -11,13 +11,20 @@ use engineio_proto::server::{Registry, SessionKey};
 use engineio_proto::{Instant, Sid};
 
 use super::session::Served;
-use crate::session::{Cell, Deferred, Link, set};
+use super::state::Inner;
+use crate::session::{AnySession, Cell, Deferred, Link, set};
+use crate::socket::Handle;
 
 /// A session in the registry.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) cell: Arc<Cell<Served>>,
     pub(crate) link: Arc<Link>,
+}
+
+/// Returns a handle to a session.
+pub(crate) fn handle(server: &Arc<Inner>, Entry { cell, link }: Entry) -> Handle {
+    Handle::new(AnySession::new(cell, Some(Arc::clone(server) as _)), link)
 }
 
 #[derive(Debug)]
@@ -28,6 +35,10 @@ pub(crate) struct Sessions {
 #[derive(Debug)]
 struct State {
     registry: Registry<Entry>,
+    /// How many sessions have closed.
+    closed: u64,
+    /// No further session is accepted.
+    draining: bool,
     timer: Timer,
 }
 
@@ -41,26 +52,53 @@ struct Timer {
 
 impl Sessions {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { state: Mutex::new(State { registry: Registry::new(capacity), timer: Timer::default() }) }
+        Self {
+            state: Mutex::new(State {
+                registry: Registry::new(capacity),
+                closed: 0,
+                draining: false,
+                timer: Timer::default(),
+            }),
+        }
     }
 
     /// Checks whether a session with this id would be accepted.
     ///
     /// # Errors
-    /// See [`Registry::check`].
-    pub(crate) fn check(&self, sid: &Sid) -> Result<(), Rejection> {
-        self.lock().registry.check(sid)
+    /// See [`Registry::check_at`].
+    pub(crate) fn check(&self, sid: &Sid, now: Instant) -> Result<(), Rejection> {
+        self.lock().registry.check_at(sid, now)
     }
 
-    /// Adds a session.
+    /// Adds a session, which may be evicted from a time on. Also returns the session that had to make room for it; the
+    /// caller must end that.
     ///
     /// # Errors
-    /// See [`Registry::check`]. The caller then drops the entry.
-    pub(crate) fn insert(&self, sid: Sid, make: &mut dyn FnMut(SessionKey) -> Entry) -> Result<Entry, Rejection> {
+    /// See [`Registry::check_at`]. The caller then drops the entry.
+    pub(crate) fn insert(
+        &self,
+        sid: Sid,
+        now: Instant,
+        evictable: Option<Instant>,
+        make: &mut dyn FnMut(SessionKey) -> Entry,
+    ) -> Result<(Entry, Option<Entry>), Rejection> {
         let mut made = None;
-        let inserted = self.lock().registry.insert(sid, |key| made.insert(make(key)).clone());
+        let mut state = self.lock();
+        let registry = &mut state.registry;
+        registry.check_at(&sid, now)?;
+        let evicted = registry.make_room(now).and_then(|key| registry.get(key)).cloned();
+        let inserted = registry.insert(sid, |key| made.insert(make(key)).clone());
+        if let Ok(key) = inserted {
+            registry.set_evictable(key, evictable);
+        }
+        drop(state);
         inserted?;
-        made.ok_or(Rejection::Full)
+        Ok((made.ok_or(Rejection::Full)?, evicted))
+    }
+
+    /// Marks a session as one that may not be evicted.
+    pub(crate) fn confirm(&self, key: SessionKey) {
+        self.lock().registry.set_evictable(key, None);
     }
 
     pub(crate) fn find(&self, sid: &str) -> Option<Entry> {
@@ -76,7 +114,11 @@ impl Sessions {
 
     /// Stops accepting sessions, and returns those that are open.
     pub(crate) fn drain(&self) -> Vec<Entry> {
-        self.lock().registry.set_capacity(0);
+        {
+            let mut state = self.lock();
+            state.registry.set_capacity(0);
+            state.draining = true;
+        }
         self.all()
     }
 
@@ -86,7 +128,16 @@ impl Sessions {
 
     /// Removes a closed session from the index, so that it cannot be looked up.
     pub(crate) fn forget(&self, key: SessionKey) {
-        self.lock().registry.forget(key);
+        let mut state = self.lock();
+        state.registry.forget(key);
+        state.closed += 1;
+    }
+
+    /// Returns how many sessions have closed since the server was built, or `None` if no session that closes makes room
+    /// for another.
+    pub(crate) fn closed(&self) -> Option<u64> {
+        let state = self.lock();
+        (!state.draining).then_some(state.closed)
     }
 
     /// Removes a session that has ended, which makes room for another.
@@ -97,7 +148,7 @@ impl Sessions {
     /// Changes when a session is woken. Returns the time for which it is queued.
     pub(crate) fn schedule(&self, key: SessionKey, next: Option<Instant>, deferred: &mut Deferred) -> Option<Instant> {
         let mut state = self.lock();
-        let State { registry, timer } = &mut *state;
+        let State { registry, timer, .. } = &mut *state;
         let queued = registry.schedule(key, next);
         let first = registry.next_timeout();
         if first.is_some_and(|first| timer.armed.is_none_or(|armed| first < armed)) {
@@ -121,7 +172,7 @@ impl Sessions {
     pub(crate) fn take_due(&self, now: Instant, cx: &Context<'_>, due: &mut Vec<Arc<Cell<Served>>>) -> Option<Instant> {
         let mut deferred = Deferred::default();
         let mut state = self.lock();
-        let State { registry, timer } = &mut *state;
+        let State { registry, timer, .. } = &mut *state;
         for key in registry.take_due(now) {
             due.extend(registry.get(key).map(|entry| Arc::clone(&entry.cell)));
         }

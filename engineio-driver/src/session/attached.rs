@@ -49,7 +49,9 @@ pub(crate) struct Attached {
     pub(crate) receiver: Option<Waker>,
     /// The tasks that wait for room to send.
     pub(crate) senders: Wakers,
-    /// The tasks that wait for messages to be written, or for the end.
+    /// The tasks that wait for messages to be written.
+    pub(crate) flushers: Wakers,
+    /// The tasks that wait for the end, or at a client for the session to open.
     pub(crate) waiters: Wakers,
     /// The application has aborted the session, so it waits for nothing more, not even for the server to be told.
     pub(crate) aborted: bool,
@@ -85,9 +87,10 @@ impl Attached {
                 Observed::Readable
             }
             proto::Event::Writable => return deferred.wake(self.senders.take()),
-            proto::Event::Written => return deferred.wake(self.waiters.take()),
+            proto::Event::Written => return deferred.wake(self.flushers.take()),
             proto::Event::Ended(_) => {
                 deferred.wake(self.senders.take());
+                deferred.wake(self.flushers.take());
                 return deferred.wake(self.waiters.take());
             }
             proto::Event::Flush { packets } => Observed::Event(Event::Flush { packets }),
@@ -115,6 +118,7 @@ impl Attached {
     pub(crate) fn wake_all(&mut self, deferred: &mut Deferred) {
         deferred.wake(self.receiver.take());
         deferred.wake(self.senders.take());
+        deferred.wake(self.flushers.take());
         deferred.wake(self.waiters.take());
     }
 

@@ -191,7 +191,7 @@ impl Handle {
     /// Returns the reason, if the session ends before that.
     pub async fn flush(&self) -> Result<(), CloseReason> {
         let mut target = None;
-        let mut waiting = Waiting::new(&self.session, |attached| &mut attached.waiters);
+        let mut waiting = Waiting::new(&self.session, |attached| &mut attached.flushers);
         poll_fn(|cx| waiting.note(cx, self.poll_flushed(cx, &mut target))).await
     }
 
@@ -212,7 +212,7 @@ impl Handle {
             if let Some(reason) = visit.over() {
                 return Poll::Ready(Err(reason));
             }
-            visit.attached.waiters.register(cx);
+            visit.attached.flushers.register(cx);
             Poll::Pending
         })
     }
@@ -333,6 +333,75 @@ mod tests {
         }
     }
 
+    async fn opened(server: &crate::Server) -> crate::Socket {
+        let request = http::Request::builder().uri(TARGET).body(Empty::<Bytes>::new()).unwrap();
+        server.handle(request).await.unwrap().collect().await.unwrap().to_bytes();
+        server.accept().await
+    }
+
+    const TARGET: &str = "/engine.io/?EIO=4&transport=polling";
+
+    /// Who waits for the end was woken by every message that was written.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_the_end_is_woken_by_the_end_only() {
+        let runtime = Runtime::new(TokioExecutor::new(), TokioTimer::new());
+        let server = Builder::new(runtime).build().unwrap();
+        let socket = opened(&server).await;
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut closed = pin!(socket.closed());
+        assert!(closed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        for _ in 0..10 {
+            let mut sent = pin!(async {
+                socket.send("a message").await.unwrap();
+                socket.flush().await.unwrap();
+            });
+            assert!(poll_fn(|cx| Poll::Ready(sent.as_mut().poll(cx).is_pending())).await);
+            let request = http::Request::builder().uri(format!("{TARGET}&sid={}", socket.id().as_str()));
+            let request = request.body(Empty::<Bytes>::new()).unwrap();
+            server.handle(request).await.unwrap().collect().await.unwrap().to_bytes();
+            sent.await;
+        }
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+        socket.handle().abort();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert!(closed.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+    }
+
+    /// Futures that are dropped, or complete, leave nothing behind, also when the session ended with unread messages.
+    #[tokio::test(start_paused = true)]
+    async fn futures_leave_no_wakers() {
+        let runtime = Runtime::new(TokioExecutor::new(), TokioTimer::new());
+        let server = Builder::new(runtime).send_buffer(Message::OVERHEAD, 0).build().unwrap();
+        let socket = opened(&server).await;
+        socket.try_send("").unwrap();
+        let wakers = || {
+            socket.session.look(|_, attached| {
+                [&attached.senders, &attached.flushers, &attached.waiters].map(|wakers| !wakers.is_empty())
+            })
+        };
+        for phase in [Phase::Open, Phase::Closed] {
+            for _ in 0..3 {
+                let waker = Waker::from(Arc::<Wakes>::default());
+                let mut cx = Context::from_waker(&waker);
+                let ended = phase == Phase::Closed;
+                let (mut sending, mut flushing) = (Box::pin(socket.send("")), Box::pin(socket.flush()));
+                let mut closed = Box::pin(socket.closed());
+                assert_eq!(sending.as_mut().poll(&mut cx).is_ready(), ended);
+                assert_eq!(flushing.as_mut().poll(&mut cx).is_ready(), ended);
+                assert_eq!(closed.as_mut().poll(&mut cx).is_ready(), ended);
+                assert_eq!(wakers(), [!ended; 3]);
+                drop((sending, flushing, closed));
+                assert_eq!(wakers(), [false; 3]);
+            }
+            let request = http::Request::post(format!("{TARGET}&sid={}", socket.id().as_str()));
+            let request = request.body(http_body_util::Full::new(Bytes::from("4unread\u{1e}1"))).unwrap();
+            server.handle(request).await.unwrap();
+            assert_eq!(socket.phase(), Phase::Closed);
+        }
+        assert!(socket.receive_buffered() > 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_room_learns_that_the_session_is_closing() {
         let runtime = Runtime::new(TokioExecutor::new(), TokioTimer::new());
@@ -348,10 +417,7 @@ mod tests {
             },
         ];
         for close in closers {
-            let target = "/engine.io/?EIO=4&transport=polling";
-            let request = http::Request::builder().uri(target).body(Empty::<Bytes>::new()).unwrap();
-            server.handle(request).await.unwrap().collect().await.unwrap().to_bytes();
-            let socket = server.accept().await;
+            let socket = opened(&server).await;
             let handle = socket.handle();
             handle.try_send("").unwrap();
 

@@ -253,13 +253,20 @@ impl ChannelTask {
         self.poll_closing(cx)
     }
 
-    /// Writes the rest, and waits for the peer to close, up to the time limit.
+    /// Writes the rest, and waits for the peer to close, up to the time limit. What can be done at once is done even if the
+    /// time is over, because the host may have stood still.
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Stage::Closing(io, sleep) = &mut self.stage else { return Poll::Ready(()) };
-        let is_overdue = |guard: &Guard| guard.poll_overdue(cx).is_ready();
-        if self.under_way.as_ref().is_some_and(is_overdue) || sleep.as_mut().poll(cx).is_ready() {
+        if self.poll_goodbye(cx).is_ready() {
             return Poll::Ready(());
         }
+        let Stage::Closing(_, sleep) = &mut self.stage else { return Poll::Ready(()) };
+        let is_over = sleep.as_mut().poll(cx).is_ready();
+        let is_overdue = |guard: &Guard| guard.poll_overdue(cx).is_ready();
+        if is_over || self.under_way.as_ref().is_some_and(is_overdue) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Closing(io, _) = &mut self.stage else { return Poll::Ready(()) };
         if ready!(self.output.poll_write(io, cx)).is_err() {
             return Poll::Ready(());
         }

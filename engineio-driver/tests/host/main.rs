@@ -4,6 +4,7 @@
 
 mod life;
 mod sessions;
+mod standstill;
 mod time;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use crate::parts::flow::Output as _;
 use crate::parts::phase::Phase;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
-use crate::parts::wait::at_least;
+use crate::parts::wait::{Deadline, at_least};
 use crate::wire::packet::{Packet, PacketKind};
 use crate::wire::payload::Payload;
 
@@ -25,7 +25,7 @@ impl Client {
     pub fn close(&mut self, now: Instant) {
         let now = self.advance(now);
         if matches!(self.phase(), Phase::Opening | Phase::Open) {
-            self.closing = Some(now + at_least(self.config.close_timeout));
+            self.closing = Some(Deadline::new(now + at_least(self.config.close_timeout)));
             if self.state() == State::Probing {
                 // The server has not agreed to anything yet.
                 self.fail_probe(UpgradeError::SessionClosed);

@@ -113,6 +113,9 @@ impl Client {
         if core::mem::take(&mut line.owes_upgrade) {
             return Some(UPGRADE);
         }
+        if self.holds_back() {
+            return None;
+        }
         let pong = self.take_pong();
         let Stage::Channel(line) = &mut self.stage else { return None };
         self.flow.next_packet(&mut line.batch, pong)
@@ -122,7 +125,10 @@ impl Client {
     pub(super) fn has_frames(&self) -> bool {
         match &self.stage {
             Stage::Probing(probe) => probe.owes_ping(),
-            Stage::Channel(line) => line.owes_upgrade || self.owes_pong || !self.flow.outbox.is_empty(),
+            Stage::Channel(line) => {
+                let waits = self.owes_pong || !self.flow.outbox.is_empty();
+                line.owes_upgrade || (waits && !self.holds_back())
+            }
             Stage::Opening(_) | Stage::Polling | Stage::Pausing(_) | Stage::Closed { .. } => false,
         }
     }

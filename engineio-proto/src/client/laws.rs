@@ -34,7 +34,7 @@ impl Client {
             ("what can be posted is posted", {
                 let posts = matches!(state, State::Polling | State::Probing);
                 let some = !outbox.is_empty() || self.owes_pong || self.closing.is_some();
-                !posts || !some || self.post.is_some()
+                !posts || !some || self.post.is_some() || self.holds_back()
             }),
             ("a client has a clock until it is closed", closed == self.next_timeout().is_none()),
             ("a closed client has a reason", closed == self.close_reason().is_some()),
@@ -69,6 +69,7 @@ mod tests {
     use crate::client::probe::Pause;
     use crate::parts::event::{CloseReason, ExchangeId};
     use crate::parts::time::Instant;
+    use crate::parts::wait::Deadline;
     use crate::wire::codec::Codec;
     use crate::wire::frame::Frame;
     use alloc::sync::Arc;
@@ -159,19 +160,21 @@ mod tests {
             }),
             ("what can be posted is posted", polling, |c| c.flow.accept(["a".into()])),
             ("what can be posted is posted", polling, |c| c.owes_pong = true),
-            ("what can be posted is posted", polling, |c| c.closing = Some(NOW)),
-            ("a client has a clock until it is closed", closed, |c| c.closing = Some(NOW)),
+            ("what can be posted is posted", polling, |c| c.closing = Some(Deadline::new(NOW))),
+            ("a client has a clock until it is closed", closed, |c| c.closing = Some(Deadline::new(NOW))),
             ("a client has a clock until it is closed", polling, |c| c.listener = None),
             ("a closed client has a reason", polling, |c| c.flow.finish(CloseReason::ForcedClose)),
             ("a client that is open knows its session", polling, |c| c.opened = None),
-            ("a client that opens on a channel has one", dialling, |c| c.stage = Stage::Opening(Opening::new(NOW))),
+            ("a client that opens on a channel has one", dialling, |c| {
+                c.stage = Stage::Opening(Opening::new(Deadline::new(NOW)));
+            }),
             ("frames are announced", channel, |c| c.flow.accept(["a".into()])),
             ("messages are announced", polling, |c| c.flow.inbox.push_unseen("a".into())),
             ("what waits, waits for room", polling, |c| {
                 c.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()));
             }),
             ("what waits, waits for room", polling, |c| c.flow.inbox.push_frame(Frame::received("4a".into()))),
-            ("a closing client on a channel has something to do", channel, |c| c.closing = Some(NOW)),
+            ("a closing client on a channel has something to do", channel, |c| c.closing = Some(Deadline::new(NOW))),
         ];
         for (index, &(law, make, break_it)) in cases.iter().enumerate() {
             let mut client = make();

@@ -1,6 +1,7 @@
 //! Opening a session: the first transport, the next one if it fails, and the open packet.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use super::frames::Line;
 use super::poll::Pace;
@@ -13,7 +14,7 @@ use crate::parts::heartbeat::listener::Listener;
 use crate::parts::phase::Phase;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
-use crate::parts::wait::at_least;
+use crate::parts::wait::{Deadline, at_least};
 use crate::wire::handshake::Opened;
 use crate::wire::packet::{Packet, PacketKind};
 
@@ -21,18 +22,23 @@ use crate::wire::packet::{Packet, PacketKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Opening {
     /// When the session must be open.
-    deadline: Instant,
+    deadline: Deadline,
     /// The channel on which the session is to open. `None` on polling.
     channel: Option<ChannelId>,
 }
 
 impl Opening {
-    pub(super) const fn new(deadline: Instant) -> Self {
+    pub(super) const fn new(deadline: Deadline) -> Self {
         Self { deadline, channel: None }
     }
 
     pub(super) const fn deadline(&self) -> Instant {
-        self.deadline
+        self.deadline.at()
+    }
+
+    /// Returns whether opening took too long. `time`: the time that it may take.
+    pub(super) fn is_over(&mut self, now: Instant, time: Duration) -> bool {
+        self.deadline.is_over(now, time)
     }
 
     pub(super) const fn channel(&self) -> Option<ChannelId> {
@@ -43,7 +49,7 @@ impl Opening {
 impl Client {
     /// Opens the current transport.
     pub(super) fn open(&mut self) {
-        let mut opening = Opening::new(self.now + at_least(self.config.open_timeout));
+        let mut opening = Opening::new(Deadline::new(self.now + at_least(self.config.open_timeout)));
         match self.transport {
             TransportKind::Polling => self.get = Some(self.request(None)),
             TransportKind::WebSocket => opening.channel = Some(self.ask_for_channel(TransportKind::WebSocket)),

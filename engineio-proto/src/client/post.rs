@@ -27,7 +27,7 @@ impl Client {
         let posts = matches!(self.state(), State::Polling | State::Probing);
         let leaving = self.closing.is_some();
         let some = !self.flow.outbox.is_empty() || self.owes_pong || leaving;
-        if !posts || !some || self.post.is_some() {
+        if !posts || !some || self.post.is_some() || self.holds_back() {
             return;
         }
         let mut payload = self.next_payload();
@@ -48,6 +48,11 @@ impl Client {
         self.post = Some(Post { exchange, message: self.flow.outbox.handed_over(), is_flushed, is_last });
     }
 
+    /// Returns whether nothing may be handed over but the pong, and there is none.
+    pub(super) fn holds_back(&self) -> bool {
+        !self.owes_pong && self.is_in_doubt()
+    }
+
     /// Hands the pong over, if one is owed.
     pub(super) fn take_pong(&mut self) -> Option<Packet> {
         let owed = core::mem::take(&mut self.owes_pong);
@@ -63,7 +68,8 @@ impl Client {
         let mut payload = Payload::new(self.codec);
         payload.extend(self.take_pong());
         let max_len = self.max_message();
-        self.flow.fill(&mut payload, max_len, self.config.max_packets);
+        let max_packets = if self.is_in_doubt() { 1 } else { self.config.max_packets };
+        self.flow.fill(&mut payload, max_len, max_packets);
         payload
     }
 

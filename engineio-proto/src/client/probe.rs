@@ -10,7 +10,7 @@ use crate::parts::event::{ChannelId, Event, UpgradeError};
 use crate::parts::flow::Output as _;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
-use crate::parts::wait::at_least;
+use crate::parts::wait::{Deadline, at_least};
 use crate::wire::frame::Frame;
 use crate::wire::packet::{Packet, PacketKind};
 
@@ -19,7 +19,7 @@ use crate::wire::packet::{Packet, PacketKind};
 pub(super) struct Probe {
     channel: ChannelId,
     /// When the upgrade must be finished.
-    deadline: Instant,
+    deadline: Deadline,
     /// The channel is open, and `2probe` was not pulled yet.
     owes_ping: bool,
 }
@@ -29,7 +29,7 @@ pub(super) struct Probe {
 pub(super) struct Pause {
     channel: ChannelId,
     /// When the upgrade must be finished.
-    deadline: Instant,
+    deadline: Deadline,
     /// When the client polls again if the POST is not answered by then. `None` once that time has come.
     poll_at: Option<Instant>,
     /// After this time it does not poll any more: the answer could come too late for the upgrade.
@@ -42,7 +42,7 @@ impl Pause {
     /// To open the channel and to probe took several round trips, so most POSTs take less than that, and so does the
     /// answer to a poll that the server releases.
     pub(super) fn new(probe: Probe, now: Instant, timeout: Duration) -> Self {
-        let left = probe.deadline.saturating_since(now);
+        let left = probe.deadline.at().saturating_since(now);
         let took = timeout.saturating_sub(left);
         Self {
             channel: probe.channel,
@@ -57,7 +57,7 @@ impl Pause {
     }
 
     pub(super) const fn deadline(&self) -> Instant {
-        self.deadline
+        self.deadline.at()
     }
 
     pub(super) const fn poll_at(&self) -> Option<Instant> {
@@ -88,7 +88,7 @@ impl Probe {
     }
 
     pub(super) const fn deadline(&self) -> Instant {
-        self.deadline
+        self.deadline.at()
     }
 
     pub(super) const fn owes_ping(&self) -> bool {
@@ -110,10 +110,21 @@ impl Client {
         }
     }
 
+    /// Returns whether the upgrade took too long.
+    pub(super) fn is_upgrade_over(&mut self) -> bool {
+        let (now, time) = (self.now, self.config.upgrade_timeout);
+        match &mut self.stage {
+            Stage::Probing(Probe { deadline, .. }) | Stage::Pausing(Pause { deadline, .. }) => {
+                deadline.is_over(now, time)
+            }
+            Stage::Opening(_) | Stage::Polling | Stage::Channel(_) | Stage::Closed { .. } => false,
+        }
+    }
+
     /// Asks for a WebSocket to change to.
     pub(super) fn start_probe(&mut self) {
         self.websocket_worked = false;
-        let deadline = self.now + at_least(self.config.upgrade_timeout);
+        let deadline = Deadline::new(self.now + at_least(self.config.upgrade_timeout));
         let channel = self.ask_for_channel(TransportKind::WebSocket);
         self.shift(Trigger::ProbeStarted, |_| Stage::Probing(Probe { channel, deadline, owes_ping: false }));
     }

@@ -202,7 +202,7 @@ fn what_both_sides_have_is_the_same_through_the_trait() {
 fn a_client_that_slept_ends_when_it_sends_through_the_trait() {
     let mut client = client();
     let machine: &mut dyn Machine = &mut client;
-    let late = NOW + Duration::from_secs(46);
+    let late = NOW + Duration::from_secs(45);
     assert_eq!(machine.send(late, "a".into()), Err(SendError::Closed("a".into())));
     assert_eq!(machine.close_reason(), Some(CloseReason::PingTimeout));
 }

@@ -156,6 +156,11 @@ pub enum TransportError {
     /// The body of a POST took longer than [`server::Config::body_timeout`](crate::server::Config::body_timeout).
     #[error("data request timed out")]
     PostTimeout,
+    /// The client showed nothing but its handshake: on polling, no further request came within
+    /// [`server::Config::confirm_timeout`](crate::server::Config::confirm_timeout), or before the server was full and
+    /// needed the place. Only at a server.
+    #[error("no request followed the handshake")]
+    Unconfirmed,
     /// The client sent a ping. In revision 4, only the server sends pings.
     #[error("invalid heartbeat direction")]
     HeartbeatDirection,

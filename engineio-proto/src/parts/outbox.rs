@@ -188,6 +188,11 @@ impl Outbox {
         self.answer.iter().chain(more).any(|answer| answer.exchange == exchange && !answer.is_written)
     }
 
+    /// Returns whether any answer is under way.
+    pub(crate) const fn has_answers(&self) -> bool {
+        self.answer.is_some()
+    }
+
     /// Notes that the application waits for room.
     pub(crate) fn wait_for_room(&mut self) {
         if self.room == Awaited::No {

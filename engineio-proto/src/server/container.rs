@@ -52,14 +52,22 @@ impl Server {
 
     /// Opens a session for a handshake that was admitted, with its first input: the GET, or the channel.
     ///
+    /// If the server is full, the oldest session whose client has shown nothing but its handshake ends; see
+    /// [`Config::confirm_timeout`].
+    ///
     /// # Errors
     /// Returns an error if the id is in use, if the server is full, or if the transports of the handshake and the entry
     /// differ.
     pub fn open(&mut self, now: Instant, opening: Opening, entry: Entry<'_>) -> Result<SessionKey, Rejection> {
-        self.sessions.check(opening.sid())?;
+        self.sessions.check_at(opening.sid(), now)?;
         let sid = opening.sid().clone();
         let session = opening.begin(now, Arc::clone(&self.config), entry)?;
+        if let Some(mut evicted) = self.sessions.make_room(now).and_then(|key| self.session_mut(key)) {
+            evicted.evict(now);
+        }
+        let evictable = session.is_unconfirmed().then(|| now + self.config.evict_after());
         let key = self.sessions.insert(sid, |_| session)?;
+        self.sessions.set_evictable(key, evictable);
         self.refresh(key);
         Ok(key)
     }
@@ -203,6 +211,10 @@ impl Server {
                     (self.sessions.find(session.sid()) == Some(key)) == (session.phase() != Phase::Closed),
                 ),
                 ("a session is woken in time", timeout.is_none_or(|at| queued.is_some_and(|set| set <= at))),
+                (
+                    "a session may be evicted until it is confirmed",
+                    self.sessions.is_evictable(key) == session.is_unconfirmed(),
+                ),
                 ("outputs are announced", session.has_output() <= self.sessions.is_announced(key)),
             ];
             if let Some((law, _)) = laws.iter().find(|(_, holds)| !holds) {
@@ -217,6 +229,9 @@ impl Server {
         let Some(session) = self.sessions.get(key) else { return };
         let (closed, next) = (session.phase() == Phase::Closed, session.next_timeout());
         let ready = session.has_output() || session.is_finished();
+        if !session.is_unconfirmed() {
+            self.sessions.set_evictable(key, None);
+        }
         if closed {
             self.sessions.forget(key);
         }

@@ -51,6 +51,10 @@ pub struct Registry<T> {
     deadlines: BTreeSet<(Instant, SessionKey)>,
     /// The slots that wait for a turn, each once.
     ready: VecDeque<SessionKey>,
+    /// The sessions that may be evicted, by the time from which on. Each has one entry.
+    evictable: BTreeSet<(Instant, SessionKey)>,
+    /// The number of sessions that were evicted and not removed. They do not count against the capacity.
+    evicted: usize,
     generation: u32,
     capacity: usize,
 }
@@ -61,8 +65,10 @@ struct Slot<T> {
     key: SessionKey,
     sid: Sid,
     deadline: Option<Instant>,
+    evictable: Option<Instant>,
     is_ready: bool,
     is_indexed: bool,
+    is_evicted: bool,
 }
 
 /// The key of a session in a [`Registry`] or a [`Server`](crate::Server). It is never reused.
@@ -93,6 +99,8 @@ impl<T> Registry<T> {
             index: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
+            evictable: BTreeSet::new(),
+            evicted: 0,
             generation: 0,
             capacity,
         }
@@ -112,10 +120,57 @@ impl<T> Registry<T> {
         if self.index.contains_key(sid) {
             return Err(Rejection::NoSid);
         }
-        if self.slots.len() >= self.capacity || u32::try_from(self.slots.vacant_key()).is_err() {
+        if self.held() >= self.capacity || u32::try_from(self.slots.vacant_key()).is_err() {
             return Err(Rejection::Full);
         }
         Ok(())
+    }
+
+    /// As [`Registry::check`], with the room that [`Registry::make_room`] can make.
+    ///
+    /// # Errors
+    /// See [`Registry::check`].
+    pub fn check_at(&self, sid: &str, now: Instant) -> Result<(), Rejection> {
+        match self.check(sid) {
+            Err(Rejection::Full) if self.evictable_at(now).is_some() => Ok(()),
+            checked => checked,
+        }
+    }
+
+    /// Marks a session as one that may be evicted from a time on: its client has shown nothing but its handshake. `None`:
+    /// it may not.
+    pub fn set_evictable(&mut self, key: SessionKey, from: Option<Instant>) {
+        let Some(slot) = self.slots.get_mut(key.index()).filter(|slot| slot.key == key && slot.is_indexed) else {
+            return;
+        };
+        if let Some(at) = mem::replace(&mut slot.evictable, from) {
+            self.evictable.remove(&(at, key));
+        }
+        if let Some(at) = from {
+            self.evictable.insert((at, key));
+        }
+    }
+
+    /// Returns whether a session may be evicted, now or later.
+    pub fn is_evictable(&self, key: SessionKey) -> bool {
+        self.slot(key).is_some_and(|slot| slot.evictable.is_some())
+    }
+
+    /// If there is no room for another session, makes room: evicts the session that may be evicted for the longest time.
+    /// It is forgotten and no longer counts against the capacity; the caller must end it.
+    pub fn make_room(&mut self, now: Instant) -> Option<SessionKey> {
+        let key = self.evictable_at(now)?;
+        self.forget(key);
+        let slot = self.slot_mut(key)?;
+        slot.is_evicted = true;
+        self.evicted += 1;
+        Some(key)
+    }
+
+    /// Returns the session that must be evicted to make room for another one.
+    fn evictable_at(&self, now: Instant) -> Option<SessionKey> {
+        let is_full = self.held() == self.capacity;
+        self.evictable.first().filter(|&&(at, _)| is_full && at <= now).map(|&(_, key)| key)
     }
 
     /// Adds a session. Its value is made once the session is accepted.
@@ -129,7 +184,16 @@ impl<T> Registry<T> {
         self.generation = self.generation.wrapping_add(1);
         let key = SessionKey { index, generation: self.generation };
         let value = make(key);
-        entry.insert(Slot { value, key, sid: sid.clone(), deadline: None, is_ready: false, is_indexed: true });
+        entry.insert(Slot {
+            value,
+            key,
+            sid: sid.clone(),
+            deadline: None,
+            evictable: None,
+            is_ready: false,
+            is_indexed: true,
+            is_evicted: false,
+        });
         self.index.insert(sid, key);
         Ok(key)
     }
@@ -165,13 +229,14 @@ impl<T> Registry<T> {
     }
 
     /// Returns the number of sessions that count against the capacity: those that can be looked up, and those that were
-    /// forgotten and not removed.
+    /// forgotten and not removed, except those that were evicted.
     pub fn held(&self) -> usize {
-        self.slots.len()
+        self.slots.len() - self.evicted
     }
 
     /// Removes a closed session from the index: its id is unknown from now on, and free.
     pub fn forget(&mut self, key: SessionKey) {
+        self.set_evictable(key, None);
         let Some(slot) = self.slots.get_mut(key.index()).filter(|slot| slot.key == key && slot.is_indexed) else {
             return;
         };
@@ -182,7 +247,9 @@ impl<T> Registry<T> {
     /// Removes a session that has ended. It no longer counts against the capacity.
     pub fn remove(&mut self, key: SessionKey) -> Option<T> {
         self.slot(key)?;
+        self.set_evictable(key, None);
         let slot = self.slots.try_remove(key.index())?;
+        self.evicted -= usize::from(slot.is_evicted);
         if let Some(at) = slot.deadline {
             self.deadlines.remove(&(at, key));
         }
@@ -276,6 +343,9 @@ impl<T> Registry<T> {
                     (self.index.get(&slot.sid) == Some(&slot.key)) == slot.is_indexed,
                 ),
                 ("a deadline is queued", slot.deadline.is_none_or(|at| self.deadlines.contains(&(at, slot.key)))),
+                ("a session that may be evicted is queued for that", {
+                    slot.evictable.is_none_or(|at| slot.is_indexed && self.evictable.contains(&(at, slot.key)))
+                }),
                 ("a turn is queued once", {
                     let turns = self.ready.iter().filter(|&&key| key == slot.key).count();
                     turns == usize::from(slot.is_ready)
@@ -288,6 +358,12 @@ impl<T> Registry<T> {
         let slots = || self.slots.iter().map(|(_, slot)| slot);
         if slots().filter(|slot| slot.deadline.is_some()).count() != self.deadlines.len() {
             return Err(Violation("every deadline belongs to a session"));
+        }
+        if slots().filter(|slot| slot.evictable.is_some()).count() != self.evictable.len() {
+            return Err(Violation("every session that may be evicted is there"));
+        }
+        if slots().filter(|slot| slot.is_evicted).count() != self.evicted {
+            return Err(Violation("evicted sessions are counted"));
         }
         if slots().filter(|slot| slot.is_indexed).count() != self.index.len() {
             return Err(Violation("every id belongs to a session"));

@@ -9,6 +9,7 @@ use crate::parts::flow::Output as _;
 use crate::parts::heartbeat::pinger::Pinger;
 use crate::parts::phase::Phase;
 use crate::parts::time::Instant;
+use crate::parts::wait::Deadline;
 use crate::session::event::Output;
 use crate::session::state::{State, Trigger};
 
@@ -22,7 +23,7 @@ impl Session {
     pub fn close(&mut self, now: Instant) {
         let now = self.advance(now);
         if self.phase() == Phase::Open {
-            self.closing = Some(now + self.config.close_timeout);
+            self.closing = Some(Deadline::new(now + self.config.close_timeout));
             self.flow.inbox.drop_messages();
         }
         self.settle();

@@ -84,7 +84,7 @@ impl Session {
         let line = match &mut self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => probe.line_mut(),
             Stage::Channel(line) => line,
-            Stage::Polling | Stage::Closed { .. } => return None,
+            Stage::Polling(_) | Stage::Closed { .. } => return None,
         };
         let codec = line.codec;
         if let Some(pongs) = line.pongs.checked_sub(1) {
@@ -114,7 +114,7 @@ impl Session {
                 let greeting = self.greeting.open || self.greeting.initial;
                 line.pongs > 0 || greeting || self.owes_ping() || !self.flow.outbox.is_empty()
             }
-            Stage::Polling | Stage::Closed { .. } => false,
+            Stage::Polling(_) | Stage::Closed { .. } => false,
         }
     }
 }

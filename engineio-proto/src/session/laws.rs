@@ -27,6 +27,7 @@ impl Session {
             }),
             ("a closed session holds no exchange", !closed || (self.get.is_none() && self.post == Post::Free)),
             ("a session has a clock until it is closed", closed == self.next_timeout().is_none()),
+            ("an unconfirmed session has had one request", !self.is_unconfirmed() || self.post == Post::Free),
             ("a closed session has a reason", closed == self.close_reason().is_some()),
             ("frames are announced", !self.has_frames() || self.flow.are_frames_announced()),
             ("a POST waits for its packets", matches!(self.post, Post::Held(_)) <= self.flow.inbox.has_body()),
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
     use crate::parts::event::{CloseReason, ExchangeId};
     use crate::parts::heartbeat::pinger::Pinger;
-    use crate::parts::wait::Situation;
+    use crate::parts::wait::{Deadline, Situation};
     use crate::session::event::Input;
     use crate::session::tests::{NOW, drained, on_channel, polling};
     use crate::wire::codec::Codec;
@@ -112,20 +113,25 @@ mod tests {
                 let situation = Situation { paused: false, waiting: false, receiving: false };
                 s.pinger.handle_timeout(now, times, situation);
             }),
-            ("a closing session holds a poll only until everything is written", held, |s| s.closing = Some(NOW)),
+            ("a closing session holds a poll only until everything is written", held, |s| {
+                s.closing = Some(Deadline::new(NOW));
+            }),
             ("a closing session holds a poll only until everything is written", closed, |s| {
                 s.get = Some(ExchangeId(2));
             }),
-            ("a closing session on a channel has something to do", channel, |s| s.closing = Some(NOW)),
+            ("a closing session on a channel has something to do", channel, |s| s.closing = Some(Deadline::new(NOW))),
             ("a closed session holds no exchange", closed, |s| {
-                s.post = Post::Receiving { exchange: ExchangeId(2), deadline: NOW };
+                s.post = Post::Receiving { exchange: ExchangeId(2), deadline: Deadline::new(NOW) };
             }),
-            ("a session has a clock until it is closed", closed, |s| s.closing = Some(NOW)),
-            ("a session has a clock until it is closed", idle, |s| s.pinger = Pinger::Off),
+            ("a session has a clock until it is closed", closed, |s| s.closing = Some(Deadline::new(NOW))),
+            ("a session has a clock until it is closed", channel, |s| s.pinger = Pinger::Off),
+            ("an unconfirmed session has had one request", idle, |s| {
+                s.post = Post::Receiving { exchange: ExchangeId(2), deadline: Deadline::new(NOW) };
+            }),
             ("a closed session has a reason", idle, |s| s.flow.finish(CloseReason::ForcedClose)),
             ("frames are announced", channel, |s| s.flow.accept(["a".into()])),
             ("messages are announced", idle, |s| s.flow.inbox.push_unseen("a".into())),
-            ("a POST waits for its packets", idle, |s| s.post = Post::Held(ExchangeId(2))),
+            ("a POST waits for its packets", held, |s| s.post = Post::Held(ExchangeId(2))),
             ("a body waits for room", idle, |s| s.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()))),
             ("frames wait for a body or for room", channel, |s| s.flow.inbox.push_frame(Frame::received("4a".into()))),
         ];

@@ -2,13 +2,15 @@
 //!
 //! At most one POST is under way. A second one violates the protocol: it is refused, and the session ends.
 
+use core::time::Duration;
+
 use bytes::Bytes;
 
 use super::Session;
 use crate::http::response::Response;
 use crate::parts::event::{CloseReason, ExchangeId, TransportError};
 use crate::parts::time::Instant;
-use crate::parts::wait::at_least;
+use crate::parts::wait::{Deadline, at_least};
 use crate::session::event::{BodyError, Output};
 
 /// The POST that is under way, if there is one.
@@ -18,7 +20,7 @@ pub(super) enum Post {
     /// Its body is being received, and must be complete at the deadline.
     Receiving {
         exchange: ExchangeId,
-        deadline: Instant,
+        deadline: Deadline,
     },
     /// Its body is being decoded. It is answered when the last packet was handled.
     Held(ExchangeId),
@@ -27,7 +29,7 @@ pub(super) enum Post {
 impl Post {
     pub(super) const fn deadline(self) -> Option<Instant> {
         match self {
-            Self::Receiving { deadline, .. } => Some(deadline),
+            Self::Receiving { deadline, .. } => Some(deadline.at()),
             Self::Free | Self::Held(_) => None,
         }
     }
@@ -42,7 +44,7 @@ impl Session {
         let error = match self.post {
             Post::Free if octet_stream => TransportError::InvalidContent,
             Post::Free => {
-                let deadline = self.now + at_least(self.config.body_timeout);
+                let deadline = Deadline::new(self.now + at_least(self.config.body_timeout));
                 self.post = Post::Receiving { exchange, deadline };
                 return;
             }
@@ -62,7 +64,9 @@ impl Session {
             Ok(body) => {
                 self.post = Post::Held(exchange);
                 // From its head, also where the deadline has passed and nobody looked.
-                let took = (self.now + at_least(self.config.body_timeout)).saturating_since(deadline);
+                let took = (self.now + at_least(self.config.body_timeout)).saturating_since(deadline.at());
+                // If the host stood still meanwhile, the pong has all its time again.
+                let took = if deadline.is_put_off() { Duration::MAX } else { took };
                 self.pinger.received(self.now, took, self.config.times());
                 self.flow.inbox.push_body(self.codec.decode_payload(body));
             }
@@ -72,7 +76,12 @@ impl Session {
 
     /// Ends the session if the body of a POST is late.
     pub(super) fn post_timeout(&mut self) {
-        if self.post.deadline().is_some_and(|deadline| deadline <= self.now) {
+        let (now, time) = (self.now, self.config.body_timeout);
+        let is_over = match &mut self.post {
+            Post::Receiving { deadline, .. } => deadline.is_over(now, time),
+            Post::Free | Post::Held(_) => false,
+        };
+        if is_over {
             self.refuse_body(Response::Timeout, TransportError::PostTimeout);
         }
     }

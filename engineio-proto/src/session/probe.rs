@@ -10,7 +10,7 @@ use crate::parts::event::{ChannelId, Event};
 use crate::parts::flow::Output as _;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
-use crate::parts::wait::at_least;
+use crate::parts::wait::{Deadline, at_least};
 use crate::session::event::Output;
 use crate::session::state::Trigger;
 use crate::wire::codec::Codec;
@@ -28,7 +28,7 @@ const MAX_DOUBLINGS: u8 = 4;
 pub(super) struct Probe {
     line: Line,
     /// When the upgrade must be finished.
-    deadline: Instant,
+    deadline: Deadline,
     /// When the next held poll may be released.
     release_at: Instant,
     /// The number of released polls, up to the point where the delays stop growing.
@@ -37,7 +37,7 @@ pub(super) struct Probe {
 
 impl Probe {
     fn new(now: Instant, line: Line, timeout: Duration) -> Self {
-        Self { line, deadline: now + at_least(timeout), release_at: now, releases: 0 }
+        Self { line, deadline: Deadline::new(now + at_least(timeout)), release_at: now, releases: 0 }
     }
 
     pub(super) const fn channel(&self) -> ChannelId {
@@ -45,7 +45,12 @@ impl Probe {
     }
 
     pub(super) const fn deadline(&self) -> Instant {
-        self.deadline
+        self.deadline.at()
+    }
+
+    /// Returns whether the upgrade took too long. `time`: the time that it may take.
+    pub(super) fn is_over(&mut self, now: Instant, time: Duration) -> bool {
+        self.deadline.is_over(now, time)
     }
 
     pub(super) const fn release_at(&self) -> Instant {
@@ -76,7 +81,14 @@ impl Session {
     pub(super) const fn probe(&self) -> Option<&Probe> {
         match &self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => Some(probe),
-            Stage::Polling | Stage::Channel(_) | Stage::Closed { .. } => None,
+            Stage::Polling(_) | Stage::Channel(_) | Stage::Closed { .. } => None,
+        }
+    }
+
+    pub(super) fn probe_mut(&mut self) -> Option<&mut Probe> {
+        match &mut self.stage {
+            Stage::Probing(probe) | Stage::Probed(probe) => Some(probe),
+            Stage::Polling(_) | Stage::Channel(_) | Stage::Closed { .. } => None,
         }
     }
 
@@ -112,7 +124,7 @@ impl Session {
     /// Ends the probe. The session continues on polling as if there had been no probe.
     pub(super) fn fail_probe(&mut self, close: bool) {
         let channel = self.current_channel().filter(|_| close);
-        if self.shift(Trigger::ProbeFailed, |_| Stage::Polling) {
+        if self.shift(Trigger::ProbeFailed, |_| Stage::Polling(None)) {
             self.flow.frames_pulled();
             if let Some(channel) = channel {
                 self.flow.output(Output::channel_close(channel));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engineio_proto::http::{Method, Rejection};
-use engineio_proto::{CloseReason, Event, Message, TransportError, TransportKind};
+use engineio_proto::{CloseReason, Event, Message, Sid, TransportError, TransportKind};
 
 use crate::common::{BAD_REQUEST, UNKNOWN_SID, World};
 
@@ -151,6 +151,137 @@ fn sec70_a_flood_of_handshakes_is_bounded() {
     assert_eq!(world.server.len(), 0);
     assert_eq!(world.server.next_timeout(), None);
     world.open_polling();
+}
+
+const UNCONFIRMED: CloseReason = CloseReason::TransportError(TransportError::Unconfirmed);
+
+fn confirmed_within_10_s() -> World {
+    World::with(|config| config.confirm_timeout = Duration::from_secs(10))
+}
+
+/// Covers: SEC-70
+#[test]
+fn sec70_a_session_of_which_no_request_follows_ends_soon() {
+    let mut world = confirmed_within_10_s();
+    world.open_polling();
+    world.advance(9_999);
+    assert_eq!(world.closed(), None);
+    world.advance(1);
+    assert_eq!(world.closed(), Some(UNCONFIRMED));
+    let get = world.get();
+    assert_eq!(world.answer_of(get), Some(UNKNOWN_SID));
+
+    type Confirm = fn(&mut World);
+    let confirms: [Confirm; 3] =
+        [|world| _ = world.get(), |world| _ = world.post_head(), |world| _ = world.probe_open()];
+    for confirm in confirms {
+        let mut world = confirmed_within_10_s();
+        world.open_polling();
+        assert!(world.session().is_unconfirmed());
+        world.advance(9_999);
+        confirm(&mut world);
+        assert!(!world.session().is_unconfirmed());
+        world.advance(15_000);
+        assert_eq!(world.closed(), None);
+    }
+}
+
+/// Covers: SEC-70
+#[test]
+fn sec70_a_websocket_confirms_itself() {
+    let mut world = confirmed_within_10_s();
+    world.open_websocket();
+    assert!(!world.session().is_unconfirmed());
+    world.advance(44_999);
+    assert_eq!(world.closed(), None);
+}
+
+/// A client cannot use the id before it has it.
+///
+/// Covers: SEC-70
+#[test]
+fn sec70_the_time_begins_when_the_answer_to_the_handshake_is_written() {
+    let mut world = confirmed_within_10_s();
+    world.writing = false;
+    world.open_polling();
+    world.advance(24_000);
+    assert_eq!(world.closed(), None);
+    world.write();
+    world.advance(9_999);
+    assert_eq!(world.closed(), None);
+    world.advance(1);
+    assert_eq!(world.closed(), Some(UNCONFIRMED));
+}
+
+/// An orderly close has its own time.
+///
+/// Covers: SEC-70
+#[test]
+fn sec70_a_session_that_is_closing_waits_for_its_first_poll() {
+    let mut world = confirmed_within_10_s();
+    world.open_polling();
+    world.send("a");
+    world.close();
+    world.advance(29_999);
+    let get = world.get();
+    assert_eq!(world.answer_of(get), Some("200 4a"));
+}
+
+/// Covers: SEC-70
+#[test]
+fn sec70_a_full_server_ends_the_oldest_session_of_which_no_request_followed() {
+    let mut world = World::with(|config| {
+        config.confirm_timeout = Duration::from_secs(10);
+        config.max_sessions = 4;
+    });
+    let websocket = world.open_websocket();
+    let polling = world.open_polling();
+    world.get();
+    let first = world.open_polling();
+    world.advance(1);
+    let second = world.open_polling();
+    // A client has a second for its next request.
+    let refused = world.request(Method::Get, "EIO=4&transport=polling");
+    assert_eq!(world.answer_of(refused), Some(r#"503 {"code":3,"message":"Bad request"}"#));
+    world.advance(998);
+    assert_eq!(world.request_upgrade("EIO=4&transport=websocket"), Err("503 Bad request".into()));
+    world.advance(1);
+    let third = world.open_websocket();
+    assert_eq!(world.closed_of(first), Some(UNCONFIRMED));
+    let refused = world.request(Method::Get, "EIO=4&transport=polling");
+    assert_eq!(world.answer_of(refused), Some(r#"503 {"code":3,"message":"Bad request"}"#));
+    world.advance(1);
+    let fourth = world.open_polling();
+    assert_eq!(world.closed_of(second), Some(UNCONFIRMED));
+    assert_eq!(world.server.len(), 4);
+    world.get();
+    // All of these have shown more.
+    world.advance(5_000);
+    let refused = world.request(Method::Get, "EIO=4&transport=polling");
+    assert_eq!(world.answer_of(refused), Some(r#"503 {"code":3,"message":"Bad request"}"#));
+    assert_eq!([websocket, polling, third, fourth].map(|key| world.closed_of(key)), [None; 4]);
+}
+
+/// The embedder has not pulled the end of the session yet.
+///
+/// Covers: SEC-70
+#[test]
+fn sec70_a_place_is_free_at_once() {
+    let mut world = World::with(|config| {
+        config.confirm_timeout = Duration::from_secs(10);
+        config.max_sessions = 1;
+    });
+    let first = world.open_polling();
+    world.draining = false;
+    for _ in 0..3 {
+        world.advance(1_000);
+        let sid = Sid::new(&world.now.as_micros().to_string()).unwrap();
+        world.open_with_sid(sid).unwrap();
+        assert_eq!(world.server.len(), 1);
+    }
+    world.drain();
+    assert_eq!(world.closed_of(first), Some(UNCONFIRMED));
+    assert_eq!(world.server.len(), 1);
 }
 
 /// Covers: SEC-71

@@ -1,6 +1,6 @@
-//! The heartbeat, at the client.
+//! The heartbeat, at the client.
 
-use engineio_proto::{CloseReason, Event, SendError};
+use engineio_proto::{CloseReason, Event, Message, SendError};
 
 use crate::world::World;
 
@@ -20,6 +20,27 @@ fn ping(world: &mut World) {
         world.frame("2");
         assert_eq!(world.frames(), ["3"]);
     }
+}
+
+/// A ping arrives, and its answer may wait.
+fn hear_ping(world: &mut World) {
+    if world.get().is_some() {
+        world.answer_get("2");
+    } else {
+        world.frame("2");
+    }
+}
+
+/// The packets that leave.
+fn sent(world: &mut World) -> Vec<String> {
+    if world.get().is_none() {
+        return world.frames();
+    }
+    let body = world.post().map(str::to_owned);
+    if body.is_some() {
+        world.answer_post();
+    }
+    body.iter().flat_map(|body| body.split('\x1e')).map(str::to_owned).collect()
 }
 
 // The client waits for the interval only, or for the timeout only.
@@ -86,9 +107,57 @@ fn r96_a_message_for_a_server_whose_time_is_over_comes_back() {
         world.assert_over();
     }
     for mut world in both() {
-        world.oversleep(1_000_000);
+        world.oversleep(45_010);
         assert!(world.client.send_all(world.now, vec!["a".into()]).is_err());
         assert_eq!(world.client.close_reason(), TIMEOUT);
+    }
+}
+
+// The laptop slept for longer: a ping may wait in a socket. The message waits too, so that it is not lost.
+#[test]
+fn r96_r120_a_message_after_a_long_sleep_waits_for_a_sign_of_life() {
+    for mut world in both() {
+        world.oversleep(1_000_000);
+        world.send("a");
+        assert_eq!((sent(&mut world), world.client.close_reason()), (Vec::<String>::new(), None));
+        world.advance(4_999);
+        assert_eq!((sent(&mut world), world.closed()), (Vec::<String>::new(), None));
+        world.advance(1);
+        assert_eq!(world.closed(), TIMEOUT, "nothing came");
+        assert!(world.client.unsent().eq([&Message::from("a")]), "it was not handed over");
+    }
+    for mut world in both() {
+        world.oversleep(1_000_000);
+        world.send("a");
+        hear_ping(&mut world);
+        assert_eq!(sent(&mut world), ["3", "4a"]);
+        world.advance(44_999);
+        assert_eq!(world.closed(), None);
+        world.advance(1);
+        assert_eq!(world.closed(), TIMEOUT);
+    }
+}
+
+// The host stood still while pings waited in its sockets.
+#[test]
+fn r120_a_host_that_stood_still_reads_before_it_gives_the_server_up() {
+    for mut world in both() {
+        world.oversleep(60_000);
+        world.handle_timeout();
+        assert_eq!(world.closed(), None);
+        ping(&mut world);
+        world.advance(44_999);
+        assert_eq!(world.closed(), None);
+        world.advance(1);
+        assert_eq!(world.closed(), TIMEOUT);
+    }
+    // Once, also if the host stands still again.
+    for mut world in both() {
+        world.oversleep(60_000);
+        world.handle_timeout();
+        world.oversleep(60_000);
+        world.handle_timeout();
+        assert_eq!(world.closed(), TIMEOUT);
     }
 }
 

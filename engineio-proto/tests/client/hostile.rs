@@ -473,7 +473,7 @@ fn the_hostile_server_reaches_what_it_should() {
     let mut runner = TestRunner::new(config);
     let (starts, ops) = (start(), vec(op(), 60));
     let mut reached = BTreeSet::new();
-    for _ in 0..300 {
+    for _ in 0..1000 {
         let mut lone = Lone::new(starts.new_tree(&mut runner).unwrap().current());
         for op in ops.new_tree(&mut runner).unwrap().current() {
             lone.play(&op);

@@ -71,6 +71,8 @@ impl World {
     /// A server without sessions, with its options changed.
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
+        // Most stories are about clients that are silent for a long time.
+        config.confirm_timeout = Duration::from_secs(3600);
         change(&mut config);
         Self {
             server: Server::new(config).unwrap(),

@@ -1,8 +1,8 @@
-//! Races of the heartbeat.
+//! Races of the heartbeat.
 
 use std::time::Duration;
 
-use engineio_proto::{CloseReason, Event, TransportError};
+use engineio_proto::{CloseReason, Event, TransportError, TransportKind};
 
 use crate::common::World;
 
@@ -345,4 +345,135 @@ fn a_closing_session_sends_no_ping() {
     world.advance(26_000);
     world.close();
     assert_eq!(world.frames(), ["4a"]);
+}
+
+/// The host stands still for some time, and then sees the clock before it reads.
+fn stand_still(world: &mut World, millis: u64) {
+    world.oversleep(millis);
+    world.handle_timeout();
+}
+
+// The pong waits in the socket of a host that stood still.
+#[test]
+fn r120_a_host_that_stood_still_reads_before_it_gives_a_client_up() {
+    for upgraded in [false, true] {
+        let mut world = if upgraded { World::upgraded() } else { World::polling() };
+        for _ in 0..3 {
+            let get = (!upgraded).then(|| world.get());
+            world.advance(25_000);
+            if let Some(get) = get {
+                assert_eq!(world.answer_of(get), Some("200 2"));
+            } else {
+                assert_eq!(world.frames(), ["2"]);
+            }
+            stand_still(&mut world, 3_600_000);
+            assert_eq!(world.closed(), None);
+            if upgraded {
+                world.frame("3");
+            } else {
+                world.post("3");
+            }
+        }
+        // It does not wait longer for a client that is gone.
+        world.advance(25_000);
+        if upgraded {
+            assert_eq!(world.frames(), ["2"]);
+        }
+        stand_still(&mut world, 30_000);
+        world.advance(4_999);
+        assert_eq!(world.closed(), None);
+        world.advance(1);
+        assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+    }
+}
+
+// A timer that is a little late is no host that stood still. One that stands still again waits no longer.
+#[test]
+fn r120_a_deadline_is_put_off_only_if_it_is_late_and_only_once() {
+    let pinged = || {
+        let mut world = World::websocket();
+        world.advance(25_000);
+        assert_eq!(world.frames(), ["2"]);
+        world
+    };
+    let mut world = pinged();
+    stand_still(&mut world, 20_010);
+    assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+    let mut world = pinged();
+    stand_still(&mut world, 20_011);
+    assert_eq!(world.closed(), None);
+    stand_still(&mut world, 20_011);
+    assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
+}
+
+// Everything else that a client must do in time may wait in a socket as well.
+#[test]
+fn r120_no_other_deadline_ends_what_waits_in_a_socket() {
+    // The rest of a body, and a pong behind it.
+    let mut world = World::polling();
+    world.get();
+    let post = world.post_head();
+    stand_still(&mut world, 100_000);
+    assert_eq!((world.closed(), world.answer_of(post)), (None, None));
+    world.post_body(post, "4a");
+    assert_eq!(world.recv_all(), ["a"]);
+    world.advance(19_999);
+    assert_eq!(world.closed(), None);
+    world.post("3");
+    world.advance(44_999);
+    assert_eq!(world.closed(), None);
+
+    // The poll that takes the last messages of a session that is closing.
+    let mut world = World::polling();
+    world.send("a");
+    world.close();
+    stand_still(&mut world, 40_000);
+    let get = world.get();
+    assert_eq!(world.answer_of(get), Some("200 4a"));
+    world.get();
+    assert_eq!(world.closed(), Some(CloseReason::ForcedClose));
+
+    // The end of an upgrade.
+    let mut world = World::polling();
+    world.probe();
+    stand_still(&mut world, 20_000);
+    world.frame("5");
+    assert_eq!(world.count(Event::Upgraded(TransportKind::WebSocket)), 1);
+
+    // The first poll.
+    let mut world = World::polling_with(|config| config.confirm_timeout = Duration::from_secs(10));
+    stand_still(&mut world, 20_000);
+    world.get();
+    world.advance(24_000);
+    assert_eq!(world.closed(), None);
+}
+
+// Those that nobody keeps end at last: each of them once more.
+#[test]
+fn r120_what_does_not_come_ends_after_it_was_put_off() {
+    type Begin = fn(&mut World);
+    let cases: [(Begin, u64, CloseReason); 3] = [
+        (|world| _ = world.post_head(), 5_000, CloseReason::TransportError(TransportError::PostTimeout)),
+        (
+            |world| {
+                world.send("a");
+                world.close();
+            },
+            5_000,
+            CloseReason::TransportError(TransportError::CloseTimeout),
+        ),
+        (|_| (), 2_500, CloseReason::TransportError(TransportError::Unconfirmed)),
+    ];
+    for (begin, after, reason) in cases {
+        let mut world = World::polling_with(|config| {
+            config.confirm_timeout = Duration::from_secs(10);
+            config.ping_interval = Duration::from_secs(1000);
+        });
+        begin(&mut world);
+        stand_still(&mut world, 60_000);
+        world.advance(after - 1);
+        assert_eq!(world.closed(), None);
+        world.advance(1);
+        assert_eq!(world.closed(), Some(reason));
+    }
 }

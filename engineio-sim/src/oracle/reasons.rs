@@ -46,6 +46,10 @@ impl Incidents {
 
     /// Timers were late.
     pub(crate) const LATE: Self = Self(1 << 13);
+    /// The host of the server stood still.
+    pub(crate) const SERVER_STOOD: Self = Self(1 << 18);
+    /// The host of the client stood still.
+    pub(crate) const CLIENT_STOOD: Self = Self(1 << 19);
     /// A stranger opened a channel.
     pub(crate) const OTHER_CHANNEL: Self = Self(1 << 12);
 
@@ -98,10 +102,17 @@ pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
         // An orderly close, and the other side was gone before everything was written.
         CloseReason::TransportLost => asked.is_some() && (other_left || any(&[Incidents::TORN, doubled])),
         // Neither a slow link to the client nor a slow body explains this: the first shows that the client reads, and
-        // the second that it sends.
+        // the second that it sends. That the server's own host stood still does not explain it either: what the client
+        // sent waited in the sockets.
         CloseReason::PingTimeout => {
-            let unheard =
-                &[Incidents::SILENT, Incidents::TORN, Incidents::SLOW, Incidents::SLOW_UP, Incidents::UNREPORTED];
+            let unheard = &[
+                Incidents::SILENT,
+                Incidents::TORN,
+                Incidents::SLOW,
+                Incidents::SLOW_UP,
+                Incidents::UNREPORTED,
+                Incidents::CLIENT_STOOD,
+            ];
             other_left || (scene.is_troubled && any(unheard))
         }
         CloseReason::ParseError => any(&[Incidents::JUNK]),
@@ -111,10 +122,23 @@ pub(crate) fn explains_server(reason: CloseReason, scene: Scene) -> bool {
                 asked.is_none() && (other_left || any(&[Incidents::TORN, doubled]))
             }
             TransportError::PollOverlap | TransportError::PostOverlap => any(&[doubled, Incidents::JUNK]),
-            TransportError::PostTimeout => any(&[Incidents::SLOW_BODY, Incidents::SILENT, Incidents::TORN]),
+            TransportError::PostTimeout => {
+                any(&[Incidents::SLOW_BODY, Incidents::SILENT, Incidents::TORN, Incidents::CLIENT_STOOD])
+            }
+            // Clients poll at once, unless their application does not take the initial message, or the answer is slow.
+            TransportError::Unconfirmed => {
+                let unheard = [Incidents::SILENT, Incidents::TORN, Incidents::SLOW, Incidents::CLIENT_STOOD];
+                other_left || any(&unheard) || any(&[Incidents::FULL, Incidents::SLOW_DOWN, Incidents::REFUSED])
+            }
             TransportError::MessageTooLarge | TransportError::PayloadTooLarge => any(&[Incidents::LARGE]),
             TransportError::SlowConsumer => {
-                let unread = [Incidents::SLOW, Incidents::SILENT, Incidents::TORN, Incidents::UNREPORTED];
+                let unread = [
+                    Incidents::SLOW,
+                    Incidents::SILENT,
+                    Incidents::TORN,
+                    Incidents::UNREPORTED,
+                    Incidents::CLIENT_STOOD,
+                ];
                 other_left || any(&unread) || any(&[Incidents::OVERFLOW])
             }
             TransportError::CloseTimeout => scene.is_over_time || (asked.is_some() && any(&[Incidents::LATE])),
@@ -134,7 +158,7 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
     match reason {
         CloseReason::ForcedClose => asked.is_some(),
         // A server that learns of the change of the transport too late has given it up, and closes the channel.
-        CloseReason::TransportClose => other_left || any(&[late]),
+        CloseReason::TransportClose => other_left || any(&[late, Incidents::SERVER_STOOD, Incidents::CLIENT_STOOD]),
         // A message that is too large ends the connection. A close is too late if the other side was gone before.
         CloseReason::TransportLost => {
             any(&[cut, Incidents::LARGE]) || (asked.is_some() && (other_left || any(&[late])))
@@ -150,6 +174,7 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
                 Incidents::SLOW_DOWN,
                 Incidents::SLOW_UP,
                 Incidents::UNREPORTED,
+                Incidents::SERVER_STOOD,
             ];
             other_left || (scene.is_troubled && any(unheard))
         }
@@ -161,7 +186,7 @@ pub(crate) fn explains_client(reason: CloseReason, scene: Scene) -> bool {
             }
             TransportError::Poll(_) | TransportError::Post(_) => other_left || any(&[cut]),
             TransportError::Unopened => other_left || any(&[cut, Incidents::REFUSED, Incidents::FULL]),
-            TransportError::OpenTimeout => other_left || any(&[cut, late, Incidents::SLOW]),
+            TransportError::OpenTimeout => other_left || any(&[cut, late, Incidents::SLOW, Incidents::SERVER_STOOD]),
             TransportError::CloseTimeout => scene.is_over_time || (asked.is_some() && any(&[Incidents::LATE])),
             TransportError::MessageTooLarge => any(&[Incidents::LARGE]),
             _ => false,
@@ -181,10 +206,13 @@ pub(crate) fn explains_upgrade_failure(error: UpgradeError, scene: Scene) -> boo
         .and(Incidents::SLOW_BODY)
         .and(Incidents::SLOW_DOWN)
         .and(Incidents::SLOW_UP)
-        .and(Incidents::UPLOAD);
+        .and(Incidents::UPLOAD)
+        .and(Incidents::SERVER_STOOD);
     match error {
         // If there is another channel already, this one is closed at once; and a server that waits too long closes it.
-        UpgradeError::TransportClosed => other_left || incidents.any(disturbed.and(Incidents::OTHER_CHANNEL)),
+        UpgradeError::TransportClosed => {
+            other_left || incidents.any(disturbed.and(Incidents::OTHER_CHANNEL).and(Incidents::CLIENT_STOOD))
+        }
         UpgradeError::Timeout => other_left || incidents.any(disturbed),
         // The session ended meanwhile, which is explained separately.
         UpgradeError::SessionClosed => other_left || asked.is_some() || !incidents.is_empty(),

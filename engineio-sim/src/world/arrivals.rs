@@ -1,5 +1,6 @@
 //! What arrives at a server: requests and their bodies, channels and their frames, and the loss of connections.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use engineio_proto::client::Details;
 use engineio_proto::http::{Method, Operation, Rejection, Request, Response};
 use engineio_proto::server::{Admission, BodyError, Entry, Input, NotAdmitted, SessionKey, State};
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Message, Phase, Session, Sid, TransportKind};
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Message, Phase, Server, Session, Sid, TransportKind};
 
 use super::core::{Core, Outcome};
 use super::faults::OVERTAKEN;
@@ -109,7 +110,21 @@ impl Core {
                 let [_, bytes @ ..] = entropy.to_le_bytes();
                 let node = &mut self.servers[server];
                 let now = node.clock.tell(self.now);
+                let unconfirmed = |machine: &Server, slots: &BTreeMap<SessionKey, usize>| -> Vec<_> {
+                    let is_unconfirmed = |key: SessionKey| machine.session(key).is_some_and(Session::is_unconfirmed);
+                    slots.iter().filter(|(key, _)| is_unconfirmed(**key)).map(|(_, slot)| *slot).collect()
+                };
+                let before = unconfirmed(&node.machine, &node.sessions);
                 let opened = node.machine.admit(now, admission, entry, Some(Sid::from_entropy(bytes)));
+                let after = unconfirmed(&node.machine, &node.sessions);
+                for slot in before.into_iter().filter(|slot| !after.contains(slot)) {
+                    // It had to make room.
+                    let side = &mut self.sessions[slot];
+                    self.attempts[side.attempt].incidents.add(Incidents::FULL);
+                    if let Some(twin) = &mut side.twin {
+                        twin.call(&(), |session| session.evict(now))?;
+                    }
+                }
                 return Ok(match opened {
                     Ok(key) => Ok((self.slot(server, attempt, key)?, Operation::Poll)),
                     Err(refused) => {

@@ -207,26 +207,27 @@ impl Core {
         }
         for (index, node) in self.servers.iter().enumerate() {
             if let Some(at) = node.dirty {
-                offer(at, Task::ObeyServer(index));
+                offer(at.max(node.asleep), Task::ObeyServer(index));
             }
             if let Some(at) = node.machine.next_timeout() {
-                offer(at.max(node.clock.late), Task::ServerTimer(index));
+                offer(at.max(node.clock.late).max(node.asleep), Task::ServerTimer(index));
             }
             if let Some(at) = node.alarm {
-                offer(at.max(node.clock.late), Task::Alarm(Node::Server(index)));
+                offer(at.max(node.clock.late).max(node.asleep), Task::Alarm(Node::Server(index)));
             }
         }
         for (index, slot) in self.sessions.iter().enumerate() {
             if let Some(at) = slot.app.readable.filter(|_| slot.app.reads) {
-                offer(at, Task::ReadServer(index));
+                offer(at.max(self.servers[slot.server].asleep), Task::ReadServer(index));
             }
         }
         for (index, exchange) in self.exchanges.iter().enumerate() {
             let cut_off = exchange.sender.is_some() && self.is_cut_off(exchange.client);
+            let there = self.servers[exchange.server].asleep;
             match exchange.stage {
-                Stage::Travelling if !cut_off => offer(exchange.due, Task::Exchange(index)),
+                Stage::Travelling if !cut_off => offer(exchange.due.max(there), Task::Exchange(index)),
                 Stage::Body if exchange.is_receiving() && !cut_off => match exchange.upload {
-                    None => offer(exchange.due, Task::Exchange(index)),
+                    None => offer(exchange.due.max(there), Task::Exchange(index)),
                     Some(parts) => offer(self.awake(exchange.client, parts.at), Task::Upload(index)),
                 },
                 Stage::Answered { .. } if !cut_off && !exchange.is_stuck() => {
@@ -239,14 +240,14 @@ impl Core {
             match exchange.answer {
                 Answer::Idle => (),
                 // The network takes the last part in any case.
-                Answer::Writing(parts) if parts.left == 0 => offer(parts.at, Task::WriteAnswer(index)),
+                Answer::Writing(parts) if parts.left == 0 => offer(parts.at.max(there), Task::WriteAnswer(index)),
                 Answer::Writing(parts) if !cut_off && !exchange.dropped => {
-                    offer(self.awake(exchange.client, parts.at), Task::WriteAnswer(index));
+                    offer(self.awake(exchange.client, parts.at).max(there), Task::WriteAnswer(index));
                 }
                 Answer::Writing(_) => (),
                 Answer::Written(at) => {
                     let from = exchange.at_server.map_or(at, |(_, slot)| self.sessions[slot].app.reports_from);
-                    offer(at.max(from), Task::ReportAnswer(index));
+                    offer(at.max(from).max(there), Task::ReportAnswer(index));
                 }
             }
             if let Some(at) = exchange.client_learns.filter(|_| !cut_off) {
@@ -254,21 +255,22 @@ impl Core {
             }
             let has_arrived = exchange.stage != Stage::Travelling && !cut_off;
             if let Some(at) = exchange.server_learns.filter(|_| has_arrived) {
-                offer(at, Task::ServerLearns(index));
+                offer(at.max(there), Task::ServerLearns(index));
             }
         }
         for (index, channel) in self.channels.iter().enumerate() {
             let cut_off = channel.opener.is_some() && self.is_cut_off(channel.client);
             let awake = |due: Instant| if channel.opener.is_some() { self.awake(channel.client, due) } else { due };
+            let there = self.servers[channel.server].asleep;
             match channel.opening {
                 _ if cut_off => (),
-                Opening::Asked(at) => offer(at, Task::Opening(index)),
+                Opening::Asked(at) => offer(at.max(there), Task::Opening(index)),
                 Opening::Accepted(at) | Opening::Refused(at, _) => offer(awake(at), Task::Opening(index)),
                 Opening::Open => (),
             }
             let arrived = !matches!(channel.opening, Opening::Asked(_));
             if let Some(&(at, _)) = channel.up.pieces.front().filter(|_| arrived && channel.up.reads && !cut_off) {
-                offer(at.max(channel.up.next_at), Task::Frame(Way::Up, index));
+                offer(at.max(channel.up.next_at).max(there), Task::Frame(Way::Up, index));
             }
             let open = channel.opening == Opening::Open;
             if let Some(&(at, _)) = channel.down.pieces.front().filter(|_| open && channel.down.reads && !cut_off) {
@@ -276,7 +278,7 @@ impl Core {
             }
             for way in [Way::Up, Way::Down] {
                 let pipe = channel.pipe(way);
-                let awake = |at: Instant| if way == Way::Up { awake(at) } else { at };
+                let awake = |at: Instant| if way == Way::Up { awake(at) } else { at.max(there) };
                 if let Some(at) = pipe.ready.filter(|_| pipe.held.len() < self.settings.batch.max(1)) {
                     offer(awake(at), Task::Pull(way, index));
                 }

@@ -56,6 +56,7 @@ impl Core {
             client.clock.back = 0;
         }
         for server in &mut self.servers {
+            server.asleep = Instant::ZERO;
             server.clock.late = Instant::ZERO;
             server.clock.back = 0;
         }

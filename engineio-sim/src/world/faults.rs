@@ -1,5 +1,7 @@
 //! Faults of networks, proxies, strangers, and clocks.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use engineio_proto::server::State;
 use engineio_proto::wire::Frame;
@@ -19,7 +21,11 @@ impl Core {
         let node = match *op {
             Op::Silence(client) | Op::Restore(client) | Op::Suspend(client, _) => Node::Client(client),
             Op::Shutdown(server) | Op::Crash(server) => Node::Server(server),
-            Op::Late(node, _) | Op::Spurious(node) | Op::Backwards(node, _) | Op::Impulse(node, _) => node,
+            Op::Late(node, _)
+            | Op::Stand(node, _)
+            | Op::Spurious(node)
+            | Op::Backwards(node, _)
+            | Op::Impulse(node, _) => node,
             _ => return true,
         };
         match node {
@@ -352,6 +358,57 @@ impl Core {
                 let clock = &mut self.servers[server].clock;
                 clock.late = clock.late.max(until);
             }
+        }
+    }
+
+    /// A host stands still. Returns until when: a little longer, if that is so soon after a deadline that the deadline
+    /// counts as met in time.
+    pub(crate) fn stand_still(&mut self, node: Node, micros: u64) -> Instant {
+        const IN_TIME: Duration = Duration::from_micros(10_001);
+        let mut until = self.later(micros);
+        // A session has a few deadlines, and shows the first one only.
+        for _ in 0..8 {
+            if self.would_end(node, until) {
+                until += IN_TIME;
+            }
+        }
+        match node {
+            Node::Client(client) => {
+                self.incident_for_all(client, Incidents::CLIENT_STOOD.and(Incidents::LATE));
+                self.clients[client].asleep = self.clients[client].asleep.max(until);
+                self.trouble(client, until);
+                self.journal.note(self.now, Place::Client(client), "stands still", 0, b"");
+            }
+            Node::Server(server) => {
+                for attempt in 0..self.attempts.len() {
+                    if self.attempts[attempt].server == server {
+                        self.attempts[attempt].incidents.add(Incidents::SERVER_STOOD.and(Incidents::LATE));
+                        self.trouble(self.attempts[attempt].client, until);
+                    }
+                }
+                self.servers[server].asleep = until;
+                self.journal.note(self.now, Place::Server(server), "stands still", 0, b"");
+            }
+        }
+        until
+    }
+
+    /// Returns whether a session ends, or an upgrade fails, if the next call is at this time.
+    fn would_end(&self, node: Node, at: Instant) -> bool {
+        match node {
+            Node::Client(client) => self.attempt_of(client).is_some_and(|attempt| {
+                let before = &self.attempts[attempt].machine;
+                let mut after = before.clone();
+                after.handle_timeout(at);
+                (after.state(), after.transport()) != (before.state(), before.transport())
+            }),
+            Node::Server(server) => self.servers[server].sessions.values().any(|&slot| {
+                self.session(slot).is_some_and(|before| {
+                    let mut after = before.clone();
+                    after.handle_timeout(at);
+                    after.state() != before.state()
+                })
+            }),
         }
     }
 

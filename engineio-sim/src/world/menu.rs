@@ -68,6 +68,8 @@ pub enum Class {
     Suspend,
     /// Timers are late.
     Late,
+    /// A host stands still.
+    Stand,
     /// A machine gets redundant calls.
     Spurious,
     /// A clock goes backwards.
@@ -80,7 +82,7 @@ pub enum Class {
 
 impl Class {
     /// All kinds.
-    pub const ALL: [Self; 34] = {
+    pub const ALL: [Self; 35] = {
         use Class::*;
         [
             Wait,
@@ -113,6 +115,7 @@ impl Class {
             Overtake,
             Suspend,
             Late,
+            Stand,
             Spurious,
             Backwards,
             Shutdown,
@@ -176,6 +179,7 @@ impl Class {
             Op::Intrude(..) => Self::Intrude,
             Op::Suspend(..) => Self::Suspend,
             Op::Late(..) => Self::Late,
+            Op::Stand(..) => Self::Stand,
             Op::Spurious(_) => Self::Spurious,
             Op::Backwards(..) => Self::Backwards,
             Op::Shutdown(_) => Self::Shutdown,
@@ -318,6 +322,8 @@ impl Core {
                 alive.filter(|&client| self.clients[client].asleep <= now).map(|client| Op::Suspend(client, 0)),
             ),
             Class::Late => out.extend(nodes.map(|node| Op::Late(node, 0))),
+            Class::Stand if self.settings.standstill == 0 => (),
+            Class::Stand => out.extend(nodes.map(|node| Op::Stand(node, 0))),
             Class::Spurious => out.extend(nodes.map(Op::Spurious)),
             Class::Backwards => out.extend(nodes.map(|node| Op::Backwards(node, 0))),
             Class::Shutdown => out.extend(servers.map(Op::Shutdown)),
@@ -391,6 +397,10 @@ impl Core {
             }
             Op::Suspend(client, _) => Op::Suspend(client, of(&[1_000_000, 10_000_000, 60_000_000, 3_600_000_000])),
             Op::Late(node, _) => Op::Late(node, of(&[10_000, 1_000_000, 30_000_000])),
+            Op::Stand(node, _) => {
+                let (longest, timeout) = (1000 * self.settings.standstill, 1000 * self.settings.ping_timeout);
+                Op::Stand(node, of(&[timeout / 2, timeout, longest / 2, longest]).min(longest))
+            }
             Op::Backwards(node, _) => Op::Backwards(node, of(&[1, 1_000_000, 3_600_000_000])),
             op => op,
         }

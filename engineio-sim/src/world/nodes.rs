@@ -34,6 +34,8 @@ pub(crate) struct ServerNode {
     pub(crate) sessions: BTreeMap<SessionKey, usize>,
     /// Outputs wait; they are carried out at this time at the latest.
     pub(crate) dirty: Option<Instant>,
+    /// Its host stands still until then.
+    pub(crate) asleep: Instant,
     /// When its application wants to be called.
     pub(crate) alarm: Option<Instant>,
     pub(crate) clock: Clock,
@@ -203,7 +205,8 @@ impl ServerNode {
             Err(error) => return broken(Law::Settings, format!("the settings make no sense: {error}")),
         };
         let config = Arc::clone(machine.config());
-        Ok(Self { machine, config, sessions: BTreeMap::new(), dirty: None, alarm: None, clock: Clock::default() })
+        let (sessions, clock) = (BTreeMap::new(), Clock::default());
+        Ok(Self { machine, config, sessions, dirty: None, asleep: Instant::ZERO, alarm: None, clock })
     }
 }
 

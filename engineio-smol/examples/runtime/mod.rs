@@ -5,11 +5,12 @@ use std::io;
 use std::num::NonZero;
 use std::sync::{Arc, LazyLock};
 use std::thread;
+use std::time::Duration;
 
 use async_signal::{Signal, Signals};
 use engineio_suites::programs::Program;
-use smol::Executor;
 use smol::stream::StreamExt as _;
+use smol::{Executor, Timer};
 
 /// The executor for the tasks of the server and of the program.
 pub(crate) static EXECUTOR: LazyLock<Arc<Executor<'static>>> = LazyLock::new(Arc::default);
@@ -28,6 +29,10 @@ impl Program for Smol {
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
         EXECUTOR.spawn(task).detach();
+    }
+
+    async fn sleep(duration: Duration) {
+        Timer::after(duration).await;
     }
 
     async fn stop() -> io::Result<()> {

@@ -207,15 +207,43 @@ pub async fn sec70_sessions_that_nobody_accepts_are_bounded() {
     assert_eq!(ask(host.addr, "GET", WEBSOCKET, UPGRADE, "").await.brief(), (503, "Bad request"));
     assert_eq!(reports.take().len(), 2);
     assert_eq!(host.server.len(), 2);
-    // One is accepted, and one more fits; an end before that makes no room.
+    // One is accepted, and one more fits.
     let accepted = host.accept().await;
     assert_eq!(accepted.id().as_str(), first.sid);
     let third = Polling::open(host.addr).await;
-    third.post("1").await;
     assert_eq!(get(host.addr, POLLING).await.brief(), FULL);
+    // A session that has ended can still be accepted, with its messages.
+    third.post("4last\u{1e}1").await;
     host.accept().await;
-    assert_eq!(reason(&host.accept().await).await, CloseReason::TransportClose);
-    Polling::open(host.addr).await;
+    let mut third = host.accept().await;
+    assert_eq!(reason(&third).await, CloseReason::TransportClose);
+    assert_eq!(within(third.recv()).await, Some("last".into()));
+    assert_eq!(within(third.recv()).await, None);
+}
+
+/// A server that was slow to accept, and whose clients have left, rejected all new ones although it had no session.
+pub async fn sec70_sessions_that_have_ended_unaccepted_give_their_places_up() {
+    for builder in [builder().accept_backlog(2), builder().max_sessions(2)] {
+        let host = Host::start(builder).await;
+        for last in ["4first\u{1e}1", "4second\u{1e}1"] {
+            Polling::open(host.addr).await.post(last).await;
+        }
+        assert_eq!(host.server.len(), 0);
+        // The oldest goes first.
+        let third = Polling::open(host.addr).await;
+        let mut second = host.accept().await;
+        assert_eq!(within(second.recv()).await, Some("second".into()));
+        drop(second);
+        let accepted = host.accept().await;
+        assert_eq!(accepted.id().as_str(), third.sid);
+        third.post("1").await;
+        drop(accepted);
+        let [fourth, fifth] = [Polling::open(host.addr).await, Polling::open(host.addr).await];
+        assert_eq!(get(host.addr, POLLING).await.brief(), FULL);
+        fifth.post("1").await;
+        Polling::open(host.addr).await;
+        assert_eq!(host.accept().await.id().as_str(), fourth.sid);
+    }
 }
 
 pub async fn sec70_sessions_are_bounded() {

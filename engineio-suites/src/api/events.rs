@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::adapter::{CloseReason, Event, Events, Handle, Handler, Message, TransportKind};
 use crate::host::{HOUR, Host, builder};
-use crate::raw::{Frame, Polling, TEXT, WebSocket, frame, within};
+use crate::raw::{Connection, Frame, POLLING, Polling, TEXT, WebSocket, frame, request, within};
 
 async fn next(events: &mut Events) -> Option<Event> {
     within(events.next()).await
@@ -214,4 +214,49 @@ pub async fn every_callback_has_a_default() {
     handle.close();
     upgraded.closed().await;
     assert_eq!(within(handle.closed()).await, CloseReason::ForcedClose);
+}
+
+/// Panics where it is told to.
+struct Panics;
+
+impl Handler for Panics {
+    async fn message(&mut self, socket: &Handle, message: Message) {
+        assert_ne!(message, Message::from("panic"), "a callback panics");
+        socket.send(message).await.unwrap();
+    }
+}
+
+/// A panic in code of the application ends the session or the request that it concerns, and no other.
+pub async fn a_panic_of_the_application_ends_one_session() {
+    let host = Host::start(builder().allow_request(|parts| {
+        assert!(!parts.headers.contains_key("x-panic"), "the application panics in its check of a request");
+        std::future::ready(Ok(()))
+    }))
+    .await;
+    let server = host.server.clone();
+    let mut sessions = 0;
+    tokio::spawn(async move {
+        server
+            .run(|_| {
+                sessions += 1;
+                assert!(sessions > 1, "the application panics when it makes its first handler");
+                Panics
+            })
+            .await;
+    });
+    let first = Polling::open(host.addr).await;
+    first.farewell().await;
+    let (mut second, _) = WebSocket::open(host.addr).await;
+    let (mut third, _) = WebSocket::open(host.addr).await;
+    second.send("4panic").await;
+    second.closed().await;
+    let mut connection = Connection::open(host.addr).await;
+    connection.write(request("GET", POLLING, "x-panic: yes\r\n", b"")).await;
+    connection.ended().await;
+    third.send("4hello").await;
+    assert_eq!(third.next().await, Frame::text("4hello"));
+    let (mut fourth, _) = WebSocket::open(host.addr).await;
+    fourth.send("4hello").await;
+    assert_eq!(fourth.next().await, Frame::text("4hello"));
+    assert_eq!(host.server.len(), 2);
 }

@@ -112,6 +112,55 @@ pub async fn c062_a_server_that_goes_silent() {
     all_gone(&mut script).await;
 }
 
+/// The ping waits in the socket of a client that stands still for longer than its server may be silent.
+pub async fn r120_a_client_that_stood_still_keeps_its_session() {
+    for transport in [TransportKind::Polling, TransportKind::WebSocket] {
+        let mut script = Script::start().await;
+        let host = Mortal::new();
+        let endpoint = Endpoint::parse(&script.url).unwrap();
+        let builder = ClientBuilder::new(host.runtime(), endpoint, TcpConnector);
+        let client = builder.transports([transport]).build().unwrap();
+        let connecting = host.start(async move { client.connect().await });
+        // An interval and a timeout of one second each.
+        let opened = open_with("S", "", 1000, 1000);
+        let mut server = None;
+        if transport == TransportKind::Polling {
+            script.get().await.ok(opened).await;
+        } else {
+            server.insert(script.websocket().await.accept().await).text(&opened).await;
+        }
+        let socket = within(connecting).await.unwrap().unwrap();
+        let get = if server.is_none() { Some(script.get().await) } else { None };
+        let runs = host.stand_still(Duration::from_millis(2500)).await;
+        // Messages that are sent meanwhile do not end it.
+        socket.try_send("a").unwrap();
+        match (get, &mut server) {
+            (Some(get), _) => get.ok("2").await,
+            (_, Some(server)) => server.text("2").await,
+            _ => unreachable!(),
+        }
+        within(runs).await.unwrap();
+        match &mut server {
+            None => {
+                let mut packets = String::new();
+                while !(packets.contains('3') && packets.contains('a')) {
+                    let post = script.post().await;
+                    packets.push_str(post.text());
+                    post.ok("ok").await;
+                }
+                assert!(["3\x1e4a", "34a", "4a3"].contains(&packets.as_str()), "{packets:?}");
+            }
+            Some(server) => {
+                let mut frames = [server.next().await, server.next().await];
+                frames.sort_by_key(|frame| format!("{frame:?}"));
+                assert_eq!(frames, [Frame::text("3"), Frame::text("4a")]);
+            }
+        }
+        assert_eq!(socket.close_reason(), None);
+        host.end();
+    }
+}
+
 /// A session on a WebSocket whose peer is a black hole ends all the same.
 /// Covers: SEC-72
 pub async fn c062_a_server_that_takes_nothing() {

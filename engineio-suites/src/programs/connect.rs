@@ -27,6 +27,8 @@ use serde_json::{Value, json};
 
 use super::Program;
 
+mod soak;
+
 /// What this program needs from a runtime and a runtime crate.
 pub trait Connect: Program {
     /// Calls `client` of the crate.
@@ -111,6 +113,13 @@ struct Args {
     /// Send this many messages to an echo server, and check the echoes.
     #[arg(long, conflicts_with = "reconnect")]
     self_test: Option<usize>,
+    /// Keep this many sessions to an echo server until the input ends, and check the echoes. They use every transport,
+    /// and each opens again after some exchanges.
+    #[arg(long, conflicts_with = "reconnect")]
+    soak: Option<usize>,
+    /// Milliseconds between two exchanges of a session of `--soak`.
+    #[arg(long, default_value_t = 500)]
+    period: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -165,6 +174,9 @@ impl Args {
 
     /// Whether the session was closed in order.
     async fn run<P: Connect>(&self) -> Result<bool, Error> {
+        if let Some(sessions) = self.soak {
+            return soak::run::<P>(self, sessions).await;
+        }
         let client = self.client::<P>()?;
         match self.self_test {
             Some(count) => Ok(self_test::<P>(&client, count).await),

@@ -20,8 +20,6 @@ pub trait Echo: Program {
     /// Starts the configuration of a server whose tasks run on the program's executor.
     fn builder() -> Builder;
 
-    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send;
-
     /// The listener that `serve` of the crate takes.
     type Listener: Send + 'static;
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::adapter::{CloseReason, Socket, TransportError};
+use crate::adapter::{Builder, CloseReason, Socket, TransportError, bind};
 use crate::host::{HOUR, Host, builder, reason};
 use crate::raw::{Connection, Frame, Polling, TEXT, UPGRADE, WEBSOCKET, WebSocket, frame, request, within};
+use crate::runtime::Mortal;
 
 const UNKNOWN: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);
 const SHORT: Duration = Duration::from_millis(20);
@@ -38,6 +39,46 @@ pub async fn r118_a_silent_client_is_closed_although_the_application_sends() {
     });
     assert_eq!(reason(&socket).await, CloseReason::PingTimeout);
     within(sending).await.unwrap();
+}
+
+/// The pongs wait in the sockets of a server that stands still for longer than a pong may take.
+pub async fn r120_a_server_that_stood_still_keeps_its_clients() {
+    let host = Mortal::new();
+    let builder = Builder::new(host.runtime()).ping_interval(SHORT).ping_timeout(LONG);
+    let server = builder.build().unwrap();
+    let serving = server.clone();
+    let addr = host.run(async move { bind(&serving, "127.0.0.1:0").await.unwrap() }).await;
+    let mut websockets = Vec::new();
+    for _ in 0..10 {
+        websockets.push(WebSocket::open(addr).await.0);
+    }
+    let mut polling = Vec::new();
+    for _ in 0..10 {
+        polling.push((Polling::open(addr).await, Connection::open(addr).await));
+    }
+    for client in &mut websockets {
+        assert_eq!(client.next().await, Frame::text("2"));
+    }
+    for (client, _) in &polling {
+        assert_eq!(client.get().await.brief(), (200, "2"));
+    }
+    let runs = host.stand_still(LONG + LONG / 4).await;
+    for client in &mut websockets {
+        client.send("3").await;
+    }
+    for (client, connection) in &mut polling {
+        connection.write(request("POST", &client.target, "", b"3")).await;
+    }
+    within(runs).await.unwrap();
+    for client in &mut websockets {
+        assert_eq!(client.next().await, Frame::text("2"));
+    }
+    for (client, connection) in &mut polling {
+        assert_eq!(connection.response().await.brief(), (200, "ok"));
+        assert_eq!(client.get().await.brief(), (200, "2"));
+    }
+    assert_eq!(server.len(), 20);
+    host.end();
 }
 
 /// The pong is in the only POST, whose body takes several times as long as a pong may.

@@ -9,8 +9,20 @@ const BAD: (u16, &str) = (400, r#"{"code":3,"message":"Bad request"}"#);
 
 /// The answer to a rejected upgrade request: bare text, and the connection ends.
 async fn assert_upgrade_refused(host: &Host, method: &str, target: &str, headers: &str, status: u16, text: &str) {
+    assert_upgrade_with_body_refused(host, method, target, headers, b"", status, text).await;
+}
+
+async fn assert_upgrade_with_body_refused(
+    host: &Host,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: &[u8],
+    status: u16,
+    text: &str,
+) {
     let mut connection = Connection::open(host.addr).await;
-    connection.write(request(method, target, headers, b"")).await;
+    connection.write([&request(method, target, headers, b""), body].concat()).await;
     let head = format!("{status}\nconnection: close\ncontent-length: {}\ncontent-type: text/html\n", text.len());
     let version = if text.contains("-Version") { "sec-websocket-version: 13, 8\n" } else { "" };
     assert_eq!(connection.response().await.transcript(), format!("{head}{version}\n{text}"), "{method} {target}");
@@ -108,18 +120,19 @@ pub async fn m056_broken_websocket_handshakes() {
         }
     }
     let no_protocol = "Invalid Sec-WebSocket-Protocol header";
-    let body = "Invalid body: a WebSocket handshake must not have one";
+    let has_body = "Invalid body: a WebSocket handshake must not have one";
     for target in [WEBSOCKET, &of_session] {
-        for (header, text) in [
-            ("sec-websocket-protocol: a b", no_protocol),
-            ("sec-websocket-protocol: a, b,", no_protocol),
-            ("sec-websocket-protocol:", no_protocol),
-            ("sec-websocket-protocol: a, b, a", no_protocol),
-            ("sec-websocket-protocol: a\r\nsec-websocket-protocol: a", no_protocol),
-            ("content-length: 5", body),
-            ("transfer-encoding: chunked", body),
+        for (header, body, text) in [
+            ("sec-websocket-protocol: a b", "", no_protocol),
+            ("sec-websocket-protocol: a, b,", "", no_protocol),
+            ("sec-websocket-protocol:", "", no_protocol),
+            ("sec-websocket-protocol: a, b, a", "", no_protocol),
+            ("sec-websocket-protocol: a\r\nsec-websocket-protocol: a", "", no_protocol),
+            ("content-length: 5", "hello", has_body),
+            ("transfer-encoding: chunked", "0\r\n\r\n", has_body),
         ] {
-            assert_upgrade_refused(&host, "GET", target, &format!("{UPGRADE}{header}\r\n"), 400, text).await;
+            let headers = format!("{UPGRADE}{header}\r\n");
+            assert_upgrade_with_body_refused(&host, "GET", target, &headers, body.as_bytes(), 400, text).await;
         }
     }
     for method in ["POST", "PUT"] {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use crate::adapter::{CloseReason, Message, Socket, TransportError, TransportKind};
 use crate::host::{Host, builder, reason};
-use crate::raw::{BINARY, Connection, Frame, POLLING, Polling, TEXT, WebSocket, frame, request, within};
+use crate::raw::{BINARY, Connection, Frame, POLLING, Polling, TEXT, WebSocket, frame, get, request, within};
 
 const TOO_LARGE: &str = "413\ncontent-length: 0\n\n";
 
@@ -283,4 +285,38 @@ pub async fn sec44_packets_without_a_message_have_a_limit_in_a_post() {
     let answer = client.post(["6"; 500_000].join("\x1e")).await;
     assert_eq!(answer.brief(), (400, r#"{"code":3,"message":"Bad request"}"#));
     assert_eq!(reason(&socket).await, CloseReason::ParseError);
+}
+
+const UNCONFIRMED: CloseReason = CloseReason::TransportError(TransportError::Unconfirmed);
+
+/// A client on polling that shows nothing but its handshake costs a session for a short time only.
+pub async fn sec70_a_session_of_which_no_request_follows_ends_soon() {
+    let host = Host::start(builder().confirm_timeout(Duration::from_millis(100))).await;
+    let (_websocket, _) = WebSocket::open(host.addr).await;
+    let on_websocket = host.accept().await;
+    let client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    assert_eq!(reason(&socket).await, UNCONFIRMED);
+    let unknown = r#"{"code":1,"message":"Session ID unknown"}"#;
+    assert_eq!(client.get().await.brief(), (400, unknown));
+    assert_eq!(on_websocket.close_reason(), None);
+}
+
+/// A full server gives the place of such a session to another client, the oldest one first.
+pub async fn sec70_a_full_server_ends_the_oldest_session_of_which_no_request_followed() {
+    let host = Host::start(builder().max_sessions(3).confirm_timeout(Duration::from_secs(5))).await;
+    let (_websocket, _) = WebSocket::open(host.addr).await;
+    let active = Polling::open(host.addr).await;
+    let mut held = active.start_get().await;
+    let _client = Polling::open(host.addr).await;
+    let [on_websocket, active, first] = [host.accept().await, host.accept().await, host.accept().await];
+    // Such a client has half a second for its next request.
+    while get(host.addr, POLLING).await.status != 200 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(reason(&first).await, UNCONFIRMED);
+    assert_eq!(host.server.len(), 3);
+    assert_eq!([on_websocket.close_reason(), active.close_reason()], [None; 2]);
+    active.send("a").await.unwrap();
+    assert_eq!(held.response().await.brief(), (200, "4a"));
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use engineio_suites::programs::Program;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +23,10 @@ impl Program for Tokio {
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);
+    }
+
+    async fn sleep(duration: Duration) {
+        tokio::time::sleep(duration).await;
     }
 
     async fn stop() -> io::Result<()> {

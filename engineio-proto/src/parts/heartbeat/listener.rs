@@ -10,6 +10,9 @@
 //! * The deadline is extended when a blocked connection takes bytes again, because then the server reads.
 //! * The deadline is checked before each message that is sent, not only when a timer fires, because a laptop may have
 //!   slept. This requires that the clock of the embedder counts the time of sleep.
+//! * A deadline that is met late, because the host stood still or slept, is put off once, by a quarter of its time: a ping
+//!   may wait in a socket. Until a packet arrives, the client is *in doubt*: it hands no messages over, so that they are
+//!   not lost if the server is gone. Another packet extends the deadline, even if that was used.
 
 use core::time::Duration;
 
@@ -50,7 +53,12 @@ impl Listener {
 
     /// Notes that the server reads.
     pub(crate) fn progress(&mut self, now: Instant) {
-        self.wait.extend(now, self.patience);
+        self.wait.renew(now, self.patience);
+    }
+
+    /// Returns whether the deadline was met late and no packet has arrived since.
+    pub(crate) const fn is_in_doubt(&self) -> bool {
+        self.wait.is_put_off()
     }
 
     /// Notes that a message to the server was written.
@@ -65,6 +73,8 @@ impl Listener {
 
     /// Returns whether the deadline has passed.
     pub(crate) fn is_over(&mut self, now: Instant, situation: Situation) -> bool {
-        matches!(self.wait.judge(now, self.patience, situation), Verdict::Dead { .. })
+        let verdict = self.wait.judge(now, self.patience, situation);
+        self.extended &= verdict != Verdict::PutOff;
+        matches!(verdict, Verdict::Dead { .. })
     }
 }

@@ -14,6 +14,8 @@
 //! * The deadline is extended when a blocked connection takes bytes again, because then the peer reads; and when a
 //!   client polls a session that is closing, which sends no pings. Handing packets over is not a sign of life: the
 //!   kernel takes them too.
+//! * A deadline that is met late, because the host stood still, is put off once, by a quarter of the timeout: the pong may
+//!   wait in a socket. Another packet that arrives then extends the deadline, even if that was used.
 //! * A change of the transport has no effect. The reference drops the deadline there.
 
 use core::time::Duration;
@@ -79,13 +81,21 @@ impl Pinger {
                 *self = Self::Pinged { wait, sent: false, extended: false };
                 Due::Ping
             }
-            Self::Pinged { wait, sent: false, .. } if wait.deadline() <= now && !situation.receiving => {
-                Due::Dead { slow: true }
+            Self::Pinged { wait, sent, extended } => {
+                let is_unsent = !*sent && wait.deadline() <= now && !situation.receiving;
+                let verdict = match is_unsent {
+                    true => wait.expire(now, times.timeout, true),
+                    false => wait.judge(now, times.timeout, situation),
+                };
+                match verdict {
+                    Verdict::Alive => Due::Nothing,
+                    Verdict::PutOff => {
+                        *extended = false;
+                        Due::Nothing
+                    }
+                    Verdict::Dead { slow } => Due::Dead { slow },
+                }
             }
-            Self::Pinged { wait, .. } => match wait.judge(now, times.timeout, situation) {
-                Verdict::Alive => Due::Nothing,
-                Verdict::Dead { slow } => Due::Dead { slow },
-            },
             _ => Due::Nothing,
         }
     }
@@ -104,14 +114,14 @@ impl Pinger {
     pub(crate) fn take_ping(&mut self, now: Instant, times: Times) -> bool {
         let Self::Pinged { wait, sent: sent @ false, .. } = self else { return false };
         *sent = true;
-        wait.extend(now, times.timeout);
+        wait.renew(now, times.timeout);
         true
     }
 
     /// Handles a pong. A pong without a ping postpones the next ping.
     pub(crate) fn pong(&mut self, now: Instant, times: Times) {
         match self {
-            Self::Pinged { sent: false, wait, .. } => wait.extend(now, times.timeout),
+            Self::Pinged { sent: false, wait, .. } => wait.renew(now, times.timeout),
             Self::Pinged { .. } | Self::Waiting { .. } => *self = Self::new(now, times),
             Self::Off => (),
         }
@@ -128,7 +138,7 @@ impl Pinger {
     /// Notes that the peer reads.
     pub(crate) fn progress(&mut self, now: Instant, times: Times) {
         if let Self::Pinged { wait, .. } = self {
-            wait.extend(now, times.timeout);
+            wait.renew(now, times.timeout);
         }
     }
 
@@ -252,6 +262,50 @@ mod tests {
         assert_eq!(due(&mut pinger, START + INTERVAL), Due::Ping);
         let now = START + INTERVAL + TIMEOUT;
         assert_eq!(pinger.handle_timeout(now, TIMES, receiving), Due::Nothing, "the ping has not left");
+    }
+
+    #[test]
+    fn r120_a_host_that_stood_still_waits_a_little_for_what_came_meanwhile() {
+        let (mut pinger, now) = pinged();
+        let late = now + TIMEOUT * 3;
+        assert_eq!(due(&mut pinger, late), Due::Nothing);
+        assert_eq!(pinger.timeout(), Some(late + TIMEOUT / 4));
+        assert_eq!(due(&mut pinger, late + TIMEOUT / 4), Due::Dead { slow: false });
+        // Once, even if the host stands still again.
+        let mut again = pinged().0;
+        assert_eq!(due(&mut again, late), Due::Nothing);
+        assert_eq!(due(&mut again, late + TIMEOUT), Due::Dead { slow: false });
+        // With the pong, everything is as before.
+        let mut alive = pinged().0;
+        assert_eq!(due(&mut alive, late), Due::Nothing);
+        alive.pong(late, TIMES);
+        assert_eq!(alive.timeout(), Some(late + INTERVAL));
+    }
+
+    #[test]
+    fn r120_a_packet_extends_a_deadline_that_was_put_off() {
+        let (mut pinger, now) = pinged();
+        pinger.packet(now, TIMES);
+        let late = now + TIMEOUT * 3;
+        assert_eq!(due(&mut pinger, late), Due::Nothing);
+        pinger.packet(late, TIMES);
+        pinger.packet(late + TIMEOUT / 2, TIMES);
+        assert_eq!(pinger.timeout(), Some(late + TIMEOUT));
+        // Without the pong, the session ends, also if the host stands still again.
+        assert_eq!(due(&mut pinger, late + TIMEOUT * 2), Due::Dead { slow: false });
+    }
+
+    #[test]
+    fn r120_a_ping_that_could_not_leave_is_waited_for_a_little() {
+        let mut pinger = Pinger::new(START, TIMES);
+        assert_eq!(due(&mut pinger, START + INTERVAL), Due::Ping);
+        let late = START + INTERVAL + TIMEOUT * 2;
+        assert_eq!(due(&mut pinger, late), Due::Nothing);
+        // The poll that waited in the socket takes it.
+        assert!(pinger.take_ping(late, TIMES));
+        assert_eq!(pinger.timeout(), Some(late + TIMEOUT));
+        // And the host may stand still while the pong is on its way.
+        assert_eq!(due(&mut pinger, late + TIMEOUT * 2), Due::Nothing);
     }
 
     #[test]

@@ -174,6 +174,7 @@ fn every_law_can_fail() {
             s.sessions.schedule(key, None);
             s.sessions.schedule(key, Some(Instant::from_millis(27_000)));
         }),
+        ("a session may be evicted until it is confirmed", |s, key| s.sessions.set_evictable(key, Some(START))),
         ("outputs are announced", |s, key| s.sessions.value_mut(key).send("a").unwrap()),
     ];
     for &(law, break_it) in cases {

@@ -97,6 +97,49 @@ fn turns_are_taken_in_the_order_in_which_they_were_asked_for() {
 }
 
 #[test]
+fn sec70_the_oldest_session_that_may_be_evicted_makes_room() {
+    let (mut registry, keys) = with(4);
+    registry.set_evictable(keys[2], Some(START));
+    registry.set_evictable(keys[0], Some(START + SECOND));
+    registry.set_evictable(keys[1], Some(START + SECOND));
+    assert_eq!(registry.make_room(START + SECOND), None, "there is room");
+    registry.set_capacity(4);
+    assert_eq!(registry.check("session-9"), Err(Rejection::Full));
+    assert_eq!(registry.check_at("session-9", Instant::ZERO), Err(Rejection::Full));
+    assert_eq!(registry.check_at("session-9", START), Ok(()));
+    assert_eq!(registry.check_at("session-3", START), Err(Rejection::NoSid));
+
+    assert_eq!(registry.make_room(START), Some(keys[2]));
+    assert_eq!((registry.find("session-2"), registry.len(), registry.held()), (None, 3, 3));
+    assert_eq!(registry.make_room(START), None, "there is room again");
+    registry.insert(sid(4), |_| 4).unwrap();
+    registry.check_laws().unwrap();
+    // It is still there, and does not count when it leaves.
+    assert_eq!(registry.get(keys[2]), Some(&2));
+    assert_eq!(registry.remove(keys[2]), Some(2));
+    assert_eq!(registry.held(), 4);
+
+    // One that is not to be evicted any more, or has left, is not.
+    registry.set_evictable(keys[0], None);
+    registry.forget(keys[1]);
+    assert!(!registry.is_evictable(keys[0]) && !registry.is_evictable(keys[1]));
+    assert_eq!(registry.make_room(START + SECOND), None);
+    registry.check_laws().unwrap();
+}
+
+/// A server that shuts down has no room to make.
+#[test]
+fn a_registry_above_its_capacity_evicts_nothing() {
+    let (mut registry, keys) = with(2);
+    registry.set_evictable(keys[0], Some(START));
+    for capacity in [0, 1] {
+        registry.set_capacity(capacity);
+        assert_eq!(registry.make_room(START), None);
+        assert_eq!(registry.check_at("session-9", START), Err(Rejection::Full));
+    }
+}
+
+#[test]
 fn without_sessions_it_keeps_no_memory() {
     let (mut registry, keys) = with(1000);
     assert!(registry.slots.capacity() >= 1000);
@@ -119,6 +162,9 @@ fn every_law_can_fail() {
         ("a session is found by its id until it is closed", |r| r.slots[1].is_indexed = false),
         ("a session is found by its id until it is closed", |r| assert!(r.index.remove("session-1").is_some())),
         ("a deadline is queued", |r| r.deadlines.clear()),
+        ("a session that may be evicted is queued for that", |r| r.evictable.clear()),
+        ("every session that may be evicted is there", |r| assert!(r.evictable.insert((START, OTHER)))),
+        ("evicted sessions are counted", |r| r.evicted = 1),
         ("a turn is queued once", |r| r.ready.clear()),
         ("a turn is queued once", |r| r.ready.push_back(r.slots[1].key)),
         ("every deadline belongs to a session", |r| assert!(r.deadlines.insert((START, OTHER)))),
@@ -128,6 +174,7 @@ fn every_law_can_fail() {
         let (mut registry, keys) = with(3);
         registry.schedule(keys[1], Some(START));
         registry.announce(keys[2]);
+        registry.set_evictable(keys[2], Some(START));
         assert_eq!(registry.check_laws(), Ok(()));
         break_it(&mut registry);
         assert_eq!(registry.check_laws(), Err(Violation(law)));
