@@ -12,7 +12,7 @@ use std::{env, fs};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Modules whose cases belong to the feature of the runtime crate with the same name.
-const FEATURES: [&str; 1] = ["tls"];
+const FEATURES: [&str; 2] = ["tls", "tower"];
 
 /// The cases of a module, each with its attributes and the function that runs it, and the submodules.
 #[derive(Default)]

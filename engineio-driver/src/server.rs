@@ -30,7 +30,7 @@ use crate::body::ReplyBody;
 use crate::handler::{self, Handler};
 use crate::runtime::Runtime;
 use crate::socket::{Events, Handle, Socket};
-use crate::tasks::{Guard, Phase};
+use crate::tasks::{Guard, Phase, Tasks};
 use state::Inner;
 
 pub(crate) use connections::{Connections, Slot};
@@ -53,7 +53,7 @@ const LAST_SECOND: Duration = Duration::from_secs(1);
 ///
 /// | mounted by | an answer counts as written when |
 /// |---|---|
-/// | [`Server::serve`] or [`Server::serve_connection`], or hyper with [`HyperService`](crate::mount::HyperService) and [`Server::http1`] | the connection took the last byte |
+/// | [`Server::serve`], [`Server::serve_with`] or [`Server::serve_connection`], or hyper with [`HyperService`](crate::mount::HyperService) and [`Server::http1`] | the connection took the last byte |
 /// | the tower service or layer, or a hyper server of another kind: HTTP/1 on connections with vectored writes (TCP, Unix sockets, TLS), HTTP/2 | the connection took all but the last 4 KiB, and hyper took those. An answer of at most 16 KiB: hyper took it |
 /// | the same, on connections without vectored writes, or behind a layer that copies data or hides the end of a body, as compression does | hyper or the layer took the last byte. hyper buffers at most about 400 KiB |
 /// | the same, behind a layer that collects answers before it passes them on | the layer took the last byte |
@@ -214,7 +214,10 @@ impl Server {
     /// that are still open are aborted, and the connections that are still there are dropped. Handlers that are still
     /// running are not waited for longer than one more second.
     ///
-    /// Keep listening meanwhile: clients on polling make further requests for their remaining messages.
+    /// Clients on polling make further requests for their remaining messages, so the listeners must stay until the sessions
+    /// have ended. [`Server::serve`] and [`Server::listen`] do this by themselves: they stop listening when the sessions
+    /// have ended; `serve` returns when the shutdown is complete. Another host, such as `axum::serve`, must not stop before:
+    /// [`Server::shutdown_on`] brings both into the right order.
     pub async fn shutdown(&self) {
         let sessions: Vec<_> =
             self.inner.sessions.drain().into_iter().map(|entry| sessions::handle(&self.inner, entry)).collect();
@@ -223,11 +226,45 @@ impl Server {
             for session in &sessions {
                 session.closed().await;
             }
+            self.inner.listeners.begin_phase(Phase::Ending);
             self.inner.tasks.end(Phase::Ending).await;
         };
         if self.runtime().within(self.inner.options.shutdown_timeout, in_order).await.is_none() {
             sessions.iter().for_each(Handle::abort);
+            self.inner.listeners.begin_phase(Phase::Ending);
             self.runtime().within(LAST_SECOND, self.inner.tasks.end(Phase::Overdue)).await;
+        }
+        self.inner.listeners.begin_phase(Phase::Overdue);
+    }
+
+    /// Waits for a signal, and then shuts the server down as [`Server::shutdown`] does.
+    ///
+    /// Run this beside [`Server::serve`], which returns when the shutdown is complete. Or pass it to a host that has a
+    /// shutdown of its own, in place of the signal:
+    ///
+    /// ```
+    /// # #[cfg(feature = "tower")] {
+    /// use engineio_driver::Server;
+    /// use engineio_driver::mount::EngineService;
+    ///
+    /// # async fn serve(server: Server, signal: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    /// let app = axum::Router::new().route_service("/engine.io/", EngineService::new(server.clone()));
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    /// axum::serve(listener, app).with_graceful_shutdown(server.shutdown_on(signal)).await
+    /// # }
+    /// # }
+    /// ```
+    ///
+    /// If axum got the signal itself, it would stop listening at once, and wait for each held poll until the next ping,
+    /// while clients on polling could not reach the server.
+    pub fn shutdown_on<F>(&self, signal: F) -> impl Future<Output = ()> + Send + use<F>
+    where
+        F: Future + Send,
+    {
+        let server = self.clone();
+        async move {
+            signal.await;
+            server.shutdown().await;
         }
     }
 
@@ -248,6 +285,22 @@ impl Server {
 
     pub(crate) fn options(&self) -> &Options {
         &self.inner.options
+    }
+
+    pub(crate) fn listeners(&self) -> &Arc<Tasks> {
+        &self.inner.listeners
+    }
+
+    /// Returns whether a service of the application passes the requests for this server on.
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_mounted(&self) -> bool {
+        self.inner.is_mounted()
+    }
+
+    /// Notes that a service of the application passes the requests for this server on.
+    #[cfg(feature = "tower")]
+    pub(crate) fn mount(&self) {
+        self.inner.mount();
     }
 
     pub(crate) fn connections(&self) -> &Arc<Connections> {

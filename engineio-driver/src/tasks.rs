@@ -66,14 +66,19 @@ impl Tasks {
         Poll::Pending
     }
 
-    /// Tells all tasks to end, and waits for them.
-    pub(crate) async fn end(&self, phase: Phase) {
+    /// Tells all tasks that a phase has begun.
+    pub(crate) fn begin_phase(&self, phase: Phase) {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
             state.phase = state.phase.max(phase);
             state.running.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
         };
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Tells all tasks to end, and waits for them.
+    pub(crate) async fn end(&self, phase: Phase) {
+        self.begin_phase(phase);
         poll_fn(|cx| {
             let mut state = self.lock();
             if state.running.is_empty() {

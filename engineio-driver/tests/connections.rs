@@ -48,7 +48,7 @@ fn connect(server: &Server) -> DuplexStream {
 
 fn connect_with(server: &Server, room: usize) -> DuplexStream {
     let (client, stream) = tokio::io::duplex(room);
-    server.listen(One(Some(stream)));
+    server.listen(One(Some(stream))).detach();
     client
 }
 

@@ -13,4 +13,4 @@ pub use mount::Mount;
 pub use rejection::{ErrorCode, Rejection};
 pub use response::{Reply, Response, is_octet_stream, needs_xss_header};
 pub use route::{Handshake, Method, Operation, Request, Route, SessionRequest};
-pub use websocket::{HeadError, WebSocketHead, has_token};
+pub use websocket::{HeadError, HttpVersion, WebSocketHead, has_token};

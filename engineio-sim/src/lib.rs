@@ -103,10 +103,10 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = engineio_tokio::builder().build()?;
-//! let addr = engineio_tokio::bind(&server, "127.0.0.1:0").await?;
+//! let listening = engineio_tokio::bind(&server, "127.0.0.1:0").await?;
 //! let host = engineio_tokio::host(Echo); // as above
 //! tokio::spawn(async move { host.serve(&server).await });
-//! # let mut socket = engineio_tokio::client(&format!("http://{addr}"))?.build()?.connect().await?;
+//! # let mut socket = engineio_tokio::client(&format!("http://{}", listening.addr()))?.build()?.connect().await?;
 //! # socket.send("hello").await?;
 //! # assert_eq!(socket.recv().await, Some("hello".into()));
 //! # Ok(())

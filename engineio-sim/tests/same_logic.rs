@@ -269,7 +269,7 @@ macro_rules! plays_on {
             $block_on(async {
                 // What a client receives at a time does not fit, and has to wait for room.
                 let server = $runtime::builder().send_buffer(200, 50).build().unwrap();
-                let addr = $runtime::bind(&server, "127.0.0.1:0").await.unwrap();
+                let addr = $runtime::bind(&server, "127.0.0.1:0").await.unwrap().detach();
                 let hosts = Hosts::new($runtime::host(Server::new(None)), || $runtime::host(Client::default()));
                 let connect = async |start| {
                     let builder = $runtime::client(&format!("http://{addr}")).unwrap();

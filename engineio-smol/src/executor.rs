@@ -28,7 +28,6 @@ impl hyper::rt::Executor<Task> for WeakExecutor {
 }
 
 /// The executor of [`smol::spawn`].
-#[derive(Debug)]
 pub(crate) struct Global;
 
 impl hyper::rt::Executor<Task> for Global {

@@ -7,7 +7,7 @@
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
 //! let server = engineio_smol::builder().build()?;
-//! let addr = engineio_smol::bind(&server, "127.0.0.1:0").await?;
+//! let listening = engineio_smol::bind(&server, "127.0.0.1:0").await?;
 //!
 //! smol::spawn(async move {
 //!     loop {
@@ -25,7 +25,7 @@
 //! })
 //! .detach();
 //!
-//! let client = engineio_smol::client(&format!("http://{addr}"))?.build()?;
+//! let client = engineio_smol::client(&format!("http://{}", listening.addr()))?.build()?;
 //! let mut socket = client.connect().await?;
 //! socket.send("hello").await?;
 //! assert_eq!(socket.recv().await, Some("hello".into()));
@@ -38,8 +38,9 @@
 //! crate. There are two differences: listeners and streams are those of smol, with [`FuturesIo`](net::FuturesIo)
 //! instead of `TokioIo`; and see [Executors](#executors).
 //!
-//! * **Server.** [`builder`] sets the options and makes a [`Server`]. [`bind`] and [`serve`] listen on TCP; [`mount`]
-//!   has a hyper service, and a tower service and layer for routers.
+//! * **Server.** [`builder`] sets the options and makes a [`Server`]. [`bind`] listens on TCP, and [`serve`]
+//!   serves a listener, also that of a Unix socket. `serve_with` does so together with an application of axum, or any other
+//!   tower service. [`mount`] has a tower service and layer for routers, and a hyper service.
 //! * **Sessions.** [`Server::accept`] returns a [`Socket`] for each session: a `Stream` and a `Sink` of [`Message`]s.
 //!   [`Server::run`] serves sessions with the callbacks of a [`Handler`]. [`host`] runs an [`Application`], which
 //!   `engineio-sim` can also run in a simulation.
@@ -56,7 +57,7 @@
 //! the application, the session stops reading, which slows the client down. A client that takes no data at all is
 //! disconnected, and the [`CloseReason`] says why. A [`ClientBuilder`] has options with the same names.
 //!
-//! Connections that the server serves itself have deadlines and limits too: [`Builder::header_timeout`],
+//! Connections that the server serves itself, also with `serve_with`, have deadlines and limits too: [`Builder::header_timeout`],
 //! [`Builder::idle_timeout`], [`Builder::write_timeout`], [`Builder::answer_timeout`], [`Builder::max_connections`],
 //! [`Builder::max_headers`] and [`Builder::max_header_size`]. [`Builder::shutdown_timeout`] limits [`Server::shutdown`].
 //!
@@ -78,8 +79,8 @@
 //! let runtime = Runtime::new(WeakExecutor::new(&executor), SmolTimer::new());
 //! smol::block_on(executor.run(async {
 //!     let server = Builder::new(runtime).build()?;
-//!     let addr = engineio_smol::bind(&server, "127.0.0.1:0").await?;
-//! #   let client = engineio_smol::client(&format!("http://{addr}"))?.build()?;
+//!     let listening = engineio_smol::bind(&server, "127.0.0.1:0").await?;
+//! #   let client = engineio_smol::client(&format!("http://{}", listening.addr()))?.build()?;
 //! #   client.connect().await?;
 //!     Ok(())
 //! }))
@@ -91,7 +92,7 @@
 //! # Features
 //!
 //! * `tls` (default): encrypted connections for clients.
-//! * `tower` (default): the tower service and layer.
+//! * `tower` (default): `serve_with`, and the tower service and layer.
 //! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
 
@@ -106,16 +107,25 @@ pub use engineio_driver::{
     Broadcast, Builder, Client, ClientBuilder, CloseReason, Config, ConnectError, Details, Event, Events, Handle,
     Handler, Incoming, Message, Mount, Offer, Overflow, Phase, ReconnectConfig, ReconnectEvent, Reconnecting, Refusal,
     RequestError, SendError, Server, Sid, Socket, Stamps, Stats, Text, TransportError, TransportKind, Transports,
-    UpgradeError,
+    UpgradeError, error,
 };
-#[doc(inline)]
-pub use engineio_driver::{error, mount};
+#[cfg(feature = "tower")]
+pub use serve::serve_with;
 pub use serve::{bind, serve};
 
 /// Applications that run on real sockets and in simulated worlds.
 pub mod app {
     #[doc(inline)]
     pub use engineio_driver::app::*;
+}
+
+/// Ways to serve the requests of a server: listeners, a hyper service, a tower service and layer.
+///
+/// [`bind`](crate::bind()), [`serve`](crate::serve()) and `serve_with` need none of these.
+pub mod mount {
+    pub use crate::serve::Accept;
+    #[doc(inline)]
+    pub use engineio_driver::mount::*;
 }
 
 /// Connections of a client: addresses, connectors, proxies, encryption.
@@ -203,11 +213,11 @@ pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
 /// let server = engineio_smol::builder().build()?;
-/// let addr = engineio_smol::bind(&server, "127.0.0.1:0").await?;
+/// let listening = engineio_smol::bind(&server, "127.0.0.1:0").await?;
 /// let host = engineio_smol::host(Echo);
 /// smol::spawn(async move { host.serve(&server).await }).detach();
 ///
-/// let mut socket = engineio_smol::client(&format!("http://{addr}"))?.build()?.connect().await?;
+/// let mut socket = engineio_smol::client(&format!("http://{}", listening.addr()))?.build()?.connect().await?;
 /// socket.send("hello").await?;
 /// assert_eq!(socket.recv().await, Some("hello".into()));
 /// # Ok(()) }) }

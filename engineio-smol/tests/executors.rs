@@ -16,7 +16,7 @@ fn an_executor_that_is_dropped_takes_its_tasks_with_it() {
     let runtime = Runtime::new(WeakExecutor::new(&executor), SmolTimer::new());
     let (addr, server, socket) = smol::block_on(executor.run(async {
         let server = Builder::new(runtime).build().unwrap();
-        let addr = engineio_smol::bind(&server, "127.0.0.1:0").await.unwrap();
+        let addr = engineio_smol::bind(&server, "127.0.0.1:0").await.unwrap().detach();
         let client = engineio_smol::client(&format!("http://{addr}")).unwrap().build().unwrap();
         let _client = client.connect().await.unwrap();
         let socket = server.accept().await;

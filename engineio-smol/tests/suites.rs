@@ -14,7 +14,7 @@ use engineio_smol::net::rustls::ClientConfig;
 use engineio_smol::net::{BoxIo, Connecting, Connector, Encryptor, FuturesIo, TcpConnector};
 use engineio_smol::rt::{Runtime, SmolTimer, Task, WeakExecutor};
 use engineio_smol::{Builder, ClientBuilder, Server};
-use engineio_suites::{Adapter, BoxFuture, Counting, EndingRuntime, Listening};
+use engineio_suites::{Adapter, App, BoxFuture, Counting, EndingRuntime, Listening};
 use smol::Executor;
 use smol::channel::{Sender, bounded};
 use smol::net::{TcpListener, TcpStream};
@@ -37,7 +37,24 @@ impl Adapter for Smol {
     }
 
     fn bind<'a>(&self, server: &'a Server, addr: &'a str) -> BoxFuture<'a, io::Result<SocketAddr>> {
+        Box::pin(async move { Ok(engineio_smol::bind(server, addr).await?.detach()) })
+    }
+
+    fn bind_until_dropped<'a>(
+        &self,
+        server: &'a Server,
+        addr: &'a str,
+    ) -> BoxFuture<'a, io::Result<engineio_smol::mount::Listening<SocketAddr>>> {
         Box::pin(engineio_smol::bind(server, addr))
+    }
+
+    #[cfg(unix)]
+    fn serve_unix(&self, server: Server, path: PathBuf) -> BoxFuture<'static, io::Result<()>> {
+        Box::pin(async move {
+            let listener = smol::net::unix::UnixListener::bind(path)?;
+            engineio_smol::serve(server, listener).await;
+            Ok(())
+        })
     }
 
     fn tcp_connector(&self) -> Box<dyn Connector> {
@@ -106,6 +123,16 @@ impl Listening for Tcp {
 
     fn serve(self: Box<Self>, server: Server) -> BoxFuture<'static, ()> {
         Box::pin(engineio_smol::serve(server, self.0))
+    }
+
+    #[cfg(feature = "tower")]
+    fn serve_with(self: Box<Self>, server: Server, service: App) -> BoxFuture<'static, ()> {
+        Box::pin(engineio_smol::serve_with(server, self.0, service))
+    }
+
+    #[cfg(not(feature = "tower"))]
+    fn serve_with(self: Box<Self>, _server: Server, _service: App) -> BoxFuture<'static, ()> {
+        unreachable!("the cases of the feature are not compiled")
     }
 }
 

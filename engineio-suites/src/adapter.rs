@@ -33,8 +33,19 @@ pub trait Adapter: Sync {
     /// Returns the error of `client`.
     fn client(&self, url: &str) -> Result<ClientBuilder, UrlError>;
 
-    /// Calls `bind` of the crate.
+    /// Calls `bind` of the crate, and detaches the result.
     fn bind<'a>(&self, server: &'a Server, addr: &'a str) -> BoxFuture<'a, io::Result<SocketAddr>>;
+
+    /// Calls `bind` of the crate.
+    fn bind_until_dropped<'a>(
+        &self,
+        server: &'a Server,
+        addr: &'a str,
+    ) -> BoxFuture<'a, io::Result<mount::Listening<SocketAddr>>>;
+
+    /// Listens at a Unix socket, and calls `serve` of the crate.
+    #[cfg(unix)]
+    fn serve_unix(&self, server: Server, path: PathBuf) -> BoxFuture<'static, io::Result<()>>;
 
     /// Creates the `TcpConnector` of the crate.
     fn tcp_connector(&self) -> Box<dyn Connector>;
@@ -94,6 +105,15 @@ pub(crate) fn client(url: &str) -> Result<ClientBuilder, UrlError> {
 
 pub(crate) async fn bind(server: &Server, addr: &str) -> io::Result<SocketAddr> {
     adapter().bind(server, addr).await
+}
+
+pub(crate) async fn bind_until_dropped(server: &Server, addr: &str) -> io::Result<mount::Listening<SocketAddr>> {
+    adapter().bind_until_dropped(server, addr).await
+}
+
+#[cfg(unix)]
+pub(crate) async fn serve_unix(server: Server, path: PathBuf) -> io::Result<()> {
+    adapter().serve_unix(server, path).await
 }
 
 pub(crate) async fn serve(server: Server, listener: TcpListener) {

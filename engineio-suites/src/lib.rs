@@ -28,6 +28,7 @@
 
 mod adapter;
 pub mod api;
+mod app;
 pub mod client;
 pub mod connectors;
 mod counting;
@@ -38,9 +39,11 @@ pub mod regressions;
 mod runtime;
 pub mod size;
 pub mod tls;
+pub mod tower;
 pub mod wire;
 
 pub use adapter::{Adapter, run, run_blocking};
+pub use app::App;
 pub use counting::Counting;
 /// A boxed future.
 pub use futures_util::future::BoxFuture;

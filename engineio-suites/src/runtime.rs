@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::adapter::adapter;
+use crate::app::App;
 
 /// A TCP listener of the runtime.
 pub trait Listening: Send + Sync {
@@ -26,6 +27,9 @@ pub trait Listening: Send + Sync {
 
     /// Calls `serve` of the runtime crate.
     fn serve(self: Box<Self>, server: Server) -> BoxFuture<'static, ()>;
+
+    /// Calls `serve_with` of the runtime crate, which has it with the feature `tower`.
+    fn serve_with(self: Box<Self>, server: Server, service: App) -> BoxFuture<'static, ()>;
 }
 
 /// A runtime that can end before the test does.
@@ -68,6 +72,10 @@ impl TcpListener {
 
     pub(crate) async fn serve(self, server: Server) {
         self.0.serve(server).await;
+    }
+
+    pub(crate) async fn serve_with(self, server: Server, service: App) {
+        self.0.serve_with(server, service).await;
     }
 }
 

@@ -1,11 +1,10 @@
-//! An Engine.IO server inside an axum application: `cargo run --example axum`, then connect to port 3000.
+//! An Engine.IO server and an axum application on the same port: `cargo run --example axum`, then connect to port 3000.
 #![allow(missing_docs)]
 
 use axum::Router;
 use axum::routing::get;
-use axum::serve::ListenerExt;
-use engineio_tokio::mount::EngineLayer;
 use engineio_tokio::{Handle, Handler, Message};
+use tokio::net::TcpListener;
 
 /// Echoes every message.
 struct Echo;
@@ -20,18 +19,15 @@ impl Handler for Echo {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = engineio_tokio::builder().build()?;
-    let app: Router = Router::new()
-        .route("/", get(|| async { "An Engine.IO server is at /engine.io/\n" }))
-        .fallback(|| async { (http::StatusCode::NOT_FOUND, "not here\n") })
-        .layer(EngineLayer::new(server.clone()));
+    let app = Router::new().route("/", get(|| async { "An Engine.IO server is at /engine.io/\n" }));
 
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    let sessions = server.clone();
+    tokio::spawn(async move { sessions.run(|_socket| Echo).await });
+
+    let listener = TcpListener::bind("127.0.0.1:3000").await?;
     println!("listening on http://{}", listener.local_addr()?);
-    // Small messages are sent at once.
-    let listener = listener.tap_io(|connection| {
-        let _ = connection.set_nodelay(true);
-    });
-    tokio::spawn(async move { server.run(|_socket| Echo).await });
-    axum::serve(listener, app).await?;
+    tokio::spawn(server.shutdown_on(tokio::signal::ctrl_c()));
+    // Returns when the shutdown is complete.
+    engineio_tokio::serve_with(server, listener, app).await;
     Ok(())
 }

@@ -5,10 +5,8 @@
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use clap::Parser;
 use engineio_suites::programs::visitors::{PAGE, Visitor};
-use engineio_tokio::mount::EngineLayer;
 use tokio::net::TcpListener;
 
 #[derive(Debug, Parser)]
@@ -23,19 +21,15 @@ struct Args {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
     let server = engineio_tokio::builder().build()?;
-    let app: Router = Router::new()
+    let app = Router::new()
         .route("/", get(|| async { Html(PAGE) }))
-        .fallback(|| async { (http::StatusCode::NOT_FOUND, "not found\n") })
-        .layer(EngineLayer::new(server.clone()));
+        .fallback(|| async { (http::StatusCode::NOT_FOUND, "not found\n") });
 
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    // Small messages are sent at once.
-    let listener = listener.tap_io(|connection| {
-        let _ = connection.set_nodelay(true);
-    });
     let visitors = server.clone();
-    tokio::spawn(async move { server.run(|_socket| Visitor::join(&visitors)).await });
-    axum::serve(listener, app).await?;
+    tokio::spawn(async move { visitors.run(|_socket| Visitor::join(&visitors)).await });
+    tokio::spawn(server.shutdown_on(tokio::signal::ctrl_c()));
+    engineio_tokio::serve_with(server, listener, app).await;
     Ok(())
 }

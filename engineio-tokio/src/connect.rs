@@ -28,22 +28,20 @@ impl Connector for TcpConnector {
 /// Both are still used for the header `Host`, and the host for the certificate if the connection is encrypted.
 #[cfg(unix)]
 #[derive(Clone, Debug)]
-pub struct UnixConnector {
-    path: std::path::PathBuf,
-}
+pub struct UnixConnector(std::path::PathBuf);
 
 #[cfg(unix)]
 impl UnixConnector {
     /// Creates a connector for the socket at `path`.
     pub fn new(path: impl Into<std::path::PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self(path.into())
     }
 }
 
 #[cfg(unix)]
 impl Connector for UnixConnector {
     fn connect(&self, _host: &str, _port: u16) -> Connecting {
-        let path = self.path.clone();
+        let path = self.0.clone();
         Box::pin(async {
             let stream = tokio::net::UnixStream::connect(path).await?;
             Ok(Box::new(TokioIo::new(stream)) as BoxIo)

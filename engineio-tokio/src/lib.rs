@@ -8,7 +8,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = engineio_tokio::builder().build()?;
-//! let addr = engineio_tokio::bind(&server, "127.0.0.1:0").await?;
+//! let listening = engineio_tokio::bind(&server, "127.0.0.1:0").await?;
 //!
 //! tokio::spawn(async move {
 //!     loop {
@@ -24,7 +24,7 @@
 //!     }
 //! });
 //!
-//! let client = engineio_tokio::client(&format!("http://{addr}"))?.build()?;
+//! let client = engineio_tokio::client(&format!("http://{}", listening.addr()))?.build()?;
 //! let mut socket = client.connect().await?;
 //! socket.send("hello").await?;
 //! assert_eq!(socket.recv().await, Some("hello".into()));
@@ -34,8 +34,9 @@
 //! # }
 //! ```
 //!
-//! * **Server.** [`builder`] sets the options and makes a [`Server`]. [`bind`] and [`serve`] listen on TCP; [`mount`]
-//!   has a hyper service, and a tower service and layer for axum and other routers.
+//! * **Server.** [`builder`] sets the options and makes a [`Server`]. [`bind`] listens on TCP, and [`serve`]
+//!   serves a listener, also that of a Unix socket. `serve_with` does so together with an application of axum, or any other
+//!   tower service. [`mount`] has a tower service and layer for routers, and a hyper service.
 //! * **Sessions.** [`Server::accept`] returns a [`Socket`] for each session: a `Stream` and a `Sink` of [`Message`]s.
 //!   [`Server::run`] serves sessions with the callbacks of a [`Handler`]. [`host`] runs an [`Application`], which
 //!   `engineio-sim` can also run in a simulation.
@@ -52,14 +53,14 @@
 //! the application, the session stops reading, which slows the client down. A client that takes no data at all is
 //! disconnected, and the [`CloseReason`] says why. A [`ClientBuilder`] has options with the same names.
 //!
-//! Connections that the server serves itself have deadlines and limits too: [`Builder::header_timeout`],
+//! Connections that the server serves itself, also with `serve_with`, have deadlines and limits too: [`Builder::header_timeout`],
 //! [`Builder::idle_timeout`], [`Builder::write_timeout`], [`Builder::answer_timeout`], [`Builder::max_connections`],
 //! [`Builder::max_headers`] and [`Builder::max_header_size`]. [`Builder::shutdown_timeout`] limits [`Server::shutdown`].
 //!
 //! # Features
 //!
 //! * `tls` (default): encrypted connections for clients.
-//! * `tower` (default): the tower service and layer.
+//! * `tower` (default): `serve_with`, and the tower service and layer.
 //! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
 
@@ -73,16 +74,25 @@ pub use engineio_driver::{
     Broadcast, Builder, Client, ClientBuilder, CloseReason, Config, ConnectError, Details, Event, Events, Handle,
     Handler, Incoming, Message, Mount, Offer, Overflow, Phase, ReconnectConfig, ReconnectEvent, Reconnecting, Refusal,
     RequestError, SendError, Server, Sid, Socket, Stamps, Stats, Text, TransportError, TransportKind, Transports,
-    UpgradeError,
+    UpgradeError, error,
 };
-#[doc(inline)]
-pub use engineio_driver::{error, mount};
+#[cfg(feature = "tower")]
+pub use serve::serve_with;
 pub use serve::{bind, serve};
 
 /// Applications that run on real sockets and in simulated worlds.
 pub mod app {
     #[doc(inline)]
     pub use engineio_driver::app::*;
+}
+
+/// Ways to serve the requests of a server: listeners, a hyper service, a tower service and layer.
+///
+/// [`bind`](crate::bind()), [`serve`](crate::serve()) and `serve_with` need none of these.
+pub mod mount {
+    pub use crate::serve::Accept;
+    #[doc(inline)]
+    pub use engineio_driver::mount::*;
 }
 
 /// Connections of a client: addresses, connectors, proxies, encryption.
@@ -169,11 +179,11 @@ pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let server = engineio_tokio::builder().build()?;
-/// let addr = engineio_tokio::bind(&server, "127.0.0.1:0").await?;
+/// let listening = engineio_tokio::bind(&server, "127.0.0.1:0").await?;
 /// let host = engineio_tokio::host(Echo);
 /// tokio::spawn(async move { host.serve(&server).await });
 ///
-/// let mut socket = engineio_tokio::client(&format!("http://{addr}"))?.build()?.connect().await?;
+/// let mut socket = engineio_tokio::client(&format!("http://{}", listening.addr()))?.build()?.connect().await?;
 /// socket.send("hello").await?;
 /// assert_eq!(socket.recv().await, Some("hello".into()));
 /// # Ok(())
@@ -182,6 +192,11 @@ pub fn client(url: &str) -> Result<ClientBuilder, UrlError> {
 pub fn host<A: Application + Send + 'static>(application: A) -> Host<A> {
     Host::new(runtime(), application)
 }
+
+/// The programs of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 fn runtime() -> Runtime {
     Runtime::new(hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioTimer::new())

@@ -4,36 +4,97 @@ use std::io;
 use std::net::SocketAddr;
 
 use engineio_driver::Server;
-use engineio_driver::mount::Listener;
+use engineio_driver::mount::{Listener, Listening};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 
-/// Listens on an address, and serves it in the background.
+/// Listens on an address over TCP, and serves it in the background.
 ///
-/// The server listens for as long as the runtime lives. Returns the local address, which has the port that the system
-/// chose if the given port was 0.
+/// The server listens until the result is dropped, or until the server is shut down. The result has the local address,
+/// with the port that the system chose if the given port was 0. To listen for as long as the runtime lives, call
+/// [`Listening::detach`](crate::mount::Listening::detach).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = engineio_tokio::builder().build()?;
+/// let listening = engineio_tokio::bind(&server, "127.0.0.1:0").await?;
+/// println!("listening on http://{}", listening.addr());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Up to 1024 connections wait until they are accepted, if the system allows as many.
 ///
 /// # Errors
 /// Returns an error if the address cannot be bound.
-pub async fn bind(server: &Server, addr: impl ToSocketAddrs) -> io::Result<SocketAddr> {
+pub async fn bind(server: &Server, addr: impl ToSocketAddrs) -> io::Result<Listening<SocketAddr>> {
     let listener = TcpListener::bind(addr).await?;
+    // By default, only 128 connections wait until they are accepted.
+    socket2::SockRef::from(&listener).listen(1024)?;
     let addr = listener.local_addr()?;
-    server.listen(Tcp(listener));
-    Ok(addr)
+    Ok(server.listen(Accept(listener)).with_addr(addr))
 }
 
-/// Serves the connections of a listener.
+/// Serves the connections of a [`TcpListener`] or a [`UnixListener`](tokio::net::UnixListener).
 ///
-/// Never returns; drop the future to stop listening. Connections that are already open continue.
+/// Returns when [`Server::shutdown`] is complete. Drop the future to stop listening; connections that are already open
+/// continue.
 ///
-/// Requests outside the server's path are answered with 404. For connections other than TCP, see [`Server::serve`].
-pub async fn serve(server: Server, listener: TcpListener) {
-    server.serve(Tcp(listener)).await;
+/// ```
+/// # #[cfg(unix)]
+/// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = engineio_tokio::builder().build()?;
+/// let listener = tokio::net::UnixListener::bind("/run/engineio.sock")?;
+/// tokio::spawn(server.shutdown_on(tokio::signal::ctrl_c()));
+/// engineio_tokio::serve(server, listener).await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Requests outside the server's path are answered with 404; [`serve_with`] passes them to another service. For
+/// connections of other kinds, see [`Server::serve`].
+pub async fn serve<L>(server: Server, listener: L)
+where
+    Accept<L>: Listener,
+{
+    server.serve(Accept(listener)).await;
 }
 
-struct Tcp(TcpListener);
+/// Serves the connections of a [`TcpListener`] or a [`UnixListener`](tokio::net::UnixListener), with another service for
+/// the requests that are not for the server, such as an axum `Router`.
+///
+/// ```
+/// use axum::Router;
+/// use axum::routing::get;
+///
+/// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = engineio_tokio::builder().build()?;
+/// let app = Router::new().route("/", get(|| async { "hello" }));
+///
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+/// tokio::spawn(server.shutdown_on(tokio::signal::ctrl_c()));
+/// engineio_tokio::serve_with(server, listener, app).await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Returns when [`Server::shutdown`] is complete. [`Server::serve_with`] says which service answers, and which options
+/// hold for it.
+#[cfg(feature = "tower")]
+pub async fn serve_with<L>(server: Server, listener: L, service: impl crate::mount::HttpService)
+where
+    Accept<L>: Listener,
+{
+    server.serve_with(Accept(listener), service).await;
+}
 
-impl Listener for Tcp {
+/// A `TcpListener` or a `UnixListener` of tokio, as [`Server::serve`] and [`Server::listen`] take it. `TCP_NODELAY` is set on
+/// TCP connections. Connections at a Unix socket have no address.
+#[derive(Debug)]
+pub struct Accept<L>(pub L);
+
+impl Listener for Accept<TcpListener> {
     type Io = TokioIo<TcpStream>;
 
     async fn accept(&mut self) -> io::Result<(Self::Io, Option<SocketAddr>)> {
@@ -41,5 +102,14 @@ impl Listener for Tcp {
         // Small packets are sent at once.
         let _ = stream.set_nodelay(true);
         Ok((TokioIo::new(stream), Some(addr)))
+    }
+}
+
+#[cfg(unix)]
+impl Listener for Accept<tokio::net::UnixListener> {
+    type Io = TokioIo<tokio::net::UnixStream>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Io, Option<SocketAddr>)> {
+        Ok((TokioIo::new(self.0.accept().await?.0), None))
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use engineio_suites::{Adapter, BoxFuture, Counting, EndingRuntime, Listening};
+use engineio_suites::{Adapter, App, BoxFuture, Counting, EndingRuntime, Listening};
 use engineio_tokio::error::UrlError;
 use engineio_tokio::net::rustls::ClientConfig;
 use engineio_tokio::net::{BoxIo, Connecting, Connector, Encryptor, TcpConnector, TokioIo};
@@ -36,7 +36,24 @@ impl Adapter for Tokio {
     }
 
     fn bind<'a>(&self, server: &'a Server, addr: &'a str) -> BoxFuture<'a, io::Result<SocketAddr>> {
+        Box::pin(async move { Ok(engineio_tokio::bind(server, addr).await?.detach()) })
+    }
+
+    fn bind_until_dropped<'a>(
+        &self,
+        server: &'a Server,
+        addr: &'a str,
+    ) -> BoxFuture<'a, io::Result<engineio_tokio::mount::Listening<SocketAddr>>> {
         Box::pin(engineio_tokio::bind(server, addr))
+    }
+
+    #[cfg(unix)]
+    fn serve_unix(&self, server: Server, path: PathBuf) -> BoxFuture<'static, io::Result<()>> {
+        Box::pin(async move {
+            let listener = tokio::net::UnixListener::bind(path)?;
+            engineio_tokio::serve(server, listener).await;
+            Ok(())
+        })
     }
 
     fn tcp_connector(&self) -> Box<dyn Connector> {
@@ -102,6 +119,16 @@ impl Listening for Tcp {
 
     fn serve(self: Box<Self>, server: Server) -> BoxFuture<'static, ()> {
         Box::pin(engineio_tokio::serve(server, self.0))
+    }
+
+    #[cfg(feature = "tower")]
+    fn serve_with(self: Box<Self>, server: Server, service: App) -> BoxFuture<'static, ()> {
+        Box::pin(engineio_tokio::serve_with(server, self.0, service))
+    }
+
+    #[cfg(not(feature = "tower"))]
+    fn serve_with(self: Box<Self>, _server: Server, _service: App) -> BoxFuture<'static, ()> {
+        unreachable!("the cases of the feature are not compiled")
     }
 }
 

@@ -2,15 +2,17 @@
 #![cfg(feature = "tower")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
-use axum::middleware::{Next, from_fn, map_response};
+use axum::middleware::{Next, from_fn, map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any_service, get};
 use bytes::Bytes;
@@ -24,10 +26,13 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 
 use engineio_suites::raw::{
     self, Connection, Frame, POLLING, Polling, TEXT, UPGRADE, WEBSOCKET, WebSocket, ask, frame, request, within,
 };
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 async fn listen(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -478,4 +483,178 @@ async fn sec52_a_rejection_can_be_read_behind_a_large_body() {
         connection.write(&request[1000..]).await;
         assert_eq!(connection.response().await.status, status, "{target}");
     }
+}
+
+/// Serves an application on connections of the server.
+async fn serve_with(server: &Server, app: Router) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    (addr, tokio::spawn(engineio_tokio::serve_with(server.clone(), listener, app)))
+}
+
+#[tokio::test]
+async fn s168_an_application_on_connections_of_the_server() {
+    let server = engineio_tokio::builder().build().unwrap();
+    let app =
+        Router::new().route("/", get(|| async { "hello" })).fallback(|| async { (StatusCode::NOT_FOUND, "lost") });
+    let (addr, _serving) = serve_with(&server, app).await;
+    talk(addr, &server).await;
+    assert_eq!(raw::get(addr, "/").await.brief(), (200, "hello"));
+    assert_eq!(raw::get(addr, "/engine.iofoo").await.brief(), (404, "lost"));
+    // The same application, in which the server is mounted.
+    let server = engineio_tokio::builder().build().unwrap();
+    let app = Router::new().route_service("/engine.io/", EngineService::new(server.clone()));
+    let (addr, _serving) = serve_with(&server, app).await;
+    talk(addr, &server).await;
+}
+
+/// `ConnectInfo` of axum, from the address that the server knows.
+#[tokio::test]
+async fn s162_the_address_of_the_client_for_handlers() {
+    async fn connect_info(mut request: Request) -> Request {
+        if let Some(&RemoteAddr(addr)) = request.extensions().get() {
+            request.extensions_mut().insert(ConnectInfo(addr));
+        }
+        request
+    }
+    async fn show(ConnectInfo(addr): ConnectInfo<SocketAddr>) -> String {
+        addr.to_string()
+    }
+    let server = engineio_tokio::builder().build().unwrap();
+    let app = Router::new().route("/", get(show)).layer(map_request(connect_info));
+    let (addr, _serving) = serve_with(&server, app).await;
+    let mut connection = Connection::open(addr).await;
+    connection.get("/").await;
+    assert_eq!(connection.response().await.brief(), (200, connection.local_addr().to_string().as_str()));
+}
+
+/// Layers of an application apply to a server that is mounted below them, and the order is that of axum.
+#[tokio::test]
+async fn layers_apply_to_what_is_mounted_below_them() {
+    async fn check(request: Request, next: Next) -> Response {
+        match request.headers().get("authorization") {
+            Some(_) => next.run(request).await,
+            None => StatusCode::UNAUTHORIZED.into_response(),
+        }
+    }
+    let server = || engineio_tokio::builder().build().unwrap();
+    let app = || Router::new().route("/", get(|| async { "hello" })).fallback(|| async { StatusCode::NOT_FOUND });
+    let route = |server| app().route_service("/engine.io/", EngineService::new(server));
+    for (app, without) in [
+        (route(server()).layer(from_fn(check)), 401),
+        (app().layer(EngineLayer::new(server())).layer(from_fn(check)), 401),
+        (app().layer(from_fn(check)).layer(EngineLayer::new(server())), 200),
+    ] {
+        let addr = listen(app).await;
+        for (headers, status) in [("", without), ("authorization: x\r\n", 200)] {
+            assert_eq!(ask(addr, "GET", POLLING, headers, "").await.status, status);
+        }
+        assert_eq!(raw::get(addr, "/").await.status, 401);
+    }
+}
+
+/// The server shuts down first: meanwhile, axum goes on to listen, so clients on polling get their last messages. A held
+/// poll does not keep axum waiting until the next ping.
+#[tokio::test]
+async fn axum_is_shut_down_behind_its_sessions() {
+    let server = engineio_tokio::builder().shutdown_timeout(HOUR).ping_interval(HOUR).build().unwrap();
+    let app = Router::new().route_service("/engine.io/", EngineService::new(server.clone()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (signal, signalled) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = server.shutdown_on(signalled);
+    let serving = tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(shutdown).await });
+    let holding = Polling::open(addr).await;
+    let first = accept(&server).await;
+    let mut held = holding.start_get().await;
+    let behind = Polling::open(addr).await;
+    let second = accept(&server).await;
+    second.try_send("bye").unwrap();
+    let (mut websocket, _) = WebSocket::open(addr).await;
+    let third = accept(&server).await;
+    signal.send(()).unwrap();
+    assert_eq!(held.response().await.brief(), (200, "1"));
+    websocket.closed().await;
+    assert_eq!(behind.get().await.brief(), (200, "4bye"));
+    behind.farewell().await;
+    for socket in [first, second, third] {
+        assert_eq!(within(socket.closed()).await, CloseReason::ForcedClose);
+    }
+    within(serving).await.unwrap().unwrap();
+    held.ended().await;
+}
+
+/// A layer may lose what an upgrade needs. No session opens that its client could not reach.
+#[tokio::test]
+async fn m056_a_layer_that_removes_the_upgrade() {
+    async fn strip(mut request: Request) -> Request {
+        request.extensions_mut().clear();
+        request
+    }
+    let server = engineio_tokio::builder().build().unwrap();
+    let app = Router::new().fallback_service(EngineService::new(server.clone())).layer(map_request(strip));
+    let addr = listen(app).await;
+    let client = Polling::open(addr).await;
+    let socket = accept(&server).await;
+    for target in [WEBSOCKET.to_owned(), format!("{WEBSOCKET}&sid={}", client.sid)] {
+        let response = ask(addr, "GET", &target, UPGRADE, "").await;
+        assert_eq!((response.status, response.header("connection")), (400, Some("close")));
+        assert!(response.text().contains("in front of this server does not support upgrades"), "{response:?}");
+    }
+    assert_eq!(server.len(), 1);
+    assert_eq!(socket.close_reason(), None);
+}
+
+/// axum announces WebSockets over HTTP/2 (RFC 8441). The server has none, and says so.
+#[tokio::test]
+async fn a_websocket_over_http2_is_refused() {
+    let (addr, server) = layered().await;
+    let client = Polling::open(addr).await;
+    let socket = accept(&server).await;
+    let (mut http2, _breaker) = connect_http2(addr, 65_535, usize::MAX).await;
+    // The settings of axum have arrived with its first answer.
+    assert_eq!(within(http2.send_request(get_http2(addr, "/"))).await.unwrap().status(), 200);
+    for target in [WEBSOCKET.to_owned(), format!("{WEBSOCKET}&sid={}", client.sid)] {
+        let mut request = get_http2(addr, &target);
+        *request.method_mut() = http::Method::CONNECT;
+        request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+        let response = within(http2.send_request(request)).await.unwrap();
+        assert_eq!(response.status(), 400, "{target}");
+        let body = within(response.collect()).await.unwrap().to_bytes();
+        assert_eq!(body, "Bad request: HTTP/2 has no upgrades. Use HTTP/1.1 for WebSockets");
+    }
+    assert_eq!((server.len(), socket.close_reason()), (1, None));
+}
+
+/// The client resets the stream of a poll that waits: its connection stays, but the poll is lost.
+#[tokio::test]
+async fn r122_a_held_poll_that_is_reset_over_http2_is_lost() {
+    let (held, mut is_held) = tokio::sync::watch::channel(false);
+    let watch = move |request: Request, next: Next| {
+        let held = held.clone();
+        async move {
+            let mut answer = Box::pin(next.run(request));
+            poll_fn(|cx| {
+                let polled = answer.as_mut().poll(cx);
+                held.send_replace(polled.is_pending());
+                polled
+            })
+            .await
+        }
+    };
+    let server = engineio_tokio::builder().build().unwrap();
+    let app = Router::new().route("/", get(|| async {})).fallback_service(EngineService::new(server.clone()));
+    let addr = listen(app.layer(from_fn(watch))).await;
+    let client = Polling::open(addr).await;
+    let socket = accept(&server).await;
+    let (mut http2, _breaker) = connect_http2(addr, 65_535, usize::MAX).await;
+    let mut other = http2.clone();
+    let mut poll = Box::pin(http2.send_request(get_http2(addr, &client.target)));
+    tokio::select! {
+        answer = &mut poll => panic!("{answer:?}"),
+        held = within(is_held.wait_for(|held| *held)) => drop(held.unwrap()),
+    }
+    drop(poll);
+    assert_eq!(within(socket.closed()).await, CloseReason::TransportError(TransportError::PollLost));
+    assert_eq!(within(other.send_request(get_http2(addr, "/"))).await.unwrap().status(), 200);
 }

@@ -3,7 +3,8 @@
 //! All rules for the time that a client may take are here, except those of a session. While the connection carries HTTP:
 //!
 //! * The head of a request, and the time without a request, have deadlines.
-//! * A connection that takes no byte, or not all bytes of an answer in time, fails.
+//! * A connection that takes no byte, or not all bytes of an answer in time, fails. An answer of another service than ours
+//!   may take any time, as long as bytes are taken.
 //! * If the client ends its side behind a request, an answer that is ready is written first. A request that waits for its
 //!   answer is lost at once, also if other bytes stand between it and the end: they are read ahead, up to a limit.
 //! * A client that always has bytes does not keep other tasks from running.
@@ -13,7 +14,7 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -59,6 +60,8 @@ pub(crate) struct Deadlines {
 #[derive(Default)]
 pub(crate) struct Current {
     stage: AtomicU8,
+    /// The answer is that of another service, which may send without end: only its progress has a deadline.
+    foreign: AtomicBool,
     /// The session whose answer is being written.
     answering: Mutex<Option<Weak<dyn Answered>>>,
 }
@@ -73,6 +76,8 @@ pub(crate) enum Stage {
     Asked,
     /// A request waits for its answer.
     Held,
+    /// An answer is being written, and its body is not complete.
+    Streaming,
     /// An answer is being written.
     Answered,
     /// The 101 is being written.
@@ -89,13 +94,35 @@ impl Current {
     /// An answer is being written, of this session if it is one of a session.
     pub(crate) fn answered(&self, session: Option<Arc<dyn Answered>>) {
         *self.answering() = session.as_ref().map(Arc::downgrade);
+        self.foreign.store(false, Ordering::Relaxed);
         self.set(Stage::Answered);
     }
 
+    /// An answer is being written whose body goes on until [`Current::complete`]. It is that of another service, or, if
+    /// it passed through one, of this session.
+    #[cfg(feature = "tower")]
+    pub(crate) fn streams(&self, session: Option<Weak<dyn Answered>>) {
+        self.foreign.store(session.is_none(), Ordering::Relaxed);
+        *self.answering() = session;
+        self.set(Stage::Streaming);
+    }
+
+    /// The body of the answer is complete.
+    #[cfg(feature = "tower")]
+    pub(crate) fn complete(&self) {
+        if self.stage() == Stage::Streaming {
+            self.set(Stage::Answered);
+        }
+    }
+
     fn stage(&self) -> Stage {
-        use Stage::{Answered, Asked, Held, Idle, Switched, Switching};
-        let stages = [Idle, Asked, Held, Answered, Switching, Switched];
+        use Stage::{Answered, Asked, Held, Idle, Streaming, Switched, Switching};
+        let stages = [Idle, Asked, Held, Streaming, Answered, Switching, Switched];
         stages.get(usize::from(self.stage.load(Ordering::Acquire))).copied().unwrap_or(Idle)
+    }
+
+    fn is_foreign(&self) -> bool {
+        self.foreign.load(Ordering::Relaxed)
     }
 
     /// Everything is written.
@@ -231,7 +258,7 @@ impl<T: Read + Write + Unpin> Write for Connection<T> {
             Stage::Held => http.look_ahead(io, cx)?,
             Stage::Answered => http.turn_idle(cx),
             Stage::Switching => http.current.set(Stage::Switched),
-            Stage::Idle | Stage::Asked | Stage::Switched => (),
+            Stage::Idle | Stage::Asked | Stage::Streaming | Stage::Switched => (),
         }
         Poll::Ready(Ok(()))
     }
@@ -290,7 +317,7 @@ impl Http {
         match self.current.stage() {
             // The next flush decides what the end means, and wakes the task if it must be read.
             Stage::Asked | Stage::Answered | Stage::Switching => Poll::Pending,
-            Stage::Idle | Stage::Held | Stage::Switched => Poll::Ready(Ok(())),
+            Stage::Idle | Stage::Held | Stage::Streaming | Stage::Switched => Poll::Ready(Ok(())),
         }
     }
 
@@ -402,7 +429,10 @@ impl Http {
             alarm: Alarm::default(),
         });
         let stuck = *blocked.stuck.get_or_insert(now);
-        let mut until = (stuck + deadlines.write).min(blocked.since + deadlines.answer);
+        let mut until = stuck + deadlines.write;
+        if !self.current.is_foreign() {
+            until = until.min(blocked.since + deadlines.answer);
+        }
         if blocked.over.is_none() && self.current.is_over() {
             blocked.over = Some(now);
         }

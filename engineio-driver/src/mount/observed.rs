@@ -5,13 +5,33 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use pin_project_lite::pin_project;
 
 use super::connection::{Current, Stage};
 use crate::body::ReplyBody;
+
+/// An answer that a connection can write, and watch while it does.
+pub(crate) trait Answer {
+    /// The body that is written.
+    type Body: Body;
+
+    /// Tells the connection what is written.
+    fn observe(self, current: &Arc<Current>) -> Response<Self::Body>;
+}
+
+impl Answer for Response<ReplyBody> {
+    type Body = ReplyBody;
+
+    fn observe(self, current: &Arc<Current>) -> Self {
+        current.answered(self.body().session());
+        // The connection keeps the data of an answer until it is written, so nothing need be held back.
+        self.map(ReplyBody::in_one_piece)
+    }
+}
 
 /// The service of one connection.
 pub(crate) struct Observed<S> {
@@ -25,17 +45,19 @@ impl<S> Observed<S> {
     }
 }
 
-impl<S> Service<Request<Incoming>> for Observed<S>
+impl<S, B> Service<Request<Incoming>> for Observed<S>
 where
-    S: Service<Request<Incoming>, Response = Response<ReplyBody>>,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    Response<B>: Answer,
 {
-    type Response = S::Response;
+    type Response = Response<<Response<B> as Answer>::Body>;
     type Error = S::Error;
     type Future = Answering<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.current.set(Stage::Asked);
-        Answering { answer: self.service.call(request), current: Arc::clone(&self.current) }
+        let is_connect = request.method() == Method::CONNECT;
+        Answering { answer: self.service.call(request), current: Arc::clone(&self.current), is_connect }
     }
 }
 
@@ -45,28 +67,31 @@ pin_project! {
         #[pin]
         answer: F,
         current: Arc<Current>,
+        is_connect: bool,
     }
 }
 
-impl<F, E> Future for Answering<F>
+impl<F, B, E> Future for Answering<F>
 where
-    F: Future<Output = Result<Response<ReplyBody>, E>>,
+    F: Future<Output = Result<Response<B>, E>>,
+    Response<B>: Answer,
 {
-    type Output = F::Output;
+    type Output = Result<Response<<Response<B> as Answer>::Body>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let polled = this.answer.poll(cx);
-        match &polled {
-            Poll::Pending => this.current.set(Stage::Held),
-            Poll::Ready(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        if polled.is_pending() {
+            this.current.set(Stage::Held);
+        }
+        // After an error, hyper drops the connection.
+        polled.map_ok(|response| {
+            let status = response.status();
+            let response = response.observe(this.current);
+            if status == StatusCode::SWITCHING_PROTOCOLS || (*this.is_connect && status.is_success()) {
                 this.current.set(Stage::Switching);
             }
-            Poll::Ready(Ok(response)) => this.current.answered(response.body().session()),
-            // hyper drops the connection.
-            Poll::Ready(Err(_)) => (),
-        }
-        // The connection keeps the data of an answer until it is written, so nothing need be held back.
-        polled.map_ok(|response| response.map(ReplyBody::in_one_piece))
+            response
+        })
     }
 }

@@ -10,16 +10,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 
 use super::connection::{Connection, Current, Deadlines};
 use super::hyper::HyperService;
-use super::observed::Observed;
+use super::observed::{Answer, Observed};
 use crate::body::ReplyBody;
 use crate::net::connect::Io;
 use crate::server::Server;
+use crate::tasks::Guard;
 
 /// The maximum size of hyper's read buffer, in bytes. A connection keeps its buffer.
 const READ_BUFFER: usize = 64 * 1024;
@@ -45,27 +47,51 @@ pub trait Listener: Send {
 impl Server {
     /// Serves the connections of a listener.
     ///
-    /// Never returns; drop the future to stop listening. Connections that are already open continue.
+    /// Returns when [`Server::shutdown`] is complete: it stops listening when the sessions have ended, and then waits for
+    /// the connections to end. If you drop the future, the server stops listening at once, and connections that are already
+    /// open continue.
     ///
-    /// Requests outside the server's path are answered with 404.
-    pub async fn serve(&self, mut listener: impl Listener) {
-        loop {
-            match listener.accept().await {
-                Ok((io, addr)) => {
-                    let service = HyperService::new(self.clone(), addr);
-                    self.runtime().spawn(self.serve_connection(io, service));
-                }
-                // A connection that broke before it was accepted is not an error of the listener.
-                Err(error) if is_about_the_connection(&error) => (),
-                Err(_) => self.runtime().sleep(BREATHER).await,
-            }
-        }
+    /// ```
+    /// use engineio_driver::Server;
+    /// use engineio_driver::mount::Listener;
+    ///
+    /// # async fn serve(server: Server, listener: impl Listener, signal: impl Future + Send + 'static) {
+    /// tokio::spawn(server.shutdown_on(signal));
+    /// server.serve(listener).await;
+    /// # }
+    /// ```
+    ///
+    /// Requests outside the server's path are answered with 404. See [`Server::serve_with`] (feature `tower`) for an
+    /// application with other paths.
+    pub async fn serve(&self, listener: impl Listener) {
+        self.serve_each(listener, |io, addr| self.serve_connection(io, HyperService::new(self.clone(), addr))).await;
     }
 
-    /// As [`Server::serve`], in a background task, for as long as the runtime lives.
-    pub fn listen(&self, listener: impl Listener + 'static) {
-        let server = self.clone();
-        self.runtime().spawn(async move { server.serve(listener).await });
+    /// Serves the connections of a listener, each by a future in a task of its own, until a shutdown is complete.
+    pub(super) async fn serve_each<L: Listener, F>(
+        &self,
+        mut listener: L,
+        mut connection: impl FnMut(L::Io, Option<SocketAddr>) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listening = Guard::new(self.listeners());
+        let accepting = async move {
+            loop {
+                match listener.accept().await {
+                    Ok((io, addr)) => self.runtime().spawn(connection(io, addr)),
+                    // A connection that broke before it was accepted is not an error of the listener.
+                    Err(error) if is_about_the_connection(&error) => (),
+                    Err(_) => self.runtime().sleep(BREATHER).await,
+                }
+            }
+        };
+        {
+            // Drops the listener when it ends.
+            let accepting = pin!(accepting);
+            race(accepting, listening.ending()).await;
+        }
+        listening.overdue().await;
     }
 
     /// Serves one connection over HTTP/1, to its end or until a WebSocket takes it over, for code that accepts connections
@@ -79,6 +105,18 @@ impl Server {
         S: Service<Request<Incoming>, Response = Response<ReplyBody>> + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.carry(io, service)
+    }
+
+    /// Serves one connection, with answers of any kind.
+    pub(super) fn carry<I, S, B>(&self, io: I, service: S) -> impl Future<Output = ()> + Send + use<I, S, B>
+    where
+        I: Io + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        Response<B>: Answer<Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static>,
     {
         let options = self.options();
         let deadlines = Deadlines {
@@ -131,10 +169,10 @@ impl Server {
     }
 }
 
-/// Waits for a connection to end, or for something else. Returns whether the connection has ended.
-async fn race(mut connection: Pin<&mut impl Future>, other: impl Future<Output = ()>) -> bool {
+/// Waits for a future to end, or for another one. Returns whether the first one has ended.
+pub(super) async fn race(mut future: Pin<&mut impl Future>, other: impl Future<Output = ()>) -> bool {
     let mut other = pin!(other);
-    poll_fn(|cx| match connection.as_mut().poll(cx) {
+    poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(_) => Poll::Ready(true),
         Poll::Pending => other.as_mut().poll(cx).map(|()| false),
     })
@@ -223,7 +261,7 @@ mod tests {
     async fn an_answer_that_is_written_in_part_is_lost_whatever_the_connection_is_made_of() {
         let server = Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap();
         let (mut client, stream) = tokio::io::duplex(1024);
-        server.listen(These(vec![stream]));
+        let _listening = server.listen(These(vec![stream]));
         get(&mut client, TARGET).await;
         let socket = server.accept().await;
         let mut open = Vec::new();
@@ -247,7 +285,7 @@ mod tests {
         for (errors, breathers) in [(vec![ConnectionReset, ConnectionAborted], 0), (vec![OutOfMemory; 3], 3)] {
             let (mut client, stream) = tokio::io::duplex(1024);
             let began = tokio::time::Instant::now();
-            server.listen(Failing(errors, These(vec![stream])));
+            let _listening = server.listen(Failing(errors, These(vec![stream])));
             get(&mut client, TARGET).await;
             server.accept().await;
             // The clock is paused: it advances only while something waits for it.

@@ -14,6 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::hyper::not_found;
+use super::mixed::OfSession;
 use crate::body::ReplyBody;
 use crate::server::Server;
 
@@ -21,41 +22,67 @@ use crate::server::Server;
 ///
 /// Requests for the server's path are answered by the server; all others go to the inner service.
 ///
+/// [`Server::serve_with`] serves an application and a server on the same port without this. Prefer an [`EngineService`] in
+/// a router: the layers of the router apply to it. To a server in a layer, only those layers apply that are added later:
+///
 /// ```
 /// use axum::Router;
+/// use axum::extract::Request;
+/// use axum::middleware::{Next, from_fn};
+/// use axum::response::Response;
 /// use axum::routing::get;
 /// use engineio_driver::Server;
 /// use engineio_driver::mount::EngineLayer;
 ///
-/// # fn main() {}
+/// async fn log(request: Request, next: Next) -> Response {
+///     println!("{}", request.uri());
+///     next.run(request).await
+/// }
+///
 /// # fn app(server: Server) -> Router {
-/// let app: Router = Router::new().route("/", get(|| async { "hello" })).fallback(|| async { "not here" });
-/// let app = app.layer(EngineLayer::new(server));
-/// # app
+/// Router::new()
+///     .route("/", get(|| async { "hello" }))
+///     .fallback(|| async { "not here" })
+///     .layer(EngineLayer::new(server))
+///     .layer(from_fn(log)) // added later: it gets the requests for the server too
 /// # }
 /// ```
 ///
 /// axum applies a layer only to routes that exist: add the layer after the routes, and add a `fallback`.
 ///
-/// An answer to a poll that is lost before it was written ends its session. A layer knows less about this than
-/// [`Server::serve`]; see [when an answer counts as written](Server#when-an-answer-counts-as-written). Layers around
-/// this one should pass the data of an answer on as it arrives.
+/// # What is up to the host
 ///
-/// Set `TCP_NODELAY` on the connections; `axum::serve` does not do this by itself. Without the option, messages on a
-/// WebSocket can be delayed until an acknowledgement arrives, 40 ms on Linux. The same holds for answers to polls of more
-/// than 16 KiB, whose last 4 KiB are written after the rest. On an Ethernet they are not delayed: 4 KiB are more than two
-/// segments, which the client acknowledges at once. On the loopback interface, where a segment has 64 KiB, answers of up
-/// to 64 KiB are delayed, also those to a proxy on the same machine:
+/// [`Server::serve_with`] does all of this. If something else serves the connections, such as `axum::serve`, that must do
+/// it:
+///
+/// * **`TCP_NODELAY`.** Without this option, messages on a WebSocket can be delayed until an acknowledgement arrives, 40 ms
+///   on Linux; and so can answers to polls of more than 16 KiB, whose last 4 KiB are written after the rest. `axum::serve`
+///   does not set it by itself; the example below does.
+/// * **Deadlines and limits.** The options of [`Builder`](crate::Builder) about connections do not hold: `header_timeout`,
+///   `idle_timeout`, `write_timeout`, `answer_timeout`, `max_connections`, `max_headers`, and `max_header_size` for what is
+///   received. `axum::serve` has no deadlines: a client that takes nothing of an answer keeps its connection for ever.
+/// * **Lost answers.** An answer to a poll that is lost before it was written ends its session. A layer knows less about
+///   this than [`Server::serve_with`]; see [when an answer counts as
+///   written](Server#when-an-answer-counts-as-written). Layers around this one should pass the data of an answer on as it
+///   arrives.
+/// * **The address of the client.** Add a [`RemoteAddr`](crate::mount::RemoteAddr) as an extension to the requests.
+/// * **Upgrades.** WebSockets need HTTP/1.1, and a host that supports upgrades. A request that cannot be upgraded is rejected
+///   with a text that says so. Over HTTP/2 there are no WebSockets; `axum::serve` announces them (RFC 8441), and the server
+///   rejects them.
+/// * **The end.** Shut the server down first, and let the host listen meanwhile, with [`Server::shutdown_on`].
 ///
 /// ```
 /// use axum::serve::ListenerExt as _;
+/// use engineio_driver::Server;
+/// use engineio_driver::mount::EngineService;
 ///
-/// # async fn serve(app: axum::Router) -> std::io::Result<()> {
+/// # async fn serve(server: Server, signal: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+/// let app = axum::Router::new().route_service("/engine.io/", EngineService::new(server.clone()));
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 /// let listener = listener.tap_io(|connection| {
 ///     let _ = connection.set_nodelay(true);
 /// });
-/// axum::serve(listener, app).await
+/// axum::serve(listener, app).with_graceful_shutdown(server.shutdown_on(signal)).await
 /// # }
 /// ```
 #[derive(Clone, Debug)]
@@ -65,7 +92,8 @@ pub struct EngineLayer {
 
 impl EngineLayer {
     /// Creates a layer for a server.
-    pub const fn new(server: Server) -> Self {
+    pub fn new(server: Server) -> Self {
+        server.mount();
         Self { server }
     }
 }
@@ -80,10 +108,37 @@ impl<S> Layer<S> for EngineLayer {
 
 /// A tower service that passes requests for the server to the server, and all others to another service.
 ///
-/// To tell sessions where they come from, add a [`RemoteAddr`](crate::mount::RemoteAddr) as an extension to the
-/// requests.
+/// Mount it at the server's path in a router. The layers of the router that are added after it apply to it, for example
+/// one that checks who the client is:
 ///
-/// The remarks of [`EngineLayer`] on lost answers and on `TCP_NODELAY` hold for the service too.
+/// ```
+/// use axum::Router;
+/// use axum::extract::Request;
+/// use axum::http::StatusCode;
+/// use axum::middleware::{Next, from_fn};
+/// use axum::response::Response;
+/// use axum::routing::get;
+/// use engineio_driver::Server;
+/// use engineio_driver::mount::{EngineService, Listener};
+///
+/// async fn check(request: Request, next: Next) -> Result<Response, StatusCode> {
+///     if request.headers().contains_key("authorization") {
+///         Ok(next.run(request).await)
+///     } else {
+///         Err(StatusCode::UNAUTHORIZED)
+///     }
+/// }
+///
+/// # async fn serve(server: Server, listener: impl Listener) {
+/// let app = Router::new()
+///     .route("/", get(|| async { "hello" }))
+///     .route_service("/engine.io/", EngineService::new(server.clone()))
+///     .layer(from_fn(check));
+/// server.serve_with(listener, app).await;
+/// # }
+/// ```
+///
+/// [`EngineLayer`] lists what is up to the host if something else than [`Server::serve_with`] serves the connections.
 #[derive(Clone, Debug)]
 pub struct EngineService<S = NotFound> {
     server: Server,
@@ -93,6 +148,7 @@ pub struct EngineService<S = NotFound> {
 impl EngineService {
     /// Creates a service that answers 404 to requests that are not for the server.
     pub fn new(server: Server) -> Self {
+        server.mount();
         Self { inner: NotFound { server: Some(server.clone()) }, server }
     }
 }
@@ -115,7 +171,11 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if self.server.matches(&request) {
             let answer = self.server.handle(request);
-            Box::pin(async { Ok(answer.await.unwrap_or_else(|_aborted| aborted()).map(EngineBody::engine)) })
+            Box::pin(async {
+                let mut response = answer.await.unwrap_or_else(|_aborted| aborted());
+                OfSession::mark(&mut response);
+                Ok(response.map(EngineBody::engine))
+            })
         } else {
             let answer = self.inner.call(request);
             Box::pin(async { answer.await.map(|response| response.map(EngineBody::other)) })
@@ -165,25 +225,25 @@ pin_project! {
     #[derive(Debug)]
     pub struct EngineBody<R> {
         #[pin]
-        body: Either<R>,
+        pub(super) body: Either<R>,
     }
 }
 
 pin_project! {
     #[project = EitherProjection]
     #[derive(Debug)]
-    enum Either<R> {
+    pub(super) enum Either<R> {
         Engine { #[pin] body: ReplyBody },
         Other { #[pin] body: R },
     }
 }
 
 impl<R> EngineBody<R> {
-    fn engine(body: ReplyBody) -> Self {
+    pub(super) fn engine(body: ReplyBody) -> Self {
         Self { body: Either::Engine { body } }
     }
 
-    fn other(body: R) -> Self {
+    pub(super) fn other(body: R) -> Self {
         Self { body: Either::Other { body } }
     }
 }

@@ -36,7 +36,7 @@ where
         method: accept::method(&parts),
         query: parts.uri.query().unwrap_or_default(),
         origin: parts.headers.get(ORIGIN).map(HeaderValue::as_bytes),
-        upgrade: accept::is_upgrade(&parts.headers),
+        upgrade: accept::asks_for_upgrade(&parts),
     };
     let replies = Replies::new(&parts, request.is_upgrade(&server.config));
     let admission = Admission::begin(&request, &server.config).map_err(NotAdmitted::from);

@@ -35,8 +35,13 @@ pub(crate) struct Inner {
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) tasks: Arc<Tasks>,
+    /// The listeners. They end when the sessions have ended, and return when a shutdown is complete.
+    pub(crate) listeners: Arc<Tasks>,
     /// Sessions are observed from the beginning.
     observes: AtomicBool,
+    /// The server is mounted in a service of the application.
+    #[cfg(feature = "tower")]
+    mounted: AtomicBool,
 }
 
 /// The options of a server that are not options of the core.
@@ -113,7 +118,33 @@ pub struct Aborted;
 
 /// The address from which a request comes, as an extension of the request.
 ///
-/// Code that serves connections itself adds it; then [`Handle::remote_addr`](crate::Handle::remote_addr) returns it.
+/// [`Handle::remote_addr`](crate::Handle::remote_addr) returns it. Connections that the server accepts have it, and code
+/// that accepts connections itself adds it. It is that of a proxy if there is one.
+///
+/// [`Server::serve_with`](crate::Server::serve_with) adds it to the requests for the other service too. Handlers of axum
+/// can read it as an `Extension<RemoteAddr>`. For those that read `ConnectInfo`, add this layer:
+///
+/// ```
+/// # use std::net::SocketAddr;
+/// use axum::Router;
+/// use axum::extract::{ConnectInfo, Request};
+/// use axum::middleware::map_request;
+/// use axum::routing::get;
+/// use engineio_driver::mount::RemoteAddr;
+///
+/// async fn connect_info(mut request: Request) -> Request {
+///     if let Some(&RemoteAddr(addr)) = request.extensions().get() {
+///         request.extensions_mut().insert(ConnectInfo(addr));
+///     }
+///     request
+/// }
+///
+/// async fn show(ConnectInfo(addr): ConnectInfo<SocketAddr>) -> String {
+///     addr.to_string()
+/// }
+///
+/// let app: Router = Router::new().route("/", get(show)).layer(map_request(connect_info));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteAddr(pub SocketAddr);
 
@@ -134,7 +165,10 @@ impl Inner {
             options,
             environment: Arc::new(environment),
             tasks,
+            listeners: Arc::default(),
             observes: AtomicBool::new(false),
+            #[cfg(feature = "tower")]
+            mounted: AtomicBool::new(false),
         }
     }
 
@@ -145,6 +179,17 @@ impl Inner {
     /// From now on, sessions are observed from the beginning.
     pub(crate) fn observe(&self) {
         self.observes.store(true, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_mounted(&self) -> bool {
+        self.mounted.load(Ordering::Relaxed)
+    }
+
+    /// From now on, a service of the application passes the requests for the server on.
+    #[cfg(feature = "tower")]
+    pub(crate) fn mount(&self) {
+        self.mounted.store(true, Ordering::Relaxed);
     }
 
     /// Starts the timer task with the first session. Earlier, there might be no runtime.

@@ -1,11 +1,12 @@
 //! The server's side of a WebSocket's opening handshake, for requests of hyper. The core has the rules.
 
-use engineio_proto::http::{Method, Reply, WebSocketHead, has_token};
+use engineio_proto::http::{HttpVersion, Method, Reply, WebSocketHead, has_token};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderValue, request};
+use http::{HeaderValue, Version, request};
+use hyper::upgrade::OnUpgrade;
 use tungstenite::handshake::derive_accept_key;
 
 /// Returns whether the headers of a request or an answer are those of a WebSocket. Other upgrades do not count.
@@ -14,9 +15,20 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     has_token(values(CONNECTION), "upgrade") && has_token(values(UPGRADE), "websocket")
 }
 
-/// Returns the method of a request, as far as the core distinguishes it.
+/// Returns whether a request asks for a WebSocket.
+pub(crate) fn asks_for_upgrade(parts: &request::Parts) -> bool {
+    is_upgrade(&parts.headers) || is_extended_connect(parts)
+}
+
+/// The form of a WebSocket handshake in HTTP/2: RFC 8441. A plain CONNECT has no path, so it is not for a server.
+fn is_extended_connect(parts: &request::Parts) -> bool {
+    parts.method == http::Method::CONNECT && parts.version > Version::HTTP_11
+}
+
+/// Returns the method of a request, as far as the core distinguishes it. An extended CONNECT is the GET of a handshake.
 pub(crate) fn method(parts: &request::Parts) -> Method {
     match parts.method {
+        _ if is_extended_connect(parts) => Method::Get,
         http::Method::GET => Method::Get,
         http::Method::POST => Method::Post,
         _ => Method::Other,
@@ -33,6 +45,12 @@ pub(crate) fn head(parts: &request::Parts) -> WebSocketHead<'_> {
         protocols: value(SEC_WEBSOCKET_PROTOCOL),
         has_body: parts.headers.contains_key(TRANSFER_ENCODING)
             || parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0"),
+        http: match parts.version {
+            Version::HTTP_09 | Version::HTTP_10 => HttpVersion::Http10,
+            Version::HTTP_11 => HttpVersion::Http11,
+            _ => HttpVersion::Http2,
+        },
+        can_switch: parts.extensions.get::<OnUpgrade>().is_some(),
     }
 }
 
@@ -95,6 +113,35 @@ mod tests {
         for (name, known) in [("POST", Method::Post), ("PUT", Method::Other)] {
             parts.method = name.parse().unwrap();
             assert_eq!(head(&parts).method, known);
+        }
+    }
+
+    /// The version and the means to take the connection over are parts of the head too.
+    #[test]
+    fn m056_whether_a_connection_can_be_upgraded_is_read() {
+        let mut parts = parts(|_| ());
+        assert!(!head(&parts).can_switch);
+        for (version, http) in [
+            (Version::HTTP_09, HttpVersion::Http10),
+            (Version::HTTP_10, HttpVersion::Http10),
+            (Version::HTTP_11, HttpVersion::Http11),
+            (Version::HTTP_2, HttpVersion::Http2),
+            (Version::HTTP_3, HttpVersion::Http2),
+        ] {
+            parts.version = version;
+            assert_eq!(head(&parts).http, http);
+        }
+    }
+
+    /// A CONNECT of HTTP/1.1 is a method as any other.
+    #[test]
+    fn an_extended_connect_asks_for_a_websocket() {
+        for (version, asks) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
+            let (mut parts, ()) = Request::connect("/engine.io/").version(version).body(()).unwrap().into_parts();
+            assert_eq!(asks_for_upgrade(&parts), asks);
+            assert_eq!(method(&parts), if asks { Method::Get } else { Method::Other });
+            parts.method = http::Method::GET;
+            assert!(!asks_for_upgrade(&parts));
         }
     }
 

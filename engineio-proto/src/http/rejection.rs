@@ -5,6 +5,7 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use crate::http::websocket::HttpVersion;
 use crate::parts::transport::TransportKind;
 
 /// Why a request is rejected before it reaches a session.
@@ -46,6 +47,13 @@ pub enum Rejection {
     WrongHandshake {
         /// The transport that the request names.
         transport: TransportKind,
+    },
+    /// The connection cannot become a WebSocket, whatever the headers ask for. The client gets a text with the likely
+    /// cause.
+    CannotUpgrade {
+        /// The HTTP version of the request. In HTTP/1.1, it is the host of the server or one of its layers that cannot
+        /// upgrade.
+        http: HttpVersion,
     },
     /// The application refuses the session.
     Forbidden {
@@ -112,15 +120,18 @@ impl Rejection {
             | Self::NotPolling
             | Self::NoUpgrade
             | Self::WrongHandshake { .. }
+            | Self::CannotUpgrade { .. }
             | Self::NoSid
             | Self::Full
             | Self::InvalidPayload => ErrorCode::BadRequest,
         }
     }
 
-    /// Returns the text for the client: that of the code, or the application's.
+    /// Returns the text for the client: that of the code, with the cause if the connection cannot be upgraded; or the
+    /// application's.
     pub fn message(&self) -> &str {
         match self {
+            Self::CannotUpgrade { http } => cannot_upgrade(*http),
             Self::Forbidden { message: Some(message) } if !message.is_empty() => message,
             _ => self.code().message(),
         }
@@ -158,9 +169,26 @@ impl Rejection {
     }
 }
 
+const fn cannot_upgrade(http: HttpVersion) -> &'static str {
+    match http {
+        HttpVersion::Http10 => {
+            "Bad request: HTTP/1.0 cannot be upgraded to a WebSocket. \
+             A proxy must use HTTP/1.1 (nginx: proxy_http_version 1.1)"
+        }
+        HttpVersion::Http11 => {
+            "Bad request: this connection cannot be upgraded to a WebSocket. \
+             The host or a layer in front of this server does not support upgrades"
+        }
+        HttpVersion::Http2 => "Bad request: HTTP/2 has no upgrades. Use HTTP/1.1 for WebSockets",
+    }
+}
+
 /// The reason, with the relevant parts of the request, for logs.
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::CannotUpgrade { http } = self {
+            return f.write_str(cannot_upgrade(*http));
+        }
         f.write_str(self.code().message())?;
         match self {
             Self::UnknownTransport { transport } => write!(f, ": {transport:?}"),
@@ -179,7 +207,10 @@ impl fmt::Display for Rejection {
             Self::NoSid => f.write_str(": no session id, or it is taken"),
             Self::Full => f.write_str(": the server holds as many sessions as it may"),
             Self::InvalidPayload => f.write_str(": the body is not a payload"),
-            Self::UnknownSid | Self::HandshakeMethod | Self::Forbidden { message: None } => Ok(()),
+            Self::UnknownSid
+            | Self::HandshakeMethod
+            | Self::CannotUpgrade { .. }
+            | Self::Forbidden { message: None } => Ok(()),
         }
     }
 }

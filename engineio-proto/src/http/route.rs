@@ -32,7 +32,8 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// Its `Origin` header.
     pub origin: Option<&'a [u8]>,
-    /// Whether it asks for a WebSocket, with the headers `Connection: upgrade` and `Upgrade: websocket`.
+    /// Whether it asks for a WebSocket, with the headers `Connection: upgrade` and `Upgrade: websocket`. In HTTP/2, a CONNECT
+    /// for the protocol `websocket` does (RFC 8441); it counts as [`Method::Get`], and is rejected with its likely cause.
     pub upgrade: bool,
 }
 

@@ -7,6 +7,7 @@ use alloc::string::String;
 use bytes::Bytes;
 
 use crate::http::headers::Headers;
+use crate::http::rejection::Rejection;
 use crate::http::response::{REFUSED_UPGRADE, Reply};
 use crate::http::route::Method;
 
@@ -23,6 +24,22 @@ pub struct WebSocketHead<'a> {
     pub protocols: Option<&'a [u8]>,
     /// Whether the request has a body: it has `Transfer-Encoding`, or a `Content-Length` other than 0.
     pub has_body: bool,
+    /// The HTTP version of the request.
+    pub http: HttpVersion,
+    /// Whether the embedder can take the connection over after the answer. A host or a layer in front of the embedder may
+    /// have removed the means for that.
+    pub can_switch: bool,
+}
+
+/// The HTTP version of a request, as far as upgrades depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// HTTP/1.0 or older. It has no upgrades: a client ignores the 101.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2 or newer. It has no upgrades either.
+    Http2,
 }
 
 /// Why a WebSocket handshake is not valid. The texts are those of the reference's WebSocket library.
@@ -84,6 +101,17 @@ impl<'a> WebSocketHead<'a> {
         if self.has_body { Err(HeadError::Body) } else { Ok(()) }
     }
 
+    /// Checks that the connection can become a WebSocket. This is checked before the other parts of the head.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot, which names the likely cause.
+    pub const fn upgradable(&self) -> Result<(), Rejection> {
+        match (self.http, self.can_switch) {
+            (HttpVersion::Http11, true) => Ok(()),
+            (http, _) => Err(Rejection::CannotUpgrade { http }),
+        }
+    }
+
     /// Returns the subprotocol of the session: the first one that the client offers.
     pub fn protocol(&self) -> Option<&'a str> {
         let first = self.protocols?.split(|&byte| byte == b',').next()?.trim_ascii();
@@ -130,6 +158,7 @@ fn is_key(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
     use alloc::vec::Vec;
 
     const HEAD: WebSocketHead<'static> = WebSocketHead {
@@ -138,6 +167,8 @@ mod tests {
         version: Some(b"13"),
         protocols: None,
         has_body: false,
+        http: HttpVersion::Http11,
+        can_switch: true,
     };
 
     #[test]
@@ -151,6 +182,27 @@ mod tests {
             ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         ];
         assert!(reply.headers.iter().eq(headers));
+    }
+
+    /// A proxy that speaks HTTP/1.0 passes no 101 on.
+    #[test]
+    fn m056_what_cannot_be_upgraded_is_rejected_with_the_likely_cause() {
+        assert_eq!(HEAD.upgradable(), Ok(()));
+        for (http, can_switch, cause) in [
+            (HttpVersion::Http10, true, "proxy_http_version 1.1"),
+            (HttpVersion::Http10, false, "proxy_http_version 1.1"),
+            (HttpVersion::Http11, false, "in front of this server"),
+            (HttpVersion::Http2, true, "HTTP/1.1"),
+            (HttpVersion::Http2, false, "HTTP/1.1"),
+        ] {
+            let rejection = WebSocketHead { http, can_switch, ..HEAD }.upgradable().unwrap_err();
+            assert_eq!(rejection, Rejection::CannotUpgrade { http });
+            let reply = rejection.clone().into_reply(true);
+            assert_eq!(reply.status, 400);
+            let text = core::str::from_utf8(&reply.body).unwrap();
+            assert!(text.starts_with("Bad request: ") && text.contains(cause), "{text}");
+            assert_eq!(rejection.to_string(), text);
+        }
     }
 
     #[test]

@@ -178,8 +178,9 @@ impl AskHead {
     /// Checks the head of the WebSocket handshake.
     ///
     /// # Errors
-    /// Returns an error if it is not valid, or if the client's revision is not supported.
+    /// Returns an error if the connection cannot be upgraded, if the head is not valid, or if the client's revision is not supported.
     pub fn check(self, head: &WebSocketHead<'_>) -> Result<Admission, NotAdmitted> {
+        head.upgradable()?;
         head.check()?;
         Ok(self.checked()?)
     }
@@ -257,6 +258,7 @@ impl SessionRequest {
             (Operation::Post, Entry::Exchange { exchange, octet_stream }) => Input::PostHead { exchange, octet_stream },
             (Operation::Upgrade, Entry::Channel { channel, head }) => {
                 if let Some(head) = head {
+                    head.upgradable()?;
                     head.check()?;
                 }
                 Input::ChannelOpened { channel, base64: self.base64 }

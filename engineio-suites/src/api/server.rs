@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::adapter::error::ConfigError;
@@ -261,10 +262,19 @@ pub async fn s084_a_shutdown_waits_for_everyone() {
 pub async fn a_shutdown_of_nothing_is_over_at_once() {
     let (server, addr) = bound().await;
     within(server.shutdown()).await;
-    let mut connection = Connection::open(addr).await;
+    // The server listens no more.
+    within(async { while TcpStream::connect(addr).await.is_ok() {} }).await;
+    within(server.shutdown()).await;
+}
+
+/// If another listener goes on, its clients get no sessions.
+pub async fn a_server_that_was_shut_down_opens_no_sessions() {
+    let host = Host::start(builder()).await;
+    within(host.server.shutdown()).await;
+    let mut connection = Connection::open(host.addr).await;
     let _ = connection.try_write(request("GET", POLLING, "", b"")).await;
     assert!(connection.try_response().await.is_none_or(|response| response.status == 503));
-    within(server.shutdown()).await;
+    assert!(host.server.is_empty());
 }
 
 /// Reports when its last callback begins, and ends it on request.

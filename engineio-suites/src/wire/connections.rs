@@ -145,6 +145,19 @@ pub async fn a_shutdown_has_a_deadline() {
     post.rest().await;
 }
 
+/// A WebSocket whose connection is full is no exception: neither its messages nor its close frame can be written.
+pub async fn a_websocket_that_takes_nothing_delays_a_shutdown_up_to_its_deadline() {
+    let host = Host::start(builder().shutdown_timeout(SHORT)).await;
+    let (websocket, _) = WebSocket::open(host.addr).await;
+    let socket = host.accept().await;
+    // More than the buffers of the kernel take.
+    socket.try_send("x".repeat(30_000_000)).unwrap();
+    within(host.server.shutdown()).await;
+    assert_eq!(socket.close_reason(), Some(CloseReason::ForcedClose));
+    let mut connection = websocket.connection;
+    connection.rest().await;
+}
+
 /// WebSockets count, and a connection that ends makes room.
 pub async fn sec70_connections_have_a_limit() {
     let host = Host::start(builder().max_connections(2)).await;

@@ -329,3 +329,40 @@ pub async fn s041_an_origin_may_have_what_headers_may_have() {
         assert!(response.headers.iter().all(|header| !header.0.starts_with("access-control")), "{response:?}");
     }
 }
+
+/// A proxy that speaks HTTP/1.0, such as nginx without `proxy_http_version 1.1`, does not pass a 101 on. Its client learns
+/// why it gets no WebSocket, and no session opens that it could not reach.
+pub async fn m056_http_1_0_is_not_upgraded() {
+    let reports = Reports::default();
+    let host = Host::start(reports.of(builder())).await;
+    let client = Polling::open(host.addr).await;
+    let socket = host.accept().await;
+    for target in [WEBSOCKET.to_owned(), format!("{WEBSOCKET}&sid={}", client.sid)] {
+        let mut connection = Connection::open(host.addr).await;
+        connection.write(format!("GET {target} HTTP/1.0\r\nhost: localhost\r\n{UPGRADE}\r\n")).await;
+        let answer = String::from_utf8(connection.rest().await).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 400 Bad Request\r\n"), "{answer}");
+        let text = "Bad request: HTTP/1.0 cannot be upgraded to a WebSocket. \
+            A proxy must use HTTP/1.1 (nginx: proxy_http_version 1.1)";
+        assert!(answer.ends_with(text), "{answer}");
+        assert_eq!(reports.take(), [(3, "Bad request".to_owned(), text.to_owned())]);
+    }
+    assert_eq!(host.server.len(), 1);
+    // The session can still be upgraded, and HTTP/1.0 can poll.
+    socket.try_send("hello").unwrap();
+    let mut connection = Connection::open(host.addr).await;
+    connection.write(format!("GET {} HTTP/1.0\r\nhost: localhost\r\n\r\n", client.target)).await;
+    assert!(String::from_utf8(connection.rest().await).unwrap().ends_with("4hello"));
+    WebSocket::upgrade(&client).await;
+}
+
+/// The server does not speak HTTP/2, so it announces nothing of it.
+pub async fn http_2_is_not_spoken() {
+    let host = Host::start(builder()).await;
+    let mut connection = Connection::open(host.addr).await;
+    // The preface of a connection, and empty settings.
+    connection.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let answer = connection.rest().await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
+    assert!(host.server.is_empty());
+}

@@ -1,5 +1,6 @@
 use super::*;
 use crate::http::route::Method;
+use crate::http::websocket::HttpVersion;
 use crate::session::event::Output;
 use crate::{Event, Server};
 
@@ -10,6 +11,8 @@ const HEAD: WebSocketHead<'static> = WebSocketHead {
     version: Some(b"13"),
     protocols: None,
     has_body: false,
+    http: HttpVersion::Http11,
+    can_switch: true,
 };
 const GET: Entry<'static> = Entry::Exchange { exchange: ExchangeId(1), octet_stream: false };
 const CHANNEL: Entry<'static> = Entry::Channel { channel: ChannelId(1), head: Some(HEAD) };
@@ -39,6 +42,23 @@ fn opening(query: &str, upgrade: bool, sid: &str) -> Opening {
 
 const POLLING: &str = "EIO=4&transport=polling";
 const WEBSOCKET: &str = "EIO=4&transport=websocket";
+
+/// No session exists for a client that cannot reach it.
+#[test]
+fn m056_a_connection_that_cannot_be_upgraded_opens_no_session_and_probes_none() {
+    let head = WebSocketHead { http: HttpVersion::Http10, key: None, ..HEAD };
+    let rejected = NotAdmitted::Rejected(Rejection::CannotUpgrade { http: HttpVersion::Http10 });
+    let mut server = Server::new(Config::default()).unwrap();
+    let channel = Entry::Channel { channel: ChannelId(1), head: Some(head) };
+    let sid = Sid::new("a").ok();
+    assert_eq!(server.admit(NOW, begin(WEBSOCKET, true), channel, sid.clone()), Err(rejected.clone()));
+    assert!(server.is_empty());
+    let key = server.admit(NOW, begin(POLLING, false), GET, sid).unwrap();
+    let probe = begin("EIO=4&transport=websocket&sid=a", true);
+    assert_eq!(server.admit(NOW, probe.clone(), channel, None), Err(rejected));
+    // Another channel can still probe it.
+    assert_eq!(server.admit(NOW, probe, CHANNEL, None), Ok(key));
+}
 
 /// Each request also fails all later checks, which shows that the first check is made first.
 #[test]
