@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{self, UpgradeableConnection};
 use hyper::service::Service;
 
 use super::connection::{Connection, Current, Deadlines};
@@ -20,7 +20,7 @@ use super::hyper::HyperService;
 use super::observed::{Answer, Observed};
 use crate::body::ReplyBody;
 use crate::net::connect::Io;
-use crate::server::Server;
+use crate::server::{Server, Slot};
 use crate::tasks::Guard;
 
 /// The maximum size of hyper's read buffer, in bytes. A connection keeps its buffer.
@@ -118,6 +118,32 @@ impl Server {
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         Response<B>: Answer<Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static>,
     {
+        let under_way = self.guard();
+        let slot = self.connections().open();
+        let server = self.clone();
+        // The connection is made inside the future, which would have room for it twice otherwise.
+        async move {
+            let Some(slot) = slot else { return };
+            let connection = server.connection(io, service, slot);
+            drop(server);
+            let mut connection = pin!(connection);
+            // The sessions of a connection learn how it ends.
+            if !race(connection.as_mut(), under_way.ending()).await {
+                connection.as_mut().graceful_shutdown();
+                race(connection, under_way.overdue()).await;
+            }
+        }
+    }
+
+    /// A connection with its deadlines.
+    fn connection<I, S, B>(&self, io: I, service: S, slot: Slot) -> UpgradeableConnection<Connection<I>, Observed<S>>
+    where
+        I: Io + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        Response<B>: Answer<Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static>,
+    {
         let options = self.options();
         let deadlines = Deadlines {
             header: options.header_timeout,
@@ -129,22 +155,10 @@ impl Server {
         let mut settings = self.http1();
         // The connection has a deadline of its own for heads, which does not include the time without a request.
         settings.header_read_timeout(None);
-        let under_way = self.guard();
-        let connection = self.connections().open().map(|slot| {
-            let current = Arc::<Current>::default();
-            let service = Observed::new(service, Arc::clone(&current));
-            let io = Connection::new(io, self.runtime(), deadlines, current, slot);
-            settings.serve_connection(io, service).with_upgrades()
-        });
-        async move {
-            let Some(connection) = connection else { return };
-            let mut connection = pin!(connection);
-            // The sessions of a connection learn how it ends.
-            if !race(connection.as_mut(), under_way.ending()).await {
-                connection.as_mut().graceful_shutdown();
-                race(connection, under_way.overdue()).await;
-            }
-        }
+        let current = Arc::<Current>::default();
+        let service = Observed::new(service, Arc::clone(&current));
+        let io = Connection::new(io, self.runtime(), deadlines, current, slot);
+        settings.serve_connection(io, service).with_upgrades()
     }
 
     /// Returns hyper's settings for a connection, for code that serves connections itself in another way than by
