@@ -159,6 +159,8 @@ pub mod cli;
 mod coverage;
 pub mod decoder;
 mod diagram;
+mod encoder;
+mod expected;
 mod explore;
 mod journal;
 mod op;

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use engineio_proto::TransportKind;
 use engineio_proto::client;
 use engineio_proto::server::{Config, Overflow};
+use engineio_proto::{Message, TransportKind};
 
 use crate::Chooser;
+use crate::expected::Limits;
 use crate::oracle::{Law, Violation, broken};
 
 /// Declares the settings once: fields, defaults, and their form in printed tests.
@@ -114,6 +115,8 @@ settings! {
     allow_upgrades: bool = true,
     /// Whether there is a [`Config::initial_message`].
     greeting: bool = false,
+    /// Whether that message is binary.
+    binary_greeting: bool = false,
     /// Whether [`Config::overflow`] is [`Overflow::Close`].
     close_when_full: bool = false,
     /// [`client::Config::base64`].
@@ -160,6 +163,7 @@ impl Settings {
         settings.greeting = or(0, &[1, 0]) == 1;
         settings.close_when_full = or(0, &[0, 0, 1]) == 1;
         settings.base64 = or(0, &[0, 0, 1]) == 1;
+        settings.binary_greeting = or(0, &[0, 1]) == 1;
         settings
     }
 
@@ -177,9 +181,22 @@ impl Settings {
         config.receive_limit = self.receive_limit;
         config.max_sessions = self.max_sessions;
         config.allow_upgrades = self.allow_upgrades;
-        config.initial_message = self.greeting.then(|| GREETING.into());
+        config.initial_message = self.initial_message();
         config.overflow = if self.close_when_full { Overflow::Close } else { Overflow::Refuse };
         config
+    }
+
+    /// The message that every client receives first.
+    pub(crate) fn initial_message(&self) -> Option<Message> {
+        self.greeting.then(|| match self.binary_greeting {
+            true => Message::from(GREETING.as_bytes().to_vec()),
+            false => Message::from(GREETING),
+        })
+    }
+
+    /// The limits of buffers.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { send: self.send_limit, send_low: self.send_low.min(self.send_limit), receive: self.receive_limit }
     }
 
     /// The options of a client that begins like this.

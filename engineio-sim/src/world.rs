@@ -259,7 +259,7 @@ impl<S: Application, C: Application> World<S, C> {
             Op::Suspend(client, micros) => core.suspend(client, micros),
             Op::Late(node, micros) => core.delay_timers(node, micros),
             Op::Spurious(node) => core.call_without_need(node)?,
-            Op::Backwards(node, micros) => core.set_back(node, micros),
+            Op::Backwards(node, micros) => core.set_back(node, micros)?,
             Op::Shutdown(server) => core.shut_down(server)?,
             Op::Crash(server) => {
                 core.crash(server)?;

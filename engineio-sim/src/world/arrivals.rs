@@ -9,7 +9,7 @@ use engineio_proto::client::Details;
 use engineio_proto::http::{Method, Operation, Rejection, Request, Response};
 use engineio_proto::server::{Admission, BodyError, Entry, Input, NotAdmitted, SessionKey, State};
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Message, Phase, Session, Sid, TransportKind};
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Message, Phase, Session, Sid, TransportKind};
 
 use super::core::{Core, Outcome};
 use super::faults::OVERTAKEN;
@@ -17,6 +17,7 @@ use super::net::{Answer, Exchange, Opening, PARTS, Parts, Piece, Spoilt, Stage, 
 use super::nodes::{Call, Slot, What};
 use crate::coverage::{Kind, Situation};
 use crate::decoder::{Decoded, decode_payload};
+use crate::expected;
 use crate::journal::Place;
 use crate::op::Node;
 use crate::oracle::{Incidents, Law, broken};
@@ -109,9 +110,10 @@ impl Core {
                 let [_, bytes @ ..] = entropy.to_le_bytes();
                 let node = &mut self.servers[server];
                 let now = node.clock.tell(self.now);
+                let base64 = matches!(&admission, Admission::Ask(ask) if ask.handshake().base64);
                 let opened = node.machine.admit(now, admission, entry, Some(Sid::from_entropy(bytes)));
                 return Ok(match opened {
-                    Ok(key) => Ok((self.slot(server, attempt, key)?, Operation::Poll)),
+                    Ok(key) => Ok((self.slot(server, attempt, key, (now, base64, entry))?, Operation::Poll)),
                     Err(refused) => {
                         self.attempts[attempt].incidents.add(Incidents::FULL);
                         Err(refused)
@@ -135,7 +137,21 @@ impl Core {
         if let Some(Err(rejection)) = node.machine.session(key).map(|session| request.fits(session, &config)) {
             return Ok(Err(rejection.into()));
         }
-        let entered = self.call_session(slot, kind, |session, now| request.enter(session, &config, now, entry))?;
+        let enter = |session: &mut Session, now| request.enter(session, &config, now, entry);
+        let entered = self.call_session(slot, kind, enter, |expected, now| {
+            match entry {
+                Entry::Exchange { exchange, .. } if request.operation == Operation::Poll => {
+                    expected.input(now, &Input::Poll { exchange });
+                }
+                Entry::Exchange { exchange, octet_stream } => {
+                    expected.input(now, &Input::PostHead { exchange, octet_stream });
+                }
+                Entry::Channel { channel, .. } => {
+                    expected.input(now, &Input::ChannelOpened { channel, base64: request.base64 });
+                }
+            }
+            Ok(())
+        })?;
         Ok(match entered {
             Some(Ok(())) => Ok((slot, request.operation)),
             Some(Err(refused)) => Err(refused),
@@ -144,12 +160,24 @@ impl Core {
     }
 
     /// Registers a session that was opened.
-    fn slot(&mut self, server: usize, attempt: usize, key: SessionKey) -> Outcome<usize> {
+    fn slot(
+        &mut self,
+        server: usize,
+        attempt: usize,
+        key: SessionKey,
+        (now, base64, entry): (Instant, bool, Entry<'_>),
+    ) -> Outcome<usize> {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
         let Some(session) = self.servers[server].machine.session(key) else {
             return broken(Law::End, "a session that was opened is not there");
         };
-        let mut side = Slot::new(server, key, session, attempt, (self.now, self.settings.twins));
+        let (options, sid) = (expected::Options::new(&self.settings), session.sid().as_str());
+        let expected = match entry {
+            Entry::Exchange { exchange, .. } => expected::Session::polling(now, options, sid, exchange),
+            Entry::Channel { channel, .. } => expected::Session::channel(now, options, sid, channel, base64),
+        };
+        let mut side = Slot::new(server, key, session, attempt, expected, (self.now, self.settings.twins));
+        side.compare(self.sessions.len(), session, &(), &())?;
         if let Some(greeting) = self.greeting() {
             side.app.sends.send(greeting);
             // On polling, it comes with the open packet.
@@ -190,11 +218,10 @@ impl Core {
         if decode_payload(&bytes).0.contains(&Decoded::Text('3', String::new())) {
             self.ponged(slot);
         }
-        self.call_session(slot, kind, |session, now| {
-            session.handle_input(now, Input::PostBody { exchange: number, body: body.clone() });
-        })?;
+        let is_refused = body.is_err();
+        self.tell_session(slot, kind, Input::PostBody { exchange: number, body })?;
         let goes_on = self.session(slot).is_some_and(|session| session.phase() != Phase::Closed);
-        if body.is_err() && goes_on {
+        if is_refused && goes_on {
             return broken(Law::Messages, format!("session {slot} goes on, although a body was refused"));
         }
         Ok(())
@@ -234,9 +261,7 @@ impl Core {
         self.coverage.situation_if(Situation::LostWithoutMessages, without_messages);
         self.coverage.situation_if(Situation::LostWithMessages, carried && !without_messages);
         self.journal.note(self.now, Place::Server(exchange.server), "hears of a lost connection", number.0, b"");
-        self.call_session(slot, Kind::ExchangeLost, |session, now| {
-            session.handle_input(now, Input::ExchangeLost { exchange: number });
-        })?;
+        self.tell_session(slot, Kind::ExchangeLost, Input::ExchangeLost { exchange: number })?;
         let goes_on = self.session(slot).is_some_and(|session| session.phase() != Phase::Closed);
         if carried && goes_on {
             return broken(Law::Messages, format!("session {slot} goes on, although an answer was lost"));
@@ -353,9 +378,7 @@ impl Core {
                 let is_behind =
                     is_on && self.exchanges.iter().any(|other| other.stage == Stage::Body && other.is_open_at(slot));
                 self.coverage.situation_if(Situation::FrameBehindBody, is_behind);
-                self.call_session(slot, kind, |session, now| {
-                    session.handle_input(now, Input::ChannelFrame { channel: number, frame: frame.clone() });
-                })?;
+                self.tell_session(slot, kind, Input::ChannelFrame { channel: number, frame })?;
             }
             Piece::End(end) => {
                 let channel = &mut self.channels[index];
@@ -363,9 +386,7 @@ impl Core {
                 channel.down.ready = None;
                 let what = if end == ChannelEnd::Closed { "closes the channel" } else { "the channel is lost" };
                 self.journal.arrow(self.now, ends, what, number.0, b"");
-                self.call_session(slot, Kind::ChannelClosed, |session, now| {
-                    session.handle_input(now, Input::ChannelClosed { channel: number, end });
-                })?;
+                self.tell_session(slot, Kind::ChannelClosed, Input::ChannelClosed { channel: number, end })?;
             }
         }
         Ok(())

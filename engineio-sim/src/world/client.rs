@@ -16,10 +16,11 @@ use super::core::{Core, Outcome};
 use super::net::{Channel, Exchange, Opening, Piece, Pipe, Stage, Way, bytes_of};
 use super::nodes::{Attempt, Call, What};
 use crate::coverage::Kind;
+use crate::expected::{self, Expected};
 use crate::journal::Place;
 use crate::op::Node;
 use crate::oracle::{Incidents, Law, Scene, broken, check_body, explains_client, explains_upgrade_failure};
-use crate::settings::{GREETING, Start};
+use crate::settings::Start;
 
 impl Core {
     /// A client starts a session, if it has none.
@@ -30,11 +31,12 @@ impl Core {
         }
         let config = Arc::new(self.settings.client(start));
         let entropy = self.attempts.len() as u64 * 1000;
+        let expected = expected::Client::new(self.now, &config);
         let machine = match Client::new(self.now, config, entropy) {
             Ok(machine) => machine,
             Err(error) => return broken(Law::Settings, format!("the settings make no sense: {error}")),
         };
-        let mut attempt = Attempt::new(client, server, machine, self.settings.twins);
+        let mut attempt = Attempt::new(client, server, machine, expected, self.settings.twins);
         attempt.dirty = Some(self.now);
         let node = &self.clients[client];
         let late = node.clock.late.max(node.asleep).max(self.servers[server].clock.late);
@@ -54,6 +56,7 @@ impl Core {
         attempt: usize,
         kind: Kind,
         call: impl Fn(&mut Client, Instant) -> R,
+        expect: impl FnOnce(&mut expected::Client, Instant) -> R,
     ) -> Outcome<R> {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
         let side = &mut self.attempts[attempt];
@@ -76,6 +79,8 @@ impl Core {
             return broken(Law::Bytes, format!("client {} holds {received} bytes that arrived", side.client));
         }
         side.app.crowded |= received >= self.settings.receive_limit;
+        let expected = expect(&mut side.expected, now);
+        side.compare(&result, &expected)?;
         let after = side.machine.state();
         let retried = before == client::State::Opening && after == before && transport != side.machine.transport();
         side.retried |= retried;
@@ -87,11 +92,18 @@ impl Core {
         Ok(result)
     }
 
+    /// Something happens to a client.
+    fn tell_client(&mut self, attempt: usize, kind: Kind, input: client::Input) -> Outcome {
+        let expect = |expected: &mut expected::Client, now| expected.input(now, &input);
+        self.call_client(attempt, kind, |machine, now| machine.handle_input(now, input.clone()), expect)
+    }
+
     pub(crate) fn client_timer(&mut self, client: usize) -> Outcome {
         let Some(attempt) = self.attempt_of(client) else { return Ok(()) };
         let now = self.now;
         self.clients[client].clock.back = 0;
-        self.call_client(attempt, Kind::Timeout, |machine, now| machine.handle_timeout(now))?;
+        let expect = |expected: &mut expected::Client, now| expected.timeout(now);
+        self.call_client(attempt, Kind::Timeout, |machine, now| machine.handle_timeout(now), expect)?;
         match self.attempts[attempt].machine.next_timeout() {
             Some(next) if next <= now => {
                 broken(Law::Timers, format!("client {client}: {next:?} is due at {now:?} still"))
@@ -108,9 +120,11 @@ impl Core {
             if let Some(twin) = &mut self.attempts[attempt].twin {
                 twin.expect(output.clone());
             }
+            self.attempts[attempt].see(&output)?;
             self.obey_client_output(client, attempt, output)?;
         }
         self.compare(End::Attempt(attempt))?;
+        self.attempts[attempt].has_said_everything()?;
         if self.attempts[attempt].is_over() {
             // Its close packet may be in transit, and nothing else.
             let polls = |exchange: &Exchange| {
@@ -317,7 +331,8 @@ impl Core {
     /// The application of a client takes a message, if it reads and there is one.
     pub(crate) fn client_takes(&mut self, attempt: usize) -> Outcome<bool> {
         let client = self.attempts[attempt].client;
-        let message = self.call_client(attempt, Kind::Recv, |machine, now| machine.recv(now))?;
+        let expect = |expected: &mut expected::Client, now| expected.recv(now);
+        let message = self.call_client(attempt, Kind::Recv, |machine, now| machine.recv(now), expect)?;
         let again = if self.settings.lazy_reads { self.lag() } else { self.now };
         let app = &mut self.attempts[attempt].app;
         app.readable = message.is_some().then_some(again);
@@ -353,9 +368,7 @@ impl Core {
             self.attempts[attempt].app.written.exchange_written(id);
         }
         let pinged = self.awaits_ping(attempt, &body);
-        self.call_client(attempt, kind, |machine, now| {
-            machine.handle_input(now, client::Input::Answered { exchange: id, status, body: body.clone() });
-        })?;
+        self.tell_client(attempt, kind, client::Input::Answered { exchange: id, status, body })?;
         self.has_been_pinged(attempt, pinged)
     }
 
@@ -387,9 +400,7 @@ impl Core {
     }
 
     fn exchange_failed(&mut self, attempt: usize, exchange: ExchangeId) -> Outcome {
-        self.call_client(attempt, Kind::Failed, |machine, now| {
-            machine.handle_input(now, client::Input::Failed { exchange, error: RequestError::Lost });
-        })
+        self.tell_client(attempt, Kind::Failed, client::Input::Failed { exchange, error: RequestError::Lost })
     }
 
     /// A client gets the result of opening its channel.
@@ -405,9 +416,7 @@ impl Core {
             return self.client_channel_ends(attempt, id, ChannelEnd::Unopened, details);
         }
         self.journal.arrow(self.now, ends, "101", id.0, b"");
-        self.call_client(attempt, Kind::ChannelOpened, |machine, now| {
-            machine.handle_input(now, client::Input::ChannelOpened { channel: id });
-        })
+        self.tell_client(attempt, Kind::ChannelOpened, client::Input::ChannelOpened { channel: id })
     }
 
     fn client_channel_ends(
@@ -417,9 +426,7 @@ impl Core {
         end: ChannelEnd,
         details: Option<client::Details>,
     ) -> Outcome {
-        self.call_client(attempt, Kind::ChannelClosed, |machine, now| {
-            machine.handle_input(now, client::Input::ChannelClosed { channel, end, details: details.clone() });
-        })
+        self.tell_client(attempt, Kind::ChannelClosed, client::Input::ChannelClosed { channel, end, details })
     }
 
     /// The next frame of a channel arrives at the client.
@@ -448,9 +455,7 @@ impl Core {
                 let is_current = self.attempts[attempt].machine.current_channel() == Some(id);
                 let is_text = matches!(frame, Frame::Text { .. });
                 let pinged = self.awaits_ping(attempt, &bytes_of(&frame)).filter(|_| is_current && is_text);
-                self.call_client(attempt, kind, |machine, now| {
-                    machine.handle_input(now, client::Input::ChannelFrame { channel: id, frame: frame.clone() });
-                })?;
+                self.tell_client(attempt, kind, client::Input::ChannelFrame { channel: id, frame })?;
                 self.has_been_pinged(attempt, pinged)
             }
             Piece::End(end) => {
@@ -464,6 +469,6 @@ impl Core {
     }
 
     pub(crate) fn greeting(&self) -> Option<Message> {
-        self.settings.greeting.then(|| Message::from(GREETING))
+        self.settings.initial_message()
     }
 }

@@ -355,10 +355,12 @@ impl Core {
         }
     }
 
-    pub(crate) fn set_back(&mut self, node: Node, micros: u64) {
-        // A server wakes sessions when it likes, and thus tells them the time; their twins cannot know.
-        if matches!(node, Node::Server(_)) && self.settings.twins {
-            return;
+    pub(crate) fn set_back(&mut self, node: Node, micros: u64) -> Outcome {
+        // A server wakes sessions when it likes, and thus tells them the time. Neither their twins nor the oracle can
+        // know, so every session is told now.
+        if let Node::Server(server) = node {
+            let slots: Vec<_> = self.servers[server].sessions.values().copied().collect();
+            slots.into_iter().try_for_each(|slot| self.session_timer(slot))?;
         }
         // With a wrong clock, data is received too early or too late.
         if micros > 1000 {
@@ -368,6 +370,7 @@ impl Core {
             Node::Client(client) => self.clients[client].clock.back = micros,
             Node::Server(server) => self.servers[server].clock.back = micros,
         }
+        Ok(())
     }
 
     /// Law 6: redundant calls change nothing.

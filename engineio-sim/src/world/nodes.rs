@@ -1,16 +1,18 @@
 //! The clients and servers of a world, and the two sides of their sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use engineio_proto::app::Peer;
 use engineio_proto::client;
 use engineio_proto::server::{Config, Output, SessionKey};
-use engineio_proto::{Client, CloseReason, ExchangeId, Instant, Message, Server, Session, TransportError};
+use engineio_proto::{Client, CloseReason, ExchangeId, Instant, Machine, Message, Server, Session, TransportError};
 
 use super::core::Outcome;
 use super::twin::Twin;
 use crate::Settings;
+use crate::expected::{self, Expected, Looks};
 use crate::op::Node;
 use crate::oracle::{Asked, Events, Flow, Incidents, Law, Written, broken};
 
@@ -124,6 +126,8 @@ pub(crate) struct Attempt {
     pub(crate) server: usize,
     pub(crate) machine: Client,
     pub(crate) twin: Option<Box<Twin<Client, client::Output>>>,
+    /// What it must do.
+    pub(crate) expected: expected::Client,
     /// Outputs wait; they are carried out at this time at the latest.
     pub(crate) dirty: Option<Instant>,
     /// It tried another transport.
@@ -159,6 +163,8 @@ pub(crate) struct Slot {
     pub(crate) sid: String,
     pub(crate) attempt: usize,
     pub(crate) twin: Option<Box<Twin<Session, Output>>>,
+    /// What it must do.
+    pub(crate) expected: expected::Session,
     pub(crate) app: App,
     /// The requests that it has answered or dropped.
     pub(crate) answered: BTreeSet<ExchangeId>,
@@ -175,6 +181,77 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn is_over(&self) -> bool {
         self.crashed || self.app.events.closed.is_some()
+    }
+}
+
+impl Attempt {
+    /// Compares the client with what is expected of it, after a call.
+    pub(crate) fn compare<R: PartialEq + Debug>(&self, result: &R, expected: &R) -> Outcome {
+        let states = (self.machine.state(), self.expected.state());
+        judge(&self.name(), (&self.machine, &self.expected), (result, expected), &states)
+    }
+
+    /// Compares an output with what is expected.
+    pub(crate) fn see(&mut self, output: &client::Output) -> Outcome {
+        self.expected.see(output).or_else(|what| broken(Law::Expected, format!("{} {what}", self.name())))
+    }
+
+    /// Everything that is expected was seen.
+    pub(crate) fn has_said_everything(&self) -> Outcome {
+        has_said_everything(&self.name(), self.expected.missing())
+    }
+
+    fn name(&self) -> String {
+        format!("client {}", self.client)
+    }
+}
+
+impl Slot {
+    /// Compares the session with what is expected of it, after a call.
+    pub(crate) fn compare<R: PartialEq + Debug>(
+        &self,
+        slot: usize,
+        session: &Session,
+        result: &R,
+        expected: &R,
+    ) -> Outcome {
+        let states = (session.state(), self.expected.state());
+        judge(&format!("session {slot}"), (session, &self.expected), (result, expected), &states)
+    }
+
+    /// Compares an output with what is expected.
+    pub(crate) fn see(&mut self, slot: usize, output: &Output) -> Outcome {
+        self.expected.see(output).or_else(|what| broken(Law::Expected, format!("session {slot} {what}")))
+    }
+
+    /// Everything that is expected was seen.
+    pub(crate) fn has_said_everything(&self, slot: usize) -> Outcome {
+        has_said_everything(&format!("session {slot}"), self.expected.missing())
+    }
+}
+
+fn judge<R: PartialEq + Debug, S: PartialEq + Debug>(
+    name: &str,
+    (machine, model): (&dyn Machine, &dyn Expected),
+    (result, expected): (&R, &R),
+    (state, expected_state): &(S, S),
+) -> Outcome {
+    if result != expected {
+        return broken(Law::Expected, format!("{name} returns {result:?}, expected {expected:?}"));
+    }
+    if state != expected_state {
+        return broken(Law::Expected, format!("{name} is {state:?}, expected {expected_state:?}"));
+    }
+    match Looks::of(machine).difference(&model.looks()) {
+        Some(what) => broken(Law::Expected, format!("{name} {what}")),
+        None => Ok(()),
+    }
+}
+
+fn has_said_everything(name: &str, missing: Option<String>) -> Outcome {
+    match missing {
+        Some(what) => broken(Law::Expected, format!("{name} does not say {what}")),
+        None => Ok(()),
     }
 }
 
@@ -208,13 +285,14 @@ impl ServerNode {
 }
 
 impl Attempt {
-    pub(crate) fn new(client: usize, server: usize, machine: Client, twin: bool) -> Self {
+    pub(crate) fn new(client: usize, server: usize, machine: Client, expected: expected::Client, twin: bool) -> Self {
         let twin = twin.then(|| Box::new(Twin::new(machine.clone(), Client::poll_output)));
         Self {
             client,
             server,
             machine,
             twin,
+            expected,
             dirty: None,
             retried: false,
             slot: None,
@@ -231,6 +309,7 @@ impl Slot {
         key: SessionKey,
         session: &Session,
         attempt: usize,
+        expected: expected::Session,
         (ponged_at, twin): (Instant, bool),
     ) -> Self {
         let twin = twin.then(|| Box::new(Twin::new(session.clone(), Session::poll_output)));
@@ -241,6 +320,7 @@ impl Slot {
             sid,
             attempt,
             twin,
+            expected,
             app: App::new(Events::server()),
             answered: BTreeSet::new(),
             pinged: false,

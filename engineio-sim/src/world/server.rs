@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engineio_proto::app::Peer;
 use engineio_proto::http::Response;
-use engineio_proto::server::Output;
+use engineio_proto::server::{Input, Output};
 use engineio_proto::{ChannelId, CloseReason, Event, ExchangeId, Instant, Session};
 
 use super::apps::End;
@@ -13,6 +13,7 @@ use super::core::{Core, Outcome};
 use super::net::{Exchange, Stage, Way};
 use super::nodes::{Call, Slot, What};
 use crate::coverage::Kind;
+use crate::expected::{self, Expected};
 use crate::journal::Place;
 use crate::op::Node;
 use crate::oracle::{Incidents, Law, Scene, broken, check_body, explains_server};
@@ -24,6 +25,7 @@ impl Core {
         slot: usize,
         kind: Kind,
         call: impl Fn(&mut Session, Instant) -> R,
+        expect: impl FnOnce(&mut expected::Session, Instant) -> R,
     ) -> Outcome<Option<R>> {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
         let side = &mut self.sessions[slot];
@@ -35,6 +37,8 @@ impl Core {
         let Some(mut session) = server.machine.session_mut(side.key) else { return Ok(None) };
         let (before, phase, pending) = (session.state(), session.phase(), session.has_output());
         let result = call(&mut session, now);
+        let expected = expect(&mut side.expected, now);
+        side.compare(slot, &session, &result, &expected)?;
         let after = session.state();
         let received = session.receive_buffered();
         drop(session);
@@ -52,6 +56,12 @@ impl Core {
         Ok(Some(result))
     }
 
+    /// Something happens to a session.
+    pub(crate) fn tell_session(&mut self, slot: usize, kind: Kind, input: Input) -> Outcome {
+        let expect = |expected: &mut expected::Session, now| expected.input(now, &input);
+        self.call_session(slot, kind, |session, now| session.handle_input(now, input.clone()), expect).map(drop)
+    }
+
     /// The laws of a server between any two calls.
     pub(super) fn look_at(&mut self, server: usize, lazy: Instant) -> Outcome {
         let node = &mut self.servers[server];
@@ -60,6 +70,12 @@ impl Core {
             Ok(()) => Ok(()),
             Err(violation) => broken(Law::Check, format!("server {server}: {violation}")),
         }
+    }
+
+    /// A session is called for its timers, whether one is due or not.
+    pub(crate) fn session_timer(&mut self, slot: usize) -> Outcome {
+        let expect = |expected: &mut expected::Session, now| expected.timeout(now);
+        self.call_session(slot, Kind::Timeout, |session, now| session.handle_timeout(now), expect).map(drop)
     }
 
     pub(crate) fn server_timer(&mut self, server: usize) -> Outcome {
@@ -80,6 +96,13 @@ impl Core {
         self.servers[server].clock.back = 0;
         self.servers[server].machine.handle_timeout(now);
         self.look_at(server, lazy)?;
+        for &(slot, ..) in &before {
+            let side = &mut self.sessions[slot];
+            side.expected.timeout(now);
+            if let Some(session) = self.servers[server].machine.session(side.key) {
+                side.compare(slot, session, &(), &())?;
+            }
+        }
         for (slot, state, phase, pending, is_due) in before {
             if let Some(after) = self.session(slot).map(Session::state).filter(|_| is_due) {
                 self.coverage.session(state, Kind::Timeout, after);
@@ -104,11 +127,13 @@ impl Core {
             if let Some(twin) = &mut self.sessions[slot].twin {
                 twin.expect(output.clone());
             }
+            self.sessions[slot].see(slot, &output)?;
             self.obey_output(server, slot, output)?;
         }
         self.count_held(server)?;
         for slot in self.servers[server].sessions.values().copied().collect::<Vec<_>>() {
             self.compare(End::Slot(slot))?;
+            self.sessions[slot].has_said_everything(slot)?;
         }
         // A session that has announced its end is gone by now.
         let node = &self.servers[server];
@@ -339,7 +364,8 @@ impl Core {
     pub(crate) fn server_takes(&mut self, slot: usize) -> Outcome<bool> {
         let server = self.sessions[slot].server;
         let again = if self.settings.lazy_reads { self.lag() } else { self.now };
-        let message = self.call_session(slot, Kind::Recv, |session, now| session.recv(now))?.flatten();
+        let expect = |expected: &mut expected::Session, now| expected.recv(now);
+        let message = self.call_session(slot, Kind::Recv, |session, now| session.recv(now), expect)?.flatten();
         let side = &mut self.sessions[slot];
         side.app.readable = message.is_some().then_some(again);
         let Some(message) = message else { return Ok(false) };
