@@ -8,7 +8,7 @@
 use engineio_proto::Message;
 use engineio_proto::wire::Frame;
 
-use crate::decoder::Decoded;
+use crate::decoder::{Decoded, decode_packet};
 
 /// How a client writes base64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,19 @@ pub(crate) fn counted_by_javascript(message: &Message) -> usize {
         Message::Text(text) => text.len(),
         Message::Binary(bytes) => (bytes.len() * 133).div_ceil(100),
     }
+}
+
+/// Returns the length that engine.io-client counts for a body that it writes.
+pub(crate) fn counted_len(body: &[u8]) -> usize {
+    let pieces = body.split(|&byte| byte == 0x1e);
+    let counted = pieces.map(|piece| match decode_packet(piece) {
+        // The official client writes no line ends, and always padding.
+        Some(Decoded::Binary(bytes)) if piece.len() == 1 + bytes.len().div_ceil(3) * 4 => {
+            2 + (bytes.len() * 133).div_ceil(100)
+        }
+        _ => 1 + piece.len(),
+    });
+    counted.sum::<usize>() - 1
 }
 
 /// Appends a packet as text.

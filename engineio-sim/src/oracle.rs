@@ -49,6 +49,8 @@ pub enum Law {
     /// 14. Written is a prefix of handed over, and handed over of accepted. Nothing counts as written that was not
     ///     reported.
     Written,
+    /// A request is admitted or rejected as the reference does it.
+    Admission,
     /// A call returns, and leads to, what is expected of it: see the module `expected`.
     Expected,
     /// The laws that a machine checks itself: [`Session::check`](engineio_proto::Session::check) and the like.
@@ -63,7 +65,7 @@ impl Law {
     /// Returns the number of the law in `ARCHITECTURE.md`.
     pub const fn number(self) -> Option<u32> {
         match self {
-            Self::Expected | Self::Check | Self::User | Self::Settings => None,
+            Self::Admission | Self::Expected | Self::Check | Self::User | Self::Settings => None,
             law => Some(law as u32 + 1),
         }
     }

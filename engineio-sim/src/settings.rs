@@ -66,6 +66,8 @@ settings! {
     servers: usize = 1,
     /// The number of clients.
     clients: usize = 1,
+    /// The number of clients of other projects.
+    foreign: usize = 0,
     /// The number of operations before all faults are healed.
     steps: usize = 200,
     /// The time that data takes from one side to the other, unless an operation lets it arrive earlier, in
@@ -121,6 +123,16 @@ settings! {
     close_when_full: bool = false,
     /// [`client::Config::base64`].
     base64: bool = false,
+    /// [`ReconnectConfig::delay`](engineio_proto::client::ReconnectConfig::delay), in milliseconds; the maximum is five
+    /// times that. If zero, clients do not reconnect.
+    reconnect_delay: u64 = 0,
+    /// [`ReconnectConfig::jitter_percent`](engineio_proto::client::ReconnectConfig::jitter_percent).
+    reconnect_jitter: u8 = 0,
+    /// [`ReconnectConfig::max_attempts`](engineio_proto::client::ReconnectConfig::max_attempts). If zero, there is no
+    /// limit.
+    reconnect_attempts: u32 = 0,
+    /// [`ReconnectConfig::min_session`](engineio_proto::client::ReconnectConfig::min_session), in milliseconds.
+    reconnect_session: u64 = 0,
 }
 
 /// The message of [`Settings::greeting`].
@@ -163,6 +175,11 @@ impl Settings {
         settings.greeting = or(0, &[1, 0]) == 1;
         settings.close_when_full = or(0, &[0, 0, 1]) == 1;
         settings.base64 = or(0, &[0, 0, 1]) == 1;
+        settings.foreign = size(or(0, &[0, 1, 1, 2]));
+        settings.reconnect_delay = or(0, &[0, 0, 100, 1_000]);
+        settings.reconnect_jitter = or(0, &[50, 100]) as u8;
+        settings.reconnect_attempts = or(0, &[1, 3]) as u32;
+        settings.reconnect_session = or(0, &[500, 5_000]);
         settings.binary_greeting = or(0, &[0, 1]) == 1;
         settings
     }
@@ -236,6 +253,8 @@ impl Settings {
             self.open_timeout,
             self.body_timeout,
             self.write_time / 1000,
+            self.reconnect_delay,
+            self.reconnect_session,
             self.report_time / 1000,
         ];
         let sizes = [
@@ -243,6 +262,7 @@ impl Settings {
             self.send_limit,
             self.receive_limit,
             self.clients,
+            self.foreign,
             self.servers,
             self.window,
             self.batch,

@@ -9,6 +9,8 @@
 //! | `arrivals` | what arrives at a server |
 //! | `net` | data in transit |
 //! | `apps` | what applications do with their sessions |
+//! | `foreign`, `knocks` | clients of other projects; requests that must be rejected |
+//! | `returning` | clients that reconnect |
 //! | `faults` | faults of networks, proxies, strangers and clocks |
 //! | `menu` | the possible operations, and their probabilities |
 //! | `ending` | healing, rest, and the end |
@@ -20,9 +22,12 @@ mod client;
 mod core;
 mod ending;
 mod faults;
+mod foreign;
+mod knocks;
 mod menu;
 mod net;
 mod nodes;
+mod returning;
 mod server;
 mod twin;
 mod writing;
@@ -166,7 +171,7 @@ impl<S: Application, C: Application> World<S, C> {
     ) -> Result<Self, Violation> {
         let core = Core::new(settings, keep)?;
         let servers = (0..core.servers.len()).map(&mut server).collect();
-        let clients = (0..core.clients.len()).map(client).collect();
+        let clients = (0..core.own_clients()).map(client).collect();
         let mut world = Self { core, servers, clients, make_server: Box::new(server) };
         let nodes = (0..world.clients.len()).map(Node::Client).chain((0..world.servers.len()).map(Node::Server));
         nodes.collect::<Vec<_>>().into_iter().for_each(|node| world.set_alarm(node));
@@ -180,6 +185,7 @@ impl<S: Application, C: Application> World<S, C> {
     /// Returns the broken law.
     pub fn step(&mut self, op: Op) -> Result<(), Violation> {
         let core = &mut self.core;
+        let op = op.renumbered(|client| core.place(client), |server| server);
         if !core.knows(&op) {
             return Ok(());
         }
@@ -197,7 +203,7 @@ impl<S: Application, C: Application> World<S, C> {
                     self.advance(at)?;
                 }
             }
-            Op::Connect { client, server, start } => core.connect(client, server, start)?,
+            Op::Connect { client, server, start } => core.start(client, server, start)?,
             Op::Arrive(line) => {
                 if let Some(task) = core.arrives(line) {
                     core.perform(task)?;
@@ -243,6 +249,7 @@ impl<S: Application, C: Application> World<S, C> {
             Op::Impulse(node, impulse) => self.call_application(node, |application, sockets| {
                 application.on_impulse(sockets, impulse);
             })?,
+            Op::Foreign(client, deed) => core.act(client, deed)?,
             Op::Tear { line, client, server } => core.tear(line, 0, client, server),
             Op::Reset { line, arrives, client, server } => core.tear(line, arrives, client, server),
             Op::Lose(client, which) => core.lose(client, which),

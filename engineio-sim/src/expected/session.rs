@@ -548,6 +548,10 @@ impl Session {
         }
     }
 
+    pub(crate) fn transport(&self) -> TransportKind {
+        self.transport
+    }
+
     fn phase(&self) -> Phase {
         match (self.reason, self.closing) {
             (Some(_), _) => Phase::Closed,

@@ -17,10 +17,10 @@ use super::net::{Answer, Exchange, Opening, PARTS, Parts, Piece, Spoilt, Stage, 
 use super::nodes::{Call, Slot, What};
 use crate::coverage::{Kind, Situation};
 use crate::decoder::{Decoded, decode_payload};
-use crate::expected;
 use crate::journal::Place;
 use crate::op::Node;
 use crate::oracle::{Incidents, Law, broken};
+use crate::{encoder, expected};
 
 impl Core {
     /// Carries out the next step of an exchange.
@@ -33,6 +33,10 @@ impl Core {
                     self.upload(index)?;
                 }
                 self.body_arrives(index)
+            }
+            Stage::Answered { .. } if self.is_behind_another(index) => {
+                self.exchanges[index].due = self.later(self.settings.latency + 10_000);
+                Ok(())
             }
             Stage::Answered { status, body } => {
                 // What arrives was written, whenever the server reports it.
@@ -54,7 +58,7 @@ impl Core {
         let exchange = &mut self.exchanges[index];
         let (client, server, attempt) = (exchange.client, exchange.server, exchange.attempt);
         let target = exchange.target.clone();
-        let is_post = exchange.body.is_some();
+        let (is_post, octet_stream) = (exchange.body.is_some(), exchange.octet_stream);
         if let Some(learns) = &mut exchange.server_learns {
             *learns = (*learns).max(at);
         }
@@ -67,7 +71,7 @@ impl Core {
         let query = target.split_once('?').map_or("", |(_, query)| query);
         let request = Request { method, query, origin: None, upgrade: false };
         let admission = Admission::begin(&request, &self.servers[server].config);
-        let entry = Entry::Exchange { exchange: number, octet_stream: false };
+        let entry = Entry::Exchange { exchange: number, octet_stream };
         match self.admit(server, attempt, admission, entry)? {
             Ok((slot, Operation::Poll)) => {
                 self.exchanges[index].at_server = Some((number, slot));
@@ -184,6 +188,9 @@ impl Core {
             side.app.greets = session.transport() == TransportKind::WebSocket;
         }
         let slot = self.sessions.len();
+        if self.is_foreign(self.attempts[attempt].client) {
+            self.attempts[attempt].slot = Some(slot);
+        }
         self.sessions.push(side);
         self.servers[server].sessions.insert(key, slot);
         self.totals.sessions += 1;
@@ -203,11 +210,9 @@ impl Core {
         exchange.stage = Stage::Held;
         exchange.upload = None;
         let (client, server) = (exchange.client, exchange.server);
-        let limit = self.settings.max_payload;
         let body = match (exchange.spoilt, exchange.body.clone().unwrap_or_default()) {
             (Some(Spoilt::Large), _) => Err(BodyError::TooLarge),
-            (_, body) if body.len() > limit => Err(BodyError::TooLarge),
-            (_, body) => Ok(body),
+            (_, body) => self.read_body(server, body)?,
         };
         let (kind, bytes) = match &body {
             Ok(bytes) => (Kind::PostBody, bytes.clone()),
@@ -225,6 +230,19 @@ impl Core {
             return broken(Law::Messages, format!("session {slot} goes on, although a body was refused"));
         }
         Ok(())
+    }
+
+    /// The embedder of a server reads a body, within the limits of the configuration.
+    fn read_body(&self, server: usize, body: Bytes) -> Outcome<Result<Bytes, BodyError>> {
+        let (config, limit) = (&self.servers[server].config, self.settings.max_payload);
+        let is_accepted = encoder::counted_len(&body) <= limit;
+        let read =
+            if body.len() > config.max_body() { Err(BodyError::TooLarge) } else { config.checked_body(body.clone()) };
+        if read.is_ok() != is_accepted || read.as_ref().is_ok_and(|read| *read != body) {
+            let what = format!("a body of {} bytes gives {read:?}, with a limit of {limit}", body.len());
+            return broken(Law::Admission, what);
+        }
+        Ok(read)
     }
 
     /// Law 9: a body extends the deadline for as long as the body may take, and no longer.
@@ -276,7 +294,8 @@ impl Core {
         }
         let at = self.arrival();
         let channel = &self.channels[index];
-        let (client, server, attempt) = (channel.client, channel.server, channel.opener.map(|(attempt, _)| attempt));
+        let (client, server) = (channel.client, channel.server);
+        let attempt = channel.opener.map(|(attempt, _)| attempt).or(channel.attempt);
         let target = channel.target.clone();
         let number = ChannelId(self.next_number());
         let ends = (Place::Client(client), Place::Server(server));

@@ -23,10 +23,17 @@ use crate::oracle::{Incidents, Law, Scene, broken, check_body, explains_client, 
 use crate::settings::Start;
 
 impl Core {
+    /// A client starts a session, if it has none, because an operation says so.
+    pub(crate) fn start(&mut self, client: usize, server: usize, start: Start) -> Outcome {
+        let before = self.attempts.len();
+        self.connect(client, server, start)?;
+        if self.attempts.len() > before { self.will_return(client, server, start) } else { Ok(()) }
+    }
+
     /// A client starts a session, if it has none.
     pub(crate) fn connect(&mut self, client: usize, server: usize, start: Start) -> Outcome {
         let is_free = self.attempt_of(client).is_none_or(|attempt| self.attempts[attempt].is_over());
-        if !is_free || client >= self.clients.len() || server >= self.servers.len() {
+        if !is_free || client >= self.own_clients() || server >= self.servers.len() {
             return Ok(());
         }
         let config = Arc::new(self.settings.client(start));
@@ -48,6 +55,21 @@ impl Core {
         self.attempts.push(attempt);
         self.totals.attempts += 1;
         Ok(())
+    }
+
+    /// Starts a session of a foreign client. Its machine stays idle: nothing carries out its outputs.
+    pub(crate) fn foreign_attempt(&mut self, client: usize) -> Option<usize> {
+        let config = Arc::new(self.settings.client(Start::Polling));
+        let expected = expected::Client::new(self.now, &config);
+        let machine = Client::new(self.now, config, 0).ok()?;
+        let mut attempt = Attempt::new(client, client % self.servers.len(), machine, expected, false);
+        attempt.incidents.add(Incidents::FOREIGN);
+        if self.servers[attempt.server].clock.late > self.now {
+            attempt.incidents.add(Incidents::LATE);
+        }
+        attempt.app.events.closed = Some(CloseReason::ForcedClose);
+        self.attempts.push(attempt);
+        Some(self.attempts.len() - 1)
     }
 
     /// Calls the machine of a client, and checks it afterwards.
@@ -200,6 +222,8 @@ impl Core {
                 self.channels.push(Channel {
                     client,
                     opener: Some((attempt, channel)),
+                    foreign: false,
+                    attempt: None,
                     target,
                     server: self.attempts[attempt].server,
                     at_server: None,
@@ -267,6 +291,7 @@ impl Core {
                     return broken(Law::End, format!("client {client} opened a session that is not its own"));
                 }
                 self.totals.opened += 1;
+                self.has_opened(client);
                 self.calls.push_back(call(What::Open));
             }
             Event::Readable => {
@@ -294,6 +319,7 @@ impl Core {
                 if self.attempts[attempt].app.events.closed != self.attempts[attempt].machine.close_reason() {
                     return broken(Law::End, format!("client {client} closed with {reason}, and says something else"));
                 }
+                self.has_lost(client)?;
                 // An application is not told of an attempt that opened no session.
                 if self.attempts[attempt].app.events.has_opened() {
                     self.calls.push_back(call(What::Close(reason)));
@@ -352,6 +378,9 @@ impl Core {
     pub(crate) fn answer_arrives(&mut self, index: usize, status: u16, body: bytes::Bytes) -> Outcome {
         let exchange = &self.exchanges[index];
         let (server, client) = (exchange.server, exchange.client);
+        if exchange.foreign {
+            return self.foreign_hears_answer(index, status, &body);
+        }
         let Some((attempt, id)) = exchange.sender else { return Ok(()) };
         let what = match status {
             200 => "200",
@@ -436,6 +465,9 @@ impl Core {
         }
         let channel = &mut self.channels[index];
         let Some(piece) = channel.down.next(self.now) else { return Ok(()) };
+        if channel.foreign {
+            return if channel.client_open { self.foreign_hears_piece(index, piece) } else { Ok(()) };
+        }
         let (client, server) = (channel.client, channel.server);
         let Some((attempt, id)) = channel.opener.filter(|_| channel.client_open) else {
             // A stranger does not answer; an operation makes it leave.

@@ -41,6 +41,8 @@ impl Core {
     pub(crate) fn heal(&mut self) {
         let at = self.arrival();
         let now = self.now;
+        // Foreign clients leave.
+        (self.own_clients()..self.clients.len()).for_each(|client| self.foreign_vanishes(client));
         for attempt in self.attempts.iter_mut().filter(|attempt| !attempt.incidents.is_empty()) {
             attempt.troubled_until = now;
         }
@@ -50,6 +52,7 @@ impl Core {
             self.trouble(client, self.later(1000 * self.settings.body_timeout));
         }
         for client in &mut self.clients {
+            client.returning = None;
             client.silent = false;
             client.asleep = Instant::ZERO;
             client.clock.late = Instant::ZERO;

@@ -18,6 +18,7 @@ impl Core {
     pub(crate) fn knows(&self, op: &Op) -> bool {
         let node = match *op {
             Op::Silence(client) | Op::Restore(client) | Op::Suspend(client, _) => Node::Client(client),
+            Op::Foreign(client, _) => Node::Client(client),
             Op::Shutdown(server) | Op::Crash(server) => Node::Server(server),
             Op::Late(node, _) | Op::Spurious(node) | Op::Backwards(node, _) | Op::Impulse(node, _) => node,
             _ => return true,
@@ -312,6 +313,8 @@ impl Core {
         self.channels.push(Channel {
             client,
             opener: None,
+            foreign: false,
+            attempt: None,
             target,
             server,
             at_server: None,

@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use crate::Chooser;
+use crate::foreign::Deed;
 use crate::op::{Intrusion, Line, Node, Op, Side};
 use crate::settings::Start;
 
@@ -38,6 +39,8 @@ pub enum Class {
     Impulse,
     /// What is written is reported early.
     Report,
+    /// A client of another project does something.
+    Foreign,
     /// A connection breaks.
     Tear,
     /// A connection is reset while data is being written.
@@ -80,7 +83,7 @@ pub enum Class {
 
 impl Class {
     /// All kinds.
-    pub const ALL: [Self; 34] = {
+    pub const ALL: [Self; 35] = {
         use Class::*;
         [
             Wait,
@@ -98,6 +101,7 @@ impl Class {
             Abort,
             Impulse,
             Report,
+            Foreign,
             Tear,
             Reset,
             Lose,
@@ -133,6 +137,7 @@ impl Class {
             Self::Report => 6,
             Self::Close | Self::Await | Self::Throttle | Self::Overtake => 2,
             Self::Impulse => 20,
+            Self::Foreign => 40,
             Self::Flood | Self::Read | Self::Tear | Self::Delay | Self::Intrude | Self::Spurious | Self::Backwards => 2,
             _ => 1,
         }
@@ -158,6 +163,7 @@ impl Class {
             Op::Discard(_) => Self::Discard,
             Op::Await(..) => Self::Await,
             Op::Report(..) => Self::Report,
+            Op::Foreign(..) => Self::Foreign,
             Op::Reset { .. } => Self::Reset,
             Op::Lose(..) => Self::Lose,
             Op::Throttle(..) => Self::Throttle,
@@ -204,7 +210,7 @@ impl Weights {
                 Class::Impulse => !own_applications,
                 // User-defined applications would not know messages that they have not sent, or miss messages that were
                 // discarded.
-                Class::Send | Class::SendTogether | Class::Flood | Class::Discard => own_applications,
+                Class::Send | Class::SendTogether | Class::Flood | Class::Discard | Class::Foreign => own_applications,
                 Class::Overtake => own_applications || quiet,
                 class => quiet && (class.is_fault() || matches!(class, Class::Read)),
             };
@@ -226,7 +232,7 @@ impl Core {
         let mut candidates = Vec::with_capacity(16);
         self.candidates(class, &mut candidates);
         match chooser.pick(&candidates) {
-            Some(&op) => self.detail(op, chooser),
+            Some(&op) => self.detail(op, chooser).renumbered(|client| self.name_for_ops(client), |server| server),
             // If a fault has no subject, the world continues.
             None => Op::Next,
         }
@@ -234,7 +240,7 @@ impl Core {
 
     /// Returns every operation of a kind that has a meaning now, without its details.
     pub(crate) fn candidates(&self, class: Class, out: &mut Vec<Op>) {
-        let clients = 0..self.clients.len();
+        let (clients, foreign) = (0..self.own_clients(), self.own_clients()..self.clients.len());
         let has_attempt =
             |client: &usize| self.attempt_of(*client).is_some_and(|attempt| !self.attempts[attempt].is_over());
         let alive = clients.clone().filter(has_attempt);
@@ -243,7 +249,8 @@ impl Core {
             Side::Client(client) => has_attempt(client),
             Side::Server(client) => self.slot_of(*client).is_some_and(|slot| !self.sessions[slot].is_over()),
         };
-        let sides = clients.clone().flat_map(|client| [Side::Client(client), Side::Server(client)]).filter(has_session);
+        let sides = clients.clone().flat_map(|client| [Side::Client(client), Side::Server(client)]);
+        let sides = sides.chain(foreign.clone().map(Side::Server)).filter(has_session);
         let lines = clients
             .clone()
             .flat_map(|client| [Line::Get(client), Line::Post(client), Line::Up(client), Line::Down(client)]);
@@ -267,6 +274,7 @@ impl Core {
             Class::Await => out.extend(sides.map(|side| Op::Await(side, 0))),
             Class::Report => out
                 .extend(sides.flat_map(|side| (0..self.reports(side).len()).map(move |which| Op::Report(side, which)))),
+            Class::Foreign => out.extend(foreign.map(|client| Op::Foreign(client, Deed::Poll))),
             Class::Close => out.extend(sides.map(Op::Close)),
             Class::Abort => out.extend(sides.map(Op::Abort)),
             Class::Impulse => out.extend(nodes.map(|node| Op::Impulse(node, 0))),
@@ -336,6 +344,9 @@ impl Core {
     /// Draws the details of an operation.
     fn detail(&self, op: Op, chooser: &mut impl Chooser) -> Op {
         let latency = self.settings.latency.max(1);
+        if let Op::Foreign(client, _) = op {
+            return Op::Foreign(client, self.draw_deed(client, chooser));
+        }
         let mut of = |choices: &[u64]| chooser.pick(choices).copied().unwrap_or_default();
         match op {
             Op::Wait(_) => Op::Wait(of(&[latency / 2, latency, latency, 3 * latency, 100_000, 1_000_000, 30_000_000])),

@@ -10,6 +10,8 @@ use engineio_proto::server::{Config, Output, SessionKey};
 use engineio_proto::{Client, CloseReason, ExchangeId, Instant, Machine, Message, Server, Session, TransportError};
 
 use super::core::Outcome;
+use super::foreign::Foreign;
+use super::returning::Returning;
 use super::twin::Twin;
 use crate::Settings;
 use crate::expected::{self, Expected, Looks};
@@ -27,6 +29,10 @@ pub(crate) struct ClientNode {
     /// When its application wants to be called.
     pub(crate) alarm: Option<Instant>,
     pub(crate) clock: Clock,
+    /// It reconnects.
+    pub(crate) returning: Option<Box<Returning>>,
+    /// It is not a client of this project.
+    pub(crate) foreign: Option<Box<Foreign>>,
 }
 
 #[derive(Debug)]

@@ -289,7 +289,8 @@ impl Core {
             );
         }
         // The pong of a stranger may have answered a ping before that was sent.
-        let is_alone = !self.attempts[self.sessions[slot].attempt].incidents.any(Incidents::STRANGER);
+        let is_alone =
+            !self.attempts[self.sessions[slot].attempt].incidents.any(Incidents::STRANGER.and(Incidents::FOREIGN));
         if again && is_alone {
             return broken(Law::Heartbeat, format!("session {slot} sends a ping, and the one before was not answered"));
         }
@@ -343,6 +344,10 @@ impl Core {
 
     /// Law 3: an event explains the end.
     fn explain_session(&self, slot: usize, reason: CloseReason) -> Outcome {
+        // Whatever a foreign client does, the end is the expected one.
+        if self.attempts[self.sessions[slot].attempt].incidents.any(Incidents::FOREIGN) {
+            return Ok(());
+        }
         let (app, incidents) = (&self.sessions[slot].app, self.attempts[self.sessions[slot].attempt].incidents);
         let other_left = self.client_left(slot);
         let is_troubled = self.is_troubled(self.sessions[slot].attempt);
@@ -374,7 +379,9 @@ impl Core {
         if self.attempts[attempt].slot.is_some_and(|own| own != slot) {
             return broken(Law::Messages, format!("session {slot} received {message:?} of another session"));
         }
-        self.attempts[attempt].app.sends.receive(&message)?;
+        if !self.attempts[attempt].incidents.any(Incidents::FOREIGN) {
+            self.attempts[attempt].app.sends.receive(&message)?;
+        }
         let what = What::Message(message);
         self.calls.push_back(Call::Of { node: Node::Server(server), peer: Peer(slot as u64), what });
         Ok(true)
