@@ -5,6 +5,8 @@
 
 use std::sync::LazyLock;
 
+use crate::encoder::Base64;
+
 /// How a foreign client behaves between operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Habit {
@@ -147,6 +149,8 @@ pub enum Load {
     Noops,
     /// `2probe`.
     Probe,
+    /// `3probe`, which only servers send.
+    ProbeAnswer,
     /// `2prob`, which is no probe.
     OddProbe,
     /// `5`.
@@ -169,7 +173,7 @@ pub enum Load {
 
 impl Load {
     /// All of them.
-    pub const ALL: [Self; 23] = {
+    pub const ALL: [Self; 24] = {
         use Load::*;
         [
             Text,
@@ -187,6 +191,7 @@ impl Load {
             Noops,
             Probe,
             OddProbe,
+            ProbeAnswer,
             Upgrade,
             Close,
             BehindClose,
@@ -197,6 +202,26 @@ impl Load {
             JunkBehind,
         ]
     };
+
+    /// How it writes binary data.
+    pub(crate) const fn form(self) -> Base64 {
+        match self {
+            Self::Lines => Base64::Lines,
+            Self::Url => Base64::Url,
+            Self::Bare => Base64::Bare,
+            _ => Base64::Plain,
+        }
+    }
+
+    /// Makes a body invalid, if it is meant to be.
+    pub(crate) fn spoil(self, body: &mut Vec<u8>) {
+        match self {
+            Self::Junk => *body = b"junk".to_vec(),
+            Self::Empty => body.clear(),
+            Self::JunkBehind => body.extend_from_slice(b"\x1ejunk"),
+            _ => (),
+        }
+    }
 
     const fn weight(self) -> u64 {
         match self {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::{Deed, Start};
+use crate::{Deed, Load, Start};
 
 /// An operation: something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub enum Op {
     Discard(Side),
     /// An application waits until all but this many of its messages are written.
     Await(Side, u64),
+    /// An application asks whether a message would be accepted, and waits for room if not.
+    Ready(Side),
     /// An application closes its session in order.
     Close(Side),
     /// An application closes its session at once.
@@ -66,6 +68,10 @@ pub enum Op {
 
     /// A client of another project does something. Such clients are numbered from [`Op::FIRST_FOREIGN`].
     Foreign(usize, Deed),
+
+    /// Something forges what arrives at a client: it adds packets to the answer to its GET, or to its channel; makes the
+    /// answer to its POST an error; or answers a GET that has not arrived.
+    Forge(Line, Load),
 
     /// A connection breaks. Data in transit is lost. The client learns of it after some microseconds; the server too,
     /// or never.
@@ -137,6 +143,7 @@ impl fmt::Display for Op {
         match self {
             Self::Intrude(client, what) => write!(f, "Intrude({client}, Intrusion::{what:?})"),
             Self::Foreign(client, deed) => write_foreign(f, *client, deed),
+            Self::Forge(line, load) => write!(f, "Forge({line:?}, Load::{load:?})"),
             Self::Impulse(node, value) => write!(f, "Impulse(Node::{node:?}, {value})"),
             Self::Late(node, micros) => write!(f, "Late(Node::{node:?}, {micros})"),
             Self::Spurious(node) => write!(f, "Spurious(Node::{node:?})"),
@@ -203,6 +210,8 @@ impl Op {
             Self::Close(of) => Self::Close(side(of)),
             Self::Abort(of) => Self::Abort(side(of)),
             Self::Foreign(index, deed) => Self::Foreign(client(index), deed),
+            Self::Forge(on, load) => Self::Forge(line(on), load),
+            Self::Ready(of) => Self::Ready(side(of)),
             Self::Impulse(of, value) => Self::Impulse(node(of), value),
             Self::Tear { line: on, client, server } => Self::Tear { line: line(on), client, server },
             Self::Delay(on, micros) => Self::Delay(line(on), micros),

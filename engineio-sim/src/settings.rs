@@ -165,7 +165,7 @@ impl Settings {
         settings.close_timeout = or(30_000, &[2_000, 100_000]);
         settings.body_timeout = or(30_000, &[2_000, 10_000, 100_000]);
         settings.open_timeout = or(20_000, &[2_000]);
-        settings.max_payload = size(or(1000, &[40, 100, 300]));
+        settings.max_payload = size(or(1000, &[40, 100, 300, 3000]));
         settings.send_limit = size(or(2000, &[1, 200, 100_000]));
         settings.send_low = size(or(500, &[0, 1_000_000])).min(settings.send_limit);
         settings.receive_limit = size(or(2000, &[1, 100, 100_000]));

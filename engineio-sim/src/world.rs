@@ -9,6 +9,7 @@
 //! | `arrivals` | what arrives at a server |
 //! | `net` | data in transit |
 //! | `apps` | what applications do with their sessions |
+//! | `forgery` | what a server of another project could send to a client |
 //! | `foreign`, `knocks` | clients of other projects; requests that must be rejected |
 //! | `returning` | clients that reconnect |
 //! | `faults` | faults of networks, proxies, strangers and clocks |
@@ -23,6 +24,7 @@ mod core;
 mod ending;
 mod faults;
 mod foreign;
+mod forgery;
 mod knocks;
 mod menu;
 mod net;
@@ -250,6 +252,8 @@ impl<S: Application, C: Application> World<S, C> {
                 application.on_impulse(sockets, impulse);
             })?,
             Op::Foreign(client, deed) => core.act(client, deed)?,
+            Op::Forge(line, load) => core.forge(line, load),
+            Op::Ready(side) => end(side).map_or(Ok(()), |end| core.ask_whether_ready(end))?,
             Op::Tear { line, client, server } => core.tear(line, 0, client, server),
             Op::Reset { line, arrives, client, server } => core.tear(line, arrives, client, server),
             Op::Lose(client, which) => core.lose(client, which),

@@ -166,16 +166,7 @@ impl Core {
                     self.app(end).sent_at = self.now;
                 }
             }
-            Err(SendError::Full(_)) => {
-                let left = self.machine(end).map_or(0, |machine| machine.stats().messages_sent);
-                let app = self.app(end);
-                app.events.full += 1;
-                // If room may have been announced and not handled, this refusal is not what the next announcement
-                // answers.
-                if !was_pending {
-                    app.full_at.get_or_insert(left);
-                }
-            }
+            Err(SendError::Full(_)) => self.waits_for_room(end, was_pending),
             Err(SendError::Closed(_)) if self.settings.close_when_full => {
                 let attempt = self.attempt_behind(end);
                 self.attempts[attempt].incidents.add(Incidents::OVERFLOW);
@@ -244,6 +235,28 @@ impl Core {
             text.push(char::from(b'a' + (text.len() % 26) as u8));
         }
         if binary { Message::from(text.into_bytes()) } else { Message::from(text) }
+    }
+
+    /// The application asks whether a message would be accepted. If not, it waits for room.
+    pub(crate) fn ask_whether_ready(&mut self, end: End) -> Outcome {
+        let was_pending = self.has_output(end);
+        let expect = |expected: &mut dyn Expected, _| expected.poll_ready();
+        let is_ready = self.call(end, Kind::Send, |machine, _| machine.poll_ready(), expect)?;
+        if is_ready == Some(false) {
+            self.waits_for_room(end, was_pending);
+        }
+        Ok(())
+    }
+
+    /// A message was refused, or would be.
+    fn waits_for_room(&mut self, end: End, was_pending: bool) {
+        let left = self.machine(end).map_or(0, |machine| machine.stats().messages_sent);
+        let app = self.app(end);
+        app.events.full += 1;
+        // If room may have been announced and not handled, this refusal is not what the next announcement answers.
+        if !was_pending {
+            app.full_at.get_or_insert(left);
+        }
     }
 
     fn phase_of(&self, end: End) -> Option<Phase> {

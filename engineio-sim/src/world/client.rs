@@ -51,6 +51,7 @@ impl Core {
             attempt.incidents.add(Incidents::SILENT.and(Incidents::LATE));
             attempt.troubled_until = late.max(self.now);
         }
+        self.clients[client].storm = 0;
         self.clients[client].attempt = Some(self.attempts.len());
         self.attempts.push(attempt);
         self.totals.attempts += 1;
@@ -202,6 +203,9 @@ impl Core {
                     attempt: Some(attempt),
                     ..Exchange::new(client, server, request.target, body, at)
                 });
+                if !is_post {
+                    self.answer_in_a_storm(client)?;
+                }
             }
             client::Output::Cancel { exchange } => {
                 self.journal.note(self.now, place, "cancels", exchange.0, b"");
@@ -306,7 +310,7 @@ impl Core {
             Event::UpgradeFailed(error) => {
                 self.totals.failed_upgrades += 1;
                 let scene = self.client_scene(attempt);
-                if !explains_upgrade_failure(error, scene) {
+                if !scene.incidents.any(Incidents::FOREIGN) && !explains_upgrade_failure(error, scene) {
                     return broken(
                         Law::Probes,
                         format!("the upgrade of client {client} failed, which nothing explains: {error}"),
@@ -332,7 +336,8 @@ impl Core {
 
     /// Law 3: an event explains the end.
     fn explain_client(&self, client: usize, attempt: usize, reason: CloseReason) -> Outcome {
-        if explains_client(reason, self.client_scene(attempt)) {
+        let scene = self.client_scene(attempt);
+        if scene.incidents.any(Incidents::FOREIGN) || explains_client(reason, scene) {
             return Ok(());
         }
         broken(Law::End, format!("client {client} ended with {reason} ({reason:?}), which nothing explains"))
@@ -368,7 +373,9 @@ impl Core {
         let Some(slot) = self.attempts[attempt].slot else {
             return broken(Law::Messages, format!("client {client} received {message:?} before it was open"));
         };
-        self.sessions[slot].app.sends.receive(&message)?;
+        if !self.attempts[attempt].incidents.any(Incidents::FOREIGN) {
+            self.sessions[slot].app.sends.receive(&message)?;
+        }
         let what = What::Message(message);
         self.calls.push_back(Call::Of { node: Node::Client(client), peer: Peer(attempt as u64), what });
         Ok(true)
@@ -396,26 +403,7 @@ impl Core {
         if status == 200 && self.attempts[attempt].machine.phase() != Phase::Closed {
             self.attempts[attempt].app.written.exchange_written(id);
         }
-        let pinged = self.awaits_ping(attempt, &body);
-        self.tell_client(attempt, kind, client::Input::Answered { exchange: id, status, body })?;
-        self.has_been_pinged(attempt, pinged)
-    }
-
-    /// Returns how a ping that is about to arrive must be counted, if there is one and the client can receive it.
-    fn awaits_ping(&self, attempt: usize, data: &[u8]) -> Option<u32> {
-        let machine = &self.attempts[attempt].machine;
-        let hears = !matches!(machine.state(), client::State::Opening | client::State::Closed)
-            && machine.receive_buffered() < self.settings.receive_limit;
-        (data == b"2" && hears).then(|| machine.stats().heartbeats_received + 1)
-    }
-
-    /// Law 9: a ping is counted, also by a client that is closing.
-    fn has_been_pinged(&self, attempt: usize, expected: Option<u32>) -> Outcome {
-        let machine = &self.attempts[attempt].machine;
-        if expected.is_some_and(|count| machine.stats().heartbeats_received != count) {
-            return broken(Law::Heartbeat, format!("client {} did not hear a ping", self.attempts[attempt].client));
-        }
-        Ok(())
+        self.tell_client(attempt, kind, client::Input::Answered { exchange: id, status, body })
     }
 
     pub(crate) fn client_learns(&mut self, index: usize) -> Outcome {
@@ -484,11 +472,7 @@ impl Core {
                     Frame::Text { data, .. } if *data == *"3probe" => Kind::Probe,
                     _ => Kind::Frame,
                 };
-                let is_current = self.attempts[attempt].machine.current_channel() == Some(id);
-                let is_text = matches!(frame, Frame::Text { .. });
-                let pinged = self.awaits_ping(attempt, &bytes_of(&frame)).filter(|_| is_current && is_text);
-                self.tell_client(attempt, kind, client::Input::ChannelFrame { channel: id, frame })?;
-                self.has_been_pinged(attempt, pinged)
+                self.tell_client(attempt, kind, client::Input::ChannelFrame { channel: id, frame })
             }
             Piece::End(end) => {
                 channel.client_open = false;

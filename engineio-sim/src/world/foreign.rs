@@ -101,7 +101,7 @@ impl Core {
             }
             (Deed::Frame(load), Some(_)) => {
                 // As plain as the browser's WebSocket, or in base64.
-                let form = load_form(load);
+                let form = load.form();
                 if let Some(packet) = self.load(client, load).into_iter().next() {
                     let frame = match (load, packet) {
                         (Load::Junk, _) => Frame::received("junk".into()),
@@ -152,13 +152,8 @@ impl Core {
     fn foreign_posts(&mut self, client: usize, load: Load, pace: u64) {
         let Some(sid) = self.foreign(client).and_then(|foreign| foreign.sid.clone()) else { return };
         let packets = self.load(client, load);
-        let mut body = encoder::body(&packets, load_form(load));
-        match load {
-            Load::Junk => body = b"junk".to_vec(),
-            Load::Empty => body.clear(),
-            Load::JunkBehind => body.extend_from_slice(b"\x1ejunk"),
-            _ => (),
-        }
+        let mut body = encoder::body(&packets, load.form());
+        load.spoil(&mut body);
         // The parameters of a query have no order.
         let target = format!("/engine.io/?sid={sid}&transport=polling&EIO=4");
         let exchange = Exchange { pace, ..self.foreign_exchange(client, target, Some(body.into())) };
@@ -246,22 +241,27 @@ impl Core {
     }
 
     fn load(&mut self, client: usize, load: Load) -> Vec<Decoded> {
-        let packets = self.packets_of(client, load);
+        let Some(foreign) = self.foreign(client) else { return Vec::new() };
+        foreign.made += 1;
+        let made = foreign.made;
+        let packets = self.packets_of(made, load);
+        self.note_size(&packets);
+        packets
+    }
+
+    /// Messages of this size may be received.
+    pub(crate) fn note_size(&mut self, packets: &[Decoded]) {
         let len = |packet: &Decoded| match packet {
             Decoded::Text(_, data) => data.len(),
             Decoded::Binary(bytes) => bytes.len(),
         };
         let largest = packets.iter().map(len).max().unwrap_or(0) + Message::OVERHEAD;
         self.largest = self.largest.max(largest);
-        packets
     }
 
-    /// Returns the packets of a load.
-    fn packets_of(&mut self, client: usize, load: Load) -> Vec<Decoded> {
+    /// Returns the packets of a load. `made`: a number that makes its messages different from others.
+    pub(crate) fn packets_of(&self, made: u32, load: Load) -> Vec<Decoded> {
         let limit = self.settings.max_payload;
-        let Some(foreign) = self.foreign(client) else { return Vec::new() };
-        foreign.made += 1;
-        let made = foreign.made;
         let text = |size: usize| {
             let mut text = made.to_string();
             while text.len() < size {
@@ -292,6 +292,7 @@ impl Core {
             Load::Noop => vec![bare('6')],
             Load::Noops => vec![bare('6'); limit.div_ceil(2)],
             Load::Probe => vec![Decoded::Text('2', "probe".into())],
+            Load::ProbeAnswer => vec![Decoded::Text('3', "probe".into())],
             Load::OddProbe => vec![Decoded::Text('2', "prob".into())],
             Load::Upgrade => vec![bare('5')],
             Load::Close => vec![bare('1')],
@@ -442,15 +443,6 @@ impl Core {
             let is_own = exchange.foreign && exchange.client == client && !exchange.dropped;
             is_own && exchange.body.is_some() == is_post && exchange.stage != Stage::Done
         })
-    }
-}
-
-fn load_form(load: Load) -> Base64 {
-    match load {
-        Load::Lines => Base64::Lines,
-        Load::Url => Base64::Url,
-        Load::Bare => Base64::Bare,
-        _ => Base64::Plain,
     }
 }
 

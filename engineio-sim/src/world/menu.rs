@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use crate::Chooser;
-use crate::foreign::Deed;
+use crate::foreign::{Deed, Load};
 use crate::op::{Intrusion, Line, Node, Op, Side};
 use crate::settings::Start;
 
@@ -31,6 +31,8 @@ pub enum Class {
     Discard,
     /// An application waits until its messages are written.
     Await,
+    /// An application asks for room.
+    Ready,
     /// An application closes in order.
     Close,
     /// An application aborts.
@@ -41,6 +43,8 @@ pub enum Class {
     Report,
     /// A client of another project does something.
     Foreign,
+    /// What arrives at a client is forged.
+    Forge,
     /// A connection breaks.
     Tear,
     /// A connection is reset while data is being written.
@@ -83,7 +87,7 @@ pub enum Class {
 
 impl Class {
     /// All kinds.
-    pub const ALL: [Self; 35] = {
+    pub const ALL: [Self; 37] = {
         use Class::*;
         [
             Wait,
@@ -97,11 +101,13 @@ impl Class {
             Read,
             Discard,
             Await,
+            Ready,
             Close,
             Abort,
             Impulse,
             Report,
             Foreign,
+            Forge,
             Tear,
             Reset,
             Lose,
@@ -145,7 +151,7 @@ impl Class {
 
     /// Returns whether it is a fault of a network, a stranger, or a clock.
     pub const fn is_fault(self) -> bool {
-        self as usize >= Self::Tear as usize
+        self as usize >= Self::Forge as usize
     }
 
     /// Returns the kind of an operation.
@@ -164,6 +170,8 @@ impl Class {
             Op::Await(..) => Self::Await,
             Op::Report(..) => Self::Report,
             Op::Foreign(..) => Self::Foreign,
+            Op::Forge(..) => Self::Forge,
+            Op::Ready(_) => Self::Ready,
             Op::Reset { .. } => Self::Reset,
             Op::Lose(..) => Self::Lose,
             Op::Throttle(..) => Self::Throttle,
@@ -211,7 +219,7 @@ impl Weights {
                 // User-defined applications would not know messages that they have not sent, or miss messages that were
                 // discarded.
                 Class::Send | Class::SendTogether | Class::Flood | Class::Discard | Class::Foreign => own_applications,
-                Class::Overtake => own_applications || quiet,
+                Class::Forge | Class::Overtake => own_applications || quiet,
                 class => quiet && (class.is_fault() || matches!(class, Class::Read)),
             };
             let haste = match class {
@@ -224,6 +232,24 @@ impl Weights {
         Self(weights)
     }
 }
+
+/// What is forged.
+const FORGED: [Load; 14] = [
+    Load::Noop,
+    Load::Noop,
+    Load::Noop,
+    Load::Text,
+    Load::Binary,
+    Load::Lines,
+    Load::Pong,
+    Load::Ping,
+    Load::BehindClose,
+    Load::ProbeAnswer,
+    Load::Large,
+    Load::Open,
+    Load::Junk,
+    Load::JunkBehind,
+];
 
 impl Core {
     /// Draws the next operation.
@@ -275,6 +301,11 @@ impl Core {
             Class::Report => out
                 .extend(sides.flat_map(|side| (0..self.reports(side).len()).map(move |which| Op::Report(side, which)))),
             Class::Foreign => out.extend(foreign.map(|client| Op::Foreign(client, Deed::Poll))),
+            Class::Forge => {
+                let down = lines.filter(|&line| !matches!(line, Line::Up(_)) && self.carrier(line).is_some());
+                out.extend(down.map(|line| Op::Forge(line, Load::Noop)));
+            }
+            Class::Ready => out.extend(sides.map(Op::Ready)),
             Class::Close => out.extend(sides.map(Op::Close)),
             Class::Abort => out.extend(sides.map(Op::Abort)),
             Class::Impulse => out.extend(nodes.map(|node| Op::Impulse(node, 0))),
@@ -346,6 +377,9 @@ impl Core {
         let latency = self.settings.latency.max(1);
         if let Op::Foreign(client, _) = op {
             return Op::Foreign(client, self.draw_deed(client, chooser));
+        }
+        if let Op::Forge(line, _) = op {
+            return Op::Forge(line, chooser.pick(&FORGED).copied().unwrap_or(Load::Noop));
         }
         let mut of = |choices: &[u64]| chooser.pick(choices).copied().unwrap_or_default();
         match op {

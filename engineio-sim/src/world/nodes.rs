@@ -29,6 +29,8 @@ pub(crate) struct ClientNode {
     /// When its application wants to be called.
     pub(crate) alarm: Option<Instant>,
     pub(crate) clock: Clock,
+    /// The number of its next polls that are answered without a message.
+    pub(crate) storm: u32,
     /// It reconnects.
     pub(crate) returning: Option<Box<Returning>>,
     /// It is not a client of this project.
