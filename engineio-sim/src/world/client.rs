@@ -102,6 +102,7 @@ impl Core {
             return broken(Law::Bytes, format!("client {} holds {received} bytes that arrived", side.client));
         }
         side.app.crowded |= received >= self.settings.receive_limit;
+        side.app.cost.call();
         let expected = expect(&mut side.expected, now);
         side.compare(&result, &expected)?;
         let after = side.machine.state();
@@ -117,6 +118,11 @@ impl Core {
 
     /// Something happens to a client.
     fn tell_client(&mut self, attempt: usize, kind: Kind, input: client::Input) -> Outcome {
+        match &input {
+            client::Input::Answered { body, .. } => self.attempts[attempt].app.cost.take(body.len()),
+            client::Input::ChannelFrame { frame, .. } => self.attempts[attempt].app.cost.take(frame.len()),
+            _ => (),
+        }
         let expect = |expected: &mut expected::Client, now| expected.input(now, &input);
         self.call_client(attempt, kind, |machine, now| machine.handle_input(now, input.clone()), expect)
     }

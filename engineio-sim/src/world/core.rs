@@ -11,7 +11,7 @@ use super::returning::Returning;
 use crate::coverage::Coverage;
 use crate::journal::{Journal, Place};
 use crate::op::{Node, Op};
-use crate::oracle::{Incidents, Law, Violation, broken};
+use crate::oracle::{Incidents, Law, Violation, broken, check_timers};
 use crate::settings::GREETING;
 use crate::{Settings, Totals};
 
@@ -329,7 +329,12 @@ impl Core {
     pub(crate) fn perform(&mut self, task: Task) -> Outcome {
         match task {
             Task::ClientTimer(client) => self.client_timer(client),
-            Task::ServerTimer(server) => self.server_timer(server),
+            Task::ServerTimer(server) => {
+                let node = &mut self.servers[server];
+                node.timers += 1;
+                check_timers(server, node.timers, node.calls)?;
+                self.server_timer(server)
+            }
             Task::Exchange(index) => self.advance_exchange(index),
             Task::ClientLearns(index) => self.client_learns(index),
             Task::ServerLearns(index) => self.server_learns(index),

@@ -144,6 +144,11 @@ impl Core {
 
     fn foreign_gets(&mut self, client: usize, pace: u64) {
         let Some(sid) = self.foreign(client).and_then(|foreign| foreign.sid.clone()) else { return };
+        // Frames may overtake an answer that is read slowly.
+        let may_be_overtaken = pace > 0 && self.foreign_channel_of(client).is_some();
+        if let Some(foreign) = self.foreign(client) {
+            foreign.misses_some |= may_be_overtaken;
+        }
         let target = format!("/engine.io/?EIO=4&transport=polling&t=abc&sid={sid}");
         let exchange = Exchange { pace, ..self.foreign_exchange(client, target, None) };
         self.exchanges.push(exchange);

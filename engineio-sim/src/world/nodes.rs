@@ -16,7 +16,7 @@ use super::twin::Twin;
 use crate::Settings;
 use crate::expected::{self, Expected, Looks};
 use crate::op::Node;
-use crate::oracle::{Asked, Events, Flow, Incidents, Law, Written, broken};
+use crate::oracle::{Asked, Cost, Events, Flow, Incidents, Law, Written, broken};
 
 /// A client, which opens one session after the other.
 #[derive(Debug, Default)]
@@ -42,6 +42,9 @@ pub(crate) struct ServerNode {
     pub(crate) machine: Server,
     pub(crate) config: Arc<Config>,
     pub(crate) sessions: BTreeMap<SessionKey, usize>,
+    /// How often its timers were called, and its sessions in any way.
+    pub(crate) timers: u64,
+    pub(crate) calls: u64,
     /// Outputs wait; they are carried out at this time at the latest.
     pub(crate) dirty: Option<Instant>,
     /// When its application wants to be called.
@@ -99,6 +102,8 @@ pub(crate) struct App {
     pub(crate) full_at: Option<u64>,
     /// The state of its messages.
     pub(crate) written: Written,
+    /// What its machine was asked to do, and what it said.
+    pub(crate) cost: Cost,
     /// Its embedder reports nothing before that.
     pub(crate) reports_from: Instant,
     /// The next message on its channel is the initial message.
@@ -121,6 +126,7 @@ impl App {
             made: 0,
             full_at: None,
             written: Written::default(),
+            cost: Cost::default(),
             reports_from: Instant::ZERO,
             greets: false,
         }
@@ -201,11 +207,13 @@ impl Attempt {
 
     /// Compares an output with what is expected.
     pub(crate) fn see(&mut self, output: &client::Output) -> Outcome {
+        self.app.cost.say();
         self.expected.see(output).or_else(|what| broken(Law::Expected, format!("{} {what}", self.name())))
     }
 
     /// Everything that is expected was seen.
     pub(crate) fn has_said_everything(&self) -> Outcome {
+        self.app.cost.check(&self.name())?;
         has_said_everything(&self.name(), self.expected.missing())
     }
 
@@ -229,12 +237,15 @@ impl Slot {
 
     /// Compares an output with what is expected.
     pub(crate) fn see(&mut self, slot: usize, output: &Output) -> Outcome {
+        self.app.cost.say();
         self.expected.see(output).or_else(|what| broken(Law::Expected, format!("session {slot} {what}")))
     }
 
     /// Everything that is expected was seen.
     pub(crate) fn has_said_everything(&self, slot: usize) -> Outcome {
-        has_said_everything(&format!("session {slot}"), self.expected.missing())
+        let name = format!("session {slot}");
+        self.app.cost.check(&name)?;
+        has_said_everything(&name, self.expected.missing())
     }
 }
 
@@ -288,7 +299,16 @@ impl ServerNode {
             Err(error) => return broken(Law::Settings, format!("the settings make no sense: {error}")),
         };
         let config = Arc::clone(machine.config());
-        Ok(Self { machine, config, sessions: BTreeMap::new(), dirty: None, alarm: None, clock: Clock::default() })
+        Ok(Self {
+            machine,
+            config,
+            sessions: BTreeMap::new(),
+            timers: 0,
+            calls: 0,
+            dirty: None,
+            alarm: None,
+            clock: Clock::default(),
+        })
     }
 }
 

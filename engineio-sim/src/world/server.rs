@@ -16,7 +16,7 @@ use crate::coverage::Kind;
 use crate::expected::{self, Expected};
 use crate::journal::Place;
 use crate::op::Node;
-use crate::oracle::{Incidents, Law, Scene, broken, check_body, explains_server};
+use crate::oracle::{Incidents, Law, Scene, broken, check_body, check_headers, explains_server};
 
 impl Core {
     /// Calls a session, if it still exists, and checks its server afterwards.
@@ -37,6 +37,8 @@ impl Core {
         let Some(mut session) = server.machine.session_mut(side.key) else { return Ok(None) };
         let (before, phase, pending) = (session.state(), session.phase(), session.has_output());
         let result = call(&mut session, now);
+        side.app.cost.call();
+        server.calls += 1;
         let expected = expect(&mut side.expected, now);
         side.compare(slot, &session, &result, &expected)?;
         let after = session.state();
@@ -58,6 +60,11 @@ impl Core {
 
     /// Something happens to a session.
     pub(crate) fn tell_session(&mut self, slot: usize, kind: Kind, input: Input) -> Outcome {
+        match &input {
+            Input::PostBody { body: Ok(body), .. } => self.sessions[slot].app.cost.take(body.len()),
+            Input::ChannelFrame { frame, .. } => self.sessions[slot].app.cost.take(frame.len()),
+            _ => (),
+        }
         let expect = |expected: &mut expected::Session, now| expected.input(now, &input);
         self.call_session(slot, kind, |session, now| session.handle_input(now, input.clone()), expect).map(drop)
     }
@@ -93,8 +100,10 @@ impl Core {
                 }
             }
         }
-        self.servers[server].clock.back = 0;
-        self.servers[server].machine.handle_timeout(now);
+        let node = &mut self.servers[server];
+        node.calls += before.iter().filter(|(.., is_due)| *is_due).count() as u64;
+        node.clock.back = 0;
+        node.machine.handle_timeout(now);
         self.look_at(server, lazy)?;
         for &(slot, ..) in &before {
             let side = &mut self.sessions[slot];
@@ -256,6 +265,7 @@ impl Core {
             _ => None,
         };
         let reply = response.into_reply();
+        check_headers(&reply)?;
         let exchange = &mut self.exchanges[index];
         let number = exchange.at_server.map_or(0, |(id, _)| id.0);
         exchange.due = at;
