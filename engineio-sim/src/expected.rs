@@ -124,10 +124,6 @@ impl Looks {
         }
         None
     }
-
-    pub(crate) const fn reason(&self) -> Option<CloseReason> {
-        self.reason
-    }
 }
 
 /// The limits of a session, in bytes.

@@ -135,7 +135,9 @@ pub enum Load {
     Several,
     /// As many messages of one byte as engine.io-client takes for one body: in base64, they exceed the limit.
     Batch,
-    /// More than that.
+    /// One message more than that.
+    Overfull,
+    /// Far more than that.
     Large,
     /// Many messages, beyond any buffer.
     Many,
@@ -173,7 +175,7 @@ pub enum Load {
 
 impl Load {
     /// All of them.
-    pub const ALL: [Self; 24] = {
+    pub const ALL: [Self; 25] = {
         use Load::*;
         [
             Text,
@@ -183,6 +185,7 @@ impl Load {
             Bare,
             Several,
             Batch,
+            Overfull,
             Large,
             Many,
             Pong,
@@ -227,7 +230,7 @@ impl Load {
         match self {
             Self::Text | Self::Binary | Self::Several | Self::Pong => 8,
             Self::Probe | Self::Upgrade => 10,
-            Self::Lines | Self::Batch | Self::Many | Self::LatePong => 4,
+            Self::Lines | Self::Batch | Self::Overfull | Self::Many | Self::LatePong => 4,
             Self::Url | Self::Bare | Self::Noop | Self::Close | Self::BehindClose => 2,
             _ => 1,
         }

@@ -105,6 +105,10 @@ fn operations_without_a_meaning_do_nothing() {
         Op::Withhold(Side::Server(9), 1),
         Op::Report(Side::Client(9), 0),
         Op::Await(Side::Server(9), 0),
+        Op::Foreign(9, engineio_sim::Deed::Poll),
+        Op::Foreign(1009, engineio_sim::Deed::Poll),
+        Op::Forge(Line::Get(9), engineio_sim::Load::Noop),
+        Op::Ready(Side::Server(1009)),
     ];
     for ending in Ending::ALL {
         Simulation::new().replay(&Settings::default(), &ops, ending).unwrap();

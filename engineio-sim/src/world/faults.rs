@@ -362,7 +362,9 @@ impl Core {
         // A server wakes sessions when it likes, and thus tells them the time. Neither their twins nor the oracle can
         // know, so every session is told now.
         if let Node::Server(server) = node {
-            let slots: Vec<_> = self.servers[server].sessions.values().copied().collect();
+            let slots = self.servers[server].sessions.values().copied();
+            let has_timers = |slot: &usize| self.session(*slot).is_some_and(|session| session.state() != State::Closed);
+            let slots: Vec<_> = slots.filter(has_timers).collect();
             slots.into_iter().try_for_each(|slot| self.session_timer(slot))?;
         }
         // With a wrong clock, data is received too early or too late.

@@ -284,11 +284,11 @@ impl Core {
             Load::Binary => vec![binary(fitting(4))],
             Load::Lines | Load::Url | Load::Bare => vec![binary(fitting(100 + made as usize % 3))],
             Load::Several => vec![text(1), binary(2), text(5)],
-            Load::Batch => {
+            Load::Batch | Load::Overfull => {
                 let one = Decoded::Binary(vec![made as u8]);
                 let counted = encoder::counted_by_javascript(&Message::from(vec![0]));
                 // As `_getWritablePackets` counts: one byte before the first packet, and two before every other one.
-                vec![one; (limit + 1) / (counted + 2)]
+                vec![one; (limit + 1) / (counted + 2) + usize::from(load == Load::Overfull)]
             }
             Load::Large => vec![text(2 * limit)],
             Load::Many => vec![text(1); limit.min(200) / 8],

@@ -218,7 +218,9 @@ impl Weights {
                 Class::Impulse => !own_applications,
                 // User-defined applications would not know messages that they have not sent, or miss messages that were
                 // discarded.
-                Class::Send | Class::SendTogether | Class::Flood | Class::Discard | Class::Foreign => own_applications,
+                Class::Send | Class::SendTogether | Class::Flood | Class::Ready | Class::Discard | Class::Foreign => {
+                    own_applications
+                }
                 Class::Forge | Class::Overtake => own_applications || quiet,
                 class => quiet && (class.is_fault() || matches!(class, Class::Read)),
             };

@@ -49,9 +49,8 @@ impl Core {
             return Ok(());
         };
         check_frame(&frame, way == Way::Down, first)?;
-        match (end, decode_frame(&frame)) {
-            (End::Slot(slot), Some(Decoded::Text('2', _))) => self.pings(slot)?,
-            _ => (),
+        if let (End::Slot(slot), Some(Decoded::Text('2', _))) = (end, decode_frame(&frame)) {
+            self.pings(slot)?;
         }
         self.frame_leaves(end, &frame);
         self.channels[index].pipe_mut(way).held.push_back(Held { frame, messages });
