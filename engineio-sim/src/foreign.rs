@@ -230,8 +230,8 @@ impl Load {
         match self {
             Self::Text | Self::Binary | Self::Several | Self::Pong => 8,
             Self::Probe | Self::Upgrade => 10,
-            Self::Lines | Self::Batch | Self::Overfull | Self::Many | Self::LatePong => 4,
-            Self::Url | Self::Bare | Self::Noop | Self::Close | Self::BehindClose => 2,
+            Self::Lines | Self::Url | Self::Bare | Self::Batch | Self::Overfull | Self::Many | Self::LatePong => 5,
+            Self::Noop | Self::Close | Self::BehindClose => 2,
             _ => 1,
         }
     }

@@ -113,12 +113,22 @@ impl Core {
                 let entropy = u128::from(self.next_number()) << 64 | 0x5eed;
                 let [_, bytes @ ..] = entropy.to_le_bytes();
                 let node = &mut self.servers[server];
+                let is_full = node.sessions.len() >= self.settings.max_sessions;
                 let now = node.clock.tell(self.now);
                 let base64 = matches!(&admission, Admission::Ask(ask) if ask.handshake().base64);
                 let opened = node.machine.admit(now, admission, entry, Some(Sid::from_entropy(bytes)));
+                if opened.is_ok() && is_full {
+                    return broken(Law::Admission, "a server that is full opens a session");
+                }
                 return Ok(match opened {
                     Ok(key) => Ok((self.slot(server, attempt, key, (now, base64, entry))?, Operation::Poll)),
                     Err(refused) => {
+                        let upgrade = matches!(entry, Entry::Channel { .. });
+                        let status = refused.clone().into_reply(upgrade).status;
+                        if !is_full || status != 503 {
+                            let what = format!("a handshake is answered with {status}; the server is full: {is_full}");
+                            return broken(Law::Admission, what);
+                        }
                         self.attempts[attempt].incidents.add(Incidents::FULL);
                         Err(refused)
                     }
