@@ -285,10 +285,12 @@ impl Core {
             Load::Lines | Load::Url | Load::Bare => vec![binary(fitting(100 + made as usize % 3))],
             Load::Several => vec![text(1), binary(2), text(5)],
             Load::Batch | Load::Overfull => {
-                let one = Decoded::Binary(vec![made as u8]);
-                let counted = encoder::counted_by_javascript(&Message::from(vec![0]));
+                // Of one byte, the most that base64 may exceed the limit; of two, less than an embedder reads.
+                let bytes = vec![made as u8; 1 + usize::from(load == Load::Overfull)];
+                let counted = encoder::counted_by_javascript(&Message::from(bytes.clone()));
                 // As `_getWritablePackets` counts: one byte before the first packet, and two before every other one.
-                vec![one; (limit + 1) / (counted + 2) + usize::from(load == Load::Overfull)]
+                let count = (limit + 1) / (counted + 2) + usize::from(load == Load::Overfull);
+                vec![Decoded::Binary(bytes); count]
             }
             Load::Large => vec![text(2 * limit)],
             Load::Many => vec![text(1); limit.min(200) / 8],
