@@ -126,6 +126,8 @@
 //! | embedders | hold what the network does not take; report what is written late, in parts, or as lost although it arrived |
 //! | proxies | requests are delayed or repeated; upgrades are refused, or lose their headers |
 //! | bodies | too late, too large |
+//! | foreign clients | habits of other implementations, and what no correct client does; requests that must be rejected |
+//! | foreign servers | forged answers and frames |
 //! | strangers | a second GET, POST, or channel on a session; invalid data; probes that are abandoned or taken over |
 //! | applications | do not read, read late, close or abort at any time, fill buffers, send messages that are too large |
 //! | hosts | sleep; timers are late; calls are redundant; clocks go backwards |
@@ -136,7 +138,8 @@
 //! The laws of the protocol hold whatever your applications do; [`Law`] lists them. Messages arrive in order, once,
 //! without a gap; every request is answered; ends are announced once, last, and with the true reason; what counts as
 //! written was reported as written; a silent peer is closed in time, and a live one is not; an independent [`decoder`]
-//! can read what is sent; buffers keep their limits; nothing panics. A broken law is a bug of this project: please
+//! can read what is sent; buffers keep their limits; nothing panics; and every call does what a second formulation of
+//! the rules expects. A broken law is a bug of this project: please
 //! report it with the printed test.
 //!
 //! Your own laws are functions of the [`World`], which gives access to the applications, the clock, and the
@@ -159,7 +162,10 @@ pub mod cli;
 mod coverage;
 pub mod decoder;
 mod diagram;
+mod encoder;
+mod expected;
 mod explore;
+mod foreign;
 mod journal;
 mod op;
 mod oracle;
@@ -172,6 +178,7 @@ pub use choose::{Chooser, Enumerated, FromBytes, Seeded};
 pub use coverage::{Coverage, Kind, Situation, UNREACHED};
 pub use diagram::{sequence_diagram, sequence_svg};
 pub use explore::Scope;
+pub use foreign::{Deed, Habit, Knock, Load};
 pub use journal::{Entry, Journal, Place};
 pub use op::{Intrusion, Line, Node, Op, Side};
 pub use oracle::{Law, Violation};

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::Start;
+use crate::{Deed, Load, Start};
 
 /// An operation: something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub enum Op {
     Discard(Side),
     /// An application waits until all but this many of its messages are written.
     Await(Side, u64),
+    /// An application asks whether a message would be accepted, and waits for room if not.
+    Ready(Side),
     /// An application closes its session in order.
     Close(Side),
     /// An application closes its session at once.
@@ -63,6 +65,13 @@ pub enum Op {
     /// An embedder now reports something that is written: of the items that it has not reported, oldest first, the one
     /// with this index.
     Report(Side, usize),
+
+    /// A client of another project does something. Such clients are numbered from [`Op::FIRST_FOREIGN`].
+    Foreign(usize, Deed),
+
+    /// Something forges what arrives at a client: it adds packets to the answer to its GET, or to its channel; makes the
+    /// answer to its POST an error; or answers a GET that has not arrived.
+    Forge(Line, Load),
 
     /// A connection breaks. Data in transit is lost. The client learns of it after some microseconds; the server too,
     /// or never.
@@ -136,6 +145,8 @@ impl fmt::Display for Op {
         // Two of the names are taken.
         match self {
             Self::Intrude(client, what) => write!(f, "Intrude({client}, Intrusion::{what:?})"),
+            Self::Foreign(client, deed) => write_foreign(f, *client, deed),
+            Self::Forge(line, load) => write!(f, "Forge({line:?}, Load::{load:?})"),
             Self::Impulse(node, value) => write!(f, "Impulse(Node::{node:?}, {value})"),
             Self::Late(node, micros) => write!(f, "Late(Node::{node:?}, {micros})"),
             Self::Stand(node, micros) => write!(f, "Stand(Node::{node:?}, {micros})"),
@@ -146,7 +157,24 @@ impl fmt::Display for Op {
     }
 }
 
+fn write_foreign(f: &mut fmt::Formatter<'_>, client: usize, deed: &Deed) -> fmt::Result {
+    match deed {
+        Deed::Open(habit) => write!(f, "Foreign({client}, Deed::Open(Habit::{habit:?}))"),
+        Deed::OpenChannel { habit, base64 } => {
+            write!(f, "Foreign({client}, Deed::OpenChannel {{ habit: Habit::{habit:?}, base64: {base64} }})")
+        }
+        Deed::Post(load) => write!(f, "Foreign({client}, Deed::Post(Load::{load:?}))"),
+        Deed::PostSlowly(load) => write!(f, "Foreign({client}, Deed::PostSlowly(Load::{load:?}))"),
+        Deed::Frame(load) => write!(f, "Foreign({client}, Deed::Frame(Load::{load:?}))"),
+        Deed::Knock(knock) => write!(f, "Foreign({client}, Deed::Knock(Knock::{knock:?}))"),
+        deed => write!(f, "Foreign({client}, Deed::{deed:?})"),
+    }
+}
+
 impl Op {
+    /// The number of the first foreign client. Its session at the server is `Side::Server(FIRST_FOREIGN)`.
+    pub const FIRST_FOREIGN: usize = 1000;
+
     /// The same for other clients and servers.
     pub(crate) fn renumbered(self, client: impl Fn(usize) -> usize, server: impl Fn(usize) -> usize) -> Self {
         let side = |side| match side {
@@ -185,6 +213,9 @@ impl Op {
             Self::Withhold(of, micros) => Self::Withhold(side(of), micros),
             Self::Close(of) => Self::Close(side(of)),
             Self::Abort(of) => Self::Abort(side(of)),
+            Self::Foreign(index, deed) => Self::Foreign(client(index), deed),
+            Self::Forge(on, load) => Self::Forge(line(on), load),
+            Self::Ready(of) => Self::Ready(side(of)),
             Self::Impulse(of, value) => Self::Impulse(node(of), value),
             Self::Tear { line: on, client, server } => Self::Tear { line: line(on), client, server },
             Self::Delay(on, micros) => Self::Delay(line(on), micros),

@@ -3,6 +3,7 @@
 //! The oracle knows the laws, and does not depend on how the machines keep them. It sees what goes in and what comes
 //! out: accepted and delivered messages, events, every byte on the wire, and close reasons.
 
+mod cost;
 mod events;
 mod messages;
 mod reasons;
@@ -11,10 +12,11 @@ mod written;
 
 use std::fmt;
 
+pub(crate) use cost::{Cost, check_timers};
 pub(crate) use events::Events;
 pub(crate) use messages::Flow;
 pub(crate) use reasons::{Asked, Incidents, Scene, explains_client, explains_server, explains_upgrade_failure};
-pub(crate) use wire::{check_body, check_frame};
+pub(crate) use wire::{check_body, check_frame, check_headers};
 pub(crate) use written::{MAX_ANSWERS, Written, is_true_end};
 
 /// One of the laws of `ARCHITECTURE.md`.
@@ -49,6 +51,12 @@ pub enum Law {
     /// 14. Written is a prefix of handed over, and handed over of accepted. Nothing counts as written that was not
     ///     reported.
     Written,
+    /// 15. The work of a machine is bounded by its calls and by the bytes that it takes.
+    Cost,
+    /// A request is admitted or rejected as the reference does it.
+    Admission,
+    /// A call returns, and leads to, what is expected of it: see the module `expected`.
+    Expected,
     /// The laws that a machine checks itself: [`Session::check`](engineio_proto::Session::check) and the like.
     Check,
     /// A law of the user.
@@ -61,7 +69,7 @@ impl Law {
     /// Returns the number of the law in `ARCHITECTURE.md`.
     pub const fn number(self) -> Option<u32> {
         match self {
-            Self::Check | Self::User | Self::Settings => None,
+            Self::Admission | Self::Expected | Self::Check | Self::User | Self::Settings => None,
             law => Some(law as u32 + 1),
         }
     }

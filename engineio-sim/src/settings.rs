@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use engineio_proto::TransportKind;
 use engineio_proto::client;
 use engineio_proto::server::{Config, Overflow};
+use engineio_proto::{Message, TransportKind};
 
 use crate::Chooser;
+use crate::expected::Limits;
 use crate::oracle::{Law, Violation, broken};
 
 /// Declares the settings once: fields, defaults, and their form in printed tests.
@@ -65,6 +66,8 @@ settings! {
     servers: usize = 1,
     /// The number of clients.
     clients: usize = 1,
+    /// The number of clients of other projects.
+    foreign: usize = 0,
     /// The number of operations before all faults are healed.
     steps: usize = 200,
     /// The time that data takes from one side to the other, unless an operation lets it arrive earlier, in
@@ -118,10 +121,22 @@ settings! {
     allow_upgrades: bool = true,
     /// Whether there is a [`Config::initial_message`].
     greeting: bool = false,
+    /// Whether that message is binary.
+    binary_greeting: bool = false,
     /// Whether [`Config::overflow`] is [`Overflow::Close`].
     close_when_full: bool = false,
     /// [`client::Config::base64`].
     base64: bool = false,
+    /// [`ReconnectConfig::delay`](engineio_proto::client::ReconnectConfig::delay), in milliseconds; the maximum is five
+    /// times that. If zero, clients do not reconnect.
+    reconnect_delay: u64 = 0,
+    /// [`ReconnectConfig::jitter_percent`](engineio_proto::client::ReconnectConfig::jitter_percent).
+    reconnect_jitter: u8 = 0,
+    /// [`ReconnectConfig::max_attempts`](engineio_proto::client::ReconnectConfig::max_attempts). If zero, there is no
+    /// limit.
+    reconnect_attempts: u32 = 0,
+    /// [`ReconnectConfig::min_session`](engineio_proto::client::ReconnectConfig::min_session), in milliseconds.
+    reconnect_session: u64 = 0,
 }
 
 /// The message of [`Settings::greeting`].
@@ -154,7 +169,7 @@ impl Settings {
         settings.close_timeout = or(30_000, &[2_000, 100_000]);
         settings.body_timeout = or(30_000, &[2_000, 10_000, 100_000]);
         settings.open_timeout = or(20_000, &[2_000]);
-        settings.max_payload = size(or(1000, &[40, 100, 300]));
+        settings.max_payload = size(or(1000, &[40, 100, 300, 3000]));
         settings.send_limit = size(or(2000, &[1, 200, 100_000]));
         settings.send_low = size(or(500, &[0, 1_000_000])).min(settings.send_limit);
         settings.receive_limit = size(or(2000, &[1, 100, 100_000]));
@@ -166,6 +181,12 @@ impl Settings {
         settings.base64 = or(0, &[0, 0, 1]) == 1;
         settings.confirm_timeout = or(10_000, &[2_000, 60_000]);
         settings.standstill = or(60_000, &[0, 10_000, 3_600_000]);
+        settings.foreign = size(or(0, &[0, 1, 1, 2]));
+        settings.reconnect_delay = or(0, &[0, 0, 100, 1_000]);
+        settings.reconnect_jitter = or(0, &[50, 100]) as u8;
+        settings.reconnect_attempts = or(0, &[1, 3]) as u32;
+        settings.reconnect_session = or(0, &[500, 5_000]);
+        settings.binary_greeting = or(0, &[0, 1]) == 1;
         settings
     }
 
@@ -184,9 +205,22 @@ impl Settings {
         config.receive_limit = self.receive_limit;
         config.max_sessions = self.max_sessions;
         config.allow_upgrades = self.allow_upgrades;
-        config.initial_message = self.greeting.then(|| GREETING.into());
+        config.initial_message = self.initial_message();
         config.overflow = if self.close_when_full { Overflow::Close } else { Overflow::Refuse };
         config
+    }
+
+    /// The message that every client receives first.
+    pub(crate) fn initial_message(&self) -> Option<Message> {
+        self.greeting.then(|| match self.binary_greeting {
+            true => Message::from(GREETING.as_bytes().to_vec()),
+            false => Message::from(GREETING),
+        })
+    }
+
+    /// The limits of buffers.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { send: self.send_limit, send_low: self.send_low.min(self.send_limit), receive: self.receive_limit }
     }
 
     /// The options of a client that begins like this.
@@ -228,6 +262,8 @@ impl Settings {
             self.confirm_timeout,
             self.standstill,
             self.write_time / 1000,
+            self.reconnect_delay,
+            self.reconnect_session,
             self.report_time / 1000,
         ];
         let sizes = [
@@ -235,6 +271,7 @@ impl Settings {
             self.send_limit,
             self.receive_limit,
             self.clients,
+            self.foreign,
             self.servers,
             self.window,
             self.batch,

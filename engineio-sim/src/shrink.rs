@@ -77,15 +77,17 @@ fn same_law(one: &Violation, other: &Violation) -> bool {
 fn without_bystanders(settings: &Settings, ops: &[Op]) -> (Settings, Vec<Op>) {
     let (clients, servers) = (RefCell::new(BTreeSet::new()), RefCell::new(BTreeSet::new()));
     let note = |seen: &RefCell<BTreeSet<usize>>, index| {
-        seen.borrow_mut().insert(index);
+        if index < Op::FIRST_FOREIGN {
+            seen.borrow_mut().insert(index);
+        }
         index
     };
     for op in ops {
         let _ = op.renumbered(|client| note(&clients, client), |server| note(&servers, server));
     }
     let (clients, servers) = (clients.into_inner(), servers.into_inner());
-    let renumbered =
-        ops.iter().map(|op| op.renumbered(|at| clients.range(..at).count(), |at| servers.range(..at).count()));
+    let client = |at| if at < Op::FIRST_FOREIGN { clients.range(..at).count() } else { at };
+    let renumbered = ops.iter().map(|op| op.renumbered(client, |at| servers.range(..at).count()));
     let fewer = Settings { clients: clients.len().max(1), servers: servers.len().max(1), ..settings.clone() };
     (fewer, renumbered.collect())
 }

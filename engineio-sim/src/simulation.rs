@@ -377,7 +377,7 @@ impl Failure {
         let name = self.seed.map_or_else(|| "found".to_owned(), |seed| format!("seed_{seed}"));
         let ops: String = self.ops.iter().map(|op| format!("        {op},\n")).collect();
         format!(
-            "#[test]\nfn {name}() {{\n    #[allow(unused_imports)]\n    use engineio_sim::{{Ending, Intrusion, Line::*, Node, Op::*, Settings, \
+            "#[test]\nfn {name}() {{\n    #[allow(unused_imports)]\n    use engineio_sim::{{Deed, Ending, Habit, Intrusion, Knock, Load, Line::*, Node, Op::*, Settings, \
              Side::*, Simulation, Start::*}};\n    let settings = {};\n    let ops = [\n{ops}    ];\n    let run = \
              {}.replay(&settings, &ops, Ending::{:?});\n    assert!(run.is_ok(), \"{{}}\", run.unwrap_err());\n}}\n",
             self.settings, self.simulation, self.ending

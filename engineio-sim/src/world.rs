@@ -9,6 +9,9 @@
 //! | `arrivals` | what arrives at a server |
 //! | `net` | data in transit |
 //! | `apps` | what applications do with their sessions |
+//! | `forgery` | what a server of another project could send to a client |
+//! | `foreign`, `knocks` | clients of other projects; requests that must be rejected |
+//! | `returning` | clients that reconnect |
 //! | `faults` | faults of networks, proxies, strangers and clocks |
 //! | `menu` | the possible operations, and their probabilities |
 //! | `ending` | healing, rest, and the end |
@@ -20,9 +23,13 @@ mod client;
 mod core;
 mod ending;
 mod faults;
+mod foreign;
+mod forgery;
+mod knocks;
 mod menu;
 mod net;
 mod nodes;
+mod returning;
 mod server;
 mod twin;
 mod writing;
@@ -166,7 +173,7 @@ impl<S: Application, C: Application> World<S, C> {
     ) -> Result<Self, Violation> {
         let core = Core::new(settings, keep)?;
         let servers = (0..core.servers.len()).map(&mut server).collect();
-        let clients = (0..core.clients.len()).map(client).collect();
+        let clients = (0..core.own_clients()).map(client).collect();
         let mut world = Self { core, servers, clients, make_server: Box::new(server) };
         let nodes = (0..world.clients.len()).map(Node::Client).chain((0..world.servers.len()).map(Node::Server));
         nodes.collect::<Vec<_>>().into_iter().for_each(|node| world.set_alarm(node));
@@ -180,6 +187,7 @@ impl<S: Application, C: Application> World<S, C> {
     /// Returns the broken law.
     pub fn step(&mut self, op: Op) -> Result<(), Violation> {
         let core = &mut self.core;
+        let op = op.renumbered(|client| core.place(client), |server| server);
         if !core.knows(&op) {
             return Ok(());
         }
@@ -197,7 +205,7 @@ impl<S: Application, C: Application> World<S, C> {
                     self.advance(at)?;
                 }
             }
-            Op::Connect { client, server, start } => core.connect(client, server, start)?,
+            Op::Connect { client, server, start } => core.start(client, server, start)?,
             Op::Arrive(line) => {
                 if let Some(task) = core.arrives(line) {
                     core.perform(task)?;
@@ -243,6 +251,9 @@ impl<S: Application, C: Application> World<S, C> {
             Op::Impulse(node, impulse) => self.call_application(node, |application, sockets| {
                 application.on_impulse(sockets, impulse);
             })?,
+            Op::Foreign(client, deed) => core.act(client, deed)?,
+            Op::Forge(line, load) => core.forge(line, load),
+            Op::Ready(side) => end(side).map_or(Ok(()), |end| core.ask_whether_ready(end))?,
             Op::Tear { line, client, server } => core.tear(line, 0, client, server),
             Op::Reset { line, arrives, client, server } => core.tear(line, arrives, client, server),
             Op::Lose(client, which) => core.lose(client, which),
@@ -263,7 +274,7 @@ impl<S: Application, C: Application> World<S, C> {
                 self.advance(until)?;
             }
             Op::Spurious(node) => core.call_without_need(node)?,
-            Op::Backwards(node, micros) => core.set_back(node, micros),
+            Op::Backwards(node, micros) => core.set_back(node, micros)?,
             Op::Shutdown(server) => core.shut_down(server)?,
             Op::Crash(server) => {
                 core.crash(server)?;

@@ -1,7 +1,7 @@
 //! The printed text of a failure compiles: `printed/found.rs` is such a test, and equals what is printed.
 #![allow(clippy::unwrap_used)]
 
-use engineio_sim::{Failure, Intrusion, Law, Line, Node, Op, Side, Start, Violation};
+use engineio_sim::{Deed, Failure, Habit, Intrusion, Knock, Law, Line, Load, Node, Op, Side, Start, Violation};
 
 mod found {
     include!("printed/found.rs");
@@ -23,6 +23,13 @@ fn a_printed_test_is_a_program() {
         Op::Report(Side::Server(0), 1),
         Op::Withhold(Side::Server(0), 1000),
         Op::Impulse(Node::Client(0), 7),
+        Op::Foreign(1000, Deed::Open(Habit::Java)),
+        Op::Foreign(1000, Deed::OpenChannel { habit: Habit::Mute, base64: true }),
+        Op::Foreign(1000, Deed::Post(Load::Lines)),
+        Op::Foreign(1000, Deed::Leave { closes: false }),
+        Op::Foreign(1000, Deed::Knock(Knock::Bare)),
+        Op::Forge(Line::Down(0), Load::Noop),
+        Op::Ready(Side::Client(0)),
         Op::Late(Node::Server(0), 1),
         Op::Spurious(Node::Client(0)),
         Op::Backwards(Node::Server(0), 1),

@@ -41,6 +41,8 @@ impl Incidents {
     pub(crate) const SLOW_UP: Self = Self(1 << 16);
     /// The body of a POST left slowly.
     pub(crate) const UPLOAD: Self = Self(1 << 17);
+    /// It is the session of a foreign client.
+    pub(crate) const FOREIGN: Self = Self(1 << 18);
     /// An application filled a buffer, which ends its session.
     pub(crate) const OVERFLOW: Self = Self(1 << 11);
 

@@ -1,5 +1,6 @@
 //! Law 11: everything that is sent can be decoded independently, and keeps the limit.
 
+use engineio_proto::http::Reply;
 use engineio_proto::wire::{Frame, Packet, Payload};
 
 use super::{Law, Violation, broken};
@@ -48,6 +49,20 @@ pub(crate) fn check_body(payload: &Payload, body: &[u8], limit: usize, by_server
         }
     }
     Ok(())
+}
+
+/// Checks the headers of an answer: what it is, and that nobody keeps it.
+pub(crate) fn check_headers(reply: &Reply) -> Result<(), Violation> {
+    let (kind, kept) = match (reply.status, &*reply.body) {
+        (200, b"ok") => (Some("text/html"), Some("no-store")),
+        (200, _) => (Some("text/plain; charset=UTF-8"), Some("no-store")),
+        (_, b"") => (None, None),
+        _ => (Some("application/json"), None),
+    };
+    if (reply.headers.get("content-type"), reply.headers.get("cache-control")) == (kind, kept) {
+        return Ok(());
+    }
+    broken(Law::Wire, format!("an answer with the status {} has the headers {:?}", reply.status, reply.headers))
 }
 
 /// Checks a frame that was written to a channel by a server, or by a client. Noops, and packets of the handshake after

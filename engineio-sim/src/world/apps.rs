@@ -9,6 +9,7 @@ use engineio_proto::{Event, Instant, Machine, Message, Phase, SendError};
 use super::core::{Core, Outcome};
 use super::nodes::{App, What};
 use crate::coverage::Kind;
+use crate::expected::{self, Expected};
 use crate::journal::Place;
 use crate::op::{Node, Side};
 use crate::oracle::{Asked, Incidents, Law, broken};
@@ -68,10 +69,17 @@ impl Core {
         end: End,
         kind: Kind,
         call: impl Fn(&mut dyn Machine, Instant) -> R,
+        expect: impl FnOnce(&mut dyn Expected, Instant) -> R,
     ) -> Outcome<Option<R>> {
         match end {
-            End::Attempt(attempt) => self.call_client(attempt, kind, |machine, now| call(machine, now)).map(Some),
-            End::Slot(slot) => self.call_session(slot, kind, |machine, now| call(machine, now)),
+            End::Attempt(attempt) => {
+                let expect = |expected: &mut expected::Client, now| expect(expected, now);
+                self.call_client(attempt, kind, |machine, now| call(machine, now), expect).map(Some)
+            }
+            End::Slot(slot) => {
+                let expect = |expected: &mut expected::Session, now| expect(expected, now);
+                self.call_session(slot, kind, |machine, now| call(machine, now), expect)
+            }
         }
     }
 
@@ -140,7 +148,8 @@ impl Core {
             End::Slot(_) => None,
         };
         let was_pending = self.has_output(end);
-        let sent = self.call(end, Kind::Send, |machine, now| machine.send_all(now, messages.clone()))?;
+        let expect = |expected: &mut dyn Expected, now| expected.send(now, messages.clone());
+        let sent = self.call(end, Kind::Send, |machine, now| machine.send_all(now, messages.clone()), expect)?;
         let sent = sent.unwrap_or_else(|| Err(SendError::Closed(messages.clone())));
         if let Some((attempt, told)) = told {
             self.is_in_time(attempt, told, sent.is_ok())?;
@@ -157,16 +166,7 @@ impl Core {
                     self.app(end).sent_at = self.now;
                 }
             }
-            Err(SendError::Full(_)) => {
-                let left = self.machine(end).map_or(0, |machine| machine.stats().messages_sent);
-                let app = self.app(end);
-                app.events.full += 1;
-                // If room may have been announced and not handled, this refusal is not what the next announcement
-                // answers.
-                if !was_pending {
-                    app.full_at.get_or_insert(left);
-                }
-            }
+            Err(SendError::Full(_)) => self.waits_for_room(end, was_pending),
             Err(SendError::Closed(_)) if self.settings.close_when_full => {
                 let attempt = self.attempt_behind(end);
                 self.attempts[attempt].incidents.add(Incidents::OVERFLOW);
@@ -237,6 +237,28 @@ impl Core {
         if binary { Message::from(text.into_bytes()) } else { Message::from(text) }
     }
 
+    /// The application asks whether a message would be accepted. If not, it waits for room.
+    pub(crate) fn ask_whether_ready(&mut self, end: End) -> Outcome {
+        let was_pending = self.has_output(end);
+        let expect = |expected: &mut dyn Expected, _| expected.poll_ready();
+        let is_ready = self.call(end, Kind::Send, |machine, _| machine.poll_ready(), expect)?;
+        if is_ready == Some(false) {
+            self.waits_for_room(end, was_pending);
+        }
+        Ok(())
+    }
+
+    /// A message was refused, or would be.
+    fn waits_for_room(&mut self, end: End, was_pending: bool) {
+        let left = self.machine(end).map_or(0, |machine| machine.stats().messages_sent);
+        let app = self.app(end);
+        app.events.full += 1;
+        // If room may have been announced and not handled, this refusal is not what the next announcement answers.
+        if !was_pending {
+            app.full_at.get_or_insert(left);
+        }
+    }
+
     fn phase_of(&self, end: End) -> Option<Phase> {
         self.machine(end).map(Machine::phase)
     }
@@ -256,8 +278,8 @@ impl Core {
         }
         app.discards |= how == Asked::Abort;
         match how {
-            Asked::Close => self.call(end, Kind::Close, |machine, now| machine.close(now))?,
-            Asked::Abort => self.call(end, Kind::Abort, |machine, now| machine.abort(now))?,
+            Asked::Close => self.call(end, Kind::Close, |machine, now| machine.close(now), |it, now| it.close(now))?,
+            Asked::Abort => self.call(end, Kind::Abort, |machine, now| machine.abort(now), |it, now| it.abort(now))?,
         };
         match self.phase_of(end) {
             None | Some(Phase::Closed) => Ok(()),
@@ -268,7 +290,17 @@ impl Core {
 
     pub(crate) fn discard(&mut self, end: End) -> Outcome {
         self.app(end).discards = true;
-        self.call(end, Kind::Discard, |machine, _| machine.discard_incoming()).map(drop)
+        // To discard has no time of its own: without the first call, what it leads to would happen at the time of an
+        // earlier call.
+        let discard = |machine: &mut dyn Machine, now| {
+            machine.handle_timeout(now);
+            machine.discard_incoming();
+        };
+        let expect = |expected: &mut dyn Expected, now| {
+            expected.timeout(now);
+            expected.discard();
+        };
+        self.call(end, Kind::Discard, discard, expect).map(drop)
     }
 
     /// After a refusal, the event for room comes, and only after something has left: otherwise the message would be

@@ -1,6 +1,5 @@
 //! What arrives at a server: requests and their bodies, channels and their frames, and the loss of connections.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use engineio_proto::client::Details;
 use engineio_proto::http::{Method, Operation, Rejection, Request, Response};
 use engineio_proto::server::{Admission, BodyError, Entry, Input, NotAdmitted, SessionKey, State};
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Message, Phase, Server, Session, Sid, TransportKind};
+use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Message, Phase, Session, Sid, TransportKind};
 
 use super::core::{Core, Outcome};
 use super::faults::OVERTAKEN;
@@ -21,6 +20,7 @@ use crate::decoder::{Decoded, decode_payload};
 use crate::journal::Place;
 use crate::op::Node;
 use crate::oracle::{Incidents, Law, broken};
+use crate::{encoder, expected};
 
 impl Core {
     /// Carries out the next step of an exchange.
@@ -33,6 +33,10 @@ impl Core {
                     self.upload(index)?;
                 }
                 self.body_arrives(index)
+            }
+            Stage::Answered { .. } if self.is_behind_another(index) => {
+                self.exchanges[index].due = self.later(self.settings.latency + 10_000);
+                Ok(())
             }
             Stage::Answered { status, body } => {
                 // What arrives was written, whenever the server reports it.
@@ -54,7 +58,7 @@ impl Core {
         let exchange = &mut self.exchanges[index];
         let (client, server, attempt) = (exchange.client, exchange.server, exchange.attempt);
         let target = exchange.target.clone();
-        let is_post = exchange.body.is_some();
+        let (is_post, octet_stream) = (exchange.body.is_some(), exchange.octet_stream);
         if let Some(learns) = &mut exchange.server_learns {
             *learns = (*learns).max(at);
         }
@@ -67,7 +71,7 @@ impl Core {
         let query = target.split_once('?').map_or("", |(_, query)| query);
         let request = Request { method, query, origin: None, upgrade: false };
         let admission = Admission::begin(&request, &self.servers[server].config);
-        let entry = Entry::Exchange { exchange: number, octet_stream: false };
+        let entry = Entry::Exchange { exchange: number, octet_stream };
         match self.admit(server, attempt, admission, entry)? {
             Ok((slot, Operation::Poll)) => {
                 self.exchanges[index].at_server = Some((number, slot));
@@ -108,26 +112,26 @@ impl Core {
                 let Some(attempt) = attempt else { return broken(Law::Wire, "a stranger opened a session") };
                 let entropy = u128::from(self.next_number()) << 64 | 0x5eed;
                 let [_, bytes @ ..] = entropy.to_le_bytes();
-                let node = &mut self.servers[server];
-                let now = node.clock.tell(self.now);
-                let unconfirmed = |machine: &Server, slots: &BTreeMap<SessionKey, usize>| -> Vec<_> {
-                    let is_unconfirmed = |key: SessionKey| machine.session(key).is_some_and(Session::is_unconfirmed);
-                    slots.iter().filter(|(key, _)| is_unconfirmed(**key)).map(|(_, slot)| *slot).collect()
-                };
-                let before = unconfirmed(&node.machine, &node.sessions);
-                let opened = node.machine.admit(now, admission, entry, Some(Sid::from_entropy(bytes)));
-                let after = unconfirmed(&node.machine, &node.sessions);
-                for slot in before.into_iter().filter(|slot| !after.contains(slot)) {
-                    // It had to make room.
-                    let side = &mut self.sessions[slot];
-                    self.attempts[side.attempt].incidents.add(Incidents::FULL);
-                    if let Some(twin) = &mut side.twin {
-                        twin.call(&(), |session| session.evict(now))?;
-                    }
+                let is_full = self.is_full(server);
+                let now = self.servers[server].clock.tell(self.now);
+                let base64 = matches!(&admission, Admission::Ask(ask) if ask.handshake().base64);
+                let makes_room = if is_full { self.session_to_evict(server, now) } else { None };
+                let opened = self.servers[server].machine.admit(now, admission, entry, Some(Sid::from_entropy(bytes)));
+                if opened.is_ok() && is_full && makes_room.is_none() {
+                    return broken(Law::Admission, "a server that is full opens a session");
+                }
+                if let Some(slot) = makes_room {
+                    self.evict(slot, now)?;
                 }
                 return Ok(match opened {
-                    Ok(key) => Ok((self.slot(server, attempt, key)?, Operation::Poll)),
+                    Ok(key) => Ok((self.slot(server, attempt, key, (now, base64, entry))?, Operation::Poll)),
                     Err(refused) => {
+                        let upgrade = matches!(entry, Entry::Channel { .. });
+                        let status = refused.clone().into_reply(upgrade).status;
+                        if !is_full || makes_room.is_some() || status != 503 {
+                            let what = format!("a handshake is answered with {status}; the server is full: {is_full}");
+                            return broken(Law::Admission, what);
+                        }
                         self.attempts[attempt].incidents.add(Incidents::FULL);
                         Err(refused)
                     }
@@ -150,7 +154,21 @@ impl Core {
         if let Some(Err(rejection)) = node.machine.session(key).map(|session| request.fits(session, &config)) {
             return Ok(Err(rejection.into()));
         }
-        let entered = self.call_session(slot, kind, |session, now| request.enter(session, &config, now, entry))?;
+        let enter = |session: &mut Session, now| request.enter(session, &config, now, entry);
+        let entered = self.call_session(slot, kind, enter, |expected, now| {
+            match entry {
+                Entry::Exchange { exchange, .. } if request.operation == Operation::Poll => {
+                    expected.input(now, &Input::Poll { exchange });
+                }
+                Entry::Exchange { exchange, octet_stream } => {
+                    expected.input(now, &Input::PostHead { exchange, octet_stream });
+                }
+                Entry::Channel { channel, .. } => {
+                    expected.input(now, &Input::ChannelOpened { channel, base64: request.base64 });
+                }
+            }
+            Ok(())
+        })?;
         Ok(match entered {
             Some(Ok(())) => Ok((slot, request.operation)),
             Some(Err(refused)) => Err(refused),
@@ -158,19 +176,63 @@ impl Core {
         })
     }
 
+    fn is_full(&self, server: usize) -> bool {
+        let counts = |slot: &&usize| !self.sessions[**slot].is_evicted;
+        self.servers[server].sessions.values().filter(counts).count() >= self.settings.max_sessions
+    }
+
+    /// Returns the session that makes room for another one: the oldest of those whose clients have shown nothing but their
+    /// handshake for some time.
+    fn session_to_evict(&self, server: usize, now: Instant) -> Option<usize> {
+        let sessions = self.servers[server].sessions.iter();
+        let may_go =
+            sessions.filter_map(|(&key, &slot)| Some((self.sessions[slot].expected.evictable_from()?, key, slot)));
+        may_go.filter(|&(from, ..)| from <= now).min().map(|(.., slot)| slot)
+    }
+
+    /// A session had to make room.
+    fn evict(&mut self, slot: usize, now: Instant) -> Outcome {
+        let side = &mut self.sessions[slot];
+        self.attempts[side.attempt].incidents.add(Incidents::FULL);
+        side.is_evicted = true;
+        side.expected.evict(now);
+        if let Some(twin) = &mut side.twin {
+            twin.call(&(), |session| session.evict(now))?;
+        }
+        match self.servers[side.server].machine.session(side.key) {
+            Some(session) => side.compare(slot, session, &(), &()),
+            None => broken(Law::End, format!("session {slot} has left without a word")),
+        }
+    }
+
     /// Registers a session that was opened.
-    fn slot(&mut self, server: usize, attempt: usize, key: SessionKey) -> Outcome<usize> {
+    fn slot(
+        &mut self,
+        server: usize,
+        attempt: usize,
+        key: SessionKey,
+        (now, base64, entry): (Instant, bool, Entry<'_>),
+    ) -> Outcome<usize> {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
         let Some(session) = self.servers[server].machine.session(key) else {
             return broken(Law::End, "a session that was opened is not there");
         };
-        let mut side = Slot::new(server, key, session, attempt, (self.now, self.settings.twins));
+        let (options, sid) = (expected::Options::new(&self.settings), session.sid().as_str());
+        let expected = match entry {
+            Entry::Exchange { exchange, .. } => expected::Session::polling(now, options, sid, exchange),
+            Entry::Channel { channel, .. } => expected::Session::channel(now, options, sid, channel, base64),
+        };
+        let mut side = Slot::new(server, key, session, attempt, expected, (self.now, self.settings.twins));
+        side.compare(self.sessions.len(), session, &(), &())?;
         if let Some(greeting) = self.greeting() {
             side.app.sends.send(greeting);
             // On polling, it comes with the open packet.
             side.app.greets = session.transport() == TransportKind::WebSocket;
         }
         let slot = self.sessions.len();
+        if self.is_foreign(self.attempts[attempt].client) {
+            self.attempts[attempt].slot = Some(slot);
+        }
         self.sessions.push(side);
         self.servers[server].sessions.insert(key, slot);
         self.totals.sessions += 1;
@@ -190,11 +252,9 @@ impl Core {
         exchange.stage = Stage::Held;
         exchange.upload = None;
         let (client, server) = (exchange.client, exchange.server);
-        let limit = self.settings.max_payload;
         let body = match (exchange.spoilt, exchange.body.clone().unwrap_or_default()) {
             (Some(Spoilt::Large), _) => Err(BodyError::TooLarge),
-            (_, body) if body.len() > limit => Err(BodyError::TooLarge),
-            (_, body) => Ok(body),
+            (_, body) => self.read_body(server, body)?,
         };
         let (kind, bytes) = match &body {
             Ok(bytes) => (Kind::PostBody, bytes.clone()),
@@ -205,14 +265,26 @@ impl Core {
         if decode_payload(&bytes).0.contains(&Decoded::Text('3', String::new())) {
             self.ponged(slot);
         }
-        self.call_session(slot, kind, |session, now| {
-            session.handle_input(now, Input::PostBody { exchange: number, body: body.clone() });
-        })?;
+        let is_refused = body.is_err();
+        self.tell_session(slot, kind, Input::PostBody { exchange: number, body })?;
         let goes_on = self.session(slot).is_some_and(|session| session.phase() != Phase::Closed);
-        if body.is_err() && goes_on {
+        if is_refused && goes_on {
             return broken(Law::Messages, format!("session {slot} goes on, although a body was refused"));
         }
         Ok(())
+    }
+
+    /// The embedder of a server reads a body, within the limits of the configuration.
+    fn read_body(&self, server: usize, body: Bytes) -> Outcome<Result<Bytes, BodyError>> {
+        let (config, limit) = (&self.servers[server].config, self.settings.max_payload);
+        let is_accepted = encoder::counted_len(&body) <= limit;
+        let read =
+            if body.len() > config.max_body() { Err(BodyError::TooLarge) } else { config.checked_body(body.clone()) };
+        if read.is_ok() != is_accepted || read.as_ref().is_ok_and(|read| *read != body) {
+            let what = format!("a body of {} bytes gives {read:?}, with a limit of {limit}", body.len());
+            return broken(Law::Admission, what);
+        }
+        Ok(read)
     }
 
     /// Law 9: a body extends the deadline for as long as the body may take, and no longer.
@@ -249,9 +321,7 @@ impl Core {
         self.coverage.situation_if(Situation::LostWithoutMessages, without_messages);
         self.coverage.situation_if(Situation::LostWithMessages, carried && !without_messages);
         self.journal.note(self.now, Place::Server(exchange.server), "hears of a lost connection", number.0, b"");
-        self.call_session(slot, Kind::ExchangeLost, |session, now| {
-            session.handle_input(now, Input::ExchangeLost { exchange: number });
-        })?;
+        self.tell_session(slot, Kind::ExchangeLost, Input::ExchangeLost { exchange: number })?;
         let goes_on = self.session(slot).is_some_and(|session| session.phase() != Phase::Closed);
         if carried && goes_on {
             return broken(Law::Messages, format!("session {slot} goes on, although an answer was lost"));
@@ -266,7 +336,8 @@ impl Core {
         }
         let at = self.arrival();
         let channel = &self.channels[index];
-        let (client, server, attempt) = (channel.client, channel.server, channel.opener.map(|(attempt, _)| attempt));
+        let (client, server) = (channel.client, channel.server);
+        let attempt = channel.opener.map(|(attempt, _)| attempt).or(channel.attempt);
         let target = channel.target.clone();
         let number = ChannelId(self.next_number());
         let ends = (Place::Client(client), Place::Server(server));
@@ -368,9 +439,7 @@ impl Core {
                 let is_behind =
                     is_on && self.exchanges.iter().any(|other| other.stage == Stage::Body && other.is_open_at(slot));
                 self.coverage.situation_if(Situation::FrameBehindBody, is_behind);
-                self.call_session(slot, kind, |session, now| {
-                    session.handle_input(now, Input::ChannelFrame { channel: number, frame: frame.clone() });
-                })?;
+                self.tell_session(slot, kind, Input::ChannelFrame { channel: number, frame })?;
             }
             Piece::End(end) => {
                 let channel = &mut self.channels[index];
@@ -378,9 +447,7 @@ impl Core {
                 channel.down.ready = None;
                 let what = if end == ChannelEnd::Closed { "closes the channel" } else { "the channel is lost" };
                 self.journal.arrow(self.now, ends, what, number.0, b"");
-                self.call_session(slot, Kind::ChannelClosed, |session, now| {
-                    session.handle_input(now, Input::ChannelClosed { channel: number, end });
-                })?;
+                self.tell_session(slot, Kind::ChannelClosed, Input::ChannelClosed { channel: number, end })?;
             }
         }
         Ok(())

@@ -16,25 +16,34 @@ use super::core::{Core, Outcome};
 use super::net::{Channel, Exchange, Opening, Piece, Pipe, Stage, Way, bytes_of};
 use super::nodes::{Attempt, Call, What};
 use crate::coverage::Kind;
+use crate::expected::{self, Expected};
 use crate::journal::Place;
 use crate::op::Node;
 use crate::oracle::{Incidents, Law, Scene, broken, check_body, explains_client, explains_upgrade_failure};
-use crate::settings::{GREETING, Start};
+use crate::settings::Start;
 
 impl Core {
+    /// A client starts a session, if it has none, because an operation says so.
+    pub(crate) fn start(&mut self, client: usize, server: usize, start: Start) -> Outcome {
+        let before = self.attempts.len();
+        self.connect(client, server, start)?;
+        if self.attempts.len() > before { self.will_return(client, server, start) } else { Ok(()) }
+    }
+
     /// A client starts a session, if it has none.
     pub(crate) fn connect(&mut self, client: usize, server: usize, start: Start) -> Outcome {
         let is_free = self.attempt_of(client).is_none_or(|attempt| self.attempts[attempt].is_over());
-        if !is_free || client >= self.clients.len() || server >= self.servers.len() {
+        if !is_free || client >= self.own_clients() || server >= self.servers.len() {
             return Ok(());
         }
         let config = Arc::new(self.settings.client(start));
         let entropy = self.attempts.len() as u64 * 1000;
+        let expected = expected::Client::new(self.now, &config);
         let machine = match Client::new(self.now, config, entropy) {
             Ok(machine) => machine,
             Err(error) => return broken(Law::Settings, format!("the settings make no sense: {error}")),
         };
-        let mut attempt = Attempt::new(client, server, machine, self.settings.twins);
+        let mut attempt = Attempt::new(client, server, machine, expected, self.settings.twins);
         attempt.dirty = Some(self.now);
         let node = &self.clients[client];
         let late = node.clock.late.max(node.asleep).max(self.servers[server].clock.late);
@@ -42,10 +51,32 @@ impl Core {
             attempt.incidents.add(Incidents::SILENT.and(Incidents::LATE));
             attempt.troubled_until = late.max(self.now);
         }
+        let asleep = self.servers[server].asleep;
+        if asleep > self.now {
+            attempt.incidents.add(Incidents::SERVER_STOOD.and(Incidents::LATE));
+            attempt.troubled_until = attempt.troubled_until.max(asleep);
+        }
+        self.clients[client].storm = 0;
         self.clients[client].attempt = Some(self.attempts.len());
         self.attempts.push(attempt);
         self.totals.attempts += 1;
         Ok(())
+    }
+
+    /// Starts a session of a foreign client. Its machine stays idle: nothing carries out its outputs.
+    pub(crate) fn foreign_attempt(&mut self, client: usize) -> Option<usize> {
+        let config = Arc::new(self.settings.client(Start::Polling));
+        let expected = expected::Client::new(self.now, &config);
+        let machine = Client::new(self.now, config, 0).ok()?;
+        let mut attempt = Attempt::new(client, client % self.servers.len(), machine, expected, false);
+        attempt.incidents.add(Incidents::FOREIGN);
+        let node = &self.servers[attempt.server];
+        if node.clock.late.max(node.asleep) > self.now {
+            attempt.incidents.add(Incidents::LATE);
+        }
+        attempt.app.events.closed = Some(CloseReason::ForcedClose);
+        self.attempts.push(attempt);
+        Some(self.attempts.len() - 1)
     }
 
     /// Calls the machine of a client, and checks it afterwards.
@@ -54,6 +85,7 @@ impl Core {
         attempt: usize,
         kind: Kind,
         call: impl Fn(&mut Client, Instant) -> R,
+        expect: impl FnOnce(&mut expected::Client, Instant) -> R,
     ) -> Outcome<R> {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
         let side = &mut self.attempts[attempt];
@@ -76,6 +108,9 @@ impl Core {
             return broken(Law::Bytes, format!("client {} holds {received} bytes that arrived", side.client));
         }
         side.app.crowded |= received >= self.settings.receive_limit;
+        side.app.cost.call();
+        let expected = expect(&mut side.expected, now);
+        side.compare(&result, &expected)?;
         let after = side.machine.state();
         let retried = before == client::State::Opening && after == before && transport != side.machine.transport();
         side.retried |= retried;
@@ -87,11 +122,23 @@ impl Core {
         Ok(result)
     }
 
+    /// Something happens to a client.
+    fn tell_client(&mut self, attempt: usize, kind: Kind, input: client::Input) -> Outcome {
+        match &input {
+            client::Input::Answered { body, .. } => self.attempts[attempt].app.cost.take(body.len()),
+            client::Input::ChannelFrame { frame, .. } => self.attempts[attempt].app.cost.take(frame.len()),
+            _ => (),
+        }
+        let expect = |expected: &mut expected::Client, now| expected.input(now, &input);
+        self.call_client(attempt, kind, |machine, now| machine.handle_input(now, input.clone()), expect)
+    }
+
     pub(crate) fn client_timer(&mut self, client: usize) -> Outcome {
         let Some(attempt) = self.attempt_of(client) else { return Ok(()) };
         let now = self.now;
         self.clients[client].clock.back = 0;
-        self.call_client(attempt, Kind::Timeout, |machine, now| machine.handle_timeout(now))?;
+        let expect = |expected: &mut expected::Client, now| expected.timeout(now);
+        self.call_client(attempt, Kind::Timeout, |machine, now| machine.handle_timeout(now), expect)?;
         match self.attempts[attempt].machine.next_timeout() {
             Some(next) if next <= now => {
                 broken(Law::Timers, format!("client {client}: {next:?} is due at {now:?} still"))
@@ -108,9 +155,11 @@ impl Core {
             if let Some(twin) = &mut self.attempts[attempt].twin {
                 twin.expect(output.clone());
             }
+            self.attempts[attempt].see(&output)?;
             self.obey_client_output(client, attempt, output)?;
         }
         self.compare(End::Attempt(attempt))?;
+        self.attempts[attempt].has_said_everything()?;
         if self.attempts[attempt].is_over() {
             // Its close packet may be in transit, and nothing else.
             let polls = |exchange: &Exchange| {
@@ -166,6 +215,9 @@ impl Core {
                     attempt: Some(attempt),
                     ..Exchange::new(client, server, request.target, body, at)
                 });
+                if !is_post {
+                    self.answer_in_a_storm(client)?;
+                }
             }
             client::Output::Cancel { exchange } => {
                 self.journal.note(self.now, place, "cancels", exchange.0, b"");
@@ -186,6 +238,8 @@ impl Core {
                 self.channels.push(Channel {
                     client,
                     opener: Some((attempt, channel)),
+                    foreign: false,
+                    attempt: None,
                     target,
                     server: self.attempts[attempt].server,
                     at_server: None,
@@ -253,6 +307,7 @@ impl Core {
                     return broken(Law::End, format!("client {client} opened a session that is not its own"));
                 }
                 self.totals.opened += 1;
+                self.has_opened(client);
                 self.calls.push_back(call(What::Open));
             }
             Event::Readable => {
@@ -267,7 +322,7 @@ impl Core {
             Event::UpgradeFailed(error) => {
                 self.totals.failed_upgrades += 1;
                 let scene = self.client_scene(attempt);
-                if !explains_upgrade_failure(error, scene) {
+                if !scene.incidents.any(Incidents::FOREIGN) && !explains_upgrade_failure(error, scene) {
                     return broken(
                         Law::Probes,
                         format!("the upgrade of client {client} failed, which nothing explains: {error}"),
@@ -280,6 +335,7 @@ impl Core {
                 if self.attempts[attempt].app.events.closed != self.attempts[attempt].machine.close_reason() {
                     return broken(Law::End, format!("client {client} closed with {reason}, and says something else"));
                 }
+                self.has_lost(client)?;
                 // An application is not told of an attempt that opened no session.
                 if self.attempts[attempt].app.events.has_opened() {
                     self.calls.push_back(call(What::Close(reason)));
@@ -292,7 +348,8 @@ impl Core {
 
     /// Law 3: an event explains the end.
     fn explain_client(&self, client: usize, attempt: usize, reason: CloseReason) -> Outcome {
-        if explains_client(reason, self.client_scene(attempt)) {
+        let scene = self.client_scene(attempt);
+        if scene.incidents.any(Incidents::FOREIGN) || explains_client(reason, scene) {
             return Ok(());
         }
         broken(Law::End, format!("client {client} ended with {reason} ({reason:?}), which nothing explains"))
@@ -317,7 +374,8 @@ impl Core {
     /// The application of a client takes a message, if it reads and there is one.
     pub(crate) fn client_takes(&mut self, attempt: usize) -> Outcome<bool> {
         let client = self.attempts[attempt].client;
-        let message = self.call_client(attempt, Kind::Recv, |machine, now| machine.recv(now))?;
+        let expect = |expected: &mut expected::Client, now| expected.recv(now);
+        let message = self.call_client(attempt, Kind::Recv, |machine, now| machine.recv(now), expect)?;
         let again = if self.settings.lazy_reads { self.lag() } else { self.now };
         let app = &mut self.attempts[attempt].app;
         app.readable = message.is_some().then_some(again);
@@ -327,7 +385,9 @@ impl Core {
         let Some(slot) = self.attempts[attempt].slot else {
             return broken(Law::Messages, format!("client {client} received {message:?} before it was open"));
         };
-        self.sessions[slot].app.sends.receive(&message)?;
+        if !self.attempts[attempt].incidents.any(Incidents::FOREIGN) {
+            self.sessions[slot].app.sends.receive(&message)?;
+        }
         let what = What::Message(message);
         self.calls.push_back(Call::Of { node: Node::Client(client), peer: Peer(attempt as u64), what });
         Ok(true)
@@ -337,6 +397,9 @@ impl Core {
     pub(crate) fn answer_arrives(&mut self, index: usize, status: u16, body: bytes::Bytes) -> Outcome {
         let exchange = &self.exchanges[index];
         let (server, client) = (exchange.server, exchange.client);
+        if exchange.foreign {
+            return self.foreign_hears_answer(index, status, &body);
+        }
         let Some((attempt, id)) = exchange.sender else { return Ok(()) };
         let what = match status {
             200 => "200",
@@ -352,28 +415,7 @@ impl Core {
         if status == 200 && self.attempts[attempt].machine.phase() != Phase::Closed {
             self.attempts[attempt].app.written.exchange_written(id);
         }
-        let pinged = self.awaits_ping(attempt, &body);
-        self.call_client(attempt, kind, |machine, now| {
-            machine.handle_input(now, client::Input::Answered { exchange: id, status, body: body.clone() });
-        })?;
-        self.has_been_pinged(attempt, pinged)
-    }
-
-    /// Returns how a ping that is about to arrive must be counted, if there is one and the client can receive it.
-    fn awaits_ping(&self, attempt: usize, data: &[u8]) -> Option<u32> {
-        let machine = &self.attempts[attempt].machine;
-        let hears = !matches!(machine.state(), client::State::Opening | client::State::Closed)
-            && machine.receive_buffered() < self.settings.receive_limit;
-        (data == b"2" && hears).then(|| machine.stats().heartbeats_received + 1)
-    }
-
-    /// Law 9: a ping is counted, also by a client that is closing.
-    fn has_been_pinged(&self, attempt: usize, expected: Option<u32>) -> Outcome {
-        let machine = &self.attempts[attempt].machine;
-        if expected.is_some_and(|count| machine.stats().heartbeats_received != count) {
-            return broken(Law::Heartbeat, format!("client {} did not hear a ping", self.attempts[attempt].client));
-        }
-        Ok(())
+        self.tell_client(attempt, kind, client::Input::Answered { exchange: id, status, body })
     }
 
     pub(crate) fn client_learns(&mut self, index: usize) -> Outcome {
@@ -387,9 +429,7 @@ impl Core {
     }
 
     fn exchange_failed(&mut self, attempt: usize, exchange: ExchangeId) -> Outcome {
-        self.call_client(attempt, Kind::Failed, |machine, now| {
-            machine.handle_input(now, client::Input::Failed { exchange, error: RequestError::Lost });
-        })
+        self.tell_client(attempt, Kind::Failed, client::Input::Failed { exchange, error: RequestError::Lost })
     }
 
     /// A client gets the result of opening its channel.
@@ -405,9 +445,7 @@ impl Core {
             return self.client_channel_ends(attempt, id, ChannelEnd::Unopened, details);
         }
         self.journal.arrow(self.now, ends, "101", id.0, b"");
-        self.call_client(attempt, Kind::ChannelOpened, |machine, now| {
-            machine.handle_input(now, client::Input::ChannelOpened { channel: id });
-        })
+        self.tell_client(attempt, Kind::ChannelOpened, client::Input::ChannelOpened { channel: id })
     }
 
     fn client_channel_ends(
@@ -417,9 +455,7 @@ impl Core {
         end: ChannelEnd,
         details: Option<client::Details>,
     ) -> Outcome {
-        self.call_client(attempt, Kind::ChannelClosed, |machine, now| {
-            machine.handle_input(now, client::Input::ChannelClosed { channel, end, details: details.clone() });
-        })
+        self.tell_client(attempt, Kind::ChannelClosed, client::Input::ChannelClosed { channel, end, details })
     }
 
     /// The next frame of a channel arrives at the client.
@@ -429,6 +465,9 @@ impl Core {
         }
         let channel = &mut self.channels[index];
         let Some(piece) = channel.down.next(self.now) else { return Ok(()) };
+        if channel.foreign {
+            return if channel.client_open { self.foreign_hears_piece(index, piece) } else { Ok(()) };
+        }
         let (client, server) = (channel.client, channel.server);
         let Some((attempt, id)) = channel.opener.filter(|_| channel.client_open) else {
             // A stranger does not answer; an operation makes it leave.
@@ -445,13 +484,7 @@ impl Core {
                     Frame::Text { data, .. } if *data == *"3probe" => Kind::Probe,
                     _ => Kind::Frame,
                 };
-                let is_current = self.attempts[attempt].machine.current_channel() == Some(id);
-                let is_text = matches!(frame, Frame::Text { .. });
-                let pinged = self.awaits_ping(attempt, &bytes_of(&frame)).filter(|_| is_current && is_text);
-                self.call_client(attempt, kind, |machine, now| {
-                    machine.handle_input(now, client::Input::ChannelFrame { channel: id, frame: frame.clone() });
-                })?;
-                self.has_been_pinged(attempt, pinged)
+                self.tell_client(attempt, kind, client::Input::ChannelFrame { channel: id, frame })
             }
             Piece::End(end) => {
                 channel.client_open = false;
@@ -464,6 +497,6 @@ impl Core {
     }
 
     pub(crate) fn greeting(&self) -> Option<Message> {
-        self.settings.greeting.then(|| Message::from(GREETING))
+        self.settings.initial_message()
     }
 }

@@ -7,10 +7,11 @@ use engineio_proto::{Instant, Message, Phase, Session};
 
 use super::net::{Answer, Channel, Exchange, Opening, Stage, Way};
 use super::nodes::{Attempt, Call, ClientNode, ServerNode, Slot};
+use super::returning::Returning;
 use crate::coverage::Coverage;
 use crate::journal::{Journal, Place};
-use crate::op::Node;
-use crate::oracle::{Incidents, Law, Violation, broken};
+use crate::op::{Node, Op};
+use crate::oracle::{Incidents, Law, Violation, broken, check_timers};
 use crate::settings::GREETING;
 use crate::{Settings, Totals};
 
@@ -65,6 +66,8 @@ pub(crate) enum Task {
     ObeyServer(usize),
     ReadClient(usize),
     ReadServer(usize),
+    /// A client reconnects.
+    Return(usize),
     Alarm(Node),
 }
 
@@ -78,9 +81,12 @@ impl Core {
         for _ in 0..settings.servers.max(1) {
             servers.push(ServerNode::new(&settings)?);
         }
+        let clients = (0..settings.clients.max(1)).map(|_| ClientNode::default());
+        let foreign =
+            (0..settings.foreign).map(|_| ClientNode { foreign: Some(Box::default()), ..ClientNode::default() });
         Ok(Self {
             now: Instant::ZERO,
-            clients: (0..settings.clients.max(1)).map(|_| ClientNode::default()).collect(),
+            clients: clients.chain(foreign).collect(),
             servers,
             attempts: Vec::new(),
             sessions: Vec::new(),
@@ -117,6 +123,28 @@ impl Core {
         self.number
     }
 
+    /// Returns the number of clients of this project. The foreign ones come behind them.
+    pub(crate) fn own_clients(&self) -> usize {
+        self.settings.clients.max(1)
+    }
+
+    /// Returns the index of a client that an operation names.
+    pub(crate) fn place(&self, client: usize) -> usize {
+        match client.checked_sub(Op::FIRST_FOREIGN) {
+            Some(foreign) => foreign + self.own_clients(),
+            None if client < self.own_clients() => client,
+            None => usize::MAX,
+        }
+    }
+
+    /// Returns how operations name a client.
+    pub(crate) fn name_for_ops(&self, client: usize) -> usize {
+        match client.checked_sub(self.own_clients()) {
+            Some(foreign) => foreign + Op::FIRST_FOREIGN,
+            None => client,
+        }
+    }
+
     /// Returns the session of a client that has not ended, or the last one.
     pub(crate) fn attempt_of(&self, client: usize) -> Option<usize> {
         self.clients.get(client)?.attempt
@@ -124,6 +152,9 @@ impl Core {
 
     /// Returns its session at the server: the one that the client knows, or the last one that the server opened for it.
     pub(crate) fn slot_of(&self, client: usize) -> Option<usize> {
+        if self.is_foreign(client) {
+            return self.sessions.iter().rposition(|slot| self.attempts[slot.attempt].client == client);
+        }
         let attempt = self.attempt_of(client)?;
         self.attempts[attempt].slot.or_else(|| self.sessions.iter().rposition(|slot| slot.attempt == attempt))
     }
@@ -193,6 +224,9 @@ impl Core {
         for (index, node) in self.clients.iter().enumerate() {
             if let Some(at) = node.alarm {
                 offer(self.awake(index, at).max(node.clock.late), Task::Alarm(Node::Client(index)));
+            }
+            if let Some(at) = node.returning.as_deref().and_then(Returning::due) {
+                offer(self.awake(index, at).max(node.clock.late), Task::Return(index));
             }
             let Some(attempt) = node.attempt.map(|attempt| &self.attempts[attempt]) else { continue };
             if let Some(at) = attempt.dirty {
@@ -297,7 +331,12 @@ impl Core {
     pub(crate) fn perform(&mut self, task: Task) -> Outcome {
         match task {
             Task::ClientTimer(client) => self.client_timer(client),
-            Task::ServerTimer(server) => self.server_timer(server),
+            Task::ServerTimer(server) => {
+                let node = &mut self.servers[server];
+                node.timers += 1;
+                check_timers(server, node.timers, node.calls)?;
+                self.server_timer(server)
+            }
             Task::Exchange(index) => self.advance_exchange(index),
             Task::ClientLearns(index) => self.client_learns(index),
             Task::ServerLearns(index) => self.server_learns(index),
@@ -321,6 +360,7 @@ impl Core {
                 while self.server_takes(slot)? {}
                 Ok(())
             }
+            Task::Return(client) => self.returns(client),
             Task::Alarm(node) => {
                 let place = match node {
                     Node::Client(client) => Place::Client(client),

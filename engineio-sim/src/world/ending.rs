@@ -9,7 +9,7 @@ use super::apps::End;
 use super::core::{Core, Outcome};
 use super::net::{Answer, Exchange, Opening, Parts, Piece, Spoilt, Stage};
 use super::nodes::{App, Attempt, Slot};
-use crate::oracle::{Asked, Law, broken};
+use crate::oracle::{Asked, Incidents, Law, broken};
 
 /// How a world ends after it has come to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ impl Core {
     pub(crate) fn heal(&mut self) {
         let at = self.arrival();
         let now = self.now;
+        // Foreign clients leave.
+        (self.own_clients()..self.clients.len()).for_each(|client| self.foreign_vanishes(client));
         for attempt in self.attempts.iter_mut().filter(|attempt| !attempt.incidents.is_empty()) {
             attempt.troubled_until = now;
         }
@@ -50,6 +52,8 @@ impl Core {
             self.trouble(client, self.later(1000 * self.settings.body_timeout));
         }
         for client in &mut self.clients {
+            client.returning = None;
+            client.storm = 0;
             client.silent = false;
             client.asleep = Instant::ZERO;
             client.clock.late = Instant::ZERO;
@@ -159,7 +163,9 @@ impl Core {
         if waits(&attempt.app) || waits(&slot.app) {
             return Some(format!("client {client} or its session waits to hear that there is room, and there is"));
         }
-        let lacks = |from: &App, to: &App| from.sends.missing() > 0 && !to.discards;
+        // Of what was forged, some may have been taken for a message.
+        let is_forged = attempt.incidents.any(Incidents::FOREIGN);
+        let lacks = |from: &App, to: &App| !is_forged && from.sends.missing() > 0 && !to.discards;
         let missing = lacks(&attempt.app, &slot.app) || lacks(&slot.app, &attempt.app);
         missing.then(|| format!("messages of client {client} or its session are missing"))
     }

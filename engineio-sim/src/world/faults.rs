@@ -20,6 +20,7 @@ impl Core {
     pub(crate) fn knows(&self, op: &Op) -> bool {
         let node = match *op {
             Op::Silence(client) | Op::Restore(client) | Op::Suspend(client, _) => Node::Client(client),
+            Op::Foreign(client, _) => Node::Client(client),
             Op::Shutdown(server) | Op::Crash(server) => Node::Server(server),
             Op::Late(node, _)
             | Op::Stand(node, _)
@@ -318,6 +319,8 @@ impl Core {
         self.channels.push(Channel {
             client,
             opener: None,
+            foreign: false,
+            attempt: None,
             target,
             server,
             at_server: None,
@@ -375,6 +378,10 @@ impl Core {
         match node {
             Node::Client(client) => {
                 self.incident_for_all(client, Incidents::CLIENT_STOOD.and(Incidents::LATE));
+                if self.has_pong_to_send(client) {
+                    // The server gets it late, and sends the next ping as much later.
+                    self.incident_for_all(client, Incidents::SLOW_UP);
+                }
                 self.clients[client].asleep = self.clients[client].asleep.max(until);
                 self.trouble(client, until);
                 self.journal.note(self.now, Place::Client(client), "stands still", 0, b"");
@@ -391,6 +398,15 @@ impl Core {
             }
         }
         until
+    }
+
+    fn has_pong_to_send(&self, client: usize) -> bool {
+        let waits =
+            |channel: &Channel| channel.client == client && (channel.up.ready.is_some() || !channel.up.held.is_empty());
+        self.attempt_of(client).is_some_and(|attempt| {
+            let attempt = &self.attempts[attempt];
+            attempt.expected.owes_pong() || attempt.dirty.is_some() || self.channels.iter().any(waits)
+        })
     }
 
     /// Returns whether a session ends, or an upgrade fails, if the next call is at this time.
@@ -412,10 +428,14 @@ impl Core {
         }
     }
 
-    pub(crate) fn set_back(&mut self, node: Node, micros: u64) {
-        // A server wakes sessions when it likes, and thus tells them the time; their twins cannot know.
-        if matches!(node, Node::Server(_)) && self.settings.twins {
-            return;
+    pub(crate) fn set_back(&mut self, node: Node, micros: u64) -> Outcome {
+        // A server wakes sessions when it likes, and thus tells them the time. Neither their twins nor the oracle can
+        // know, so every session is told now.
+        if let Node::Server(server) = node {
+            let slots = self.servers[server].sessions.values().copied();
+            let has_timers = |slot: &usize| self.session(*slot).is_some_and(|session| session.state() != State::Closed);
+            let slots: Vec<_> = slots.filter(has_timers).collect();
+            slots.into_iter().try_for_each(|slot| self.session_timer(slot))?;
         }
         // With a wrong clock, data is received too early or too late.
         if micros > 1000 {
@@ -425,6 +445,7 @@ impl Core {
             Node::Client(client) => self.clients[client].clock.back = micros,
             Node::Server(server) => self.servers[server].clock.back = micros,
         }
+        Ok(())
     }
 
     /// Law 6: redundant calls change nothing.

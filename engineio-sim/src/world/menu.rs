@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use crate::Chooser;
+use crate::foreign::{Deed, Load};
 use crate::op::{Intrusion, Line, Node, Op, Side};
 use crate::settings::Start;
 
@@ -30,6 +31,8 @@ pub enum Class {
     Discard,
     /// An application waits until its messages are written.
     Await,
+    /// An application asks for room.
+    Ready,
     /// An application closes in order.
     Close,
     /// An application aborts.
@@ -38,6 +41,10 @@ pub enum Class {
     Impulse,
     /// What is written is reported early.
     Report,
+    /// A client of another project does something.
+    Foreign,
+    /// What arrives at a client is forged.
+    Forge,
     /// A connection breaks.
     Tear,
     /// A connection is reset while data is being written.
@@ -82,7 +89,7 @@ pub enum Class {
 
 impl Class {
     /// All kinds.
-    pub const ALL: [Self; 35] = {
+    pub const ALL: [Self; 38] = {
         use Class::*;
         [
             Wait,
@@ -96,10 +103,13 @@ impl Class {
             Read,
             Discard,
             Await,
+            Ready,
             Close,
             Abort,
             Impulse,
             Report,
+            Foreign,
+            Forge,
             Tear,
             Reset,
             Lose,
@@ -136,6 +146,7 @@ impl Class {
             Self::Report => 6,
             Self::Close | Self::Await | Self::Throttle | Self::Overtake => 2,
             Self::Impulse => 20,
+            Self::Foreign => 40,
             Self::Flood | Self::Read | Self::Tear | Self::Delay | Self::Intrude | Self::Spurious | Self::Backwards => 2,
             _ => 1,
         }
@@ -143,7 +154,7 @@ impl Class {
 
     /// Returns whether it is a fault of a network, a stranger, or a clock.
     pub const fn is_fault(self) -> bool {
-        self as usize >= Self::Tear as usize
+        self as usize >= Self::Forge as usize
     }
 
     /// Returns the kind of an operation.
@@ -161,6 +172,9 @@ impl Class {
             Op::Discard(_) => Self::Discard,
             Op::Await(..) => Self::Await,
             Op::Report(..) => Self::Report,
+            Op::Foreign(..) => Self::Foreign,
+            Op::Forge(..) => Self::Forge,
+            Op::Ready(_) => Self::Ready,
             Op::Reset { .. } => Self::Reset,
             Op::Lose(..) => Self::Lose,
             Op::Throttle(..) => Self::Throttle,
@@ -208,8 +222,10 @@ impl Weights {
                 Class::Impulse => !own_applications,
                 // User-defined applications would not know messages that they have not sent, or miss messages that were
                 // discarded.
-                Class::Send | Class::SendTogether | Class::Flood | Class::Discard => own_applications,
-                Class::Overtake => own_applications || quiet,
+                Class::Send | Class::SendTogether | Class::Flood | Class::Ready | Class::Discard | Class::Foreign => {
+                    own_applications
+                }
+                Class::Forge | Class::Overtake => own_applications || quiet,
                 class => quiet && (class.is_fault() || matches!(class, Class::Read)),
             };
             let haste = match class {
@@ -223,6 +239,24 @@ impl Weights {
     }
 }
 
+/// What is forged.
+const FORGED: [Load; 14] = [
+    Load::Noop,
+    Load::Noop,
+    Load::Noop,
+    Load::Text,
+    Load::Binary,
+    Load::Lines,
+    Load::Pong,
+    Load::Ping,
+    Load::BehindClose,
+    Load::ProbeAnswer,
+    Load::Large,
+    Load::Open,
+    Load::Junk,
+    Load::JunkBehind,
+];
+
 impl Core {
     /// Draws the next operation.
     pub(crate) fn draw(&self, chooser: &mut impl Chooser, weights: &Weights) -> Op {
@@ -230,7 +264,7 @@ impl Core {
         let mut candidates = Vec::with_capacity(16);
         self.candidates(class, &mut candidates);
         match chooser.pick(&candidates) {
-            Some(&op) => self.detail(op, chooser),
+            Some(&op) => self.detail(op, chooser).renumbered(|client| self.name_for_ops(client), |server| server),
             // If a fault has no subject, the world continues.
             None => Op::Next,
         }
@@ -238,7 +272,7 @@ impl Core {
 
     /// Returns every operation of a kind that has a meaning now, without its details.
     pub(crate) fn candidates(&self, class: Class, out: &mut Vec<Op>) {
-        let clients = 0..self.clients.len();
+        let (clients, foreign) = (0..self.own_clients(), self.own_clients()..self.clients.len());
         let has_attempt =
             |client: &usize| self.attempt_of(*client).is_some_and(|attempt| !self.attempts[attempt].is_over());
         let alive = clients.clone().filter(has_attempt);
@@ -247,7 +281,8 @@ impl Core {
             Side::Client(client) => has_attempt(client),
             Side::Server(client) => self.slot_of(*client).is_some_and(|slot| !self.sessions[slot].is_over()),
         };
-        let sides = clients.clone().flat_map(|client| [Side::Client(client), Side::Server(client)]).filter(has_session);
+        let sides = clients.clone().flat_map(|client| [Side::Client(client), Side::Server(client)]);
+        let sides = sides.chain(foreign.clone().map(Side::Server)).filter(has_session);
         let lines = clients
             .clone()
             .flat_map(|client| [Line::Get(client), Line::Post(client), Line::Up(client), Line::Down(client)]);
@@ -271,6 +306,12 @@ impl Core {
             Class::Await => out.extend(sides.map(|side| Op::Await(side, 0))),
             Class::Report => out
                 .extend(sides.flat_map(|side| (0..self.reports(side).len()).map(move |which| Op::Report(side, which)))),
+            Class::Foreign => out.extend(foreign.map(|client| Op::Foreign(client, Deed::Poll))),
+            Class::Forge => {
+                let down = lines.filter(|&line| !matches!(line, Line::Up(_)) && self.carrier(line).is_some());
+                out.extend(down.map(|line| Op::Forge(line, Load::Noop)));
+            }
+            Class::Ready => out.extend(sides.map(Op::Ready)),
             Class::Close => out.extend(sides.map(Op::Close)),
             Class::Abort => out.extend(sides.map(Op::Abort)),
             Class::Impulse => out.extend(nodes.map(|node| Op::Impulse(node, 0))),
@@ -342,6 +383,12 @@ impl Core {
     /// Draws the details of an operation.
     fn detail(&self, op: Op, chooser: &mut impl Chooser) -> Op {
         let latency = self.settings.latency.max(1);
+        if let Op::Foreign(client, _) = op {
+            return Op::Foreign(client, self.draw_deed(client, chooser));
+        }
+        if let Op::Forge(line, _) = op {
+            return Op::Forge(line, chooser.pick(&FORGED).copied().unwrap_or(Load::Noop));
+        }
         let mut of = |choices: &[u64]| chooser.pick(choices).copied().unwrap_or_default();
         match op {
             Op::Wait(_) => Op::Wait(of(&[latency / 2, latency, latency, 3 * latency, 100_000, 1_000_000, 30_000_000])),

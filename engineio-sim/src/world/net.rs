@@ -24,7 +24,11 @@ pub(crate) struct Exchange {
     pub(crate) sender: Option<(usize, ExchangeId)>,
     /// The attempt whose session it opens, if it opens one.
     pub(crate) attempt: Option<usize>,
+    /// It is one of a foreign client.
+    pub(crate) foreign: bool,
     pub(crate) target: String,
+    /// Its content type is that of revision 3.
+    pub(crate) octet_stream: bool,
     /// The body of a POST.
     pub(crate) body: Option<Bytes>,
     pub(crate) server: usize,
@@ -105,6 +109,8 @@ impl Exchange {
             client,
             sender: None,
             attempt: None,
+            foreign: false,
+            octet_stream: false,
             target,
             body,
             server,
@@ -162,6 +168,10 @@ pub(crate) struct Channel {
     pub(crate) client: usize,
     /// The attempt of the client that opened it; `None` if a stranger did.
     pub(crate) opener: Option<(usize, ChannelId)>,
+    /// A foreign client opened it.
+    pub(crate) foreign: bool,
+    /// The session that a foreign client opens with it.
+    pub(crate) attempt: Option<usize>,
     pub(crate) target: String,
     pub(crate) server: usize,
     pub(crate) at_server: Option<(ChannelId, usize)>,

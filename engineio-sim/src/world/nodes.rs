@@ -1,18 +1,22 @@
 //! The clients and servers of a world, and the two sides of their sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use engineio_proto::app::Peer;
 use engineio_proto::client;
 use engineio_proto::server::{Config, Output, SessionKey};
-use engineio_proto::{Client, CloseReason, ExchangeId, Instant, Message, Server, Session, TransportError};
+use engineio_proto::{Client, CloseReason, ExchangeId, Instant, Machine, Message, Server, Session, TransportError};
 
 use super::core::Outcome;
+use super::foreign::Foreign;
+use super::returning::Returning;
 use super::twin::Twin;
 use crate::Settings;
+use crate::expected::{self, Expected, Looks};
 use crate::op::Node;
-use crate::oracle::{Asked, Events, Flow, Incidents, Law, Written, broken};
+use crate::oracle::{Asked, Cost, Events, Flow, Incidents, Law, Written, broken};
 
 /// A client, which opens one session after the other.
 #[derive(Debug, Default)]
@@ -25,6 +29,12 @@ pub(crate) struct ClientNode {
     /// When its application wants to be called.
     pub(crate) alarm: Option<Instant>,
     pub(crate) clock: Clock,
+    /// The number of its next polls that are answered without a message.
+    pub(crate) storm: u32,
+    /// It reconnects.
+    pub(crate) returning: Option<Box<Returning>>,
+    /// It is not a client of this project.
+    pub(crate) foreign: Option<Box<Foreign>>,
 }
 
 #[derive(Debug)]
@@ -32,6 +42,9 @@ pub(crate) struct ServerNode {
     pub(crate) machine: Server,
     pub(crate) config: Arc<Config>,
     pub(crate) sessions: BTreeMap<SessionKey, usize>,
+    /// How often its timers were called, and its sessions in any way.
+    pub(crate) timers: u64,
+    pub(crate) calls: u64,
     /// Outputs wait; they are carried out at this time at the latest.
     pub(crate) dirty: Option<Instant>,
     /// Its host stands still until then.
@@ -91,6 +104,8 @@ pub(crate) struct App {
     pub(crate) full_at: Option<u64>,
     /// The state of its messages.
     pub(crate) written: Written,
+    /// What its machine was asked to do, and what it said.
+    pub(crate) cost: Cost,
     /// Its embedder reports nothing before that.
     pub(crate) reports_from: Instant,
     /// The next message on its channel is the initial message.
@@ -113,6 +128,7 @@ impl App {
             made: 0,
             full_at: None,
             written: Written::default(),
+            cost: Cost::default(),
             reports_from: Instant::ZERO,
             greets: false,
         }
@@ -126,6 +142,8 @@ pub(crate) struct Attempt {
     pub(crate) server: usize,
     pub(crate) machine: Client,
     pub(crate) twin: Option<Box<Twin<Client, client::Output>>>,
+    /// What it must do.
+    pub(crate) expected: expected::Client,
     /// Outputs wait; they are carried out at this time at the latest.
     pub(crate) dirty: Option<Instant>,
     /// It tried another transport.
@@ -161,6 +179,8 @@ pub(crate) struct Slot {
     pub(crate) sid: String,
     pub(crate) attempt: usize,
     pub(crate) twin: Option<Box<Twin<Session, Output>>>,
+    /// What it must do.
+    pub(crate) expected: expected::Session,
     pub(crate) app: App,
     /// The requests that it has answered or dropped.
     pub(crate) answered: BTreeSet<ExchangeId>,
@@ -168,6 +188,8 @@ pub(crate) struct Slot {
     pub(crate) pinged: bool,
     /// When it was opened, or when the last pong arrived.
     pub(crate) ponged_at: Instant,
+    /// It had to make room for another session, and no longer counts.
+    pub(crate) is_evicted: bool,
     /// It ended while the body of a POST was in transit.
     pub(crate) cut_short: bool,
     /// Its server was killed.
@@ -177,6 +199,82 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn is_over(&self) -> bool {
         self.crashed || self.app.events.closed.is_some()
+    }
+}
+
+impl Attempt {
+    /// Compares the client with what is expected of it, after a call.
+    pub(crate) fn compare<R: PartialEq + Debug>(&self, result: &R, expected: &R) -> Outcome {
+        let states = (self.machine.state(), self.expected.state());
+        judge(&self.name(), (&self.machine, &self.expected), (result, expected), &states)
+    }
+
+    /// Compares an output with what is expected.
+    pub(crate) fn see(&mut self, output: &client::Output) -> Outcome {
+        self.app.cost.say();
+        self.expected.see(output).or_else(|what| broken(Law::Expected, format!("{} {what}", self.name())))
+    }
+
+    /// Everything that is expected was seen.
+    pub(crate) fn has_said_everything(&self) -> Outcome {
+        self.app.cost.check(&self.name())?;
+        has_said_everything(&self.name(), self.expected.missing())
+    }
+
+    fn name(&self) -> String {
+        format!("client {}", self.client)
+    }
+}
+
+impl Slot {
+    /// Compares the session with what is expected of it, after a call.
+    pub(crate) fn compare<R: PartialEq + Debug>(
+        &self,
+        slot: usize,
+        session: &Session,
+        result: &R,
+        expected: &R,
+    ) -> Outcome {
+        let states = (session.state(), self.expected.state());
+        judge(&format!("session {slot}"), (session, &self.expected), (result, expected), &states)
+    }
+
+    /// Compares an output with what is expected.
+    pub(crate) fn see(&mut self, slot: usize, output: &Output) -> Outcome {
+        self.app.cost.say();
+        self.expected.see(output).or_else(|what| broken(Law::Expected, format!("session {slot} {what}")))
+    }
+
+    /// Everything that is expected was seen.
+    pub(crate) fn has_said_everything(&self, slot: usize) -> Outcome {
+        let name = format!("session {slot}");
+        self.app.cost.check(&name)?;
+        has_said_everything(&name, self.expected.missing())
+    }
+}
+
+fn judge<R: PartialEq + Debug, S: PartialEq + Debug>(
+    name: &str,
+    (machine, model): (&dyn Machine, &dyn Expected),
+    (result, expected): (&R, &R),
+    (state, expected_state): &(S, S),
+) -> Outcome {
+    if result != expected {
+        return broken(Law::Expected, format!("{name} returns {result:?}, expected {expected:?}"));
+    }
+    if state != expected_state {
+        return broken(Law::Expected, format!("{name} is {state:?}, expected {expected_state:?}"));
+    }
+    match Looks::of(machine).difference(&model.looks()) {
+        Some(what) => broken(Law::Expected, format!("{name} {what}")),
+        None => Ok(()),
+    }
+}
+
+fn has_said_everything(name: &str, missing: Option<String>) -> Outcome {
+    match missing {
+        Some(what) => broken(Law::Expected, format!("{name} does not say {what}")),
+        None => Ok(()),
     }
 }
 
@@ -205,19 +303,29 @@ impl ServerNode {
             Err(error) => return broken(Law::Settings, format!("the settings make no sense: {error}")),
         };
         let config = Arc::clone(machine.config());
-        let (sessions, clock) = (BTreeMap::new(), Clock::default());
-        Ok(Self { machine, config, sessions, dirty: None, asleep: Instant::ZERO, alarm: None, clock })
+        Ok(Self {
+            machine,
+            config,
+            sessions: BTreeMap::new(),
+            timers: 0,
+            calls: 0,
+            dirty: None,
+            asleep: Instant::ZERO,
+            alarm: None,
+            clock: Clock::default(),
+        })
     }
 }
 
 impl Attempt {
-    pub(crate) fn new(client: usize, server: usize, machine: Client, twin: bool) -> Self {
+    pub(crate) fn new(client: usize, server: usize, machine: Client, expected: expected::Client, twin: bool) -> Self {
         let twin = twin.then(|| Box::new(Twin::new(machine.clone(), Client::poll_output)));
         Self {
             client,
             server,
             machine,
             twin,
+            expected,
             dirty: None,
             retried: false,
             slot: None,
@@ -234,6 +342,7 @@ impl Slot {
         key: SessionKey,
         session: &Session,
         attempt: usize,
+        expected: expected::Session,
         (ponged_at, twin): (Instant, bool),
     ) -> Self {
         let twin = twin.then(|| Box::new(Twin::new(session.clone(), Session::poll_output)));
@@ -244,10 +353,12 @@ impl Slot {
             sid,
             attempt,
             twin,
+            expected,
             app: App::new(Events::server()),
             answered: BTreeSet::new(),
             pinged: false,
             ponged_at,
+            is_evicted: false,
             cut_short: false,
             crashed: false,
         }

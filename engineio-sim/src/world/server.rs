@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engineio_proto::app::Peer;
 use engineio_proto::http::Response;
-use engineio_proto::server::Output;
+use engineio_proto::server::{Input, Output};
 use engineio_proto::{ChannelId, CloseReason, Event, ExchangeId, Instant, Session};
 
 use super::apps::End;
@@ -13,9 +13,10 @@ use super::core::{Core, Outcome};
 use super::net::{Exchange, Stage, Way};
 use super::nodes::{Call, Slot, What};
 use crate::coverage::Kind;
+use crate::expected::{self, Expected};
 use crate::journal::Place;
 use crate::op::Node;
-use crate::oracle::{Incidents, Law, Scene, broken, check_body, explains_server};
+use crate::oracle::{Incidents, Law, Scene, broken, check_body, check_headers, explains_server};
 
 impl Core {
     /// Calls a session, if it still exists, and checks its server afterwards.
@@ -24,6 +25,7 @@ impl Core {
         slot: usize,
         kind: Kind,
         call: impl Fn(&mut Session, Instant) -> R,
+        expect: impl FnOnce(&mut expected::Session, Instant) -> R,
     ) -> Outcome<Option<R>> {
         let lazy = if self.settings.lazy_outputs { self.lag() } else { self.now };
         let side = &mut self.sessions[slot];
@@ -35,6 +37,10 @@ impl Core {
         let Some(mut session) = server.machine.session_mut(side.key) else { return Ok(None) };
         let (before, phase, pending) = (session.state(), session.phase(), session.has_output());
         let result = call(&mut session, now);
+        side.app.cost.call();
+        server.calls += 1;
+        let expected = expect(&mut side.expected, now);
+        side.compare(slot, &session, &result, &expected)?;
         let after = session.state();
         let received = session.receive_buffered();
         drop(session);
@@ -52,6 +58,17 @@ impl Core {
         Ok(Some(result))
     }
 
+    /// Something happens to a session.
+    pub(crate) fn tell_session(&mut self, slot: usize, kind: Kind, input: Input) -> Outcome {
+        match &input {
+            Input::PostBody { body: Ok(body), .. } => self.sessions[slot].app.cost.take(body.len()),
+            Input::ChannelFrame { frame, .. } => self.sessions[slot].app.cost.take(frame.len()),
+            _ => (),
+        }
+        let expect = |expected: &mut expected::Session, now| expected.input(now, &input);
+        self.call_session(slot, kind, |session, now| session.handle_input(now, input.clone()), expect).map(drop)
+    }
+
     /// The laws of a server between any two calls.
     pub(super) fn look_at(&mut self, server: usize, lazy: Instant) -> Outcome {
         let node = &mut self.servers[server];
@@ -60,6 +77,12 @@ impl Core {
             Ok(()) => Ok(()),
             Err(violation) => broken(Law::Check, format!("server {server}: {violation}")),
         }
+    }
+
+    /// A session is called for its timers, whether one is due or not.
+    pub(crate) fn session_timer(&mut self, slot: usize) -> Outcome {
+        let expect = |expected: &mut expected::Session, now| expected.timeout(now);
+        self.call_session(slot, Kind::Timeout, |session, now| session.handle_timeout(now), expect).map(drop)
     }
 
     pub(crate) fn server_timer(&mut self, server: usize) -> Outcome {
@@ -77,9 +100,18 @@ impl Core {
                 }
             }
         }
-        self.servers[server].clock.back = 0;
-        self.servers[server].machine.handle_timeout(now);
+        let node = &mut self.servers[server];
+        node.calls += before.iter().filter(|(.., is_due)| *is_due).count() as u64;
+        node.clock.back = 0;
+        node.machine.handle_timeout(now);
         self.look_at(server, lazy)?;
+        for &(slot, ..) in &before {
+            let side = &mut self.sessions[slot];
+            side.expected.timeout(now);
+            if let Some(session) = self.servers[server].machine.session(side.key) {
+                side.compare(slot, session, &(), &())?;
+            }
+        }
         for (slot, state, phase, pending, is_due) in before {
             if let Some(after) = self.session(slot).map(Session::state).filter(|_| is_due) {
                 self.coverage.session(state, Kind::Timeout, after);
@@ -104,11 +136,13 @@ impl Core {
             if let Some(twin) = &mut self.sessions[slot].twin {
                 twin.expect(output.clone());
             }
+            self.sessions[slot].see(slot, &output)?;
             self.obey_output(server, slot, output)?;
         }
         self.count_held(server)?;
         for slot in self.servers[server].sessions.values().copied().collect::<Vec<_>>() {
             self.compare(End::Slot(slot))?;
+            self.sessions[slot].has_said_everything(slot)?;
         }
         // A session that has announced its end is gone by now.
         let node = &self.servers[server];
@@ -231,6 +265,7 @@ impl Core {
             _ => None,
         };
         let reply = response.into_reply();
+        check_headers(&reply)?;
         let exchange = &mut self.exchanges[index];
         let number = exchange.at_server.map_or(0, |(id, _)| id.0);
         exchange.due = at;
@@ -264,7 +299,8 @@ impl Core {
             );
         }
         // The pong of a stranger may have answered a ping before that was sent.
-        let is_alone = !self.attempts[self.sessions[slot].attempt].incidents.any(Incidents::STRANGER);
+        let is_alone =
+            !self.attempts[self.sessions[slot].attempt].incidents.any(Incidents::STRANGER.and(Incidents::FOREIGN));
         if again && is_alone {
             return broken(Law::Heartbeat, format!("session {slot} sends a ping, and the one before was not answered"));
         }
@@ -318,6 +354,10 @@ impl Core {
 
     /// Law 3: an event explains the end.
     fn explain_session(&self, slot: usize, reason: CloseReason) -> Outcome {
+        // Whatever a foreign client does, the end is the expected one.
+        if self.attempts[self.sessions[slot].attempt].incidents.any(Incidents::FOREIGN) {
+            return Ok(());
+        }
         let (app, incidents) = (&self.sessions[slot].app, self.attempts[self.sessions[slot].attempt].incidents);
         let other_left = self.client_left(slot);
         let is_troubled = self.is_troubled(self.sessions[slot].attempt);
@@ -339,7 +379,8 @@ impl Core {
     pub(crate) fn server_takes(&mut self, slot: usize) -> Outcome<bool> {
         let server = self.sessions[slot].server;
         let again = if self.settings.lazy_reads { self.lag() } else { self.now };
-        let message = self.call_session(slot, Kind::Recv, |session, now| session.recv(now))?.flatten();
+        let expect = |expected: &mut expected::Session, now| expected.recv(now);
+        let message = self.call_session(slot, Kind::Recv, |session, now| session.recv(now), expect)?.flatten();
         let side = &mut self.sessions[slot];
         side.app.readable = message.is_some().then_some(again);
         let Some(message) = message else { return Ok(false) };
@@ -348,7 +389,9 @@ impl Core {
         if self.attempts[attempt].slot.is_some_and(|own| own != slot) {
             return broken(Law::Messages, format!("session {slot} received {message:?} of another session"));
         }
-        self.attempts[attempt].app.sends.receive(&message)?;
+        if !self.attempts[attempt].incidents.any(Incidents::FOREIGN) {
+            self.attempts[attempt].app.sends.receive(&message)?;
+        }
         let what = What::Message(message);
         self.calls.push_back(Call::Of { node: Node::Server(server), peer: Peer(slot as u64), what });
         Ok(true)

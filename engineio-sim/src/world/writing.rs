@@ -12,6 +12,7 @@ use super::core::{Core, Outcome, Task};
 use super::net::{Answer, Channel, Exchange, Held, PARTS, Parts, Piece, Stage, Way, received};
 use crate::coverage::{Kind, Situation};
 use crate::decoder::{Decoded, decode_frame};
+use crate::expected::Expected;
 use crate::journal::Place;
 use crate::op::{Line, Side};
 use crate::oracle::{Asked, Incidents, Law, MAX_ANSWERS, broken, check_frame, is_true_end};
@@ -40,15 +41,15 @@ impl Core {
         let first = !std::mem::replace(&mut pipe.used, true);
         pipe.ready = writer.map(|_| again);
         let Some((end, number)) = writer else { return Ok(()) };
-        let pulled = self.call(end, Kind::Pull, |machine, now| {
-            machine.next_frame(now, number).map(|frame| (frame, machine.stats().messages_sent))
-        })?;
-        let Some((frame, messages)) = pulled.flatten() else {
+        let pull = |machine: &mut dyn Machine, now| machine.next_frame(now, number).map(received);
+        let pulled = self.call(end, Kind::Pull, pull, |expected, now| expected.pull(now, number))?;
+        let messages = self.machine(end).map_or(0, |machine| machine.stats().messages_sent);
+        let Some(frame) = pulled.flatten() else {
             self.channels[index].pipe_mut(way).ready = None;
             return Ok(());
         };
         check_frame(&frame, way == Way::Down, first)?;
-        if let (End::Slot(slot), Frame::Text { head: "2", .. }) = (end, &frame) {
+        if let (End::Slot(slot), Some(Decoded::Text('2', _))) = (end, decode_frame(&frame)) {
             self.pings(slot)?;
         }
         self.frame_leaves(end, &frame);
@@ -102,7 +103,8 @@ impl Core {
     /// A blocked connection takes bytes again.
     fn unblock(&mut self, end: End) -> Outcome {
         self.journal.note(self.now, self.place_of(end), "can write again", 0, b"");
-        self.call(end, Kind::Unblocked, |machine, now| machine.unblocked(now)).map(drop)
+        let expect = |expected: &mut dyn Expected, now| expected.unblocked(now);
+        self.call(end, Kind::Unblocked, |machine, now| machine.unblocked(now), expect).map(drop)
     }
 
     /// Reports that a machine wants promptly are made as soon as its embedder can.
@@ -129,7 +131,8 @@ impl Core {
         pipe.report = None;
         let (Some(messages), Some((end, number))) = (pipe.written.take(), writer) else { return Ok(()) };
         self.app(end).written.channel_written(messages);
-        self.call(end, Kind::Written, |machine, now| machine.channel_written(now, number, messages))?;
+        let expect = |expected: &mut dyn Expected, now| expected.channel_written(now, number, messages);
+        self.call(end, Kind::Written, |machine, now| machine.channel_written(now, number, messages), expect)?;
         self.compare(end)
     }
 
@@ -213,9 +216,7 @@ impl Core {
         let is_first = written.first_exchange() == Some(number);
         written.exchange_written(number);
         self.coverage.situation_if(Situation::ReportedOutOfOrder, carries && !is_first);
-        self.call_session(slot, Kind::Written, |session, now| {
-            session.handle_input(now, Input::AnswerWritten { exchange: number });
-        })?;
+        self.tell_session(slot, Kind::Written, Input::AnswerWritten { exchange: number })?;
         self.compare(End::Slot(slot))
     }
 
@@ -375,9 +376,9 @@ impl Core {
 
     pub(crate) fn ask_whether_written(&mut self, end: End, messages: u64) -> Outcome {
         let has_output = self.has_output(end);
-        let Some(is_written) = self.call(end, Kind::Await, |machine, _| machine.poll_written(messages))? else {
-            return Ok(());
-        };
+        let expect = |expected: &mut dyn Expected, _| expected.poll_written(messages);
+        let asked = self.call(end, Kind::Await, |machine, _| machine.poll_written(messages), expect)?;
+        let Some(is_written) = asked else { return Ok(()) };
         // After the end there is no waiting.
         let waits = !is_written && self.machine(end).is_some_and(|machine| machine.phase() != Phase::Closed);
         let name = self.name_of(end);

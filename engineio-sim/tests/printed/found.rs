@@ -1,7 +1,7 @@
 #[test]
 fn found() {
     #[allow(unused_imports)]
-    use engineio_sim::{Ending, Intrusion, Line::*, Node, Op::*, Settings, Side::*, Simulation, Start::*};
+    use engineio_sim::{Deed, Ending, Habit, Intrusion, Knock, Load, Line::*, Node, Op::*, Settings, Side::*, Simulation, Start::*};
     let settings = Settings { latency: 100, ..Settings::default() };
     let ops = [
         Connect { client: 0, server: 0, start: Upgrade },
@@ -17,6 +17,13 @@ fn found() {
         Report(Server(0), 1),
         Withhold(Server(0), 1000),
         Impulse(Node::Client(0), 7),
+        Foreign(1000, Deed::Open(Habit::Java)),
+        Foreign(1000, Deed::OpenChannel { habit: Habit::Mute, base64: true }),
+        Foreign(1000, Deed::Post(Load::Lines)),
+        Foreign(1000, Deed::Leave { closes: false }),
+        Foreign(1000, Deed::Knock(Knock::Bare)),
+        Forge(Down(0), Load::Noop),
+        Ready(Client(0)),
         Late(Node::Server(0), 1),
         Spurious(Node::Client(0)),
         Backwards(Node::Server(0), 1),
