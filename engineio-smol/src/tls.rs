@@ -5,8 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use engineio_driver::net::rustls::ClientConfig;
-use engineio_driver::net::rustls::pki_types::ServerName;
+use engineio_driver::net::rustls::{ClientConfig, pki_types::ServerName};
 use engineio_driver::net::{BoxIo, Connecting, TlsHandshake};
 use futures_rustls::TlsConnector;
 use hyper::rt::{Read, ReadBuf, Write};
