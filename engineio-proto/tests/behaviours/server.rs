@@ -750,7 +750,13 @@ fn text_with_a_separator_is_given_back_on_polling() {
     world.send(Bytes::from_static(b"a\x1eb"));
     let get = world.get();
     assert_eq!(world.answer_of(get), Some("200 bYR5i"));
-    world.upgrade();
+    // Until the change, messages may still leave by polling.
+    world.probe_open();
+    assert_eq!(world.try_send("a\x1eb"), Err(SendError::Separator("a\x1eb".into())));
+    world.frame("2probe");
+    assert_eq!(world.try_send("a\x1eb"), Err(SendError::Separator("a\x1eb".into())));
+    assert_eq!(world.frames(), ["3probe"]);
+    world.frame("5");
     world.send("a\x1eb");
     assert_eq!(world.frames(), ["4a\x1eb"]);
 }
