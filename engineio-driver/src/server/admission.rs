@@ -119,10 +119,13 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
     let link = Arc::new(Link::new(sid.clone(), remote, RequestHead::new(parts, server.options.max_header_size), None));
     let (entry, evicted) = server.sessions.insert(sid, now, evictable, &mut |key| {
         let mut attached = Attached::new(server.observes());
+        let mut side = Served::new(session.take(), key, Arc::downgrade(server));
+        // From now on, others can visit the session, and carry its outputs out.
         if is_channel {
             attached.open_channel(Served::FIRST_CHANNEL);
+        } else {
+            side.open_exchange(Served::FIRST_EXCHANGE);
         }
-        let side = Served::new(session.take(), key, Arc::downgrade(server));
         let cell = Arc::new(Cell::new(Arc::clone(environment), side, attached));
         sessions::Entry { cell, link: Arc::clone(&link) }
     })?;
