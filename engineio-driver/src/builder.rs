@@ -223,6 +223,8 @@ impl Builder {
 
     /// Sets the maximum number of connections that the server serves itself, WebSockets included. A connection above it
     /// is dropped at once. Default: 100,000.
+    ///
+    /// If the system allows fewer open files, further connections wait in the listener's queue instead.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.options.max_connections = connections;

@@ -91,6 +91,8 @@ async fn sec52_a_rejection_can_be_read_behind_a_large_body() {
     websocket.write_all(head("GET", target, UPGRADE).as_bytes()).await.unwrap();
     assert_eq!(status(&mut websocket).await, 101);
     let socket = server.accept().await;
+    // The first request does not give the connection away.
+    assert!(socket.request().extensions().get::<hyper::upgrade::OnUpgrade>().is_none());
     let on_websocket = format!("{TARGET}&sid={}", socket.id().as_str());
     for (method, target, expected) in [
         ("POST", format!("{TARGET}&sid=nope"), 400),
@@ -390,4 +392,20 @@ async fn a_shutdown_has_a_deadline() {
     for mut client in [websocket, poll, post, slow] {
         assert_eq!(time_to_end(&mut client).await, Duration::ZERO);
     }
+}
+
+/// `close_timeout` has no upper limit, and the clock cannot represent its end: the connection panicked.
+#[tokio::test(start_paused = true)]
+async fn the_longest_times_are_no_error() {
+    let max = Duration::MAX;
+    let server = builder().close_timeout(max).body_timeout(max).write_timeout(max).answer_timeout(max);
+    let server = server.header_timeout(max).idle_timeout(max).shutdown_timeout(max).build().unwrap();
+    let (socket, target) = open(&server).await;
+    socket.try_send("x".repeat(10 * ROOM)).unwrap();
+    let mut client = connect(&server);
+    client.write_all(head("GET", &target, "").as_bytes()).await.unwrap();
+    client.read_u8().await.unwrap();
+    // The rest of the answer waits, and nothing depends on it any more.
+    socket.handle().abort();
+    assert!(rest(&mut client).await.ends_with(&"x".repeat(10 * ROOM)));
 }

@@ -16,12 +16,13 @@ use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use bytes::Bytes;
 use engineio_driver::mount::{EngineLayer, EngineService, RemoteAddr};
 use engineio_driver::rt::Runtime;
 use engineio_driver::{Builder, CloseReason, Server, TransportError};
 use futures_core::Stream;
+use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
@@ -324,4 +325,31 @@ async fn layers_apply_to_a_server_that_is_mounted_below_them() {
             assert_eq!(answer(&mut client).await.0, status);
         }
     }
+}
+
+/// A service may answer before an upload is complete. Behind the answer, the connection does not know what a byte belongs
+/// to: the rest has the deadline of a head, from its first byte.
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_an_upload_behind_its_answer_has_the_deadline_of_a_head() {
+    let (sender, mut read) = mpsc::channel(1);
+    let upload = async move |mut body: Body| {
+        tokio::spawn(async move {
+            while let Some(frame) = body.frame().await {
+                sender.send(frame.map(|frame| frame.into_data().unwrap()).ok()).await.unwrap();
+            }
+        });
+        "accepted"
+    };
+    let server = builder().build().unwrap();
+    let app = Router::new().route("/", post(upload));
+    let mut client = connect(&server, &app);
+    client.write_all(head("POST", "/", "content-length: 100\r\n").as_bytes()).await.unwrap();
+    assert_eq!(text(&mut client).await, (200, "accepted".into()));
+    for _ in 0..3 {
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(read.recv().await.flatten().unwrap(), "x");
+        sleep(2 * SECOND).await;
+    }
+    let _ = client.write_all(b"x").await;
+    assert_eq!(read.recv().await, Some(None));
 }

@@ -150,7 +150,8 @@ impl Server {
             idle: options.idle_timeout,
             write: options.write_timeout,
             answer: options.answer_timeout,
-            close: self.config().close_timeout,
+            // It may be too long for the clock. The limit of the whole answer is not, and began earlier.
+            close: self.config().close_timeout.min(options.answer_timeout),
         };
         let mut settings = self.http1();
         // The connection has a deadline of its own for heads, which does not include the time without a request.

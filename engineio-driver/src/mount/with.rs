@@ -55,6 +55,8 @@ impl Server {
     ///   [`Builder::answer_timeout`](crate::Builder::answer_timeout) does not. So it can be a stream without an end.
     /// * How long a request waits for its answer, and how long its body takes, is up to the service. If the client leaves,
     ///   or ends its side of the connection, the future of the service is dropped, and so is a body that is not complete.
+    /// * If the service answers before the body of the request is complete, the rest of the body has
+    ///   [`Builder::header_timeout`](crate::Builder::header_timeout), from its first byte after the answer.
     /// * A connection that the service upgrades, such as a WebSocket of axum, has no deadlines, and a shutdown does not wait
     ///   for it. It counts as one of [`Builder::max_connections`](crate::Builder::max_connections).
     ///

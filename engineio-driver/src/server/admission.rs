@@ -113,14 +113,19 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
     let session = opening.begin(now, Arc::clone(&server.config), first)?;
     let evictable = session.is_unconfirmed().then(|| now + server.config.evict_after());
     let mut session = Some(session);
+    // It is no part of the first request that the application sees.
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
     let remote = parts.extensions.get::<RemoteAddr>().map(|addr| addr.0);
     let link = Arc::new(Link::new(sid.clone(), remote, RequestHead::new(parts, server.options.max_header_size), None));
     let (entry, evicted) = server.sessions.insert(sid, now, evictable, &mut |key| {
         let mut attached = Attached::new(server.observes());
+        let mut side = Served::new(session.take(), key, Arc::downgrade(server));
+        // From now on, others can visit the session, and carry its outputs out.
         if is_channel {
             attached.open_channel(Served::FIRST_CHANNEL);
+        } else {
+            side.open_exchange(Served::FIRST_EXCHANGE);
         }
-        let side = Served::new(session.take(), key, Arc::downgrade(server));
         let cell = Arc::new(Cell::new(Arc::clone(environment), side, attached));
         sessions::Entry { cell, link: Arc::clone(&link) }
     })?;
@@ -132,7 +137,7 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
     if is_channel {
         // Queues its deadline.
         cell.visit(|_| ());
-        serve_channel(server, cell, Served::FIRST_CHANNEL, parts);
+        serve_channel(server, cell, Served::FIRST_CHANNEL, upgrade);
         room.fill(entry);
         return Ok(Opened::Channel);
     }
@@ -166,11 +171,10 @@ pub(crate) fn serve_channel(
     server: &Arc<Inner>,
     cell: Arc<Cell<Served>>,
     channel: ChannelId,
-    parts: &mut request::Parts,
+    upgrade: Option<OnUpgrade>,
 ) {
-    // Only the upgrade is taken; other extensions belong to the application.
     let mut request = http::Request::new(());
-    if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
+    if let Some(upgrade) = upgrade {
         request.extensions_mut().insert(upgrade);
     }
     let session = AnySession::new(cell, Some(Arc::clone(server) as _));

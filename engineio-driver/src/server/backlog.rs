@@ -103,6 +103,8 @@ impl Room {
         let wakers = {
             let mut state = self.backlog.lock();
             state.opened.push_back(entry);
+            // It may have ended before it got here.
+            state.searched = None;
             std::mem::take(&mut state.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -121,7 +123,13 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioTimer};
+
     use super::*;
+    use crate::Builder;
+    use crate::rt::Runtime;
 
     #[derive(Default)]
     struct Wakes(AtomicUsize);
@@ -163,5 +171,20 @@ mod tests {
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
         assert!(backlog.poll_accept(&cx, &mut second).is_pending());
         assert_eq!(backlog.lock().wakers.len(), 1);
+    }
+
+    /// A session that is aborted between its opening and its place in the list did not give the place up.
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_ended_before_it_waits_gives_its_place_up() {
+        let server = Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap();
+        let request = http::Request::get("/engine.io/?EIO=4&transport=polling").body(Empty::<Bytes>::new()).unwrap();
+        server.handle(request).await.unwrap().collect().await.unwrap().to_bytes();
+        let (sessions, backlog) = (&server.inner.sessions, Arc::new(Backlog::new(1)));
+        let entry = sessions.all().pop().unwrap();
+        let room = backlog.reserve().unwrap();
+        server.abort_all();
+        assert!(backlog.take_ended(sessions.closed().unwrap()).is_none());
+        room.fill(entry);
+        assert!(backlog.take_ended(sessions.closed().unwrap()).is_some());
     }
 }

@@ -50,11 +50,10 @@ impl Waiting {
         Ok(Self::new(server, cell, exchange, answer))
     }
 
-    /// Returns the exchange that has opened a session.
+    /// Returns the exchange that has opened a session. It is open since the server knows the session.
     pub(crate) fn first(server: &Arc<Inner>, cell: Arc<Cell<Served>>) -> Self {
         let exchange = Served::FIRST_EXCHANGE;
         let answer = cell.visit(|visit| {
-            visit.side.open_exchange(exchange);
             visit.settle();
             visit.side.take_answer(exchange)
         });
@@ -117,6 +116,12 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Wake, Waker};
+    use std::time::Duration;
+
     use bytes::Bytes;
     use engineio_proto::{CloseReason, TransportError};
     use http::Request;
@@ -150,5 +155,34 @@ mod tests {
         assert_eq!(lost.body().size_hint().exact(), Some(2));
         drop(lost);
         assert_eq!(socket.close_reason(), Some(CloseReason::TransportError(TransportError::PollLost)));
+    }
+
+    /// Sends to all sessions when it is woken.
+    struct Broadcasts(Server);
+
+    impl Wake for Broadcasts {
+        fn wake(self: Arc<Self>) {
+            self.0.broadcast("x");
+        }
+    }
+
+    /// Another thread can visit a session as soon as the server knows it. The answer to the handshake was lost if that
+    /// happened before its request began to wait for it.
+    #[tokio::test(start_paused = true)]
+    async fn the_answer_to_a_handshake_is_not_lost_to_who_visits_the_session_first() {
+        let target = "/engine.io/?EIO=4&transport=polling";
+        let runtime = Runtime::new(TokioExecutor::new(), TokioTimer::new());
+        let server = Builder::new(runtime).max_sessions(1).build().unwrap();
+        get(&server, target.into()).await.collect().await.unwrap().to_bytes();
+        let first = server.accept().await;
+        // It is evicted by the next handshake, when that session has a place already.
+        let waker = Waker::from(Arc::new(Broadcasts(server.clone())));
+        let mut closed = pin!(first.closed());
+        assert!(closed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        tokio::time::sleep(server.config().evict_after()).await;
+        let opened = tokio::time::timeout(Duration::from_secs(3600), get(&server, target.into())).await;
+        assert!(opened.unwrap().collect().await.unwrap().to_bytes().starts_with(b"0{"));
+        assert!(first.close_reason().is_some());
+        assert_eq!(server.accept().await.send_buffered(), "x".len() + engineio_proto::Message::OVERHEAD);
     }
 }

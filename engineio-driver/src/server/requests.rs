@@ -66,7 +66,7 @@ fn upgrade(
         Ok::<_, NotAdmitted>(channel)
     })?;
     let response = replies.switch(parts);
-    serve_channel(server, cell, channel, parts);
+    serve_channel(server, cell, channel, parts.extensions.remove());
     Ok(response)
 }
 

@@ -1,10 +1,14 @@
 //! Limits on size and time.
 
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::adapter::{CloseReason, Message, Socket, TransportError, TransportKind};
+use crate::adapter::{CloseReason, Message, Server, Socket, TransportError, TransportKind};
 use crate::host::{Host, builder, reason};
 use crate::raw::{BINARY, Connection, Frame, POLLING, Polling, TEXT, WebSocket, frame, get, request, within};
 
@@ -319,4 +323,28 @@ pub async fn sec70_a_full_server_ends_the_oldest_session_of_which_no_request_fol
     assert_eq!([on_websocket.close_reason(), active.close_reason()], [None; 2]);
     active.send("a").await.unwrap();
     assert_eq!(held.response().await.brief(), (200, "4a"));
+}
+
+/// Sends to all sessions when it is woken.
+struct Broadcasts(Server);
+
+impl Wake for Broadcasts {
+    fn wake(self: Arc<Self>) {
+        self.0.broadcast("from elsewhere");
+    }
+}
+
+/// Who sends to a session while its handshake is answered does not take the answer away. Here that is who waits for the
+/// end of the session that makes room.
+pub async fn the_answer_to_a_handshake_is_not_lost_to_a_broadcast() {
+    let host = Host::start(builder().max_sessions(1).confirm_timeout(Duration::from_secs(1))).await;
+    let _client = Polling::open(host.addr).await;
+    let first = host.accept().await;
+    let waker = Waker::from(Arc::new(Broadcasts(host.server.clone())));
+    let mut closed = pin!(first.closed());
+    assert!(closed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    while get(host.addr, POLLING).await.status != 200 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(reason(&first).await, UNCONFIRMED);
 }
