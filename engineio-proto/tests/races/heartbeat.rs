@@ -144,8 +144,8 @@ fn r119_the_pong_behind_a_slow_body_has_the_time_that_the_body_took() {
             world.advance(100);
             let post = world.post_head();
             world.advance(takes);
-    world.post_body(post, "4b");
-    assert_eq!(world.recv_all(), ["a", "b"]);
+            world.post_body(post, "4b");
+            assert_eq!(world.recv_all(), ["a", "b"]);
             world.recv_all();
             world.advance(200);
             assert_eq!(world.closed(), None, "{takes}");
@@ -180,8 +180,8 @@ fn r119_the_pong_behind_a_body_outlives_a_host_that_stood_still() {
             world.advance(19_000); // the wait is put off for the body
         }
         world.oversleep(60_000);
-    world.post_body(post, "4b");
-    assert_eq!(world.recv_all(), ["a", "b"]);
+        world.post_body(post, "4b");
+        assert_eq!(world.recv_all(), ["a", "b"]);
         world.recv_all();
         world.advance(18_999);
         assert_eq!(world.closed(), None, "19 seconds are left, as at the head of the body");
