@@ -254,7 +254,8 @@ impl Client {
     /// If the server's deadline has passed, the session ends instead, and the message is returned. If it passed more than
     /// 10 ms ago, for example while a laptop slept, a packet of the server may wait to be read. The message is then kept
     /// until a packet arrives; if none does within a quarter of the server's time, at most 5 s, the session ends, and the
-    /// message is [unsent](Client::unsent).
+    /// message is [unsent](Client::unsent). A client that did not read, because its application took no messages, does not
+    /// wait for that: it gives the server all its time again, and hands the message over.
     ///
     /// # Errors
     /// Returns the message if the buffer is full; if the session has ended; if it is text with 0x1E while the client

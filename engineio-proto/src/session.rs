@@ -32,7 +32,7 @@ use crate::parts::send::SendError;
 use crate::parts::sid::Sid;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
-use crate::parts::wait::{Deadline, Situation};
+use crate::parts::wait::{Deadline, Situation, at_least};
 use crate::session::event::{Input, Output};
 use crate::surface::surface;
 use crate::wire::codec::Codec;
@@ -126,7 +126,7 @@ struct Greeting {
 impl Session {
     /// Creates a session that starts on polling. Its first input should be the GET of the handshake.
     pub fn polling(now: Instant, sid: Sid, config: Arc<Config>) -> Self {
-        let unconfirmed = Deadline::new(now + config.confirm_timeout);
+        let unconfirmed = Deadline::new(now + at_least(config.confirm_timeout));
         Self::new(now, sid, config, Stage::Polling(Some(unconfirmed)), TransportKind::Polling)
     }
 
@@ -230,7 +230,7 @@ impl Session {
             return;
         }
         if self.flow.outbox.has_answers() {
-            *deadline = Deadline::new(now + time);
+            *deadline = Deadline::new(now + at_least(time));
         } else {
             self.finish(CloseReason::TransportError(TransportError::Unconfirmed));
         }

@@ -2,8 +2,8 @@
 //!
 //! Beside the session runs a [model](model): a second, plain telling of the rules. After every letter all laws that
 //! can be tested from outside are, by the [judge](judge), and from every world that is reached the [ends](epilogue) are
-//! played: all do their duty, the application closes, the client falls silent, with messages still leaving or without, or
-//! its link is full. A failure shows the shortest way to it.
+//! played: all do their duty, the application closes, the client falls silent, with messages still leaving or without,
+//! its link is full, or the host stands still. A failure shows the shortest way to it.
 //!
 //! Three things keep this within a minute. A report of what was written is a letter only where it makes a difference
 //! (`World::letters`); everywhere else a test of law 6 makes it, once for each world. Exchanges have the lowest number

@@ -2,8 +2,9 @@
 //!
 //! Beside the client runs a [model](model): a second, plain telling of the rules. After every letter all laws that can
 //! be tested from outside are, by the [judge](judge), and from every world that is reached the [ends](epilogue) are
-//! played: all do their duty, the application closes, the server falls silent, with messages still leaving or without, or
-//! its link is full. A failure shows the shortest way to it. See `explore.rs` for what keeps the scope small.
+//! played: all do their duty, the application closes, the server falls silent, with messages still leaving or without,
+//! its link is full, or the host stands still. A failure shows the shortest way to it. See `explore.rs` for what keeps
+//! the scope small.
 //!
 //! `cargo test --release -p engineio-proto --test explore_client -- --nocapture` prints what was explored.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]

@@ -376,7 +376,7 @@ impl<T> Registry<T> {
         self.slot(key)?.deadline
     }
 
-    /// Returns all sessions that count against the capacity. The order has no meaning, but is always the same.
+    /// Returns all sessions that were not removed. The order has no meaning, but is always the same.
     pub fn entries(&self) -> impl Iterator<Item = (SessionKey, &T)> + '_ {
         self.slots.iter().map(|(_, slot)| (slot.key, &slot.value))
     }

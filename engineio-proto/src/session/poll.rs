@@ -7,7 +7,7 @@ use crate::http::rejection::Rejection;
 use crate::http::response::Response;
 use crate::parts::event::{CloseReason, Event, ExchangeId, TransportError};
 use crate::parts::transport::TransportKind;
-use crate::parts::wait::Deadline;
+use crate::parts::wait::{Deadline, at_least};
 use crate::session::event::Output;
 use crate::session::state::State;
 use crate::wire::handshake::Opened;
@@ -109,7 +109,7 @@ impl Session {
     pub(super) fn answer_written(&mut self, exchange: ExchangeId) {
         if let (true, Stage::Polling(Some(deadline))) = (self.flow.outbox.is_under_way(exchange), &mut self.stage) {
             // From now on, the client can know the id.
-            *deadline = Deadline::new(self.now + self.config.confirm_timeout);
+            *deadline = Deadline::new(self.now + at_least(self.config.confirm_timeout));
         }
         if self.flow.outbox.answer_written(exchange) {
             self.note_written();

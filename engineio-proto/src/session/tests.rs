@@ -390,6 +390,19 @@ fn a_channel_that_takes_nothing_is_slow_and_a_poll_that_does_not_come_is_silence
     assert_eq!(end(session), Some(CloseReason::PingTimeout));
 }
 
+/// Nobody has validated these options. No time is so short that its timer fires again at once.
+#[test]
+fn a_session_without_time_to_confirm_does_not_spin() {
+    let config = Config { confirm_timeout: core::time::Duration::ZERO, ..Config::default() };
+    let mut session = Session::polling(NOW, sid(), Arc::new(config));
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(1) });
+    session.handle_timeout(NOW);
+    assert!(session.is_unconfirmed(), "the client cannot know the id yet");
+    assert!(session.next_timeout() > Some(NOW));
+    session.handle_input(NOW, Input::AnswerWritten { exchange: ExchangeId(1) });
+    assert!(session.next_timeout() > Some(NOW));
+}
+
 #[test]
 fn frames_are_announced_once() {
     let mut session = drained(on_channel());

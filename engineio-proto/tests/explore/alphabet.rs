@@ -79,6 +79,8 @@ pub enum Op {
     Wait,
     /// Time passes until the session wants to be woken.
     Tick,
+    /// The host stands still until after that time, by more than timers are late. Then the session is woken.
+    Late,
 }
 
 /// Everything that can happen. Not everything makes a difference everywhere: see `World::letters`.
@@ -121,4 +123,5 @@ pub const EVERYTHING: &[Op] = &[
     Op::Pull,
     Op::Wait,
     Op::Tick,
+    Op::Late,
 ];

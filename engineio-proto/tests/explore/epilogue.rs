@@ -3,6 +3,7 @@
 use engineio_proto::{CloseReason, Phase, TransportError};
 
 use crate::alphabet::{Op, Word};
+use crate::explore_common::by::{More, is_late};
 use crate::model::{Item, Post};
 use crate::setting::{INTERVAL, TIMEOUT};
 use crate::world::World;
@@ -24,6 +25,7 @@ pub fn play_all(world: &World) -> u64 {
     if world.is_pinged() && world.model.phase() == Phase::Open {
         play(silence_ends_while_messages_leave);
         play(a_full_link_is_waited_for);
+        play(what_came_meanwhile_is_read);
     }
     steps
 }
@@ -129,7 +131,10 @@ fn silence_ends_while_messages_leave(play: &mut Play) {
 /// Law 9: a client that reads is not given up, however long its pong takes.
 fn a_full_link_is_waited_for(play: &mut Play) {
     play.take_all();
-    if play.is_doomed() || play.world.model.post != Post::Free || play.world.model.phase() != Phase::Open {
+    let model = &play.world.model;
+    // What is read before the client knows its session says nothing.
+    let counts = model.post == Post::Free && model.phase() == Phase::Open && model.confirm_by.is_none();
+    if play.is_doomed() || !counts {
         return;
     }
     let end = play.world.model.now + 2 * TIMEOUT;
@@ -145,6 +150,20 @@ fn a_full_link_is_waited_for(play: &mut Play) {
     }
 }
 
+/// Law 9: a host that stood still reads what came meanwhile before it gives a client up.
+fn what_came_meanwhile_is_read(play: &mut Play) {
+    let model = &play.world.model;
+    if model.post != Post::Free || model.more != More::Unused || model.confirm_by.is_some() {
+        return;
+    }
+    let patience = play.world.model.patience();
+    play.step(Op::Late);
+    let model = &play.world.model;
+    // Something else may have been due before.
+    let late = patience.is_some_and(|at| is_late(at, model.now));
+    assert!(!late || model.phase() == Phase::Open, "law 9: a client is given up before it is heard");
+}
+
 fn end_of_silence(play: &mut Play, round: fn(&mut Play)) {
     let latest = play.world.model.now + INTERVAL + 3 * TIMEOUT;
     for _ in 0..ROUNDS {
@@ -156,7 +175,8 @@ fn end_of_silence(play: &mut Play, round: fn(&mut Play)) {
         let slow = CloseReason::TransportError(TransportError::SlowConsumer);
         let no_body = CloseReason::TransportError(TransportError::PostTimeout);
         let unwritten = CloseReason::TransportError(TransportError::CloseTimeout);
-        let known = [CloseReason::PingTimeout, CloseReason::ForcedClose, slow, no_body, unwritten];
+        let unconfirmed = CloseReason::TransportError(TransportError::Unconfirmed);
+        let known = [CloseReason::PingTimeout, CloseReason::ForcedClose, slow, no_body, unwritten, unconfirmed];
         let reason = play.world.model.reason;
         assert!(
             reason.is_none_or(|reason| known.contains(&reason)),

@@ -20,6 +20,7 @@ impl Model {
             Output::Abort { exchange } => assert_eq!(self.due_answer(exchange.0), Some(Answer::Aborted), "law 1"),
             Output::ChannelReady { channel } => {
                 assert!(!self.ready, "frames are announced twice");
+                assert!(self.has_frames(), "frames are announced that are not there");
                 self.ready = self.channel == Some(channel.0);
             }
             Output::ChannelRead { channel, enabled } => {
@@ -150,6 +151,7 @@ impl Model {
         assert_eq!(session.phase(), self.phase(), "the phase");
         assert_eq!(session.close_reason(), self.reason, "law 3: the true reason");
         assert_eq!(session.upgraded(), self.upgraded);
+        assert_eq!(session.is_unconfirmed(), self.confirm_by.is_some(), "whether the client is confirmed");
         assert_eq!(session.transport(), self.transport, "the transport");
         assert_eq!(self.told, self.reason.is_some() && self.is_idle(), "law 3: Closed exactly when all is taken");
         self.settle_exchanges();
@@ -224,10 +226,11 @@ impl Model {
             return assert_eq!(self.state, State::Closed, "law 5: an open session wants to be woken");
         };
         assert!(next > self.now, "law 5: what is due at {next:?} should be done at {:?}", self.now);
-        let probing = matches!(self.state, State::Probing | State::Probed).then_some(self.probe_deadline);
+        let probing = matches!(self.state, State::Probing | State::Probed).then_some(self.probe_deadline.at);
         let ping = if let Ping::Due(at) = self.ping { Some(at) } else { self.patience() };
-        let body = matches!(self.post, Post::Receiving(_)).then_some(self.body_by);
-        let expected = [ping, self.closing, body, probing].into_iter().flatten().min();
+        let body = matches!(self.post, Post::Receiving(_)).then_some(self.body_by.at);
+        let confirm = self.confirm_by.filter(|_| self.closing.is_none()).map(|by| by.at);
+        let expected = [ping, self.closing.map(|by| by.at), body, probing, confirm].into_iter().flatten().min();
         if self.state == State::Probed && self.get.is_some() {
             // The release of the poll may come before all of these, and must not come late.
             assert!(Some(next) <= expected.min(Some(self.now + RELEASE.1)), "law 5: woken at {next:?}, too late");

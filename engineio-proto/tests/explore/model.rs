@@ -9,10 +9,13 @@ use engineio_proto::server::State;
 use engineio_proto::{ChannelEnd, CloseReason, Instant, Phase, TransportError, TransportKind};
 
 use crate::alphabet::Word;
+use crate::explore_common::by::{By, More};
 use crate::explore_common::ledger::Ledger;
 use crate::explore_common::said::Said;
 use crate::explore_common::wire::Heard;
-use crate::setting::{BODY_TIMEOUT, CLOSE_TIMEOUT, INTERVAL, RECEIVE_LIMIT, START, UPGRADE_TIMEOUT, open_packet};
+use crate::setting::{
+    BODY_TIMEOUT, CLOSE_TIMEOUT, CONFIRM_TIMEOUT, INTERVAL, RECEIVE_LIMIT, START, UPGRADE_TIMEOUT, open_packet,
+};
 
 /// Something of the client that waits to be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,7 +84,7 @@ pub struct Model {
     /// The transport that it is on, or was at the end.
     pub transport: TransportKind,
     pub upgraded: bool,
-    pub closing: Option<Instant>,
+    pub closing: Option<By>,
     pub reason: Option<CloseReason>,
     /// The application was told that the session is over.
     pub told: bool,
@@ -90,14 +93,16 @@ pub struct Model {
 
     /// The open packet was not handed over yet.
     pub opening: bool,
+    /// On polling, until a further request names the session: when one must.
+    pub confirm_by: Option<By>,
     pub get: Option<u64>,
     pub post: Post,
     /// When the body of the POST must be there.
-    pub body_by: Instant,
+    pub body_by: By,
     pub channel: Option<u64>,
     /// The channel that messages travel on, or did so until the end.
     pub carrier: Option<u64>,
-    pub probe_deadline: Instant,
+    pub probe_deadline: By,
     /// How many `3probe` are owed.
     pub pongs: u32,
     /// When a poll was released in this probe.
@@ -123,6 +128,8 @@ pub struct Model {
     pub stalled: bool,
     /// The client got more time because a body was being received.
     pub put_off: bool,
+    /// The client gets more time because the host stood still.
+    pub more: More,
 
     /// What the embedder was told: to read, that there are frames, that there are messages.
     pub reading: bool,
@@ -151,12 +158,13 @@ impl Model {
             told: false,
             ended: false,
             opening: true,
+            confirm_by: (!on_channel).then_some(By::new(START + CONFIRM_TIMEOUT)),
             get: None,
             post: Post::Free,
-            body_by: START,
+            body_by: By::new(START),
             channel: on_channel.then_some(1),
             carrier: on_channel.then_some(1),
-            probe_deadline: START,
+            probe_deadline: By::new(START),
             pongs: 0,
             released: None,
             unread: VecDeque::new(),
@@ -171,6 +179,7 @@ impl Model {
             excused: false,
             stalled: false,
             put_off: false,
+            more: More::Unused,
             reading: true,
             ready: false,
             readable: false,
@@ -234,6 +243,7 @@ impl Model {
     // What the transports do.
 
     pub fn get(&mut self, id: u64) {
+        self.confirm_by = self.confirm_by.filter(|_| self.opening);
         match (self.state, self.get) {
             (State::Closed, _) => self.answer(id, Answer::Rejected(1)),
             (State::Channel, _) => self.answer(id, Answer::Rejected(3)),
@@ -267,18 +277,21 @@ impl Model {
     }
 
     pub fn answer_written(&mut self, id: u64) {
+        // From now on the client can know the id.
+        self.confirm_by = self.confirm_by.map(|_| By::new(self.now + CONFIRM_TIMEOUT));
         let news = self.ledger.exchange_written(id);
         self.stalled &= !news;
     }
 
     pub fn head(&mut self, id: u64, octet_stream: bool) {
+        self.confirm_by = None;
         let error = match (self.state, self.post) {
             (State::Closed, _) => return self.answer(id, Answer::Rejected(1)),
             (State::Channel, _) => return self.answer(id, Answer::Rejected(3)),
             (_, Post::Free) if octet_stream => TransportError::InvalidContent,
             (_, Post::Free) => {
                 self.post = Post::Receiving(id);
-                self.body_by = self.now + BODY_TIMEOUT;
+                self.body_by = By::new(self.now + BODY_TIMEOUT);
                 return;
             }
             _ => TransportError::PostOverlap,
@@ -316,12 +329,13 @@ impl Model {
     }
 
     pub fn open(&mut self, id: u64) {
+        self.confirm_by = None;
         if self.state != State::Polling {
             return self.due.closes.push(id);
         }
         self.state = State::Probing;
         self.channel = Some(id);
-        self.probe_deadline = self.now + UPGRADE_TIMEOUT;
+        self.probe_deadline = By::new(self.now + UPGRADE_TIMEOUT);
         self.released = None;
     }
 
@@ -414,7 +428,7 @@ impl Model {
         if self.phase() != Phase::Open {
             return;
         }
-        self.closing = Some(self.now + CLOSE_TIMEOUT);
+        self.closing = Some(By::new(self.now + CLOSE_TIMEOUT));
         self.unread.clear();
     }
 
@@ -471,6 +485,7 @@ impl Model {
         self.batch -= usize::from(begins);
         self.due.drain = self.batch == 0;
         self.ping = Ping::Sent(self.now);
+        self.more = More::Unused;
         Some(Heard::new(b'2', ""))
     }
 }

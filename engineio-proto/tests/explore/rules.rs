@@ -6,19 +6,28 @@ use engineio_proto::server::State;
 use engineio_proto::{CloseReason, Instant, Phase, TransportError};
 
 use crate::alphabet::Word;
+use crate::explore_common::by::{self, By, More};
 use crate::explore_common::said::Said;
 use crate::explore_common::wire::Heard;
 use crate::model::{Answer, Item, Model, Ping, Post};
-use crate::setting::{BODY_TIMEOUT, INTERVAL, MAX_ANSWERS, MAX_PAYLOAD, TIMEOUT};
+use crate::setting::{
+    BODY_TIMEOUT, CLOSE_TIMEOUT, CONFIRM_TIMEOUT, INTERVAL, MAX_ANSWERS, MAX_PAYLOAD, TIMEOUT, UPGRADE_TIMEOUT,
+};
+
+/// When a wait for a pong began that ends at this time.
+fn started(ends: Instant) -> Instant {
+    Instant::ZERO + ((ends - Instant::ZERO) - TIMEOUT)
+}
 
 impl Model {
     /// Time passed and the session was woken.
     pub fn tick(&mut self) {
-        if self.closing.is_some_and(|at| at <= self.now) {
+        let now = self.now;
+        if self.closing.as_mut().is_some_and(|by| by.has_passed(now, CLOSE_TIMEOUT)) {
             self.end(CloseReason::TransportError(TransportError::CloseTimeout), false);
         }
         if let Post::Receiving(id) = self.post {
-            if self.body_by <= self.now {
+            if self.body_by.has_passed(now, BODY_TIMEOUT) {
                 self.no_body(id, Answer::Timeout, TransportError::PostTimeout);
             }
         }
@@ -29,12 +38,22 @@ impl Model {
                 self.excused = false;
                 self.stalled = false;
                 self.put_off = false;
+                self.more = More::Unused;
             }
             Ping::Owed(_) | Ping::Sent(_) if self.patience() <= Some(self.now) => self.lose_patience(),
             _ => (),
         }
-        if matches!(self.state, State::Probing | State::Probed) && self.probe_deadline <= self.now {
+        let probing = matches!(self.state, State::Probing | State::Probed);
+        if probing && self.probe_deadline.has_passed(now, UPGRADE_TIMEOUT) {
             self.fail_probe(true);
+        }
+        if self.closing.is_none() && self.confirm_by.as_mut().is_some_and(|by| by.has_passed(now, CONFIRM_TIMEOUT)) {
+            if self.ledger.exchanges() > 0 {
+                // The client cannot know the id yet.
+                self.confirm_by = Some(By::new(now + CONFIRM_TIMEOUT));
+            } else {
+                self.end(CloseReason::TransportError(TransportError::Unconfirmed), false);
+            }
         }
     }
 
@@ -49,16 +68,25 @@ impl Model {
     fn lose_patience(&mut self) {
         let receiving = matches!(self.post, Post::Receiving(_));
         let unwritten = !self.is_written();
+        let late = self.patience().is_some_and(|at| by::is_late(at, self.now));
         match &mut self.ping {
             // The pong may stand behind the body, which has a deadline of its own.
             Ping::Owed(since) | Ping::Sent(since) if receiving => {
                 *since = self.now;
                 self.put_off = true;
+                self.more.end();
             }
             Ping::Sent(since) if self.excused && !(self.stalled && unwritten) => {
                 *since = self.now;
                 self.excused = false;
                 self.stalled = unwritten;
+                self.more.end();
+            }
+            // The pong, or the poll that takes the ping, may wait to be read.
+            Ping::Owed(since) | Ping::Sent(since) if late && self.more == More::Unused => {
+                *since = started(self.now + by::more(TIMEOUT));
+                self.extended = None;
+                self.more = More::Running;
             }
             ping => {
                 let owed = matches!(ping, Ping::Owed(_));
@@ -79,18 +107,24 @@ impl Model {
     /// gets all of it again.
     pub fn forgive_body(&mut self) {
         let Some(patience) = self.patience() else { return };
-        let took = BODY_TIMEOUT.saturating_sub(self.body_by - self.now);
+        let took = BODY_TIMEOUT.saturating_sub(self.body_by.at - self.now);
         let again = self.now + TIMEOUT;
-        let later = if std::mem::take(&mut self.put_off) { again } else { again.min(patience + took) };
+        // If the host stood still while the body came, it is not known how long that took.
+        let all = std::mem::take(&mut self.put_off) || self.body_by.moved;
+        let later = if all { again } else { again.min(patience + took) };
         if let (true, Ping::Owed(since) | Ping::Sent(since)) = (later > patience, &mut self.ping) {
-            *since = Instant::ZERO + ((later - Instant::ZERO) - TIMEOUT);
+            *since = started(later);
         }
+        self.more.end();
     }
 
     /// The client shows that it is there, without a pong.
     pub fn breathe(&mut self) {
         match &mut self.ping {
-            Ping::Owed(since) | Ping::Sent(since) => *since = self.now,
+            Ping::Owed(since) | Ping::Sent(since) => {
+                *since = self.now;
+                self.more = More::Unused;
+            }
             Ping::Due(_) | Ping::Off => (),
         }
     }
@@ -143,6 +177,7 @@ impl Model {
             packets.push(Heard::new(b'2', ""));
             len = 1;
             self.ping = Ping::Sent(self.now);
+            self.more = More::Unused;
         }
         while let Some(said) = self.queue.front() {
             let more = said.text().len() + if len == 0 { 0 } else { len + 1 };
@@ -168,14 +203,19 @@ impl Model {
         match item {
             Item::PostEnd => return self.end_post(Answer::Accepted),
             Item::Other(Word::Pong) => match self.ping {
-                Ping::Owed(_) => self.ping = Ping::Owed(self.now),
+                Ping::Owed(_) => {
+                    self.ping = Ping::Owed(self.now);
+                    self.more = More::Unused;
+                }
                 Ping::Due(_) | Ping::Sent(_) => self.ping = Ping::Due(self.now + INTERVAL),
                 Ping::Off => (),
             },
             Item::Other(Word::Junk) => (),
             Item::Message(_) | Item::Other(_) => {
-                let pinged = matches!(self.ping, Ping::Owed(_) | Ping::Sent(_));
-                self.extended = self.extended.or(pinged.then_some(self.now));
+                if self.extended.is_none() && matches!(self.ping, Ping::Owed(_) | Ping::Sent(_)) {
+                    self.extended = Some(self.now);
+                    self.more.end();
+                }
             }
         }
         match (item, phase) {
@@ -239,6 +279,7 @@ impl Model {
         self.state = State::Closed;
         self.closing = None;
         self.opening = false;
+        self.confirm_by = None;
         self.pongs = 0;
         self.ping = Ping::Off;
         // Nobody needs to wait any more.

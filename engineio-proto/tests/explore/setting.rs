@@ -11,6 +11,8 @@ pub const INTERVAL: Duration = Duration::from_millis(250);
 pub const TIMEOUT: Duration = Duration::from_millis(200);
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_millis(350);
 pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(325);
+/// Later than the first ping, and earlier than the end of the wait for its pong.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(400);
 /// Longer than a pong may take: a body that is on its way excuses it.
 pub const BODY_TIMEOUT: Duration = Duration::from_millis(300);
 /// So many answers may be under way, written or not, from the first one that is not written.
@@ -34,6 +36,7 @@ pub fn config() -> Arc<Config> {
     config.upgrade_timeout = UPGRADE_TIMEOUT;
     config.close_timeout = CLOSE_TIMEOUT;
     config.body_timeout = BODY_TIMEOUT;
+    config.confirm_timeout = CONFIRM_TIMEOUT;
     config.max_payload = MAX_PAYLOAD;
     config.send_limit = SEND_LIMIT;
     config.send_low = SEND_LOW;

@@ -7,6 +7,7 @@ use engineio_proto::{ChannelId, Event, ExchangeId, Instant, Message, Phase, Send
 
 use crate::alphabet::{EVERYTHING, Op, Word};
 use crate::epilogue;
+use crate::explore_common::by::STANDSTILL;
 use crate::explore_common::fingerprint;
 use crate::explore_common::said::Said;
 use crate::explore_common::search::Explored;
@@ -120,6 +121,7 @@ impl World {
         let next = before.next_timeout().unwrap_or(self.model.now);
         match op {
             Op::Tick => self.model.now = next,
+            Op::Late => self.model.now = next + STANDSTILL,
             // Not quite as long as wanted.
             Op::Wait if next > self.model.now => {
                 let almost = Instant::from_micros(next.as_micros() - 1);
@@ -214,6 +216,13 @@ impl World {
     /// Whether a pong is awaited.
     pub fn is_pinged(&self) -> bool {
         matches!(self.model.ping, Ping::Owed(_) | Ping::Sent(_))
+    }
+
+    /// Whether the client must do something by some time.
+    fn waits_for_client(&self) -> bool {
+        let receiving = matches!(self.model.post, Post::Receiving(_));
+        let probing = matches!(self.model.state, State::Probing | State::Probed);
+        self.is_pinged() || self.model.closing.is_some() || receiving || probing || self.model.confirm_by.is_some()
     }
 
     /// The row of the table that a step took, if it took one.
@@ -325,7 +334,7 @@ impl World {
             Op::Abort => return Call::Abort,
             Op::Discard => return Call::Discard,
             Op::Pull => return Call::Pull(self.latest_channel()),
-            Op::Wait | Op::Tick => return Call::Tick,
+            Op::Wait | Op::Tick | Op::Late => return Call::Tick,
         })
     }
 
@@ -414,7 +423,7 @@ impl World {
                 let Answer::Pulled(frame) = answer else { unreachable!() };
                 assert_eq!(frame.as_ref().map(heard), expected, "law 2: towards the client");
             }
-            Op::Wait | Op::Tick => self.model.tick(),
+            Op::Wait | Op::Tick | Op::Late => self.model.tick(),
             _ => (),
         }
     }
@@ -461,6 +470,7 @@ impl Explored for World {
             Op::ChannelWritten => self.is_on_channel() && frames > 0,
             Op::MessageWritten => self.is_on_channel() && frames > 1,
             Op::Unblocked => self.is_pinged(),
+            Op::Late => self.waits_for_client(),
             Op::Await => self.model.reason.is_none() && unwritten > 0,
             Op::AwaitNext => self.model.reason.is_none() && unwritten > 1,
             _ => true,

@@ -81,6 +81,10 @@ pub enum Op {
     Wait,
     /// Time passes until the client wants to be woken.
     Tick,
+    /// The host stands still until after that time, by more than timers are late. Then the client is woken.
+    Late,
+    /// The same, and the application sends before any timer is looked at.
+    LateSend,
 }
 
 /// Everything that can happen once the session is open. Not everything makes a difference everywhere: see
@@ -129,6 +133,8 @@ pub const EVERYTHING: &[Op] = &[
     Op::Pull,
     Op::Wait,
     Op::Tick,
+    Op::Late,
+    Op::LateSend,
 ];
 
 /// What can happen only before, or makes a difference only there.

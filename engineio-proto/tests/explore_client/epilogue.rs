@@ -4,6 +4,7 @@ use engineio_proto::client;
 use engineio_proto::{CloseReason, Phase, TransportError, TransportKind};
 
 use crate::alphabet::{Op, Word};
+use crate::explore_common::by::{More, is_late};
 use crate::model::Item;
 use crate::setting::{INTERVAL, OPEN_TIMEOUT, PATIENCE, WAIT};
 use crate::world::World;
@@ -22,6 +23,9 @@ pub fn play_all(world: &World) -> u64 {
     play(everything_arrives);
     play(a_close_delivers);
     play(silence_ends);
+    if world.model.phase() == Phase::Open && world.model.more == More::Unused {
+        play(what_came_meanwhile_is_read);
+    }
     let on_channel = world.model.state == client::State::Channel && world.model.phase() == Phase::Open;
     if on_channel && !world.model.is_written() {
         play(silence_ends_while_messages_leave);
@@ -54,8 +58,8 @@ impl Play {
         self.world.model.waiting.iter().any(ends)
     }
 
-    /// One round of a server that does its duty: it opens what is to be opened, takes what is sent, answers the probe,
-    /// and lets the client pause.
+    /// One round of a server that does its duty: it opens what is to be opened, shows a client that doubts it that it is
+    /// there, takes what is sent, answers the probe, and lets the client pause.
     fn duty(&mut self) {
         if self.world.model.channel.is_some_and(|channel| !channel.open) {
             self.step(Op::Opened);
@@ -65,6 +69,10 @@ impl Play {
             self.step(if by_polling { Op::Got(&[Word::Open]) } else { Op::Frame(Word::Open) });
         }
         self.take_all();
+        let model = &self.world.model;
+        if model.is_in_doubt() && (model.state == client::State::Channel || model.get.is_some()) {
+            self.ping();
+        }
         while self.world.model.has_frames() {
             self.step(Op::Pull);
         }
@@ -177,6 +185,16 @@ fn a_full_link_is_waited_for(play: &mut Play) {
         play.step(Op::Wait);
         assert_eq!(play.world.model.phase(), Phase::Open, "law 9: a server that reads is given up");
     }
+}
+
+/// Law 9: a host that stood still reads what came meanwhile before it gives the server up.
+fn what_came_meanwhile_is_read(play: &mut Play) {
+    let patience = play.world.model.patience;
+    play.step(Op::Late);
+    let model = &play.world.model;
+    // Something else may have been due before.
+    let late = patience.is_some_and(|at| is_late(at, model.now));
+    assert!(!late || model.phase() == Phase::Open, "law 9: a server is given up before it is heard");
 }
 
 fn end_of_silence(play: &mut Play, round: fn(&mut Play)) {

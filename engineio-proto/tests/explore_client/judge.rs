@@ -20,6 +20,7 @@ impl Model {
             client::Output::ChannelOpen { channel, target } => self.hear_channel_open(channel.0, target),
             client::Output::ChannelReady { channel } => {
                 assert!(!self.ready, "frames are announced twice");
+                assert!(self.has_frames(), "frames are announced that are not there");
                 self.ready = self.channel.is_some_and(|own| own.id == channel.0);
             }
             client::Output::ChannelRead { channel, enabled } => {
@@ -187,8 +188,7 @@ impl Model {
         if matches!(self.state, client::State::Polling | client::State::Probing) {
             let excused = !self.waiting.is_empty() || self.post.is_some_and(|post| post.last);
             assert!(self.get.is_some() || excused, "nothing polls");
-            let something = !self.queue.is_empty() || self.owes_pong || self.closing.is_some();
-            assert!(self.post.is_some() || !something, "nothing posts");
+            assert!(self.post.is_some() || !self.has_post(), "nothing posts");
         }
     }
 
@@ -241,10 +241,11 @@ impl Model {
             return assert_eq!(self.state, client::State::Closed, "law 5: an open client wants to be woken");
         };
         assert!(next > self.now, "law 5: what is due at {next:?} should be done at {:?}", self.now);
-        let opening = (self.state == client::State::Opening).then_some(self.open_by);
-        let upgrade = self.is_upgrading().then_some(self.upgrade_by);
+        let opening = (self.state == client::State::Opening).then_some(self.open_by.at);
+        let upgrade = self.is_upgrading().then_some(self.upgrade_by.at);
         let stalled = self.stalled_at.filter(|_| self.may_stall());
-        let expected = [opening, upgrade, stalled, self.patience, self.closing].into_iter().flatten().min();
+        let closing = self.closing.map(|by| by.at);
+        let expected = [opening, upgrade, stalled, self.patience, closing].into_iter().flatten().min();
         assert_eq!(Some(next), expected, "law 5: when to be woken");
     }
 

@@ -8,6 +8,7 @@ use engineio_proto::{
 };
 
 use crate::alphabet::Word;
+use crate::explore_common::by::{By, More};
 use crate::explore_common::ledger::Ledger;
 use crate::explore_common::said::Said;
 use crate::explore_common::wire::Heard;
@@ -90,7 +91,7 @@ pub struct Model {
     /// The server has opened the session.
     pub known: bool,
     pub upgraded: bool,
-    pub closing: Option<Instant>,
+    pub closing: Option<By>,
     pub reason: Option<CloseReason>,
     /// The status with which a request was refused.
     pub details: Option<u16>,
@@ -99,14 +100,16 @@ pub struct Model {
     /// The application was told that it is over, before it has taken everything.
     pub ended: bool,
 
-    pub open_by: Instant,
-    pub upgrade_by: Instant,
+    pub open_by: By,
+    pub upgrade_by: By,
     /// While it pauses: when it polls again although a POST is under way, if that time has not come.
     pub stalled_at: Option<Instant>,
     /// While it pauses: after this time it polls no more.
     pub polls_until: Instant,
     /// Until when the server may be silent.
     pub patience: Option<Instant>,
+    /// The server gets more time because the host stood still. While it runs, nothing says that the server is there.
+    pub more: More,
     /// A packet that is no ping came since the last ping.
     pub extended: bool,
     /// The application was slow since, so that the server's packets could not come: it gets more time.
@@ -162,11 +165,12 @@ impl Model {
             details: None,
             told: false,
             ended: false,
-            open_by: START,
-            upgrade_by: START,
+            open_by: By::new(START),
+            upgrade_by: By::new(START),
             stalled_at: None,
             polls_until: START,
             patience: None,
+            more: More::Unused,
             extended: false,
             excused: false,
             stalled: false,
@@ -237,8 +241,23 @@ impl Model {
     }
 
     pub fn has_frames(&self) -> bool {
-        let on_channel = self.owes_upgrade || self.owes_pong || !self.queue.is_empty();
+        let on_channel = self.owes_upgrade || self.has_something();
         self.owes_probe() || self.state == client::State::Channel && on_channel
+    }
+
+    /// Whether a pong, or messages, are to leave. A server that may be gone is sent no messages.
+    fn has_something(&self) -> bool {
+        self.owes_pong || !self.queue.is_empty() && !self.is_in_doubt()
+    }
+
+    /// Whether the client does not know that the server is still there.
+    pub fn is_in_doubt(&self) -> bool {
+        self.more == More::Running
+    }
+
+    /// Whether something is to be posted.
+    pub fn has_post(&self) -> bool {
+        self.has_something() || self.closing.is_some() && !self.is_in_doubt()
     }
 
     /// Whether a frame may be read from the channel.
@@ -258,7 +277,7 @@ impl Model {
 
     /// The transport that it is on, or tries, is opened.
     pub fn open(&mut self) {
-        self.open_by = self.now + OPEN_TIMEOUT;
+        self.open_by = By::new(self.now + OPEN_TIMEOUT);
         match self.transport {
             TransportKind::Polling => self.ask_get(),
             _ => self.ask_channel(),
@@ -344,7 +363,7 @@ impl Model {
             Word::Noop => (),
             Word::ProbeAnswer if self.state == client::State::Probing && !self.owes_probe() => {
                 self.shift(client::Trigger::ProbeAnswered, client::State::Pausing);
-                let took = UPGRADE_TIMEOUT - self.upgrade_by.saturating_since(self.now);
+                let took = UPGRADE_TIMEOUT - self.upgrade_by.at.saturating_since(self.now);
                 self.stalled_at = Some(self.now + took.max(UPGRADE_TIMEOUT / 10));
                 self.polls_until = self.now + (UPGRADE_TIMEOUT - took).saturating_sub(took);
                 self.worked = true;
@@ -369,6 +388,7 @@ impl Model {
     pub fn unblocked(&mut self) {
         if let Some(patience) = &mut self.patience {
             *patience = self.now + PATIENCE;
+            self.more = More::Unused;
             self.stalled = false;
         }
     }
@@ -416,7 +436,7 @@ impl Model {
         if !matches!(self.phase(), Phase::Opening | Phase::Open) {
             return;
         }
-        self.closing = Some(self.now + CLOSE_TIMEOUT);
+        self.closing = Some(By::new(self.now + CLOSE_TIMEOUT));
         if self.state == client::State::Probing {
             // The server has not agreed to the change.
             self.fail_probe(UpgradeError::SessionClosed);
@@ -494,8 +514,7 @@ impl Model {
     /// Posts what there is, if there is something, and no other POST is under way.
     pub fn flush(&mut self) {
         let posts = matches!(self.state, client::State::Polling | client::State::Probing);
-        let something = self.owes_pong || !self.queue.is_empty() || self.closing.is_some();
-        if !posts || self.post.is_some() || !something {
+        if !posts || self.post.is_some() || !self.has_post() {
             return;
         }
         let mut packets = Vec::new();
@@ -505,7 +524,8 @@ impl Model {
             len = 1;
         }
         let mut messages = 0;
-        while let Some(said) = self.queue.front() {
+        let in_doubt = self.is_in_doubt();
+        while let Some(said) = self.queue.front().filter(|_| !in_doubt) {
             let more = if len == 0 { said.text().len() } else { len + 1 + said.text().len() };
             if len > 0 && more > MAX_PAYLOAD {
                 break;
@@ -525,7 +545,7 @@ impl Model {
     pub fn start_probe(&mut self) {
         self.shift(client::Trigger::ProbeStarted, client::State::Probing);
         self.worked = false;
-        self.upgrade_by = self.now + UPGRADE_TIMEOUT;
+        self.upgrade_by = By::new(self.now + UPGRADE_TIMEOUT);
         self.ask_channel();
     }
 }

@@ -3,25 +3,25 @@
 //! What follows from something is not written where that happens, but once, in `Model::follow`.
 
 use engineio_proto::client;
-use engineio_proto::{CloseReason, Instant, Phase, TransportError, TransportKind, UpgradeError};
+use engineio_proto::{CloseReason, Phase, TransportError, TransportKind, UpgradeError};
 
 use crate::alphabet::Word;
+use crate::explore_common::by::{self, More};
 use crate::model::{Item, Model};
-use crate::setting::PATIENCE;
+use crate::setting::{CLOSE_TIMEOUT, OPEN_TIMEOUT, PATIENCE, UPGRADE_TIMEOUT};
 
 impl Model {
     /// Time passed and the client was woken.
     pub fn tick(&mut self) {
-        let due = |at: Instant| at <= self.now;
-        if self.closing.is_some_and(due) {
+        let now = self.now;
+        if self.closing.as_mut().is_some_and(|by| by.has_passed(now, CLOSE_TIMEOUT)) {
             self.leave(CloseReason::TransportError(TransportError::CloseTimeout));
         }
         self.look_at_the_server();
-        let due = |at: Instant| at <= self.now;
-        if self.state == client::State::Opening && due(self.open_by) {
+        if self.state == client::State::Opening && self.open_by.has_passed(now, OPEN_TIMEOUT) {
             self.fail_opening(CloseReason::TransportError(TransportError::OpenTimeout));
         }
-        if self.is_upgrading() && self.upgrade_by <= self.now {
+        if self.is_upgrading() && self.upgrade_by.has_passed(now, UPGRADE_TIMEOUT) {
             self.fail_probe(UpgradeError::Timeout);
         }
         self.stalled_at = self.stalled_at.filter(|at| *at > self.now);
@@ -30,14 +30,17 @@ impl Model {
     /// A server whose time is over is gone, unless it could not be heard because the application was slow. That does
     /// not excuse it if it takes nothing either.
     pub fn look_at_the_server(&mut self) {
-        if self.patience.is_none_or(|at| at > self.now) {
-            return;
-        }
+        let Some(at) = self.patience.filter(|at| *at <= self.now) else { return };
         let waits = !self.is_written();
         if self.excused && !(self.stalled && waits) {
             self.excused = false;
             self.stalled = waits;
             self.patience = Some(self.now + PATIENCE);
+            self.more.end();
+        } else if by::is_late(at, self.now) && self.more == More::Unused {
+            self.patience = Some(self.now + by::more(PATIENCE));
+            self.extended = false;
+            self.more = More::Running;
         } else {
             self.leave(CloseReason::PingTimeout);
         }
@@ -93,6 +96,7 @@ impl Model {
             Item::AnswerEnd => return,
             Item::Other(Word::Ping) if !over => {
                 self.patience = Some(self.now + PATIENCE);
+                self.more = More::Unused;
                 self.extended = false;
                 self.excused = false;
                 self.stalled = false;
@@ -102,6 +106,7 @@ impl Model {
                 if !over && !self.extended {
                     self.extended = true;
                     self.patience = Some(self.now + PATIENCE);
+                    self.more.end();
                 }
             }
         }
@@ -211,6 +216,7 @@ impl Model {
         self.worked &= !matches!(reason, CloseReason::TransportError(_));
         self.closing = None;
         self.patience = None;
+        self.more = More::Unused;
         self.owes_upgrade = false;
         self.owes_pong = false;
         // Nobody needs to wait any more.

@@ -7,6 +7,7 @@ use engineio_proto::{ChannelId, Client, Event, ExchangeId, Instant, Message, Pha
 
 use crate::alphabet::{BEFORE, EVERYTHING, Op, Word};
 use crate::epilogue;
+use crate::explore_common::by::STANDSTILL;
 use crate::explore_common::fingerprint;
 use crate::explore_common::said::Said;
 use crate::explore_common::search::Explored;
@@ -116,6 +117,7 @@ impl World {
         let next = before.next_timeout().unwrap_or(self.model.now);
         match op {
             Op::Tick | Op::SendLate => self.model.now = next,
+            Op::Late | Op::LateSend => self.model.now = next + STANDSTILL,
             // Not quite as long as wanted.
             Op::Wait if next > self.model.now => {
                 let almost = Instant::from_micros(next.as_micros() - 1);
@@ -257,7 +259,7 @@ impl World {
             Op::Unblocked => client::Input::Unblocked,
             Op::Gone(end) => client::Input::ChannelClosed { channel: self.latest_channel(), end, details: None },
             Op::Send | Op::SendLong => return Call::Send(self.next_said(op).message()),
-            Op::SendLate => return Call::SendLate(self.next_said(op).message()),
+            Op::SendLate | Op::LateSend => return Call::SendLate(self.next_said(op).message()),
             Op::SendBoth => return Call::SendAll(self.next_two().map(Said::message).to_vec()),
             Op::Await | Op::AwaitNext => return Call::Await(self.awaited(op)),
             Op::Recv => return Call::Recv,
@@ -265,7 +267,7 @@ impl World {
             Op::Abort => return Call::Abort,
             Op::Discard => return Call::Discard,
             Op::Pull => return Call::Pull(self.latest_channel()),
-            Op::Wait | Op::Tick => return Call::Tick,
+            Op::Wait | Op::Tick | Op::Late => return Call::Tick,
         })
     }
 
@@ -326,7 +328,7 @@ impl World {
             Op::Unblocked => self.model.unblocked(),
             Op::Gone(end) if has_channel => self.model.gone(end),
             Op::Send | Op::SendLong => self.expect_sent(op, answer),
-            Op::SendLate => {
+            Op::SendLate | Op::LateSend => {
                 self.model.look_at_the_server();
                 self.expect_sent(op, answer);
                 self.model.follow();
@@ -354,7 +356,7 @@ impl World {
                 let Answer::Pulled(frame) = answer else { unreachable!() };
                 assert_eq!(frame.as_ref().map(heard), expected, "law 2: towards the server");
             }
-            Op::Wait | Op::Tick => self.model.tick(),
+            Op::Wait | Op::Tick | Op::Late => self.model.tick(),
             _ => (),
         }
     }
@@ -413,6 +415,9 @@ impl Explored for World {
             Op::ChannelWritten => self.model.is_on_channel() && frames > 0,
             Op::MessageWritten => self.model.is_on_channel() && frames > 1,
             Op::Unblocked => self.model.patience.is_some(),
+            Op::Late => self.model.reason.is_none(),
+            // Only the time of the server is looked at before a message is taken.
+            Op::SendLate | Op::LateSend => self.model.patience.is_some_and(|at| self.client.next_timeout() == Some(at)),
             Op::Await => self.model.reason.is_none() && unwritten > 0,
             Op::AwaitNext => self.model.reason.is_none() && unwritten > 1,
             _ => true,

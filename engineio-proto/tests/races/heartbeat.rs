@@ -145,6 +145,7 @@ fn r119_the_pong_behind_a_slow_body_has_the_time_that_the_body_took() {
             let post = world.post_head();
             world.advance(takes);
             world.post_body(post, "4b");
+            assert_eq!(world.recv_all(), ["a", "b"]);
             world.recv_all();
             world.advance(200);
             assert_eq!(world.closed(), None, "{takes}");
@@ -180,6 +181,7 @@ fn r119_the_pong_behind_a_body_outlives_a_host_that_stood_still() {
         }
         world.oversleep(60_000);
         world.post_body(post, "4b");
+        assert_eq!(world.recv_all(), ["a", "b"]);
         world.recv_all();
         world.advance(18_999);
         assert_eq!(world.closed(), None, "19 seconds are left, as at the head of the body");
@@ -446,6 +448,28 @@ fn r120_no_other_deadline_ends_what_waits_in_a_socket() {
     world.get();
     world.advance(24_000);
     assert_eq!(world.closed(), None);
+}
+
+// The time that a body takes does not count against the pong behind it. How long that was is not known if the host stood
+// still meanwhile.
+#[test]
+fn r120_the_pong_behind_a_body_has_all_its_time_after_a_standstill() {
+    let mut world = World::polling_with(|config| config.body_timeout = Duration::from_secs(10));
+    let get = world.get();
+    world.advance(25_000);
+    assert_eq!(world.answer_of(get), Some("200 2"));
+    // What counts once for each ping.
+    world.post("4a");
+    world.advance(1_000);
+    let post = world.post_head();
+    stand_still(&mut world, 11_000);
+    world.advance(1_000);
+    world.post_body(post, "4b");
+    assert_eq!(world.recv_all(), ["a", "b"]);
+    world.advance(19_999);
+    assert_eq!(world.closed(), None);
+    world.advance(1);
+    assert_eq!(world.closed(), Some(CloseReason::PingTimeout));
 }
 
 // Those that nobody keeps end at last: each of them once more.

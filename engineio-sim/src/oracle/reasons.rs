@@ -10,51 +10,69 @@ use engineio_proto::{CloseReason, RequestError, TransportError, UpgradeError};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Incidents(u32);
 
-impl Incidents {
+/// Declares the incidents. Each has a bit of its own.
+macro_rules! incidents {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        #[allow(clippy::upper_case_acronyms, non_camel_case_types)]
+        enum Bit {
+            $($name,)*
+        }
+
+        impl Incidents {
+            $($(#[$doc])* pub(crate) const $name: Self = Self(1 << Bit::$name as u32);)*
+
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+incidents! {
     /// A connection broke.
-    pub(crate) const TORN: Self = Self(1);
+    TORN,
     /// Nothing arrived for some time, or it was late.
-    pub(crate) const SILENT: Self = Self(1 << 1);
+    SILENT,
     /// A request was repeated in transit.
-    pub(crate) const REPEATED: Self = Self(1 << 2);
+    REPEATED,
     /// A stranger sent a GET or a POST.
-    pub(crate) const STRANGER: Self = Self(1 << 3);
+    STRANGER,
     /// A stranger sent invalid data.
-    pub(crate) const JUNK: Self = Self(1 << 4);
+    JUNK,
     /// A body was late.
-    pub(crate) const SLOW_BODY: Self = Self(1 << 5);
+    SLOW_BODY,
     /// A body or a message was too large.
-    pub(crate) const LARGE: Self = Self(1 << 6);
+    LARGE,
     /// The server was killed.
-    pub(crate) const CRASH: Self = Self(1 << 7);
+    CRASH,
     /// A channel was refused.
-    pub(crate) const REFUSED: Self = Self(1 << 8);
+    REFUSED,
     /// An application did not read.
-    pub(crate) const SLOW: Self = Self(1 << 9);
+    SLOW,
     /// The server had no room for a session.
-    pub(crate) const FULL: Self = Self(1 << 10);
+    FULL,
     /// A report of written data was late.
-    pub(crate) const UNREPORTED: Self = Self(1 << 14);
+    UNREPORTED,
     /// Answers, or frames to the client, left slowly.
-    pub(crate) const SLOW_DOWN: Self = Self(1 << 15);
+    SLOW_DOWN,
     /// Frames to the server left slowly.
-    pub(crate) const SLOW_UP: Self = Self(1 << 16);
+    SLOW_UP,
     /// The body of a POST left slowly.
-    pub(crate) const UPLOAD: Self = Self(1 << 17);
+    UPLOAD,
     /// It is the session of a foreign client.
-    pub(crate) const FOREIGN: Self = Self(1 << 18);
+    FOREIGN,
     /// An application filled a buffer, which ends its session.
-    pub(crate) const OVERFLOW: Self = Self(1 << 11);
-
+    OVERFLOW,
     /// Timers were late.
-    pub(crate) const LATE: Self = Self(1 << 13);
+    LATE,
     /// The host of the server stood still.
-    pub(crate) const SERVER_STOOD: Self = Self(1 << 18);
+    SERVER_STOOD,
     /// The host of the client stood still.
-    pub(crate) const CLIENT_STOOD: Self = Self(1 << 19);
+    CLIENT_STOOD,
     /// A stranger opened a channel.
-    pub(crate) const OTHER_CHANNEL: Self = Self(1 << 12);
+    OTHER_CHANNEL,
+}
 
+impl Incidents {
     pub(crate) fn add(&mut self, other: Self) {
         self.0 |= other.0;
     }
@@ -256,6 +274,16 @@ mod tests {
         assert!(!explains_server(CloseReason::PingTimeout, scene) && !explains_client(CloseReason::PingTimeout, scene));
         let scene = Scene { is_troubled: true, ..scene };
         assert!(explains_server(CloseReason::PingTimeout, scene) && explains_client(CloseReason::PingTimeout, scene));
+    }
+
+    /// Two with the same bit would explain each other's ends.
+    #[test]
+    fn an_incident_is_no_other() {
+        let mut all = Incidents::default();
+        for &incident in Incidents::ALL {
+            assert!(!incident.is_empty() && !all.any(incident), "{incident:?} is another one too");
+            all.add(incident);
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //!   slept. This requires that the clock of the embedder counts the time of sleep.
 //! * A deadline that is met late, because the host stood still or slept, is put off once, by a quarter of its time: a ping
 //!   may wait in a socket. Until a packet arrives, the client is *in doubt*: it hands no messages over, so that they are
-//!   not lost if the server is gone. Another packet extends the deadline, even if that was used.
+//!   not lost if the server is gone. Another packet extends the deadline, even if that was used. A client that did not read
+//!   because its application is slow is not in doubt: its deadline is extended in full.
 
 use core::time::Duration;
 
