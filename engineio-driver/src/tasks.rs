@@ -79,21 +79,60 @@ impl Tasks {
     /// Tells all tasks to end, and waits for them.
     pub(crate) async fn end(&self, phase: Phase) {
         self.begin_phase(phase);
-        poll_fn(|cx| {
-            let mut state = self.lock();
-            if state.running.is_empty() {
-                return Poll::Ready(());
-            }
-            if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                state.waiting.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
+        let mut waiting = Waiting { tasks: self, waker: None };
+        poll_fn(|cx| waiting.poll(cx)).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A future that waits for the end of all tasks. Dropping it removes its waker.
+struct Waiting<'a> {
+    tasks: &'a Tasks,
+    waker: Option<Waker>,
+}
+
+impl Waiting<'_> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.leave();
+        }
+        let (own, listed) = (cx.waker().clone(), cx.waker().clone());
+        let _unused = {
+            let mut state = self.tasks.lock();
+            if state.running.is_empty() {
+                return Poll::Ready(());
+            }
+            if state.waiting.iter().any(|waker| waker.will_wake(&own)) {
+                Some(listed)
+            } else {
+                state.waiting.push(listed);
+                None
+            }
+        };
+        self.waker = Some(own);
+        Poll::Pending
+    }
+
+    fn leave(&mut self) {
+        let Some(waker) = self.waker.take() else { return };
+        let removed = {
+            let waiting = &mut self.tasks.lock().waiting;
+            let index = waiting.iter().position(|other| other.will_wake(&waker));
+            index.map(|index| waiting.swap_remove(index))
+        };
+        // Another future of the same task may depend on it.
+        if let Some(waker) = removed {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -172,6 +211,22 @@ mod tests {
         tasks.end(Phase::Overdue).await;
         end.await;
         overdue.await.unwrap();
+    }
+
+    /// A shutdown that is given up, again and again, left a waker each time.
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_that_is_given_up_leaves_no_waker() {
+        let tasks = Arc::new(Tasks::default());
+        let guard = Guard::new(&tasks);
+        for _ in 0..10 {
+            let mut end = Box::pin(tasks.end(Phase::Ending));
+            assert!(poll_fn(|cx| Poll::Ready(end.as_mut().poll(cx).is_pending())).await);
+            assert_eq!(tasks.lock().waiting.len(), 1);
+            drop(end);
+            assert_eq!(tasks.lock().waiting.len(), 0);
+        }
+        drop(guard);
+        tasks.end(Phase::Ending).await;
     }
 
     #[tokio::test(start_paused = true)]
