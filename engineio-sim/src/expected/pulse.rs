@@ -6,7 +6,7 @@
 //! nothing of what waits for it is not.
 //!
 //! A time that is noticed more than 10 ms late is no proof of anything: the host may have stood still. It is prolonged, once, by
-//! a quarter of what it was, and at most by 5 s.
+//! a quarter of what it was, and at most by 5 s. (The core says that a deadline is *put off*: `parts/wait.rs`.)
 
 use std::time::Duration;
 
