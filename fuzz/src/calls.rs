@@ -19,6 +19,8 @@ pub(crate) enum Call {
     Recv,
     Close,
     Abort,
+    /// Another session needs its place.
+    Evict,
     Discard,
     Pull(ChannelId),
     Wake,
@@ -49,6 +51,7 @@ pub(crate) fn apply(session: &mut Session, now: Instant, call: &Call) -> Answer 
         Call::Recv => return Answer::Received(session.recv(now)),
         Call::Close => session.close(now),
         Call::Abort => session.abort(now),
+        Call::Evict => session.evict(now),
         Call::Discard => session.discard_incoming(),
         Call::Pull(channel) => return Answer::Pulled(session.next_frame(now, *channel)),
         Call::Wake => session.handle_timeout(now),

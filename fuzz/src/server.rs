@@ -42,6 +42,9 @@ struct Member {
     /// The number of its outputs that were pulled from the server.
     pulled: usize,
     gone: bool,
+    opened_at: Instant,
+    /// It had to make room, and no longer counts.
+    is_evicted: bool,
 }
 
 #[derive(Debug)]
@@ -66,24 +69,46 @@ impl Crowd {
             Start::Channel { base64 } => (Some(Numbers::FIRST_CHANNEL), base64),
         };
         // A session whose last output was pulled leaves with the next pull.
-        let there = self.members.iter().filter(|member| self.server.session(member.key).is_some()).count();
+        let is_there = |member: &&Member| self.server.session(member.key).is_some() && !member.is_evicted;
+        let there = self.members.iter().filter(is_there).count();
         if self.members.len() >= usize::from(u8::MAX) {
             return;
         }
+        let makes_room = if there < SESSIONS { None } else { self.oldest_unconfirmed() };
         let opened = self.admit(&sid, channel, base64);
         match opened {
             Ok(key) => {
-                assert!(there < SESSIONS);
+                assert!(there < SESSIONS || makes_room.is_some());
+                if let Some(who) = makes_room {
+                    let member = &mut self.members[who];
+                    member.is_evicted = true;
+                    member.world.now = self.now;
+                    member.world.play(&Call::Evict);
+                }
                 assert!(self.members.iter().all(|member| member.key != key), "a key is never used again");
                 let mut world = World::new(self.now, sid.clone(), Arc::clone(self.server.config()), start);
                 if channel.is_none() {
                     // A server's session begins with the GET that opened it.
                     world.play(&Call::Input(Input::Poll { exchange: Numbers::FIRST_EXCHANGE }));
                 }
-                self.members.push(Member { key, sid, world, pulled: 0, gone: false });
+                let (opened_at, gone) = (self.now, false);
+                self.members.push(Member { key, sid, world, pulled: 0, gone, opened_at, is_evicted: false });
             }
-            Err(refused) => assert_eq!((refused, there), (Rejection::Full.into(), SESSIONS)),
+            Err(refused) => {
+                assert_eq!((refused, there, makes_room), (Rejection::Full.into(), SESSIONS, None));
+            }
         }
+    }
+
+    /// Returns the session that makes room for another one: the oldest of those that have shown nothing but their handshake
+    /// for some time.
+    fn oldest_unconfirmed(&self) -> Option<usize> {
+        let grace = self.server.config().evict_after();
+        let may_go = |&who: &usize| {
+            let member = &self.members[who];
+            member.world.session.is_unconfirmed() && member.opened_at + grace <= self.now
+        };
+        (0..self.members.len()).filter(may_go).min_by_key(|&who| (self.members[who].opened_at, self.members[who].key))
     }
 
     /// An id in use is not given twice.

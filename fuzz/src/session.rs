@@ -415,8 +415,9 @@ impl World {
     /// Law 6.
     fn call_without_need(&mut self) {
         let mut session = self.session.clone();
-        // The session may not have been told the time yet.
-        session.next_frame(self.now, ChannelId(u64::MAX));
+        // The session may not have been told the time yet. If a poll is to be released by now, that releases it.
+        session.handle_input(self.now, Input::AnswerWritten { exchange: ExchangeId(u64::MAX) });
+        while session.poll_output().is_some() {}
         let before = session.clone();
         if session.next_timeout().is_none_or(|next| next > self.now) {
             session.handle_timeout(self.now);
