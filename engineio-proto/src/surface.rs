@@ -37,11 +37,9 @@ macro_rules! surface {
                 channel: crate::ChannelId,
             ) -> Option<crate::wire::Frame> {
                 self.advance(now);
-                if self.current_channel() != Some(channel) {
-                    return None;
-                }
-                let frame = self.pull();
-                if frame.is_none() {
+                let is_current = self.current_channel() == Some(channel);
+                let frame = if is_current { self.pull() } else { None };
+                if is_current && frame.is_none() {
                     self.flow.frames_pulled();
                 }
                 self.settle();

@@ -483,3 +483,19 @@ fn behind_the_end_only_the_last_channel_counts_as_written() {
         assert_eq!(session.stats().messages_written, written, "{channel:?}");
     }
 }
+
+/// A call that concerns nothing of the session still tells it the time, and ends as every other call.
+#[test]
+fn a_pull_for_another_channel_releases_a_poll_that_is_due() {
+    let mut session = polling();
+    session.handle_input(NOW, Input::ChannelOpened { channel: CHANNEL, base64: false });
+    frame(&mut session, "2probe");
+    for exchange in [2, 3] {
+        session.handle_input(NOW, Input::Poll { exchange: ExchangeId(exchange) });
+    }
+    let mut session = drained(session);
+    assert_eq!(session.next_frame(NOW + core::time::Duration::from_millis(10), ChannelId(99)), None);
+    let released = core::iter::from_fn(|| session.poll_output())
+        .filter(|output| matches!(output, Output::Respond { exchange: ExchangeId(3), .. }));
+    assert_eq!(released.count(), 1);
+}

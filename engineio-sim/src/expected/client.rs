@@ -792,11 +792,9 @@ impl Expected for Client {
 
     fn pull(&mut self, now: Instant, channel: ChannelId) -> Option<Frame> {
         self.advance(now);
-        if self.current_channel() != Some(channel) {
-            return None;
-        }
-        let pulled = self.pull_packet();
-        if pulled.is_none() {
+        let is_current = self.current_channel() == Some(channel);
+        let pulled = if is_current { self.pull_packet() } else { None };
+        if is_current && pulled.is_none() {
             self.said.ready = false;
         }
         self.settle();
