@@ -161,14 +161,15 @@ impl<A: Application + Send + 'static> Host<A> {
     pub fn attach(&self, socket: Socket) -> Peer {
         let peer = Peer(self.shared.next.fetch_add(1, Ordering::Relaxed));
         let under_way = socket.guard();
-        let entry = Entry { handle: socket.handle(), waker: None, refused: false, aborted: false };
+        let handle = socket.handle();
+        let entry = Entry { handle: handle.clone(), waker: None, refused: false, aborted: false };
         // Created before the application is called, so that the entry is removed if the call panics.
         let served = Served { shared: Arc::clone(&self.shared), peer, socket, _under_way: under_way };
         self.shared.work(|state, deferred| {
             state.entries.insert(peer, entry);
             state.call(&self.shared.clock, deferred, |application, sockets| application.on_open(sockets, peer));
         });
-        self.shared.runtime.spawn(served);
+        handle.run(served);
         peer
     }
 

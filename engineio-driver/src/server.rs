@@ -144,7 +144,8 @@ impl Server {
             let socket = self.accept().await;
             // The panic was reported by the panic hook. Dropping the socket closes the session.
             let Ok(handler) = catch_unwind(AssertUnwindSafe(|| handler(&socket))) else { continue };
-            self.runtime().spawn(handler::serve(socket.events(), handler, self.guard()));
+            let handle = socket.handle();
+            handle.run(handler::serve(socket.events(), handler, self.guard()));
         }
     }
 

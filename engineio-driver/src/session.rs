@@ -11,6 +11,7 @@ mod deferred;
 mod event;
 mod head;
 mod link;
+mod parts;
 
 pub(crate) use attached::{Attached, Wakers, set};
 pub(crate) use cause::Cause;
@@ -21,3 +22,4 @@ pub(crate) use event::Observed;
 pub(crate) use head::{RequestHead, is_secret};
 pub use link::Offer;
 pub(crate) use link::{End, Link, Snapshot};
+pub(crate) use parts::Place;

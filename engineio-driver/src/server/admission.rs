@@ -18,7 +18,7 @@ use super::session::Served;
 use super::sessions;
 use super::state::{Aborted, ConnectionError, Inner, RemoteAddr};
 use crate::body::ReplyBody;
-use crate::session::{AnySession, Attached, Cell, Link, RequestHead};
+use crate::session::{AnySession, Attached, Cell, Link, Place, RequestHead};
 use crate::socket::Socket;
 use crate::websocket::{ChannelTask, accept};
 
@@ -178,6 +178,6 @@ pub(crate) fn serve_channel(
         request.extensions_mut().insert(upgrade);
     }
     let session = AnySession::new(cell, Some(Arc::clone(server) as _));
-    let task = ChannelTask::accept(session, channel, hyper::upgrade::on(request));
-    server.environment.runtime().spawn(task);
+    let task = ChannelTask::accept(session.clone(), channel, hyper::upgrade::on(request));
+    session.run(Place::Channel, task);
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::deferred::Deferred;
 use super::event::{Event, Observed, Queue};
 use super::link::End;
+use super::parts::Parts;
 
 /// The wakers of tasks that wait for the same thing. Hardly ever there, so they are boxed.
 #[derive(Debug, Default)]
@@ -63,6 +64,8 @@ pub(crate) struct Attached {
     reports: bool,
     /// At most one, except while one channel replaces another.
     channels: SmallVec<[Channel; 1]>,
+    /// The parts of the session's task.
+    pub(super) parts: Parts,
 }
 
 /// A message channel, and the waker of the task that serves it.

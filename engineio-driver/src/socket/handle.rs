@@ -1,7 +1,7 @@
 //! Handles to a session: sending, closing, and state.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use engineio_proto::client::Details;
 use engineio_proto::{CloseReason, Instant, Machine, Message, Phase, SendError, Sid, Stats, TransportKind};
 
 use super::waiting::Waiting;
-use crate::session::{AnySession, Deferred, Link, Offer, Side, Snapshot, Visit};
+use crate::session::{AnySession, Deferred, Link, Offer, Place, Side, Snapshot, Visit};
 
 /// A handle to a session: sends messages, closes the session, returns its state.
 ///
@@ -257,6 +257,11 @@ impl Handle {
                 visit.attached.aborted = true;
             }
         });
+    }
+
+    /// Runs a future as a part of the session's task.
+    pub(crate) fn run(&self, part: impl Future<Output = ()> + Send + 'static) {
+        self.session.run(Place::Application, part);
     }
 
     /// Returns whether the application has closed the session.
