@@ -75,6 +75,8 @@ pub(crate) struct Visit<'a, S: ?Sized> {
     pub(crate) attached: &'a mut Attached,
     pub(crate) deferred: &'a mut Deferred,
     time: Time<'a>,
+    /// The outputs of the machine were carried out, and it was not used since.
+    settled: bool,
 }
 
 /// The time during a visit. The clock is read at most once, and only if the time is needed.
@@ -110,7 +112,7 @@ impl<S: Side + ?Sized> Cell<S> {
         let mut state = self.lock();
         let State { attached, side } = &mut *state;
         let time = Time { clock: &self.environment.clock, now: None };
-        let mut visit = Visit { side, attached, deferred, time };
+        let mut visit = Visit { side, attached, deferred, time, settled: false };
         let result = work(&mut visit);
         visit.settle();
         result
@@ -150,11 +152,13 @@ impl<S: Side + ?Sized> Visit<'_, S> {
 
     /// Returns the machine, if it still exists.
     pub(crate) fn machine(&mut self) -> Option<&mut dyn Machine> {
+        self.settled = false;
         self.side.machine_mut()
     }
 
     /// Returns the machine and the current time.
     pub(crate) fn timed(&mut self) -> Option<(&mut dyn Machine, Instant)> {
+        self.settled = false;
         let machine = self.side.machine_mut()?;
         Some((machine, self.time.now()))
     }
@@ -166,6 +170,9 @@ impl<S: Side + ?Sized> Visit<'_, S> {
 
     /// Carries out the outputs of the machine so far. This also happens at the end of the visit.
     pub(crate) fn settle(&mut self) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
         self.side.settle(self.attached, self.deferred);
         if let Some(machine) = self.side.machine() {
             self.attached.note_wants_written(machine, self.deferred);

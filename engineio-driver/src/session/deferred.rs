@@ -10,10 +10,16 @@ use smallvec::SmallVec;
 /// and messages belong to the application, whose code must not run under a lock because it may call the session.
 #[derive(Default)]
 pub(crate) struct Deferred {
-    wakes: SmallVec<[Waker; 4]>,
-    stale: SmallVec<[Waker; 1]>,
-    values: SmallVec<[Box<dyn Send>; 1]>,
-    owners: SmallVec<[Arc<dyn Owner>; 1]>,
+    wakes: SmallVec<[Waker; 2]>,
+    // Boxed, because hardly any visit needs it.
+    rest: Option<Box<Rest>>,
+}
+
+#[derive(Default)]
+struct Rest {
+    stale: Vec<Waker>,
+    values: Vec<Box<dyn Send>>,
+    owners: Vec<Arc<dyn Owner>>,
 }
 
 /// The owner that a session refers to weakly: for a server's session, the server.
@@ -27,33 +33,43 @@ impl Deferred {
 
     /// Defers dropping a waker, without waking it.
     pub(crate) fn release(&mut self, waker: Option<Waker>) {
-        self.stale.extend(waker);
+        if let Some(waker) = waker {
+            self.rest().stale.push(waker);
+        }
     }
 
     /// Defers dropping a reference to the owner, which may be the last one.
     pub(crate) fn release_owner(&mut self, owner: Arc<dyn Owner>) {
-        self.owners.push(owner);
+        self.rest().owners.push(owner);
     }
 
     /// Defers dropping a value.
     pub(crate) fn drop_value(&mut self, value: impl Send + 'static) {
-        self.values.push(Box::new(value));
+        self.rest().values.push(Box::new(value));
+    }
+
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
     }
 }
 
 impl Drop for Deferred {
     fn drop(&mut self) {
         // Woken first, since a destructor of the application may panic.
-        self.wakes.drain(..).for_each(Waker::wake);
-        self.stale.clear();
-        self.values.clear();
-        self.owners.clear();
+        if !self.wakes.is_empty() {
+            self.wakes.drain(..).for_each(Waker::wake);
+        }
+        if let Some(rest) = self.rest.take() {
+            let Rest { stale, values, owners } = *rest;
+            drop(stale);
+            drop(values);
+            drop(owners);
+        }
     }
 }
 
 impl fmt::Debug for Deferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (wakes, values) = (self.wakes.len(), self.values.len());
-        f.debug_struct("Deferred").field("wakes", &wakes).field("values", &values).finish()
+        f.debug_struct("Deferred").field("wakes", &self.wakes.len()).finish_non_exhaustive()
     }
 }

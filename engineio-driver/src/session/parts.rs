@@ -194,3 +194,208 @@ impl Wake for OwnWaker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::rt::Executor;
+    use hyper_util::rt::TokioTimer;
+
+    use super::*;
+    use crate::rt::Runtime;
+    use crate::{Builder, Socket};
+
+    /// Collects tasks, which the test polls.
+    #[derive(Clone, Default)]
+    struct Tasks(Arc<Mutex<Vec<Task>>>);
+
+    impl Executor<Task> for Tasks {
+        fn execute(&self, task: Task) {
+            self.0.lock().unwrap().push(task);
+        }
+    }
+
+    impl Tasks {
+        fn take(&self) -> Vec<Task> {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wakes {
+        fn waker() -> (Arc<Self>, Waker) {
+            let wakes = Arc::new(Self::default());
+            (Arc::clone(&wakes), wakes.into())
+        }
+
+        fn count(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Opens a session. Returns the tasks that are started from then on.
+    async fn session() -> (Socket, Tasks) {
+        let tasks = Tasks::default();
+        let server = Builder::new(Runtime::new(tasks.clone(), TokioTimer::new())).build().unwrap();
+        let request = http::Request::builder().uri("/engine.io/?EIO=4&transport=polling");
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        server.handle(request).await.unwrap().collect().await.unwrap();
+        let socket = server.accept().await;
+        tasks.take();
+        (socket, tasks)
+    }
+
+    /// What one part has for another.
+    #[derive(Clone, Default)]
+    struct Ball(Arc<Mutex<(usize, Option<Waker>)>>);
+
+    impl Ball {
+        fn throw(&self) {
+            let mut ball = self.0.lock().unwrap();
+            ball.0 += 1;
+            if let Some(waker) = ball.1.take() {
+                waker.wake();
+            }
+        }
+
+        async fn catch(&self) {
+            poll_fn(|cx| {
+                let mut ball = self.0.lock().unwrap();
+                ball.1 = Some(cx.waker().clone());
+                if ball.0 == 0 {
+                    return Poll::Pending;
+                }
+                ball.0 -= 1;
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
+    /// Every message woke the task of the application, and every answer that of the channel.
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_wakes_another_does_not_wake_the_task() {
+        let (socket, tasks) = session().await;
+        let (there, back) = (Ball::default(), Ball::default());
+        socket.handle().run({
+            let (there, back) = (there.clone(), back.clone());
+            async move {
+                loop {
+                    there.catch().await;
+                    back.throw();
+                }
+            }
+        });
+        socket.handle().run(async move {
+            for _ in 0..ROUNDS / 2 {
+                there.throw();
+                back.catch().await;
+            }
+            poll_fn(|_| Poll::<()>::Pending).await;
+        });
+        let mut started = tasks.take();
+        assert_eq!(started.len(), 1, "both are parts of one task");
+        let (wakes, waker) = Wakes::waker();
+        assert!(started[0].as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(wakes.count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_whose_parts_wake_each_other_without_end_lets_others_run() {
+        let (socket, tasks) = session().await;
+        socket.handle().run(poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }));
+        let (wakes, waker) = Wakes::waker();
+        let mut task = tasks.take().remove(0);
+        for turn in 1..5 {
+            assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            assert_eq!(wakes.count(), turn);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_is_added_later_is_polled_by_the_same_task_even_if_another_waker_polls_it() {
+        let (socket, tasks) = session().await;
+        let ball = Ball::default();
+        socket.handle().run({
+            let ball = ball.clone();
+            async move { ball.catch().await }
+        });
+        let mut task = tasks.take().remove(0);
+        for _ in 0..2 {
+            let (wakes, waker) = Wakes::waker();
+            assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            let done = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&done);
+            socket.handle().run(async move {
+                counted.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!((wakes.count(), tasks.take().len()), (1, 0));
+            assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            assert_eq!(done.load(Ordering::Relaxed), 1);
+        }
+        let (wakes, waker) = Wakes::waker();
+        assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        ball.throw();
+        assert_eq!(wakes.count(), 1);
+        assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready(), "it was the last part");
+        drop(task);
+        socket.handle().run(async {});
+        assert_eq!(tasks.take().len(), 1, "another task is started");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_panics_ends_alone() {
+        let (socket, tasks) = session().await;
+        let ball = Ball::default();
+        socket.handle().run(async { panic!("a part that panics") });
+        socket.handle().run({
+            let ball = ball.clone();
+            async move { ball.catch().await }
+        });
+        let mut task = tasks.take().remove(0);
+        let (_, waker) = Wakes::waker();
+        let mut cx = Context::from_waker(&waker);
+        assert!(task.as_mut().poll(&mut cx).is_pending());
+        ball.throw();
+        assert!(task.as_mut().poll(&mut cx).is_ready());
+    }
+
+    /// When a runtime ends, it drops its tasks.
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_is_dropped_drops_its_parts() {
+        for polled in [false, true] {
+            let (socket, tasks) = session().await;
+            let held = Arc::new(());
+            let hold = Arc::clone(&held);
+            socket.handle().run(async move {
+                poll_fn(|_| Poll::<()>::Pending).await;
+                drop(hold);
+            });
+            let mut task = tasks.take().remove(0);
+            if polled {
+                let (_, waker) = Wakes::waker();
+                assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+            drop(task);
+            assert_eq!(Arc::strong_count(&held), 1);
+            socket.handle().run(async {});
+            assert_eq!(tasks.take().len(), 1, "another task is started");
+        }
+    }
+}

@@ -147,7 +147,10 @@ impl Handle {
     /// # Errors
     /// The same as [`Handle::try_send`], except that a full buffer is not an error.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.send_when_ready(message.into(), send).await
+        match self.try_send(message) {
+            Err(SendError::Full(message)) => self.send_when_ready(message, send).await,
+            result => result,
+        }
     }
 
     /// Sends several messages together, and waits for room for all.
