@@ -26,23 +26,24 @@ pub(crate) struct Parts {
     /// The task has been started, and has not ended.
     runs: bool,
     // Boxed, because there is hardly ever one.
-    added: Option<Box<Added>>,
-    /// The waker of the task, once it was polled.
-    waker: Option<Arc<OwnWaker>>,
+    added: Option<Box<Both<SmallVec<[Task; 1]>>>>,
+    /// The state of the task, once it was polled.
+    state: Option<Arc<State>>,
 }
 
-#[derive(Default)]
-struct Added {
-    channels: SmallVec<[Task; 1]>,
-    others: SmallVec<[Task; 1]>,
-}
-
-/// The place of a part among the parts of a task.
+/// The two kinds of parts. Each has its own waker, so that a part is polled only if there is something for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// A channel comes first: what it receives is then passed on in the same round.
+    /// Channels are polled first: what they receive is then passed on in the same round.
     Channel,
     Application,
+}
+
+/// Something for each kind of parts.
+#[derive(Default)]
+struct Both<T> {
+    channels: T,
+    applications: T,
 }
 
 impl fmt::Debug for Parts {
@@ -57,11 +58,10 @@ impl Parts {
         let added = self.added.get_or_insert_default();
         match place {
             Place::Channel => added.channels.push(part),
-            Place::Application => added.others.push(part),
+            Place::Application => added.applications.push(part),
         }
-        if let Some(waker) = &self.waker {
-            waker.state.fetch_or(ADDED, Ordering::Relaxed);
-            deferred.wake([Waker::from(Arc::clone(waker))]);
+        if let Some(state) = &self.state {
+            deferred.wake([Waker::from(Arc::new(PartWaker { state: Arc::clone(state), wakes: ADDED }))]);
         }
         !std::mem::replace(&mut self.runs, true)
     }
@@ -74,7 +74,7 @@ impl AnySession {
     pub(crate) fn run(&self, place: Place, part: impl Future<Output = ()> + Send + 'static) {
         let part: Task = Box::pin(part);
         if self.visit(|visit| visit.attached.parts.add(place, part, visit.deferred)) {
-            let task = SessionTask { session: self.clone(), parts: SmallVec::new(), waker: None };
+            let task = SessionTask { session: self.clone(), parts: Both::default(), wakers: None };
             self.environment().runtime().spawn(task);
         }
     }
@@ -82,56 +82,85 @@ impl AnySession {
 
 struct SessionTask {
     session: AnySession,
-    parts: SmallVec<[Task; 2]>,
-    /// The waker of the parts, and that of the task, which it stands for.
-    waker: Option<(Arc<OwnWaker>, Waker)>,
+    parts: Both<SmallVec<[Task; 1]>>,
+    wakers: Option<Wakers>,
+}
+
+/// The wakers that the parts of a task are polled with.
+struct Wakers {
+    state: Arc<State>,
+    channels: Waker,
+    applications: Waker,
+}
+
+impl Wakers {
+    /// Creates the wakers for a task, which is polled with a waker.
+    fn new(task: &Waker) -> Self {
+        let state = Arc::new(State { bits: AtomicU8::new(ADDED), task: task.clone() });
+        let waker = |wakes| Waker::from(Arc::new(PartWaker { state: Arc::clone(&state), wakes }));
+        let (channels, applications) = (waker(CHANNELS), waker(APPLICATIONS));
+        Self { state, channels, applications }
+    }
 }
 
 impl SessionTask {
     /// Takes the parts that were added. Returns whether the task has any.
-    fn take_added(session: &AnySession, parts: &mut SmallVec<[Task; 2]>, own: &Arc<OwnWaker>) -> bool {
+    fn take_added(session: &AnySession, parts: &mut Both<SmallVec<[Task; 1]>>, state: &Arc<State>) -> bool {
         session.visit(|visit| {
             let shared = &mut visit.attached.parts;
-            shared.waker = Some(Arc::clone(own));
+            shared.state = Some(Arc::clone(state));
             if let Some(added) = shared.added.take() {
-                parts.insert_many(0, added.channels);
-                parts.extend(added.others);
+                parts.channels.extend(added.channels);
+                parts.applications.extend(added.applications);
             }
-            shared.runs = !parts.is_empty();
+            shared.runs = !parts.channels.is_empty() || !parts.applications.is_empty();
             shared.runs
         })
     }
 }
 
-/// Polls a part. Returns whether it has ended.
-fn poll_part(part: &mut Task, cx: &mut Context<'_>) -> bool {
-    let polled = catch_unwind(AssertUnwindSafe(|| part.as_mut().poll(cx)));
-    !matches!(polled, Ok(Poll::Pending))
+/// Polls parts. Those that have ended are dropped. Returns whether one has ended.
+fn poll_parts(parts: &mut SmallVec<[Task; 1]>, waker: &Waker) -> bool {
+    let before = parts.len();
+    let mut cx = Context::from_waker(waker);
+    parts.retain(|part| {
+        let polled = catch_unwind(AssertUnwindSafe(|| part.as_mut().poll(&mut cx)));
+        matches!(polled, Ok(Poll::Pending))
+    });
+    parts.len() < before
 }
 
 impl Future for SessionTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        if !this.waker.as_ref().is_some_and(|(own, _)| own.task.will_wake(cx.waker())) {
-            let own = Arc::new(OwnWaker { state: AtomicU8::new(ADDED), task: cx.waker().clone() });
-            this.waker = Some((Arc::clone(&own), own.into()));
-        }
-        let Self { session, parts, waker } = this;
-        let Some((own, waker)) = waker else { return Poll::Ready(()) };
-        let mut cx = Context::from_waker(waker);
+        let Self { session, parts, wakers } = &mut *self;
+        let is_same = wakers.as_ref().is_some_and(|wakers| wakers.state.task.will_wake(cx.waker()));
+        let wakers = match wakers {
+            Some(wakers) if is_same => wakers,
+            wakers => wakers.insert(Wakers::new(cx.waker())),
+        };
+        let mut ended = false;
         for _ in 0..ROUNDS {
-            let added = own.begin();
-            if (added || parts.is_empty()) && !Self::take_added(session, parts, own) {
+            let woken = wakers.state.begin();
+            let added = woken & ADDED != 0;
+            if (added || ended) && !Self::take_added(session, parts, &wakers.state) {
                 return Poll::Ready(());
             }
-            parts.retain(|part| !poll_part(part, &mut cx));
-            if !parts.is_empty() && own.end() {
+            ended = (added || woken & CHANNELS != 0) && poll_parts(&mut parts.channels, &wakers.channels);
+            // A channel may have woken them.
+            if added || (woken | wakers.state.woken()) & APPLICATIONS != 0 {
+                wakers.state.clear(APPLICATIONS);
+                ended |= poll_parts(&mut parts.applications, &wakers.applications);
+            }
+            if !ended && wakers.state.end() {
                 return Poll::Pending;
             }
         }
-        own.give_up();
+        if ended {
+            wakers.state.set(ADDED);
+        }
+        wakers.state.give_up();
         Poll::Pending
     }
 }
@@ -139,58 +168,77 @@ impl Future for SessionTask {
 /// When the runtime ends, its tasks end too. A part that is added later starts another one.
 impl Drop for SessionTask {
     fn drop(&mut self) {
-        self.parts.clear();
-        let (_added, _waker) = self.session.visit(|visit| {
+        self.parts = Both::default();
+        let (_added, _state) = self.session.visit(|visit| {
             let shared = &mut visit.attached.parts;
             shared.runs = false;
-            (shared.added.take(), shared.waker.take())
+            (shared.added.take(), shared.state.take())
         });
     }
 }
 
-/// The waker that the parts of a task are polled with. While the task is polled, it wakes nothing: the parts are polled
-/// again in the same turn.
-struct OwnWaker {
-    state: AtomicU8,
+/// The state of a task. While the task is polled, it is not woken: what its parts wake is polled in the same turn.
+struct State {
+    bits: AtomicU8,
     /// The waker of the task.
     task: Waker,
 }
 
-/// The task was woken since the beginning of the last round.
-const WOKEN: u8 = 1;
-/// The task is being polled.
-const POLLED: u8 = 2;
+/// Channels were woken since they were polled.
+const CHANNELS: u8 = 1;
+/// Parts of the application were woken since they were polled.
+const APPLICATIONS: u8 = 2;
 /// A part was added.
 const ADDED: u8 = 4;
+/// The task is being polled.
+const POLLED: u8 = 8;
 
-impl OwnWaker {
-    /// Begins a round. Returns whether a part was added.
-    fn begin(&self) -> bool {
-        // Acquires what those who have woken the task did before.
-        self.state.swap(POLLED, Ordering::AcqRel) & ADDED != 0
+impl State {
+    /// Begins a round. Returns what was woken.
+    fn begin(&self) -> u8 {
+        // Acquires what those who have woken a part did before.
+        self.bits.swap(POLLED, Ordering::AcqRel)
     }
 
-    /// Ends a turn, unless the task was woken since the beginning of the round.
+    /// Returns what was woken since the beginning of the round.
+    fn woken(&self) -> u8 {
+        self.bits.load(Ordering::Acquire)
+    }
+
+    fn clear(&self, bits: u8) {
+        self.bits.fetch_and(!bits, Ordering::AcqRel);
+    }
+
+    fn set(&self, bits: u8) {
+        self.bits.fetch_or(bits, Ordering::AcqRel);
+    }
+
+    /// Ends a turn, unless something was woken since the beginning of the round.
     fn end(&self) -> bool {
-        self.state.compare_exchange(POLLED, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.bits.compare_exchange(POLLED, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Ends a turn although there is more to do, and wakes the task for another one.
     fn give_up(&self) {
-        self.state.fetch_and(!POLLED, Ordering::AcqRel);
-        self.state.fetch_or(WOKEN, Ordering::AcqRel);
+        self.clear(POLLED);
         self.task.wake_by_ref();
     }
 }
 
-impl Wake for OwnWaker {
+struct PartWaker {
+    state: Arc<State>,
+    /// What it wakes.
+    wakes: u8,
+}
+
+impl Wake for PartWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.fetch_or(WOKEN, Ordering::AcqRel) & (WOKEN | POLLED) == 0 {
-            self.task.wake_by_ref();
+        if self.state.bits.fetch_or(self.wakes, Ordering::AcqRel) == 0 {
+            self.state.task.wake_by_ref();
         }
     }
 }
