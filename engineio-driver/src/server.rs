@@ -29,7 +29,7 @@ use http_body::Body;
 use crate::body::ReplyBody;
 use crate::handler::{self, Handler};
 use crate::runtime::Runtime;
-use crate::socket::{Events, Handle, Socket};
+use crate::socket::{self, Events, Handle, Socket};
 use crate::tasks::{Guard, Phase, Tasks};
 use state::Inner;
 
@@ -73,6 +73,16 @@ pub struct Broadcast {
     pub sent: usize,
     /// The number of sessions that had no room for it.
     pub full: usize,
+}
+
+impl Broadcast {
+    fn count(&mut self, sent: Result<(), SendError>) {
+        match sent {
+            Ok(()) => self.sent += 1,
+            Err(SendError::Full(_)) => self.full += 1,
+            Err(_) => (),
+        }
+    }
 }
 
 impl Server {
@@ -171,7 +181,13 @@ impl Server {
 
     /// Sends a message to every open session that has room for it. The data is shared, not copied.
     pub fn broadcast(&self, message: impl Into<Message>) -> Broadcast {
-        self.broadcast_to(self.sessions(), message)
+        let message = message.into();
+        let mut outcome = Broadcast::default();
+        // Without handles: each of them would count its references to the session and the server.
+        for cell in self.inner.sessions.cells() {
+            outcome.count(cell.visit(|visit| socket::send(visit, message.clone())));
+        }
+        outcome
     }
 
     /// As [`Server::broadcast`], without the sessions for which `except` returns `true`, such as the sender's.
@@ -188,11 +204,7 @@ impl Server {
         let message = message.into();
         let mut outcome = Broadcast::default();
         for handle in sessions {
-            match handle.borrow().try_send(message.clone()) {
-                Ok(()) => outcome.sent += 1,
-                Err(SendError::Full(_)) => outcome.full += 1,
-                Err(_) => (),
-            }
+            outcome.count(handle.borrow().try_send(message.clone()));
         }
         outcome
     }

@@ -17,6 +17,7 @@ use crate::tasks::Guard;
 
 pub use events::Events;
 pub use handle::Handle;
+pub(crate) use handle::send;
 
 /// A session: a stream of received messages, and a sink for messages to send.
 ///

@@ -112,6 +112,12 @@ impl Sessions {
         registry.keys().filter_map(|key| registry.get(key)).cloned().collect()
     }
 
+    /// As [`Sessions::all`], without the constant properties.
+    pub(crate) fn cells(&self) -> Vec<Arc<Cell<Served>>> {
+        let registry = &self.lock().registry;
+        registry.keys().filter_map(|key| registry.get(key)).map(|entry| Arc::clone(&entry.cell)).collect()
+    }
+
     /// Stops accepting sessions, and returns those that are open.
     pub(crate) fn drain(&self) -> Vec<Entry> {
         {

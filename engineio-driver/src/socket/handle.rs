@@ -307,7 +307,7 @@ impl fmt::Debug for Handle {
 }
 
 /// Sends a message, if the machine still exists.
-fn send(visit: &mut Visit<'_, dyn Side>, message: Message) -> Result<(), SendError> {
+pub(crate) fn send<S: Side + ?Sized>(visit: &mut Visit<'_, S>, message: Message) -> Result<(), SendError> {
     offer(visit, message, |machine, now, message| machine.send(now, message))
 }
 
@@ -316,8 +316,8 @@ fn send_all(visit: &mut Visit<'_, dyn Side>, messages: Vec<Message>) -> Result<(
     offer(visit, messages, |machine, now, messages| machine.send_all(now, messages))
 }
 
-fn offer<T>(
-    visit: &mut Visit<'_, dyn Side>,
+fn offer<T, S: Side + ?Sized>(
+    visit: &mut Visit<'_, S>,
     what: T,
     send: impl FnOnce(&mut dyn Machine, Instant, T) -> Result<(), SendError<T>>,
 ) -> Result<(), SendError<T>> {
