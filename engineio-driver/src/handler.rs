@@ -13,6 +13,10 @@ use crate::tasks::Guard;
 /// Callbacks run one at a time, in the order of the [`Event`]s. A slow callback slows down the client of its own
 /// session only.
 ///
+/// Callbacks run on the task that also serves the session's WebSocket, so that no other task is woken between a message
+/// and its answer. While a callback waits, the WebSocket is served. A callback that blocks its thread also blocks the
+/// WebSocket: do such work elsewhere.
+///
 /// Every callback has a default that does nothing. [`Server::run`](crate::Server::run) makes a handler for every new
 /// session; that call corresponds to the `connection` event of the reference.
 pub trait Handler: Send + 'static {
