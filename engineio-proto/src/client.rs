@@ -37,8 +37,8 @@ use crate::parts::send::SendError;
 use crate::parts::sid::Sid;
 use crate::parts::time::Instant;
 use crate::parts::transport::{TransportKind, Transports};
-use crate::parts::wait::{Deadline, Situation};
-use crate::surface::surface;
+use crate::parts::wait::{Deadline, Situation, earliest};
+use crate::surface::{Step, surface};
 use crate::wire::codec::Codec;
 use crate::wire::handshake::Opened;
 use crate::wire::message::Message;
@@ -189,8 +189,8 @@ impl Client {
             Input::Answered { exchange, status, body } => self.answered(exchange, status, body),
             Input::Failed { exchange, error } => self.exchange_failed(exchange, error, None),
             Input::ChannelOpened { channel } => self.channel_opened(channel),
-            Input::ChannelFrame { channel, frame } => self.channel_frame(channel, frame),
-            Input::ChannelWritten { channel, messages } => self.channel_written(channel, messages),
+            Input::ChannelFrame { channel, frame } => return self.channel_frames(now, channel, [frame]),
+            Input::ChannelWritten { channel, messages } => return self.channel_written(now, channel, messages),
             Input::ChannelClosed { channel, end, details } => self.channel_closed(channel, end, details),
             Input::Unblocked => self.unblocked(),
         }
@@ -206,7 +206,8 @@ impl Client {
             _ => self.upgrade_deadline(),
         };
         let heartbeat = self.listener.as_ref().map(Listener::deadline);
-        [stage, heartbeat, self.closing.map(Deadline::at), self.next_poll()].into_iter().flatten().min()
+        let session = earliest(heartbeat, self.closing.map(Deadline::at));
+        earliest(session, earliest(stage, self.next_poll()))
     }
 
     /// Does what is due at `now`, if anything is.
@@ -270,7 +271,7 @@ impl Client {
             }
             Err(refusal) => Err(refusal(message)),
         };
-        self.settle();
+        self.settle_after(Step::Accepted);
         accepted
     }
 
@@ -287,7 +288,7 @@ impl Client {
             }
             Err(refusal) => Err(refusal(messages)),
         };
-        self.settle();
+        self.settle_after(Step::Accepted);
         accepted
     }
 
@@ -422,8 +423,8 @@ impl Client {
 
     // The machine.
 
-    /// Brings the client to its fixed point, and announces what has changed. Every call ends here.
-    fn settle(&mut self) {
+    /// Brings the client to its fixed point: the first step of `settle`.
+    fn converge(&mut self) {
         loop {
             self.pump();
             self.give_up_switch();
@@ -439,6 +440,5 @@ impl Client {
                 listener.pause();
             }
         }
-        self.announce();
     }
 }

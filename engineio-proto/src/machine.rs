@@ -49,6 +49,8 @@ pub trait Machine: sealed::Sealed {
     fn current_channel(&self) -> Option<ChannelId>;
     /// See [`Session::stats`].
     fn stats(&self) -> Stats;
+    /// See [`Session::messages_sent`].
+    fn messages_sent(&self) -> u64;
     /// See [`Session::close_reason`].
     fn close_reason(&self) -> Option<CloseReason>;
     /// See [`Client::details`]. `None` for a server's session.
@@ -76,6 +78,8 @@ pub trait Machine: sealed::Sealed {
     fn poll_written(&mut self, messages: u64) -> bool;
     /// See [`Session::recv`].
     fn recv(&mut self, now: Instant) -> Option<Message>;
+    /// See [`Session::recv_many`].
+    fn recv_many(&mut self, now: Instant, messages: usize, bytes: usize, take: &mut dyn FnMut(Message)) -> bool;
     /// See [`Session::close`].
     fn close(&mut self, now: Instant);
     /// See [`Session::abort`].
@@ -85,12 +89,16 @@ pub trait Machine: sealed::Sealed {
 
     /// See [`Session::next_frame`].
     fn next_frame(&mut self, now: Instant, channel: ChannelId) -> Option<Frame>;
+    /// See [`Session::next_frames`].
+    fn next_frames(&mut self, now: Instant, channel: ChannelId, room: usize, take: &mut dyn FnMut(Frame)) -> bool;
     /// See [`Session::wants_frames`].
     fn wants_frames(&self, channel: ChannelId) -> bool;
     /// See [`Session::wants_written`].
     fn wants_written(&self) -> bool;
     /// Reports a complete message on a channel.
     fn channel_frame(&mut self, now: Instant, channel: ChannelId, frame: Frame);
+    /// See [`Session::channel_frames`].
+    fn channel_frames(&mut self, now: Instant, channel: ChannelId, frames: &mut dyn Iterator<Item = Frame>);
     /// Reports that a channel has written frames; see [`server::Input::ChannelWritten`].
     fn channel_written(&mut self, now: Instant, channel: ChannelId, messages: u64);
     /// Reports the end of a channel. A server's session ignores the details.
@@ -127,6 +135,10 @@ macro_rules! same {
             <$machine>::stats(self)
         }
 
+        fn messages_sent(&self) -> u64 {
+            <$machine>::messages_sent(self)
+        }
+
         fn close_reason(&self) -> Option<CloseReason> {
             <$machine>::close_reason(self)
         }
@@ -155,6 +167,10 @@ macro_rules! same {
             <$machine>::recv(self, now)
         }
 
+        fn recv_many(&mut self, now: Instant, messages: usize, bytes: usize, take: &mut dyn FnMut(Message)) -> bool {
+            <$machine>::recv_many(self, now, messages, bytes, take)
+        }
+
         fn close(&mut self, now: Instant) {
             <$machine>::close(self, now);
         }
@@ -169,6 +185,22 @@ macro_rules! same {
 
         fn next_frame(&mut self, now: Instant, channel: ChannelId) -> Option<Frame> {
             <$machine>::next_frame(self, now, channel)
+        }
+
+        fn next_frames(&mut self, now: Instant, channel: ChannelId, room: usize, take: &mut dyn FnMut(Frame)) -> bool {
+            <$machine>::next_frames(self, now, channel, room, take)
+        }
+
+        fn channel_frame(&mut self, now: Instant, channel: ChannelId, frame: Frame) {
+            <$machine>::channel_frames(self, now, channel, [frame]);
+        }
+
+        fn channel_frames(&mut self, now: Instant, channel: ChannelId, frames: &mut dyn Iterator<Item = Frame>) {
+            <$machine>::channel_frames(self, now, channel, frames);
+        }
+
+        fn channel_written(&mut self, now: Instant, channel: ChannelId, messages: u64) {
+            <$machine>::channel_written(self, now, channel, messages);
         }
 
         fn wants_frames(&self, channel: ChannelId) -> bool {
@@ -204,14 +236,6 @@ impl Machine for Session {
         Self::send_all(self, messages)
     }
 
-    fn channel_frame(&mut self, now: Instant, channel: ChannelId, frame: Frame) {
-        self.handle_input(now, server::Input::ChannelFrame { channel, frame });
-    }
-
-    fn channel_written(&mut self, now: Instant, channel: ChannelId, messages: u64) {
-        self.handle_input(now, server::Input::ChannelWritten { channel, messages });
-    }
-
     fn channel_closed(&mut self, now: Instant, channel: ChannelId, end: ChannelEnd, _: Option<Details>) {
         self.handle_input(now, server::Input::ChannelClosed { channel, end });
     }
@@ -234,14 +258,6 @@ impl Machine for Client {
 
     fn send_all(&mut self, now: Instant, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
         Self::send_all(self, now, messages)
-    }
-
-    fn channel_frame(&mut self, now: Instant, channel: ChannelId, frame: Frame) {
-        self.handle_input(now, client::Input::ChannelFrame { channel, frame });
-    }
-
-    fn channel_written(&mut self, now: Instant, channel: ChannelId, messages: u64) {
-        self.handle_input(now, client::Input::ChannelWritten { channel, messages });
     }
 
     fn channel_closed(&mut self, now: Instant, channel: ChannelId, end: ChannelEnd, details: Option<Details>) {

@@ -4,7 +4,7 @@
 //! on a channel), `incoming` (packets, and how a slow application slows its client), `closing`. The states and their
 //! transitions are data, in `state`. The plumbing of both sides is in `parts::flow`.
 //!
-//! Every call ends with [`Session::settle`], which brings the session to its fixed point: it decodes what has room,
+//! Every call ends with `settle`, which brings the session to its fixed point: it decodes what has room,
 //! answers the poll that can be answered, ends the session if it is due, and announces what has changed. So no other
 //! function needs to know what follows from a change.
 
@@ -32,9 +32,9 @@ use crate::parts::send::SendError;
 use crate::parts::sid::Sid;
 use crate::parts::time::Instant;
 use crate::parts::transport::TransportKind;
-use crate::parts::wait::{Deadline, Situation, at_least};
+use crate::parts::wait::{Deadline, Situation, at_least, earliest};
 use crate::session::event::{Input, Output};
-use crate::surface::surface;
+use crate::surface::{Step, surface};
 use crate::wire::codec::Codec;
 use crate::wire::message::Message;
 
@@ -123,6 +123,11 @@ struct Greeting {
     initial: bool,
 }
 
+impl Greeting {
+    /// Nothing more must be sent.
+    const SENT: Self = Self { open: false, initial: false };
+}
+
 impl Session {
     /// Creates a session that starts on polling. Its first input should be the GET of the handshake.
     pub fn polling(now: Instant, sid: Sid, config: Arc<Config>) -> Self {
@@ -178,8 +183,8 @@ impl Session {
             Input::AnswerWritten { exchange } => self.answer_written(exchange),
             Input::ExchangeLost { exchange } => self.exchange_lost(exchange),
             Input::ChannelOpened { channel, base64 } => self.channel_opened(channel, base64),
-            Input::ChannelFrame { channel, frame } => self.channel_frame(channel, frame),
-            Input::ChannelWritten { channel, messages } => self.channel_written(channel, messages),
+            Input::ChannelFrame { channel, frame } => return self.channel_frames(now, channel, [frame]),
+            Input::ChannelWritten { channel, messages } => return self.channel_written(now, channel, messages),
             Input::ChannelClosed { channel, end } => self.channel_closed(channel, end),
             Input::Unblocked => self.unblocked(),
         }
@@ -190,15 +195,15 @@ impl Session {
 
     /// Returns when [`Session::handle_timeout`] should be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let release = match &self.stage {
-            Stage::Probed(probe) if self.get.is_some() => Some(probe.release_at()),
-            _ => None,
+        let stage = match &self.stage {
+            // A session that is closing has another deadline.
+            Stage::Polling(unconfirmed) => unconfirmed.filter(|_| self.closing.is_none()).map(Deadline::at),
+            Stage::Probed(probe) if self.get.is_some() => Some(probe.deadline().min(probe.release_at())),
+            Stage::Probing(probe) | Stage::Probed(probe) => Some(probe.deadline()),
+            Stage::Channel(_) | Stage::Closed { .. } => None,
         };
-        let probe = self.probe().map(|probe| probe.deadline());
-        let closing = self.closing.map(Deadline::at);
-        // A session that is closing has another deadline.
-        let unconfirmed = self.unconfirmed().filter(|_| self.closing.is_none()).map(Deadline::at);
-        [self.pinger.timeout(), closing, self.post.deadline(), probe, release, unconfirmed].into_iter().flatten().min()
+        let session = earliest(self.pinger.timeout(), self.closing.map(Deadline::at));
+        earliest(session, earliest(stage, self.post.deadline()))
     }
 
     /// Does what is due at `now`, if anything is.
@@ -305,7 +310,7 @@ impl Session {
             }
             Err(refusal) => Err(refusal(message)),
         };
-        self.settle();
+        self.settle_after(Step::Accepted);
         accepted
     }
 
@@ -322,7 +327,7 @@ impl Session {
             }
             Err(refusal) => Err(refusal(messages)),
         };
-        self.settle();
+        self.settle_after(Step::Accepted);
         accepted
     }
 
@@ -393,8 +398,8 @@ impl Session {
 
     // The machine.
 
-    /// Brings the session to its fixed point, and announces what has changed. Every call ends here.
-    fn settle(&mut self) {
+    /// Brings the session to its fixed point: the first step of `settle`.
+    fn converge(&mut self) {
         loop {
             self.pump();
             self.answer_poll();
@@ -405,7 +410,6 @@ impl Session {
         if self.reading_paused() {
             self.pinger.pause();
         }
-        self.announce();
     }
 }
 

@@ -1,22 +1,41 @@
 //! The methods that [`Session`](crate::Session) and [`Client`](crate::Client) have in common, word for word: the
 //! interface for the embedder and the application, and the mechanics below it. Each machine contains its own decisions.
 
+/// What a machine has done. Most steps are those of messages that stream through a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A message arrived, and was delivered.
+    Received,
+    /// The application took a message, or there was none to take.
+    Taken,
+    /// A message to send was accepted, or refused.
+    Accepted,
+    /// A channel pulled a frame, or there was none to pull.
+    HandedOver,
+    /// A channel has written frames.
+    Written,
+    /// Anything else.
+    Other,
+}
+
 /// The methods that both machines have. `$output` is the type of the machine's outputs.
 ///
-/// A machine provides `config`, `now`, `stage`, `closing`, `transport`, `upgraded` and `flow`; the functions `settle`,
-/// `state`, `phase`, `accepts_messages`, `current_channel`, `has_frames`, `heartbeat_wants_written`, `is_reading`,
-/// `note_written`, `pull` and `check`; and the types `Stage` and `Trigger`.
+/// A machine provides `config`, `now`, `stage`, `closing`, `transport`, `upgraded` and `flow`; the functions `converge`,
+/// `state`, `phase`, `accepts_messages`, `current_channel`, `channel_frame`, `has_frames`,
+/// `heartbeat_wants_written`, `is_reading`, `note_written`, `pull` and `check`; and the types `Stage` and `Trigger`.
 macro_rules! surface {
     ($machine:ident, $output:ty) => {
         impl $machine {
             // Outputs.
 
             /// Returns the next output, in order. Pull until it returns `None`.
+            #[inline]
             pub fn poll_output(&mut self) -> Option<$output> {
                 self.flow.poll_output()
             }
 
             /// Returns whether [`poll_output`](Self::poll_output) has an output.
+            #[inline]
             pub fn has_output(&self) -> bool {
                 self.flow.has_output()
             }
@@ -31,6 +50,7 @@ macro_rules! surface {
 
             /// Returns the next frame to write to a channel. After the output `ChannelReady`, pull while there is room,
             /// until it returns `None`.
+            #[inline]
             pub fn next_frame(
                 &mut self,
                 now: crate::Instant,
@@ -42,8 +62,52 @@ macro_rules! surface {
                 if is_current && frame.is_none() {
                     self.flow.frames_pulled();
                 }
-                self.settle();
+                self.settle_after(Step::HandedOver);
                 frame
+            }
+
+            /// Passes frames to `take` while fewer than `room` bytes were taken. Returns whether all frames were taken;
+            /// if not, another call is needed when there is room again.
+            ///
+            /// The same as a call of [`next_frame`](Self::next_frame) for each frame.
+            pub fn next_frames(
+                &mut self,
+                now: crate::Instant,
+                channel: crate::ChannelId,
+                room: usize,
+                mut take: impl FnMut(crate::wire::Frame),
+            ) -> bool {
+                let mut room = room;
+                while room > 0 {
+                    let Some(frame) = self.next_frame(now, channel) else { return true };
+                    room = room.saturating_sub(frame.len());
+                    take(frame);
+                }
+                false
+            }
+
+            /// Reports complete messages of a channel, in order. The same as one input `ChannelFrame` for each.
+            pub fn channel_frames(
+                &mut self,
+                now: crate::Instant,
+                channel: crate::ChannelId,
+                frames: impl IntoIterator<Item = crate::wire::Frame>,
+            ) {
+                for frame in frames {
+                    self.advance(now);
+                    let step = self.channel_frame(channel, frame);
+                    self.settle_after(step);
+                }
+            }
+
+            /// Reports that a channel has written messages. The same as the input `ChannelWritten`.
+            pub fn channel_written(&mut self, now: crate::Instant, channel: crate::ChannelId, messages: u64) {
+                self.advance(now);
+                let counts = self.stage.carrier() == Some(channel);
+                if counts && self.flow.outbox.set_written_on_channel(messages) {
+                    self.note_written();
+                }
+                self.settle_after(Step::Written);
             }
 
             /// Returns whether another frame of this channel may be passed to the session. Further frames are kept all
@@ -83,11 +147,36 @@ macro_rules! surface {
 
             /// Takes the next received message. After [`Event::Readable`](crate::Event::Readable), call this until it
             /// returns `None`.
+            #[inline]
             pub fn recv(&mut self, now: crate::Instant) -> Option<crate::Message> {
                 self.advance(now);
                 let message = self.flow.inbox.take();
-                self.settle();
+                self.settle_after(Step::Taken);
                 message
+            }
+
+            /// Passes received messages to `take` while fewer than `messages` were taken and they have fewer than `bytes`
+            /// bytes of data. Returns whether all messages were taken; if not, the others can be taken later, and
+            /// [`Event::Readable`](crate::Event::Readable) is not repeated for them.
+            ///
+            /// The same as a call of [`recv`](Self::recv) for each message.
+            pub fn recv_many(
+                &mut self,
+                now: crate::Instant,
+                messages: usize,
+                bytes: usize,
+                mut take: impl FnMut(crate::Message),
+            ) -> bool {
+                let mut bytes = bytes;
+                for _ in 0..messages {
+                    if bytes == 0 {
+                        return false;
+                    }
+                    let Some(message) = self.recv(now) else { return true };
+                    bytes = bytes.saturating_sub(message.len());
+                    take(message);
+                }
+                false
             }
 
             /// Drops the messages that have arrived, and those that will arrive. Call this if [`recv`](Self::recv) will
@@ -127,6 +216,13 @@ macro_rules! surface {
                 self.flow.stats()
             }
 
+            /// Returns the number of messages that were handed over; see
+            /// [`Stats::messages_sent`](crate::Stats::messages_sent).
+            #[inline]
+            pub fn messages_sent(&self) -> u64 {
+                self.flow.outbox.handed_over()
+            }
+
             /// Returns the size of the messages that wait to be handed over, in bytes; see
             /// [`Message::cost`](crate::Message::cost).
             pub fn send_buffered(&self) -> usize {
@@ -142,6 +238,7 @@ macro_rules! surface {
             // The mechanics.
 
             /// Clamps and stores the time.
+            #[inline]
             fn advance(&mut self, now: crate::Instant) -> crate::Instant {
                 self.now = self.now.max(now);
                 self.now
@@ -159,18 +256,62 @@ macro_rules! surface {
                 true
             }
 
-            /// Handles the report that a channel has written messages.
-            fn channel_written(&mut self, channel: crate::ChannelId, messages: u64) {
-                let counts = self.stage.carrier() == Some(channel);
-                if counts && self.flow.outbox.set_written_on_channel(messages) {
-                    self.note_written();
-                }
-            }
-
             /// Returns whether the peer's packets cannot reach this side because the application is slow.
             fn reading_paused(&self) -> bool {
                 let inbox = &self.flow.inbox;
                 !inbox.has_room(self.config.receive_limit) && (inbox.has_body() || self.state() == State::Channel)
+            }
+
+            /// Brings the machine to its fixed point, and announces what has changed. Every call ends here, or with
+            /// `settle_after`.
+            #[inline(never)]
+            fn settle(&mut self) {
+                self.converge();
+                self.announce();
+                self.debug_check();
+            }
+
+            /// Settles after a step. While messages stream through a channel, nothing follows from most of them.
+            #[inline]
+            fn settle_after(&mut self, step: Step) {
+                if self.is_settled_after(step) {
+                    self.debug_check_settled();
+                } else {
+                    self.settle();
+                }
+            }
+
+            /// Returns whether `settle` has nothing to do after this step. The answer `false` is always right: it costs
+            /// time only.
+            ///
+            /// Every call leaves the machine settled, so that only what follows from the step itself needs a look. Off a
+            /// channel more depends on it, and on the time.
+            #[inline]
+            fn is_settled_after(&self, step: Step) -> bool {
+                let Self { flow, closing, .. } = self;
+                matches!(self.stage, Stage::Channel(_))
+                    && match step {
+                        Step::Received => {
+                            let is_full = !flow.inbox.has_room(self.config.receive_limit);
+                            // A client in doubt about its server hands messages over again.
+                            let may_resume = !flow.are_frames_announced() && !flow.outbox.is_empty();
+                            !is_full && !may_resume && !flow.inbox.is_untold()
+                        }
+                        Step::Taken => flow.is_reading() && !flow.inbox.has_undecoded(),
+                        Step::Accepted => flow.are_frames_announced(),
+                        Step::HandedOver | Step::Written => closing.is_none() && !flow.outbox.is_due(),
+                        Step::Other => false,
+                    }
+            }
+
+            /// Checks in debug builds that the early exit leaves nothing undone, unless long queues would make that slow.
+            fn debug_check_settled(&self) {
+                #[cfg(debug_assertions)]
+                if self.flow.len() <= 16 {
+                    let mut settled = self.clone();
+                    settled.settle();
+                    debug_assert_eq!(*self, settled, "there is more to settle");
+                }
             }
 
             /// Announces what has changed: the last step of `settle`.
@@ -185,7 +326,6 @@ macro_rules! surface {
                     }
                 }
                 self.flow.announce(self.config.limits());
-                self.debug_check();
             }
 
             /// Checks the laws after every call in debug builds, unless long queues would make that slow.

@@ -6,6 +6,7 @@ use super::{Client, Stage};
 use crate::client::event::Details;
 use crate::client::state::State;
 use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, TransportError, UpgradeError};
+use crate::surface::Step;
 use crate::wire::frame::Frame;
 use crate::wire::packet::{Packet, PacketKind};
 
@@ -44,9 +45,9 @@ impl Line {
 
 impl Client {
     /// Handles a message on a channel.
-    pub(super) fn channel_frame(&mut self, channel: ChannelId, frame: Frame) {
+    pub(super) fn channel_frame(&mut self, channel: ChannelId, frame: Frame) -> Step {
         if self.current_channel() != Some(channel) {
-            return;
+            return Step::Other;
         }
         if self.state().is_upgrading() {
             self.probe_frame(frame);
@@ -58,8 +59,9 @@ impl Client {
                 Frame::Text { data, .. } => data.as_bytes().clone(),
                 Frame::Binary(bytes) => bytes.clone(),
             });
-            self.handle_packet(self.codec.decode_frame(frame));
+            return self.handle_packet(self.codec.decode_frame(frame));
         }
+        Step::Other
     }
 
     /// Notes that messages were written.
@@ -104,6 +106,7 @@ impl Client {
         self.pull_packet().map(|packet| self.codec.encode_frame(packet))
     }
 
+    #[inline]
     fn pull_packet(&mut self) -> Option<Packet> {
         let line = match &mut self.stage {
             Stage::Probing(probe) => return probe.take_ping().then_some(PROBE),
@@ -118,7 +121,11 @@ impl Client {
         }
         let pong = self.take_pong();
         let Stage::Channel(line) = &mut self.stage else { return None };
-        self.flow.next_packet(&mut line.batch, pong)
+        if pong.is_some() {
+            self.flow.heartbeat_pulled(&mut line.batch);
+            return pong;
+        }
+        self.flow.next_message(&mut line.batch).map(Packet::from)
     }
 
     /// Returns whether there is anything to pull.

@@ -8,6 +8,7 @@ use crate::client::state::State;
 use crate::parts::event::{CloseReason, TransportError};
 use crate::parts::inbox::Next;
 use crate::parts::phase::Phase;
+use crate::surface::Step;
 use crate::wire::message::Message;
 use crate::wire::packet::{Packet, PacketError, PacketKind};
 
@@ -21,37 +22,56 @@ impl Client {
         }
     }
 
-    pub(super) fn handle_packet(&mut self, packet: Result<Packet, PacketError>) {
-        let packet = match packet {
-            Ok(packet) if self.state() == State::Opening => return self.handle_first(packet),
-            Ok(packet) => packet,
-            Err(_) if self.state() == State::Opening => {
-                return self.fail_opening(CloseReason::TransportError(TransportError::InvalidHandshake));
+    /// Handles a packet.
+    pub(super) fn handle_packet(&mut self, packet: Result<Packet, PacketError>) -> Step {
+        if self.state() == State::Opening {
+            match packet {
+                Ok(packet) => self.handle_first(packet),
+                Err(_) => self.fail_opening(CloseReason::TransportError(TransportError::InvalidHandshake)),
             }
+            return Step::Other;
+        }
+        match packet {
+            Ok(Packet::Text { kind: PacketKind::Message, data }) => self.handle_message(Message::Text(data)),
+            Ok(Packet::Binary(bytes)) => self.handle_message(Message::Binary(bytes)),
+            packet => {
+                self.handle_other(packet.map(|packet| packet.kind()));
+                Step::Other
+            }
+        }
+    }
+
+    fn handle_message(&mut self, message: Message) -> Step {
+        self.pace.reset();
+        if let Some(listener) = &mut self.listener {
+            listener.packet(self.now);
+        }
+        self.flow.inbox.deliver(message);
+        Step::Received
+    }
+
+    /// Handles a packet that is not a message.
+    fn handle_other(&mut self, kind: Result<PacketKind, PacketError>) {
+        let kind = match kind {
+            Ok(kind) => kind,
             Err(_) => {
                 self.flow.inbox.drop_undecoded();
                 return self.leave(CloseReason::TransportError(TransportError::InvalidPacket));
             }
         };
-        let kind = packet.kind();
-        if kind == PacketKind::Message {
-            self.pace.reset();
-        }
         let paused = self.reading_paused();
         match &mut self.listener {
             Some(listener) if kind == PacketKind::Ping => listener.ping(self.now, paused),
             Some(listener) => listener.packet(self.now),
             None => (),
         }
-        match (kind, packet) {
-            (PacketKind::Message, Packet::Text { data, .. }) => self.flow.inbox.deliver(Message::Text(data)),
-            (PacketKind::Message, Packet::Binary(bytes)) => self.flow.inbox.deliver(Message::Binary(bytes)),
-            (PacketKind::Ping, _) if self.phase() != Phase::Closed => {
+        match kind {
+            PacketKind::Ping if self.phase() != Phase::Closed => {
                 // Pings are answered until the end, also by a client that is closing. Many pings in a row get one pong.
                 let news = !core::mem::replace(&mut self.owes_pong, true);
                 self.flow.heartbeat_received(news);
             }
-            (PacketKind::Close, _) => {
+            PacketKind::Close => {
                 // The close packet of the server: what comes after it does not count.
                 self.flow.inbox.drop_undecoded();
                 self.finish(CloseReason::TransportClose);

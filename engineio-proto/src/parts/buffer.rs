@@ -25,37 +25,50 @@ pub(crate) enum Room {
 }
 
 /// Takes the first element of a queue. A queue that has grown beyond `keep` releases its memory when it is empty.
+#[inline]
 pub(crate) fn pop_and_shrink<T>(queue: &mut VecDeque<T>, keep: usize) -> Option<T> {
     let first = queue.pop_front();
     if queue.is_empty() && queue.capacity() > keep {
-        *queue = VecDeque::new();
+        release(queue);
     }
     first
+}
+
+#[cold]
+fn release<T>(queue: &mut VecDeque<T>) {
+    *queue = VecDeque::new();
 }
 
 impl Buffer {
     /// Returns whether these messages may be appended. A single message is accepted while the limit is not reached, and
     /// may exceed it. Several messages must fit.
+    #[inline]
     pub(crate) fn room_for(&self, messages: &[Message], limit: usize) -> Room {
-        let cost = messages.iter().map(Message::cost).fold(0, usize::saturating_add);
-        let several = messages.len() > 1;
-        if messages.is_empty() {
-            Room::Enough
-        } else if several && cost > limit {
-            Room::Never
-        } else if self.cost < limit && !(several && self.cost.saturating_add(cost) > limit) {
-            Room::Enough
-        } else {
-            Room::Later
+        match messages {
+            [] => Room::Enough,
+            [_] if self.cost < limit => Room::Enough,
+            [_] => Room::Later,
+            several => {
+                let cost = several.iter().map(Message::cost).fold(0, usize::saturating_add);
+                if cost > limit {
+                    Room::Never
+                } else if self.cost < limit && self.cost.saturating_add(cost) <= limit {
+                    Room::Enough
+                } else {
+                    Room::Later
+                }
+            }
         }
     }
 
     /// Appends a message. The caller checks whether there is room.
+    #[inline]
     pub(crate) fn push(&mut self, message: Message) {
         self.cost = self.cost.saturating_add(message.cost());
         self.messages.push_back(message);
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<Message> {
         let message = pop_and_shrink(&mut self.messages, KEEP)?;
         self.cost -= message.cost();

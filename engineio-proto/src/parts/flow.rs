@@ -90,10 +90,12 @@ impl<O: Output> Flow<O> {
         self.outputs.push_back(output);
     }
 
+    #[inline(never)]
     pub(crate) fn emit(&mut self, event: Event) {
         self.outputs.push_back(O::event(event));
     }
 
+    #[inline]
     pub(crate) fn poll_output(&mut self) -> Option<O> {
         pop_and_shrink(&mut self.outputs, KEEP_OUTPUTS)
     }
@@ -120,6 +122,7 @@ impl<O: Output> Flow<O> {
     }
 
     /// Hands over the next message.
+    #[inline]
     pub(crate) fn hand_over(&mut self) -> Option<Message> {
         let message = self.outbox.hand_over()?;
         self.sent_bytes += message.len() as u64;
@@ -142,27 +145,40 @@ impl<O: Output> Flow<O> {
         }
     }
 
-    /// Returns the next packet for a channel: the heartbeat, if there is one, else a message. `batch` counts the packets
-    /// that are still to be pulled since [`Event::Flush`] was announced.
-    pub(crate) fn next_packet(&mut self, batch: &mut usize, heartbeat: Option<Packet>) -> Option<Packet> {
-        let extra = usize::from(heartbeat.is_some());
+    /// Returns the next message for a channel. `batch` counts the packets that are still to be pulled since
+    /// [`Event::Flush`] was announced.
+    #[inline]
+    pub(crate) fn next_message(&mut self, batch: &mut usize) -> Option<Message> {
+        let message = self.hand_over()?;
         if *batch == 0 {
-            *batch = self.outbox.len().saturating_add(extra);
-            if *batch > 0 {
-                self.emit(Event::Flush { packets: *batch });
-            }
-        } else {
-            *batch = batch.saturating_add(extra);
+            self.start_batch(batch);
         }
-        let packet = match heartbeat {
-            Some(heartbeat) => heartbeat,
-            None => self.hand_over()?.into(),
-        };
+        self.count_pulled(batch);
+        Some(message)
+    }
+
+    /// Notes that a heartbeat goes out on a channel, before all messages. `batch` counts packets as above.
+    pub(crate) fn heartbeat_pulled(&mut self, batch: &mut usize) {
+        if *batch == 0 {
+            self.start_batch(batch);
+        } else {
+            *batch = batch.saturating_add(1);
+        }
+        self.count_pulled(batch);
+    }
+
+    /// Announces one packet more than those that wait.
+    fn start_batch(&mut self, batch: &mut usize) {
+        *batch = self.outbox.len().saturating_add(1);
+        self.emit(Event::Flush { packets: *batch });
+    }
+
+    #[inline]
+    fn count_pulled(&mut self, batch: &mut usize) {
         *batch = batch.saturating_sub(1);
         if *batch == 0 {
             self.emit(Event::Drain);
         }
-        Some(packet)
     }
 
     /// Returns whether this many messages are written. If not, and if the session has not ended, that will be

@@ -104,6 +104,7 @@ impl Inbox {
     }
 
     /// Adds a message for the application, unless it takes no more.
+    #[inline]
     pub(crate) fn deliver(&mut self, message: Message) {
         if self.wanted {
             self.received += 1;
@@ -122,6 +123,7 @@ impl Inbox {
     }
 
     /// Takes a message for the application.
+    #[inline]
     pub(crate) fn take(&mut self) -> Option<Message> {
         let message = self.messages.pop();
         self.told &= message.is_some();
@@ -165,9 +167,14 @@ impl Inbox {
         self.frames.is_some()
     }
 
+    /// Returns whether data waits that is not decoded yet.
+    pub(crate) const fn has_undecoded(&self) -> bool {
+        self.body.is_some() || self.frames.is_some()
+    }
+
     /// Returns whether there are neither messages nor undecoded data.
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.body.is_none() && self.frames.is_none()
+        self.messages.is_empty() && !self.has_undecoded()
     }
 
     /// Returns the event for new messages. It is announced once until the application has taken all of them.
@@ -209,6 +216,7 @@ impl Inbox {
     }
 
     /// Returns whether messages wait that were not announced.
+    #[inline]
     pub(crate) fn is_untold(&self) -> bool {
         !self.told && !self.messages.is_empty()
     }

@@ -70,11 +70,13 @@ impl Default for Outbox {
 
 impl Outbox {
     /// Returns whether these messages may be accepted now.
+    #[inline]
     pub(crate) fn room_for(&self, messages: &[Message], limit: usize) -> Room {
         self.queue.room_for(messages, limit)
     }
 
     /// Appends a message. The caller has checked that there is room.
+    #[inline]
     pub(crate) fn accept(&mut self, message: Message) {
         self.accepted += 1;
         self.queue.push(message);
@@ -86,6 +88,7 @@ impl Outbox {
     }
 
     /// Hands over the next message.
+    #[inline]
     pub(crate) fn hand_over(&mut self) -> Option<Message> {
         let message = self.queue.pop()?;
         if self.room == Awaited::Yes {
@@ -236,6 +239,12 @@ impl Outbox {
             self.awaited = NOTHING;
         }
         news
+    }
+
+    /// Returns whether the application waits for something that may have come.
+    #[inline]
+    pub(crate) const fn is_due(&self) -> bool {
+        matches!(self.room, Awaited::Coming) || self.awaited <= self.written
     }
 
     /// Ends all waiting, at the end of the session.

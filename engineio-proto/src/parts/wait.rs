@@ -180,6 +180,14 @@ impl Wait {
     }
 }
 
+/// Returns the earlier of two deadlines that may exist.
+pub(crate) fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 /// No time may be so short that a timer would fire again at once.
 pub(crate) fn at_least(duration: Duration) -> Duration {
     duration.max(Duration::from_micros(1))

@@ -76,7 +76,7 @@ impl Session {
         self.flow.finish(reason);
         self.closing = None;
         self.pinger = Pinger::Off;
-        self.greeting = Greeting { open: false, initial: false };
+        self.greeting = Greeting::SENT;
         let farewell = if cause == CloseReason::TransportClose { NOOP } else { CLOSE };
         self.respond_to_poll([farewell]);
         self.abort_post();

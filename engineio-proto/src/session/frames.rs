@@ -2,10 +2,11 @@
 
 use super::poll::PING;
 use super::post::Post;
-use super::{Session, Stage};
+use super::{Greeting, Session, Stage};
 use crate::parts::event::{ChannelEnd, ChannelId, CloseReason, TransportError};
 use crate::parts::transport::TransportKind;
 use crate::session::state::State;
+use crate::surface::Step;
 use crate::wire::codec::Codec;
 use crate::wire::frame::Frame;
 use crate::wire::packet::{Packet, PacketKind};
@@ -39,19 +40,23 @@ impl Line {
 
 impl Session {
     /// Handles a message on a channel.
-    pub(super) fn channel_frame(&mut self, channel: ChannelId, frame: Frame) {
-        if self.current_channel() != Some(channel) {
-            return;
+    #[inline]
+    pub(super) fn channel_frame(&mut self, channel: ChannelId, frame: Frame) -> Step {
+        match &self.stage {
+            Stage::Channel(line) if line.channel() == channel => (),
+            Stage::Probing(probe) | Stage::Probed(probe) if probe.channel() == channel => {
+                self.probe_frame(frame);
+                return Step::Other;
+            }
+            _ => return Step::Other,
         }
         let receiving = matches!(self.post, Post::Receiving { .. });
-        if self.probe().is_some() {
-            self.probe_frame(frame);
-        } else if receiving || !self.flow.inbox.has_room(self.config.receive_limit) {
+        if receiving || !self.flow.inbox.has_room(self.config.receive_limit) {
             // What waits already waits for the same.
             self.flow.inbox.push_frame(frame);
-        } else {
-            self.handle_packet(self.codec.decode_frame(frame));
+            return Step::Other;
         }
+        self.handle_packet(self.codec.decode_frame(frame))
     }
 
     /// Notes that messages were written.
@@ -80,7 +85,20 @@ impl Session {
         });
     }
 
+    #[inline]
     pub(super) fn pull(&mut self) -> Option<Frame> {
+        let has_first = self.greeting != Greeting::SENT || self.owes_ping();
+        match &mut self.stage {
+            Stage::Channel(line) if line.pongs == 0 && !has_first => {
+                let message = self.flow.next_message(&mut line.batch)?;
+                Some(line.codec.encode_frame(message.into()))
+            }
+            _ => self.pull_first(),
+        }
+    }
+
+    /// Returns the next frame of those that go before all messages.
+    fn pull_first(&mut self) -> Option<Frame> {
         let line = match &mut self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => probe.line_mut(),
             Stage::Channel(line) => line,
@@ -100,19 +118,22 @@ impl Session {
         if core::mem::take(&mut self.greeting.initial) {
             return self.config.initial_message.clone().map(|message| codec.encode_frame(message.into()));
         }
-        let ping = self.take_ping().then_some(PING);
+        let is_taken = self.take_ping();
         let Stage::Channel(line) = &mut self.stage else { return None };
-        let packet = self.flow.next_packet(&mut line.batch, ping)?;
-        Some(codec.encode_frame(packet))
+        if is_taken {
+            self.flow.heartbeat_pulled(&mut line.batch);
+        }
+        is_taken.then(|| codec.encode_frame(PING))
     }
 
     /// Returns whether there is anything to pull.
+    #[inline]
     pub(super) fn has_frames(&self) -> bool {
         match &self.stage {
             Stage::Probing(probe) | Stage::Probed(probe) => probe.line().pongs > 0,
             Stage::Channel(line) => {
-                let greeting = self.greeting.open || self.greeting.initial;
-                line.pongs > 0 || greeting || self.owes_ping() || !self.flow.outbox.is_empty()
+                let greets = self.greeting != Greeting::SENT;
+                line.pongs > 0 || greets || self.owes_ping() || !self.flow.outbox.is_empty()
             }
             Stage::Polling(_) | Stage::Closed { .. } => false,
         }

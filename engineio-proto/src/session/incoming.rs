@@ -10,6 +10,7 @@ use crate::http::response::Response;
 use crate::parts::event::{CloseReason, TransportError};
 use crate::parts::inbox::Next;
 use crate::parts::phase::Phase;
+use crate::surface::Step;
 use crate::wire::message::Message;
 use crate::wire::packet::{Packet, PacketError, PacketKind};
 
@@ -19,42 +20,63 @@ impl Session {
         loop {
             let hold_frames = matches!(self.post, Post::Receiving { .. });
             match self.flow.inbox.next(self.config.receive_limit, hold_frames, self.codec) {
-                Some(Next::Packet(packet)) => self.handle_packet(packet),
+                Some(Next::Packet(packet)) => {
+                    self.handle_packet(packet);
+                }
                 Some(Next::BodyDone) => self.end_post(Response::Accepted),
                 None => break,
             }
         }
     }
 
-    pub(super) fn handle_packet(&mut self, packet: Result<Packet, PacketError>) {
+    /// Handles a packet.
+    #[inline]
+    pub(super) fn handle_packet(&mut self, packet: Result<Packet, PacketError>) -> Step {
+        match packet {
+            Ok(Packet::Text { kind: PacketKind::Message, data }) => self.handle_message(Message::Text(data)),
+            Ok(Packet::Binary(bytes)) => self.handle_message(Message::Binary(bytes)),
+            packet => {
+                self.handle_other(packet.map(|packet| packet.kind()));
+                Step::Other
+            }
+        }
+    }
+
+    #[inline]
+    fn handle_message(&mut self, message: Message) -> Step {
+        self.pinger.packet(self.now, self.config.times());
+        self.deliver(message);
+        Step::Received
+    }
+
+    /// Handles a packet that is not a message.
+    fn handle_other(&mut self, kind: Result<PacketKind, PacketError>) {
         let phase = self.phase();
-        let packet = match packet {
-            Ok(packet) => packet,
+        let kind = match kind {
+            Ok(kind) => kind,
             Err(_) if phase == Phase::Open => return self.finish(CloseReason::ParseError),
             Err(_) => return self.drop_rest(Response::Rejected(Rejection::InvalidPayload)),
         };
-        let kind = packet.kind();
         if kind == PacketKind::Pong {
             self.pinger.pong(self.now, self.config.times());
         } else {
             self.pinger.packet(self.now, self.config.times());
         }
-        match (kind, packet) {
-            (PacketKind::Message, Packet::Text { data, .. }) => self.deliver(Message::Text(data)),
-            (PacketKind::Message, Packet::Binary(bytes)) => self.deliver(Message::Binary(bytes)),
-            (PacketKind::Pong, _) if phase != Phase::Closed => self.flow.heartbeat_received(true),
-            (PacketKind::Close, _) if phase != Phase::Closed => self.finish(CloseReason::TransportClose),
-            (PacketKind::Ping, _) if phase == Phase::Open => {
+        match kind {
+            PacketKind::Pong if phase != Phase::Closed => self.flow.heartbeat_received(true),
+            PacketKind::Close if phase != Phase::Closed => self.finish(CloseReason::TransportClose),
+            PacketKind::Ping if phase == Phase::Open => {
                 self.finish(CloseReason::TransportError(TransportError::HeartbeatDirection));
             }
             // What waited when the session ended counts up to the packet with which the client itself would have ended
             // it.
-            (PacketKind::Close | PacketKind::Ping, _) if phase == Phase::Closed => self.drop_rest(Response::Accepted),
+            PacketKind::Close | PacketKind::Ping if phase == Phase::Closed => self.drop_rest(Response::Accepted),
             _ => (),
         }
     }
 
     /// Adds a message for the application, unless the application has closed the session.
+    #[inline]
     fn deliver(&mut self, message: Message) {
         if self.phase() == Phase::Closing {
             self.flow.inbox.drop_message();

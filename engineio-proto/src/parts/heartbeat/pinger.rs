@@ -128,6 +128,7 @@ impl Pinger {
     }
 
     /// Handles another packet.
+    #[inline]
     pub(crate) fn packet(&mut self, now: Instant, times: Times) {
         if let Self::Pinged { wait, extended: extended @ false, .. } = self {
             *extended = true;
