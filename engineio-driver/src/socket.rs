@@ -2,6 +2,7 @@
 
 mod events;
 mod handle;
+mod taken;
 mod waiting;
 
 use std::future::poll_fn;
@@ -15,6 +16,8 @@ use futures_sink::Sink;
 use crate::session::{Deferred, set};
 use crate::tasks::Guard;
 
+use taken::Taken;
+
 pub use events::Events;
 pub use handle::Handle;
 pub(crate) use handle::send;
@@ -26,6 +29,7 @@ pub(crate) use handle::send;
 #[derive(Debug)]
 pub struct Socket {
     handle: Handle,
+    taken: Taken,
     /// The number of the last message that `poll_flush` waits for.
     flushing: Option<u64>,
 }
@@ -40,7 +44,7 @@ impl std::ops::Deref for Socket {
 
 impl Socket {
     pub(crate) const fn new(handle: Handle) -> Self {
-        Self { handle, flushing: None }
+        Self { handle, taken: Taken::new(), flushing: None }
     }
 
     /// Returns a guard for which the shutdown of the session's server waits.
@@ -81,10 +85,26 @@ impl Socket {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    fn poll_recv(&self, cx: &Context<'_>) -> Poll<Option<Message>> {
-        self.poll_recv_deferred(cx, &mut Deferred::default())
+    fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Option<Message>> {
+        let Self { handle, taken, .. } = self;
+        if let Some(message) = taken.next(handle) {
+            return Poll::Ready(Some(message));
+        }
+        handle.session.visit(|visit| {
+            if let Some(message) = taken.take(visit) {
+                return Poll::Ready(Some(message));
+            }
+            // The session may have waited for its messages to be taken before it can end.
+            visit.settle();
+            if visit.over().is_some() {
+                return Poll::Ready(None);
+            }
+            set(&mut visit.attached.receiver, cx, visit.deferred);
+            Poll::Pending
+        })
     }
 
+    /// As [`Socket::poll_recv`], but takes no message ahead, for use under another lock.
     pub(crate) fn poll_recv_deferred(&self, cx: &Context<'_>, deferred: &mut Deferred) -> Poll<Option<Message>> {
         self.handle.session.visit_deferred(deferred, |visit| {
             if let Some(message) = visit.timed().and_then(|(machine, now)| machine.recv(now)) {
@@ -130,7 +150,7 @@ impl Drop for Socket {
 impl Stream for Socket {
     type Item = Message;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         self.poll_recv(cx)
     }
 }
@@ -164,7 +184,7 @@ impl Sink<Message> for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
-        let Self { handle, flushing } = &mut *self;
+        let Self { handle, flushing, .. } = &mut *self;
         let flushed = handle.poll_flushed(cx, flushing);
         if flushed.is_ready() {
             *flushing = None;

@@ -20,6 +20,8 @@ pub(crate) struct Link {
     pub(crate) offer: Option<Box<Offer>>,
     /// The application has closed the session, whatever ended it.
     unwanted: AtomicBool,
+    /// The application has closed the session such that received messages were dropped.
+    dropped_messages: AtomicBool,
 }
 
 impl Link {
@@ -29,11 +31,20 @@ impl Link {
         head: RequestHead,
         offer: Option<Box<Offer>>,
     ) -> Self {
-        Self { sid, remote_addr, head, offer, unwanted: AtomicBool::new(false) }
+        let (unwanted, dropped_messages) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { sid, remote_addr, head, offer, unwanted, dropped_messages }
     }
 
     pub(crate) fn set_unwanted(&self) {
         self.unwanted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_dropped_messages(&self) {
+        self.dropped_messages.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_dropped_messages(&self) -> bool {
+        self.dropped_messages.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_unwanted(&self) -> bool {

@@ -8,6 +8,7 @@ use futures_core::Stream;
 
 use super::Socket;
 use super::handle::Handle;
+use super::taken::Taken;
 use crate::session::{Event, Observed, Side, Visit, set};
 
 /// The events of a session, including its messages.
@@ -42,14 +43,17 @@ impl Events {
         if self.closed {
             return Poll::Ready(None);
         }
-        let Self { socket, readable, closed } = self;
-        socket.handle.session.visit(|visit| {
-            if let Some(event) = next(visit, readable) {
+        let Self { socket: Socket { handle, taken, .. }, readable, closed } = self;
+        if let Some(message) = taken.next(handle) {
+            return Poll::Ready(Some(Event::Message(message)));
+        }
+        handle.session.visit(|visit| {
+            if let Some(event) = next(visit, taken, readable) {
                 return Poll::Ready(Some(event));
             }
             // The end may have waited for this; other events come before it.
             visit.settle();
-            if let Some(event) = next(visit, readable) {
+            if let Some(event) = next(visit, taken, readable) {
                 return Poll::Ready(Some(event));
             }
             if let Some(reason) = visit.attached.end_reason() {
@@ -63,10 +67,10 @@ impl Events {
 }
 
 /// Returns the next event, if one is ready. Messages that can be taken come first.
-fn next<S: Side + ?Sized>(visit: &mut Visit<'_, S>, readable: &mut bool) -> Option<Event> {
+fn next<S: Side + ?Sized>(visit: &mut Visit<'_, S>, taken: &mut Taken, readable: &mut bool) -> Option<Event> {
     loop {
         if *readable {
-            if let Some(message) = visit.timed().and_then(|(machine, now)| machine.recv(now)) {
+            if let Some(message) = taken.take(visit) {
                 return Some(Event::Message(message));
             }
             *readable = false;

@@ -242,6 +242,10 @@ impl Handle {
         self.link.set_unwanted();
         self.session.visit_deferred(deferred, |visit| {
             if let Some((machine, now)) = visit.timed() {
+                // A client's session keeps its messages.
+                if machine.phase() == Phase::Open && self.link.offer.is_none() {
+                    self.link.set_dropped_messages();
+                }
                 machine.close(now);
             }
         });
@@ -254,6 +258,7 @@ impl Handle {
 
     pub(crate) fn abort_deferred(&self, deferred: &mut Deferred) {
         self.link.set_unwanted();
+        self.link.set_dropped_messages();
         self.session.visit_deferred(deferred, |visit| {
             if let Some((machine, now)) = visit.timed() {
                 machine.abort(now);
@@ -270,6 +275,11 @@ impl Handle {
     /// Returns whether the application has closed the session.
     pub(crate) fn is_unwanted(&self) -> bool {
         self.link.is_unwanted()
+    }
+
+    /// Returns whether the application has closed the session such that received messages were dropped.
+    pub(super) fn has_dropped_messages(&self) -> bool {
+        self.link.has_dropped_messages()
     }
 
     /// Waits until the session has ended.

@@ -1,0 +1,126 @@
+//! Messages that were taken from a session and not returned to the application yet.
+
+use std::collections::VecDeque;
+
+use engineio_proto::Message;
+
+use super::handle::Handle;
+use crate::session::{Side, Visit};
+
+/// The maximum number of messages that are taken in one visit to the session.
+const MESSAGES: usize = 32;
+/// No further message is taken in the same visit once those that were taken have so many bytes.
+const BYTES: usize = 16 * 1024;
+
+/// Messages that were taken together, because a visit for each would cost more. Their number is small, so the limits of
+/// the session still slow a client down.
+#[derive(Debug)]
+pub(super) struct Taken(VecDeque<Message>);
+
+impl Taken {
+    pub(super) const fn new() -> Self {
+        Self(VecDeque::new())
+    }
+
+    /// Returns the next message. There is none once the application has closed the session such that the session has
+    /// dropped its messages.
+    pub(super) fn next(&mut self, handle: &Handle) -> Option<Message> {
+        if self.0.is_empty() {
+            return None;
+        }
+        if handle.has_dropped_messages() {
+            self.0 = VecDeque::new();
+        }
+        let message = self.0.pop_front();
+        if self.0.is_empty() {
+            self.0 = VecDeque::new();
+        }
+        message
+    }
+
+    /// Takes messages from the session. Returns the first; the others are next.
+    pub(super) fn take<S: Side + ?Sized>(&mut self, visit: &mut Visit<'_, S>) -> Option<Message> {
+        let (machine, now) = visit.timed()?;
+        let mut first = None;
+        machine.recv_many(now, MESSAGES, BYTES, &mut |message| match first {
+            None => first = Some(message),
+            Some(_) => self.0.push_back(message),
+        });
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future as _, poll_fn};
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use bytes::Bytes;
+    use engineio_proto::Message;
+    use http_body_util::{BodyExt as _, Full};
+    use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+    use crate::rt::Runtime;
+    use crate::{Builder, Event, Server, Socket};
+
+    async fn request(server: &Server, method: &str, sid: Option<&str>, body: &'static str) -> Bytes {
+        let sid = sid.map(|sid| format!("&sid={sid}")).unwrap_or_default();
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("/engine.io/?EIO=4&transport=polling{sid}"))
+            .body(Full::new(Bytes::from_static(body.as_bytes())))
+            .unwrap();
+        server.handle(request).await.unwrap().collect().await.unwrap().to_bytes()
+    }
+
+    /// Opens a session whose client has posted packets.
+    async fn posted(body: &'static str) -> Socket {
+        let runtime = Runtime::new(TokioExecutor::new(), TokioTimer::new());
+        let server = Builder::new(runtime).build().unwrap();
+        request(&server, "GET", None, "").await;
+        let socket = server.accept().await;
+        let sid = socket.id().as_str().to_owned();
+        request(&server, "POST", Some(&sid), body).await;
+        socket
+    }
+
+    const THREE: &str = "4a\u{1e}4b\u{1e}4c";
+
+    #[tokio::test(start_paused = true)]
+    async fn an_application_that_closes_gets_no_message_that_was_taken_ahead() {
+        let closers: [fn(&Socket); 2] = [|socket| socket.close(), |socket| socket.handle().abort()];
+        for close in closers {
+            let mut socket = posted(THREE).await;
+            assert_eq!(socket.recv().await, Some("a".into()));
+            assert_eq!(socket.receive_buffered(), 0, "the others were taken ahead");
+            close(&socket);
+            let mut recv = pin!(socket.recv());
+            let received = poll_fn(|cx| Poll::Ready(recv.as_mut().poll(cx))).await;
+            assert!(!matches!(received, Poll::Ready(Some(_))), "{received:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_were_taken_ahead_outlive_the_session() {
+        let mut socket = posted("4a\u{1e}4b\u{1e}4c\u{1e}1").await;
+        assert_eq!(socket.recv().await, Some("a".into()));
+        assert!(!socket.is_open());
+        // It comes too late to drop anything.
+        socket.close();
+        for text in ["b", "c"] {
+            assert_eq!(socket.recv().await, Some(text.into()));
+        }
+        assert_eq!(socket.recv().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_were_taken_ahead_are_among_the_events() {
+        let mut socket = posted(THREE).await;
+        assert_eq!(socket.recv().await, Some("a".into()));
+        let mut events = socket.events();
+        for text in ["b", "c"] {
+            assert_eq!(events.next().await, Some(Event::Message(Message::from(text))));
+        }
+    }
+}
