@@ -205,9 +205,11 @@ impl Client {
             Stage::Opening(opening) => Some(opening.deadline()),
             _ => self.upgrade_deadline(),
         };
-        let heartbeat = self.listener.as_ref().map(Listener::deadline);
-        let session = earliest(heartbeat, self.closing.map(Deadline::at));
-        earliest(session, earliest(stage, self.next_poll()))
+        let mut next = self.listener.as_ref().map(Listener::deadline);
+        for deadline in [self.closing.map(Deadline::at), stage, self.next_poll()].into_iter().flatten() {
+            next = earliest(next, deadline);
+        }
+        next
     }
 
     /// Does what is due at `now`, if anything is.

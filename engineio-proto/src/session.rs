@@ -195,15 +195,21 @@ impl Session {
 
     /// Returns when [`Session::handle_timeout`] should be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let stage = match &self.stage {
+        let mut next = self.pinger.timeout();
+        if let Some(closing) = self.closing {
+            next = earliest(next, closing.at());
+        }
+        if let Some(deadline) = self.post.deadline() {
+            next = earliest(next, deadline);
+        }
+        match &self.stage {
+            Stage::Channel(_) | Stage::Closed { .. } | Stage::Polling(None) => next,
             // A session that is closing has another deadline.
-            Stage::Polling(unconfirmed) => unconfirmed.filter(|_| self.closing.is_none()).map(Deadline::at),
-            Stage::Probed(probe) if self.get.is_some() => Some(probe.deadline().min(probe.release_at())),
-            Stage::Probing(probe) | Stage::Probed(probe) => Some(probe.deadline()),
-            Stage::Channel(_) | Stage::Closed { .. } => None,
-        };
-        let session = earliest(self.pinger.timeout(), self.closing.map(Deadline::at));
-        earliest(session, earliest(stage, self.post.deadline()))
+            Stage::Polling(Some(_)) if self.closing.is_some() => next,
+            Stage::Polling(Some(unconfirmed)) => earliest(next, unconfirmed.at()),
+            Stage::Probed(probe) if self.get.is_some() => earliest(next, probe.deadline().min(probe.release_at())),
+            Stage::Probing(probe) | Stage::Probed(probe) => earliest(next, probe.deadline()),
+        }
     }
 
     /// Does what is due at `now`, if anything is.

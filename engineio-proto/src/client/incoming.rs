@@ -52,12 +52,9 @@ impl Client {
 
     /// Handles a packet that is not a message.
     fn handle_other(&mut self, kind: Result<PacketKind, PacketError>) {
-        let kind = match kind {
-            Ok(kind) => kind,
-            Err(_) => {
-                self.flow.inbox.drop_undecoded();
-                return self.leave(CloseReason::TransportError(TransportError::InvalidPacket));
-            }
+        let Ok(kind) = kind else {
+            self.flow.inbox.drop_undecoded();
+            return self.leave(CloseReason::TransportError(TransportError::InvalidPacket));
         };
         let paused = self.reading_paused();
         match &mut self.listener {

@@ -41,6 +41,10 @@ impl Client {
             ("a client that is open knows its session", opening || closed || self.opened.is_some()),
             ("a client that opens on a channel has one", !opening || on_polling == self.current_channel().is_none()),
             ("frames are announced", !self.has_frames() || self.flow.are_frames_announced()),
+            ("on a channel, it is announced whether to read", {
+                let is_on_channel = state == State::Channel;
+                !is_on_channel || self.flow.is_reading() == self.is_reading()
+            }),
             ("what waits, waits for room", {
                 let waits = self.flow.inbox.has_body() || self.flow.inbox.has_frames();
                 !waits || !self.flow.inbox.has_room(self.config.receive_limit)
@@ -170,6 +174,15 @@ mod tests {
             }),
             ("frames are announced", channel, |c| c.flow.accept(["a".into()])),
             ("messages are announced", polling, |c| c.flow.inbox.push_unseen("a".into())),
+            ("what the application waits for is announced", polling, |c| {
+                c.poll_written(1);
+                c.flow.accept(["a".into()]);
+                c.flow.hand_over();
+                c.flow.outbox.set_written(1);
+            }),
+            ("on a channel, it is announced whether to read", channel, |c| {
+                c.flow.announce_reading(c.current_channel().unwrap(), false);
+            }),
             ("what waits, waits for room", polling, |c| {
                 c.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()));
             }),

@@ -27,11 +27,11 @@ pub(crate) enum Room {
 /// Takes the first element of a queue. A queue that has grown beyond `keep` releases its memory when it is empty.
 #[inline]
 pub(crate) fn pop_and_shrink<T>(queue: &mut VecDeque<T>, keep: usize) -> Option<T> {
-    let first = queue.pop_front();
+    let first = queue.pop_front()?;
     if queue.is_empty() && queue.capacity() > keep {
         release(queue);
     }
-    first
+    Some(first)
 }
 
 #[cold]

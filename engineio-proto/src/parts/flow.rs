@@ -90,7 +90,6 @@ impl<O: Output> Flow<O> {
         self.outputs.push_back(output);
     }
 
-    #[inline(never)]
     pub(crate) fn emit(&mut self, event: Event) {
         self.outputs.push_back(O::event(event));
     }
@@ -147,7 +146,7 @@ impl<O: Output> Flow<O> {
 
     /// Returns the next message for a channel. `batch` counts the packets that are still to be pulled since
     /// [`Event::Flush`] was announced.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_message(&mut self, batch: &mut usize) -> Option<Message> {
         let message = self.hand_over()?;
         if *batch == 0 {
@@ -271,6 +270,7 @@ impl<O: Output> Flow<O> {
     }
 
     /// Announces what concerns the application.
+    #[inline]
     pub(crate) fn announce(&mut self, limits: Limits) {
         self.heartbeat_announced = false;
         if let Some(event) = self.inbox.take_event() {
@@ -311,12 +311,13 @@ impl<O: Output> Flow<O> {
     }
 
     /// The laws of the flow.
-    pub(crate) fn laws(&self, limits: Limits) -> [(&'static str, bool); 4] {
+    pub(crate) fn laws(&self, limits: Limits) -> [(&'static str, bool); 5] {
         [
             ("byte counts are exact, cursors in order", self.inbox.is_exact() && self.outbox.is_exact()),
             ("the send buffer is within its limit plus one message", self.outbox.is_within(limits.send)),
             ("the receive buffer is within its limit plus one message", self.inbox.is_within(limits.receive)),
             ("messages are announced", !self.inbox.is_untold()),
+            ("what the application waits for is announced", !self.outbox.owes_event(limits.send_low)),
         ]
     }
 

@@ -241,6 +241,12 @@ impl Outbox {
         news
     }
 
+    /// Returns whether an event is owed that [`Outbox::take_writable`] or [`Outbox::take_awaited`] announces.
+    pub(crate) fn owes_event(&self, low: usize) -> bool {
+        let writable = self.room == Awaited::Coming && self.queue.cost() <= low;
+        writable || self.awaited <= self.written
+    }
+
     /// Returns whether the application waits for something that may have come.
     #[inline]
     pub(crate) const fn is_due(&self) -> bool {

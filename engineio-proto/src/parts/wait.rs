@@ -180,12 +180,9 @@ impl Wait {
     }
 }
 
-/// Returns the earlier of two deadlines that may exist.
-pub(crate) fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
+/// Returns the earlier of two deadlines. The first one may not exist.
+pub(crate) fn earliest(one: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(one.map_or(other, |one| one.min(other)))
 }
 
 /// No time may be so short that a timer would fire again at once.

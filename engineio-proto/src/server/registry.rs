@@ -5,7 +5,11 @@
 //! not stop the others. The registry then has a lock too, which is taken when a session opens, is looked up or closes,
 //! and when its deadline moves to an earlier time.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque, btree_set};
+mod index;
+mod queue;
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::{self, Vec};
 use core::fmt;
 use core::mem;
 
@@ -15,6 +19,9 @@ use crate::http::rejection::Rejection;
 use crate::laws::Violation;
 use crate::parts::sid::Sid;
 use crate::parts::time::Instant;
+
+use index::{Index, Link};
+use queue::Queue;
 
 /// Values by session id, with deadlines and turns.
 ///
@@ -45,14 +52,14 @@ use crate::parts::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Registry<T> {
     slots: Slab<Slot<T>>,
-    /// The sessions that can be looked up. Ordered, so that nothing depends on a hash.
-    index: BTreeMap<Sid, SessionKey>,
-    /// At most one entry per slot, at its true deadline or earlier.
-    deadlines: BTreeSet<(Instant, SessionKey)>,
+    /// The sessions that can be looked up.
+    index: Index,
+    /// The sessions with a deadline, by that deadline or an earlier time.
+    deadlines: Queue,
     /// The slots that wait for a turn, each once.
     ready: VecDeque<SessionKey>,
-    /// The sessions that may be evicted, by the time from which on. Each has one entry.
-    evictable: BTreeSet<(Instant, SessionKey)>,
+    /// The sessions that may be evicted, by the time from which on.
+    evictable: Queue,
     /// The number of sessions that were evicted and not removed. They do not count against the capacity.
     evicted: usize,
     generation: u32,
@@ -64,6 +71,7 @@ struct Slot<T> {
     value: T,
     key: SessionKey,
     sid: Sid,
+    link: Link,
     deadline: Option<Instant>,
     evictable: Option<Instant>,
     is_ready: bool,
@@ -96,10 +104,10 @@ impl<T> Registry<T> {
     pub const fn new(capacity: usize) -> Self {
         Self {
             slots: Slab::new(),
-            index: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            index: Index::new(),
+            deadlines: Queue::new(),
             ready: VecDeque::new(),
-            evictable: BTreeSet::new(),
+            evictable: Queue::new(),
             evicted: 0,
             generation: 0,
             capacity,
@@ -117,7 +125,7 @@ impl<T> Registry<T> {
     /// # Errors
     /// Returns [`Rejection::NoSid`] if the id is in use, and [`Rejection::Full`] if there is no room.
     pub fn check(&self, sid: &str) -> Result<(), Rejection> {
-        if self.index.contains_key(sid) {
+        if self.index.find(&self.slots, sid).is_some() {
             return Err(Rejection::NoSid);
         }
         if self.held() >= self.capacity || u32::try_from(self.slots.vacant_key()).is_err() {
@@ -143,11 +151,15 @@ impl<T> Registry<T> {
         let Some(slot) = self.slots.get_mut(key.index()).filter(|slot| slot.key == key && slot.is_indexed) else {
             return;
         };
-        if let Some(at) = mem::replace(&mut slot.evictable, from) {
-            self.evictable.remove(&(at, key));
+        let before = mem::replace(&mut slot.evictable, from);
+        if before == from {
+            return;
         }
         if let Some(at) = from {
-            self.evictable.insert((at, key));
+            self.evictable.insert(at, key);
+        }
+        if before.is_some() {
+            self.dequeue_evictable();
         }
     }
 
@@ -170,7 +182,7 @@ impl<T> Registry<T> {
     /// Returns the session that must be evicted to make room for another one.
     fn evictable_at(&self, now: Instant) -> Option<SessionKey> {
         let is_full = self.held() == self.capacity;
-        self.evictable.first().filter(|&&(at, _)| is_full && at <= now).map(|&(_, key)| key)
+        self.evictable.first().filter(|&(at, _)| is_full && at <= now).map(|(_, key)| key)
     }
 
     /// Adds a session. Its value is made once the session is accepted.
@@ -187,20 +199,22 @@ impl<T> Registry<T> {
         entry.insert(Slot {
             value,
             key,
-            sid: sid.clone(),
+            link: Link::new(&sid),
+            sid,
             deadline: None,
             evictable: None,
             is_ready: false,
             is_indexed: true,
             is_evicted: false,
         });
-        self.index.insert(sid, key);
+        self.index.insert(&mut self.slots, index);
         Ok(key)
     }
 
     /// Returns the session with this id, until it is forgotten.
     pub fn find(&self, sid: &str) -> Option<SessionKey> {
-        self.index.get(sid).copied()
+        let index = self.index.find(&self.slots, sid)?;
+        self.slots.get(index as usize).map(|slot| slot.key)
     }
 
     /// Returns the value of a session, until it is removed.
@@ -213,9 +227,11 @@ impl<T> Registry<T> {
         self.slot_mut(key).map(|slot| &mut slot.value)
     }
 
-    /// Returns the sessions that can be looked up, in the order of their ids.
+    /// Returns the sessions that can be looked up, in the order of their ids. They are sorted with every call.
     pub fn keys(&self) -> impl Iterator<Item = SessionKey> + '_ {
-        self.index.values().copied()
+        let mut slots: Vec<_> = self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.is_indexed).collect();
+        slots.sort_unstable_by(|one, other| one.sid.cmp(&other.sid));
+        slots.into_iter().map(|slot| slot.key)
     }
 
     /// Returns the number of sessions that can be looked up.
@@ -225,7 +241,7 @@ impl<T> Registry<T> {
 
     /// Returns whether no session can be looked up.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.index.len() == 0
     }
 
     /// Returns the number of sessions that count against the capacity: those that can be looked up, and those that were
@@ -241,24 +257,24 @@ impl<T> Registry<T> {
             return;
         };
         slot.is_indexed = false;
-        self.index.remove(&slot.sid);
+        self.index.remove(&mut self.slots, key.index);
     }
 
     /// Removes a session that has ended. It no longer counts against the capacity.
     pub fn remove(&mut self, key: SessionKey) -> Option<T> {
         self.slot(key)?;
-        self.set_evictable(key, None);
+        self.forget(key);
         let slot = self.slots.try_remove(key.index())?;
         self.evicted -= usize::from(slot.is_evicted);
-        if let Some(at) = slot.deadline {
-            self.deadlines.remove(&(at, key));
-        }
-        if slot.is_indexed {
-            self.index.remove(&slot.sid);
+        if slot.deadline.is_some() {
+            self.dequeue_deadline();
         }
         if self.slots.is_empty() {
             // After a time with many sessions, their memory is released.
             self.slots = Slab::new();
+            self.index = Index::new();
+            self.deadlines = Queue::new();
+            self.evictable = Queue::new();
             self.ready = VecDeque::new();
         }
         Some(slot.value)
@@ -275,35 +291,49 @@ impl<T> Registry<T> {
             (Some(set), Some(next)) => Some(set.min(next)),
             (_, next) => next,
         };
-        if queued != slot.deadline {
-            if let Some(set) = slot.deadline {
-                self.deadlines.remove(&(set, key));
-            }
+        let before = mem::replace(&mut slot.deadline, queued);
+        if queued != before {
             if let Some(at) = queued {
-                self.deadlines.insert((at, key));
+                self.deadlines.insert(at, key);
             }
-            slot.deadline = queued;
+            if before.is_some() {
+                self.dequeue_deadline();
+            }
         }
         queued
     }
 
     /// Returns when [`Registry::take_due`] has sessions. Their own deadlines may turn out to be later.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|&(at, _)| at)
+        self.deadlines.first().map(|(at, _)| at)
     }
 
     /// Takes every session whose queued time has come, each once, the earliest first. Nothing is queued for it until
     /// [`Registry::schedule`] is called again.
     pub fn take_due(&mut self, now: Instant) -> Due {
-        let last = SessionKey { index: u32::MAX, generation: u32::MAX };
-        let later = self.deadlines.split_off(&(now, last));
-        let due = mem::replace(&mut self.deadlines, later);
-        for (_, key) in &due {
+        let mut due = Vec::new();
+        while let Some((_, key)) = self.deadlines.first().filter(|&(at, _)| at <= now) {
+            due.push(key);
             if let Some(slot) = self.slots.get_mut(key.index()) {
                 slot.deadline = None;
             }
+            self.dequeue_deadline();
         }
         Due { due: due.into_iter() }
+    }
+
+    /// Notes that a slot has lost its deadline, or has another one.
+    fn dequeue_deadline(&mut self) {
+        let slots = &self.slots;
+        let slot = |key: SessionKey| slots.get(key.index()).filter(|slot| slot.key == key);
+        self.deadlines.forget(|at, key| slot(key).is_some_and(|slot| slot.deadline == Some(at)));
+    }
+
+    /// Notes that a slot may not be evicted any more, or from another time on.
+    fn dequeue_evictable(&mut self) {
+        let slots = &self.slots;
+        let slot = |key: SessionKey| slots.get(key.index()).filter(|slot| slot.key == key);
+        self.evictable.forget(|at, key| slot(key).is_some_and(|slot| slot.evictable == Some(at)));
     }
 
     /// Queues a session for a turn. Has no effect if it is already queued.
@@ -335,16 +365,18 @@ impl<T> Registry<T> {
     /// # Errors
     /// Returns the first law that does not hold.
     pub fn check_laws(&self) -> Result<(), Violation> {
+        let deadlines: BTreeSet<_> = self.deadlines.entries().collect();
+        let evictable: BTreeSet<_> = self.evictable.entries().collect();
         for (index, slot) in &self.slots {
             let laws = [
                 ("a slot knows its key", slot.key.index() == index),
                 (
                     "a session is found by its id until it is closed",
-                    (self.index.get(&slot.sid) == Some(&slot.key)) == slot.is_indexed,
+                    (self.find(&slot.sid) == Some(slot.key)) == slot.is_indexed,
                 ),
-                ("a deadline is queued", slot.deadline.is_none_or(|at| self.deadlines.contains(&(at, slot.key)))),
+                ("a deadline is queued", slot.deadline.is_none_or(|at| deadlines.contains(&(at, slot.key)))),
                 ("a session that may be evicted is queued for that", {
-                    slot.evictable.is_none_or(|at| slot.is_indexed && self.evictable.contains(&(at, slot.key)))
+                    slot.evictable.is_none_or(|at| slot.is_indexed && evictable.contains(&(at, slot.key)))
                 }),
                 ("a turn is queued once", {
                     let turns = self.ready.iter().filter(|&&key| key == slot.key).count();
@@ -361,6 +393,11 @@ impl<T> Registry<T> {
         }
         if slots().filter(|slot| slot.evictable.is_some()).count() != self.evictable.len() {
             return Err(Violation("every session that may be evicted is there"));
+        }
+        let is_due = |(at, key)| self.slot(key).is_some_and(|slot| slot.deadline == Some(at));
+        let may_leave = |(at, key)| self.slot(key).is_some_and(|slot| slot.evictable == Some(at));
+        if !self.deadlines.first().is_none_or(is_due) || !self.evictable.first().is_none_or(may_leave) {
+            return Err(Violation("the first of a queue is there"));
         }
         if slots().filter(|slot| slot.is_evicted).count() != self.evicted {
             return Err(Violation("evicted sessions are counted"));
@@ -405,14 +442,14 @@ impl<T> Registry<T> {
 #[derive(Debug)]
 #[must_use = "nothing is queued for these sessions any more"]
 pub struct Due {
-    due: btree_set::IntoIter<(Instant, SessionKey)>,
+    due: vec::IntoIter<SessionKey>,
 }
 
 impl Iterator for Due {
     type Item = SessionKey;
 
     fn next(&mut self) -> Option<SessionKey> {
-        self.due.next().map(|(_, key)| key)
+        self.due.next()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

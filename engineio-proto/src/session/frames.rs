@@ -40,7 +40,7 @@ impl Line {
 
 impl Session {
     /// Handles a message on a channel.
-    #[inline]
+    #[inline(always)]
     pub(super) fn channel_frame(&mut self, channel: ChannelId, frame: Frame) -> Step {
         match &self.stage {
             Stage::Channel(line) if line.channel() == channel => (),
@@ -85,7 +85,7 @@ impl Session {
         });
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn pull(&mut self) -> Option<Frame> {
         let has_first = self.greeting != Greeting::SENT || self.owes_ping();
         match &mut self.stage {

@@ -30,7 +30,7 @@ impl Session {
     }
 
     /// Handles a packet.
-    #[inline]
+    #[inline(always)]
     pub(super) fn handle_packet(&mut self, packet: Result<Packet, PacketError>) -> Step {
         match packet {
             Ok(Packet::Text { kind: PacketKind::Message, data }) => self.handle_message(Message::Text(data)),
@@ -42,7 +42,7 @@ impl Session {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn handle_message(&mut self, message: Message) -> Step {
         self.pinger.packet(self.now, self.config.times());
         self.deliver(message);
@@ -76,7 +76,7 @@ impl Session {
     }
 
     /// Adds a message for the application, unless the application has closed the session.
-    #[inline]
+    #[inline(always)]
     fn deliver(&mut self, message: Message) {
         if self.phase() == Phase::Closing {
             self.flow.inbox.drop_message();

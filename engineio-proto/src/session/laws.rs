@@ -36,6 +36,10 @@ impl Session {
                 let receiving = matches!(self.post, Post::Receiving { .. });
                 closed || !self.flow.inbox.has_frames() || receiving || !self.has_room()
             }),
+            ("on a channel, it is announced whether to read", {
+                let is_on_channel = matches!(self.stage, Stage::Channel(_));
+                !is_on_channel || self.flow.is_reading() == self.is_reading()
+            }),
         ];
         let mut laws = laws.into_iter().chain(self.flow.laws(self.config.limits()));
         match laws.find(|(_, holds)| !holds) {
@@ -131,6 +135,15 @@ mod tests {
             ("a closed session has a reason", idle, |s| s.flow.finish(CloseReason::ForcedClose)),
             ("frames are announced", channel, |s| s.flow.accept(["a".into()])),
             ("messages are announced", idle, |s| s.flow.inbox.push_unseen("a".into())),
+            ("what the application waits for is announced", idle, |s| {
+                s.poll_written(1);
+                s.flow.accept(["a".into()]);
+                s.flow.hand_over();
+                s.flow.outbox.set_written(1);
+            }),
+            ("on a channel, it is announced whether to read", channel, |s| {
+                s.flow.announce_reading(s.current_channel().unwrap(), false);
+            }),
             ("a POST waits for its packets", held, |s| s.post = Post::Held(ExchangeId(2))),
             ("a body waits for room", idle, |s| s.flow.inbox.push_body(Codec::V4.decode_payload("4a".into()))),
             ("frames wait for a body or for room", channel, |s| s.flow.inbox.push_frame(Frame::received("4a".into()))),

@@ -148,8 +148,9 @@ fn without_sessions_it_keeps_no_memory() {
         registry.schedule(key, Some(START));
         registry.remove(key);
     }
-    assert!(registry.index.is_empty() && registry.deadlines.is_empty());
+    assert_eq!((registry.index.len(), registry.deadlines.len()), (0, 0));
     assert_eq!((registry.slots.capacity(), registry.ready.capacity()), (0, 0));
+    assert_eq!((registry.index.capacity(), registry.deadlines.capacity()), (0, 0));
     registry.check_laws().unwrap();
 }
 
@@ -160,15 +161,17 @@ fn every_law_can_fail() {
     let cases: &[(&str, Break)] = &[
         ("a slot knows its key", |r| r.slots[1].key.index = 9),
         ("a session is found by its id until it is closed", |r| r.slots[1].is_indexed = false),
-        ("a session is found by its id until it is closed", |r| assert!(r.index.remove("session-1").is_some())),
-        ("a deadline is queued", |r| r.deadlines.clear()),
-        ("a session that may be evicted is queued for that", |r| r.evictable.clear()),
-        ("every session that may be evicted is there", |r| assert!(r.evictable.insert((START, OTHER)))),
+        ("a session is found by its id until it is closed", |r| r.index.remove(&mut r.slots, 1)),
+        ("a deadline is queued", |r| r.deadlines = Queue::new()),
+        ("a session that may be evicted is queued for that", |r| r.evictable = Queue::new()),
+        ("every session that may be evicted is there", |r| r.evictable.insert(START, OTHER)),
         ("evicted sessions are counted", |r| r.evicted = 1),
         ("a turn is queued once", |r| r.ready.clear()),
         ("a turn is queued once", |r| r.ready.push_back(r.slots[1].key)),
-        ("every deadline belongs to a session", |r| assert!(r.deadlines.insert((START, OTHER)))),
-        ("every id belongs to a session", |r| assert!(r.index.insert(sid(9), OTHER).is_none())),
+        ("every deadline belongs to a session", |r| r.deadlines.insert(START, OTHER)),
+        ("the first of a queue is there", |r| r.deadlines.insert_invalid(Instant::ZERO, OTHER)),
+        ("the first of a queue is there", |r| r.evictable.insert_invalid(Instant::ZERO, OTHER)),
+        ("every id belongs to a session", |r| r.index.miscount()),
     ];
     for &(law, break_it) in cases {
         let (mut registry, keys) = with(3);
@@ -179,4 +182,52 @@ fn every_law_can_fail() {
         break_it(&mut registry);
         assert_eq!(registry.check_laws(), Err(Violation(law)));
     }
+}
+
+/// Among many sessions, as many as leave come.
+#[test]
+fn ids_are_found_among_many_until_they_are_forgotten() {
+    let (mut registry, mut keys) = with(100);
+    registry.set_capacity(10_000);
+    for n in 100..5000 {
+        keys.push(registry.insert(sid(n), |_| n).unwrap());
+        let gone = keys.swap_remove(keys.len() * 7 % 13);
+        let id = registry.get(gone).map(|&n| sid(n)).unwrap();
+        assert_eq!(registry.find(&id), Some(gone));
+        if n % 2 == 0 {
+            registry.forget(gone);
+            assert_eq!(registry.find(&id), None);
+        }
+        registry.remove(gone);
+        assert_eq!(registry.find(&id), None);
+    }
+    let found: Vec<_> = keys.iter().map(|&key| registry.find(&sid(*registry.get(key).unwrap()))).collect();
+    assert!(found.iter().zip(&keys).all(|(found, key)| *found == Some(*key)));
+    let sorted: Vec<_> = registry.keys().map(|key| sid(*registry.get(key).unwrap())).collect();
+    assert!(sorted.len() == 100 && sorted.is_sorted());
+    registry.check_laws().unwrap();
+}
+
+/// Entries of sessions that have left, and of deadlines that have moved, do not pile up.
+#[test]
+fn a_queue_keeps_a_bounded_number_of_entries() {
+    let (mut registry, keys) = with(10);
+    for &key in &keys {
+        registry.schedule(key, Some(START + 100 * SECOND));
+    }
+    for n in 10..2000_u32 {
+        let key = registry.insert(sid(n), |_| n).unwrap();
+        registry.schedule(key, Some(START + 50 * SECOND));
+        registry.schedule(key, Some(START + 49 * SECOND));
+        registry.set_evictable(key, Some(START + 50 * SECOND));
+        registry.schedule(keys[0], None);
+        // The same time again: its old entry may still be there.
+        registry.schedule(keys[0], Some(START + 100 * SECOND));
+        registry.remove(key);
+        assert!(registry.deadlines.entries().count() <= 2 * 11 + 64 && registry.evictable.entries().count() <= 66);
+        assert_eq!(registry.next_timeout(), Some(START + 100 * SECOND));
+    }
+    registry.check_laws().unwrap();
+    assert_eq!(registry.take_due(START + 100 * SECOND).collect::<Vec<_>>(), keys, "each once");
+    assert_eq!(registry.next_timeout(), None);
 }
