@@ -4,21 +4,21 @@ use engineio_proto::ChannelEnd;
 use engineio_proto::client::Details;
 use engineio_proto::wire::Frame;
 
-use crate::websocket::frames;
+use crate::websocket::buffered::Buffered;
 
 /// One side of a WebSocket, as the tasks of connections use it.
 #[derive(Debug)]
-pub struct Codec(frames::Codec);
+pub struct Codec(Buffered);
 
 impl Codec {
     /// Creates the codec of a server.
     pub fn server(max_message: usize) -> Self {
-        Self(frames::Codec::server(max_message))
+        Self(Buffered::server(max_message))
     }
 
     /// Creates the codec of a client.
     pub fn client(max_message: usize) -> Self {
-        Self(frames::Codec::client(max_message))
+        Self(Buffered::client(max_message))
     }
 
     /// Appends bytes that were read from the connection.

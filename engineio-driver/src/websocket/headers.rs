@@ -1,4 +1,4 @@
-//! The headers of a peer's WebSocket frames, checked as they arrive: RFC 6455, section 5. No I/O, and no payload.
+//! The headers of WebSocket frames: RFC 6455, section 5. No I/O, and no payload.
 //!
 //! A rule is checked with the first byte that shows whether it is kept. So a frame that must not arrive ends the channel
 //! before its payload does, and a length that is announced only costs nothing.
@@ -7,20 +7,25 @@
 const MAX_HEADER: usize = 14;
 
 /// The maximum length of a control frame's payload. The message limit does not apply to control frames.
-pub(super) const MAX_CONTROL: u64 = 125;
+const MAX_CONTROL: u8 = 125;
 
 /// The maximum number of fragments in one message, because a fragment can be empty. The reference's library has the
 /// same limit.
 const MAX_FRAGMENTS: u32 = 16_384;
 
 const FINAL: u8 = 0x80;
+/// The reserved bits. An extension that uses one of them allows it in [`Headers::check_first`], and nowhere else.
 const RESERVED: u8 = 0x70;
 const OPCODE: u8 = 0x0f;
-const CONTINUATION: u8 = 0;
-/// The first control opcode. All that follow are control opcodes too.
-const CLOSE: u8 = 8;
-const PONG: u8 = 10;
 const MASKED: u8 = 0x80;
+
+pub(super) const CONTINUATION: u8 = 0;
+pub(super) const TEXT: u8 = 1;
+pub(super) const BINARY: u8 = 2;
+/// The first control opcode. All that follow are control opcodes too.
+pub(super) const CLOSE: u8 = 8;
+pub(super) const PING: u8 = 9;
+pub(super) const PONG: u8 = 10;
 
 /// A rule that a header breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,219 +38,241 @@ pub(super) enum Broken {
     Fragments,
 }
 
-/// Follows the frames of one peer.
+/// The header of a frame that keeps the rules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    pub(super) opcode: u8,
+    pub(super) is_final: bool,
+    /// Zero if the frame is not masked.
+    pub(super) mask: [u8; 4],
+    /// The length of the payload, in bytes.
+    pub(super) len: usize,
+}
+
+impl Header {
+    pub(super) const fn is_control(&self) -> bool {
+        self.opcode >= CLOSE
+    }
+}
+
+/// Parses the headers of one peer, and follows its fragments.
 #[derive(Debug)]
 pub(super) struct Headers {
     /// Whether the peer masks its frames: a client does.
     masked: bool,
+    /// The first bytes of a header that is not complete.
+    partial: [u8; MAX_HEADER],
+    have: u8,
     /// The maximum size of a message, in bytes.
-    max_message: u64,
-    /// The bytes of the header that is arriving, or of the current frame.
-    header: [u8; MAX_HEADER],
-    have: usize,
-    /// The length of the current frame's payload.
-    len: u64,
-    /// The bytes of it that have not arrived.
-    left: u64,
-    /// The message whose last fragment has not arrived.
+    max_message: usize,
+    /// The message whose last fragment has not begun.
     message: Option<Fragments>,
-    /// The length of the largest complete frame since [`Headers::forget_largest`].
-    largest: u64,
-    broken: Option<Broken>,
 }
 
-/// The fragments of a message that have arrived.
+/// The fragments of a message.
 #[derive(Clone, Copy, Debug)]
 struct Fragments {
     count: u32,
-    bytes: u64,
+    bytes: usize,
 }
 
 impl Headers {
     pub(super) const fn new(masked: bool, max_message: usize) -> Self {
-        let header = [0; MAX_HEADER];
-        let max_message = max_message as u64;
-        Self { masked, max_message, header, have: 0, len: 0, left: 0, message: None, largest: 0, broken: None }
+        Self { masked, partial: [0; MAX_HEADER], have: 0, max_message, message: None }
     }
 
-    /// Follows more bytes. Returns where the last frame that is complete ends in them, if there is one. Nothing behind a
-    /// broken rule is followed.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Option<usize> {
-        let (mut at, mut whole) = (0, None);
-        while self.broken.is_none() {
-            let rest = bytes.get(at..).unwrap_or_default();
-            if rest.is_empty() {
-                break;
+    /// Takes the next header from the input, which begins where the last frame ended. If the header is not complete, it
+    /// takes what there is and returns `None`. What follows a broken rule is not a frame.
+    pub(super) fn next(&mut self, input: &mut &mut [u8]) -> Option<Result<Header, Broken>> {
+        let have = usize::from(self.have);
+        let parsed = if have == 0 {
+            self.parse(input)
+        } else {
+            // What follows the header is looked at again.
+            let room = self.partial.get_mut(have..).unwrap_or_default();
+            let more = room.len().min(input.len());
+            room.get_mut(..more)?.copy_from_slice(input.get(..more)?);
+            self.parse(self.partial.get(..have + more)?)
+        };
+        match parsed {
+            Ok(Some((header, end))) => {
+                skip(input, end - have);
+                self.have = 0;
+                self.begin(&header);
+                Some(Ok(header))
             }
-            if self.left == 0 {
-                at += self.take_header(rest);
-                if self.broken.is_some() || self.have < self.header_len() {
-                    continue;
+            Ok(None) => {
+                if have == 0 {
+                    self.partial.get_mut(..input.len())?.copy_from_slice(input);
                 }
-                self.left = self.len;
-            } else {
-                let skip = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
-                self.left -= skip as u64;
-                at += skip;
+                self.have += input.len() as u8;
+                *input = &mut [];
+                None
             }
-            if self.left == 0 {
-                self.complete();
-                whole = Some(at);
+            Err(broken) => Some(Err(broken)),
+        }
+    }
+
+    /// Parses a header, and returns it with its length. Returns `None` if it is not complete.
+    fn parse(&self, bytes: &[u8]) -> Result<Option<(Header, usize)>, Broken> {
+        let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
+        self.check_first(first)?;
+        let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
+        self.check_second(first, second)?;
+        let (len, end) = match second & !MASKED {
+            126 => {
+                let Some(len) = rest.first_chunk() else { return Ok(None) };
+                (u64::from(u16::from_be_bytes(*len)), 4)
             }
-        }
-        whole
-    }
-
-    /// Returns the rule that the peer has broken, if it has. What follows is not a frame.
-    pub(super) const fn broken(&self) -> Option<Broken> {
-        self.broken
-    }
-
-    /// Returns whether fragments of a message have arrived, but not its last one.
-    pub(super) const fn in_message(&self) -> bool {
-        self.message.is_some()
-    }
-
-    /// Returns the length of the largest complete frame, in bytes.
-    pub(super) const fn largest(&self) -> u64 {
-        self.largest
-    }
-
-    pub(super) const fn forget_largest(&mut self) {
-        self.largest = 0;
-    }
-
-    /// Takes the next bytes of a header, up to those that a rule depends on, and checks the rule. Returns their number.
-    fn take_header(&mut self, bytes: &[u8]) -> usize {
-        let length = 2 + self.length_len();
-        let end = match self.have {
-            0 => 1,
-            1 => 2,
-            have if have < length => length,
-            _ => self.header_len(),
+            127 => {
+                let Some(len) = rest.first_chunk() else { return Ok(None) };
+                (u64::from_be_bytes(*len), 10)
+            }
+            len => (u64::from(len), 2),
         };
-        let taken = bytes.get(..end - self.have).unwrap_or(bytes);
-        if let Some(room) = self.header.get_mut(self.have..self.have + taken.len()) {
-            room.copy_from_slice(taken);
-        }
-        self.have += taken.len();
-        self.broken = match self.have {
-            1 => self.check_first(),
-            2 => self.check_second(),
-            _ => None,
+        let len = self.check_length(first, len)?;
+        let (mask, end) = if self.masked {
+            let Some(mask) = bytes.get(end..).and_then(<[u8]>::first_chunk) else { return Ok(None) };
+            (*mask, end + 4)
+        } else {
+            ([0; 4], end)
         };
-        if self.broken.is_none() && self.have >= 2 && self.have == 2 + self.length_len() {
-            self.len = self.length();
-            self.broken = self.check_length();
-        }
-        taken.len()
+        Ok(Some((Header { opcode: first & OPCODE, is_final: first & FINAL != 0, mask, len }, end)))
     }
 
     /// The first byte: reserved bits, the opcode, and the order of fragments.
-    fn check_first(&self) -> Option<Broken> {
-        let [first, ..] = self.header;
+    const fn check_first(&self, first: u8) -> Result<(), Broken> {
         let allowed = match first & OPCODE {
-            CONTINUATION => self.in_message(),
-            1 | 2 => !self.in_message(),
+            CONTINUATION => self.message.is_some(),
+            TEXT | BINARY => self.message.is_none(),
             CLOSE..=PONG => first & FINAL != 0,
             _ => false,
         };
-        (!allowed || first & RESERVED != 0).then_some(Broken::Protocol)
+        if allowed && first & RESERVED == 0 { Ok(()) } else { Err(Broken::Protocol) }
     }
 
     /// The second byte: the mask, and the length of a control frame.
-    fn check_second(&self) -> Option<Broken> {
-        let [_, second, ..] = self.header;
-        let masked = second & MASKED != 0;
-        let too_long = self.is_control() && u64::from(second & !MASKED) > MAX_CONTROL;
-        (masked != self.masked || too_long).then_some(Broken::Protocol)
+    const fn check_second(&self, first: u8, second: u8) -> Result<(), Broken> {
+        let too_long = is_control(first) && second & !MASKED > MAX_CONTROL;
+        if (second & MASKED != 0) == self.masked && !too_long { Ok(()) } else { Err(Broken::Protocol) }
     }
 
-    /// The length of a fragment, and their number.
-    fn check_length(&self) -> Option<Broken> {
-        if self.is_control() {
-            return None;
+    /// The length of a message, and the number of its fragments.
+    fn check_length(&self, first: u8, len: u64) -> Result<usize, Broken> {
+        // A frame that is longer than any memory is above the limit, whatever that is.
+        let len = usize::try_from(len).map_err(|_| Broken::Size)?;
+        if is_control(first) {
+            return Ok(len);
         }
         let before = self.message.unwrap_or(Fragments { count: 0, bytes: 0 });
-        if before.bytes.saturating_add(self.len) > self.max_message {
-            return Some(Broken::Size);
+        if len > self.max_message.saturating_sub(before.bytes) {
+            return Err(Broken::Size);
         }
-        (!self.is_final() && before.count >= MAX_FRAGMENTS).then_some(Broken::Fragments)
+        if first & FINAL == 0 && before.count >= MAX_FRAGMENTS {
+            return Err(Broken::Fragments);
+        }
+        Ok(len)
     }
 
-    /// A frame has arrived.
-    fn complete(&mut self) {
-        self.have = 0;
-        self.largest = self.largest.max(self.len);
-        if self.is_control() {
+    /// A frame begins.
+    const fn begin(&mut self, header: &Header) {
+        if header.is_control() {
             return;
         }
-        let before = match self.message {
-            Some(before) => before,
-            None => Fragments { count: 0, bytes: 0 },
-        };
-        self.message = if self.is_final() {
-            None
-        } else {
-            Some(Fragments { count: before.count + 1, bytes: before.bytes + self.len })
+        self.message = match self.message {
+            _ if header.is_final => None,
+            None => Some(Fragments { count: 1, bytes: header.len }),
+            Some(before) => Some(Fragments { count: before.count + 1, bytes: before.bytes + header.len }),
         };
     }
 
-    const fn is_final(&self) -> bool {
-        self.header[0] & FINAL != 0
+    /// Returns whether a header has arrived in part.
+    #[cfg(test)]
+    pub(super) const fn is_partial(&self) -> bool {
+        self.have > 0
     }
+}
 
-    const fn is_control(&self) -> bool {
-        self.header[0] & OPCODE >= CLOSE
-    }
+const fn is_control(first: u8) -> bool {
+    first & OPCODE >= CLOSE
+}
 
-    /// The bytes of the length behind the second byte, once that has arrived.
-    const fn length_len(&self) -> usize {
-        match self.header[1] & !MASKED {
-            126 => 2,
-            127 => 8,
-            _ => 0,
+/// Removes bytes from the beginning of the input.
+fn skip(input: &mut &mut [u8], len: usize) {
+    let bytes = std::mem::take(input);
+    *input = bytes.get_mut(len..).unwrap_or_default();
+}
+
+/// Appends the header of a frame that is not a fragment.
+pub(super) fn write(opcode: u8, mask: Option<[u8; 4]>, len: usize, output: &mut Vec<u8>) {
+    let masked = if mask.is_some() { MASKED } else { 0 };
+    let first = FINAL | opcode;
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(len @ ..126), _) => output.extend_from_slice(&[first, masked | len]),
+        (_, Ok(len)) => {
+            let [high, low] = len.to_be_bytes();
+            output.extend_from_slice(&[first, masked | 126, high, low]);
+        }
+        _ => {
+            output.extend_from_slice(&[first, masked | 127]);
+            output.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
-
-    const fn header_len(&self) -> usize {
-        2 + self.length_len() + if self.header[1] & MASKED != 0 { 4 } else { 0 }
-    }
-
-    fn length(&self) -> u64 {
-        let long = self.header.get(2..2 + self.length_len()).unwrap_or_default();
-        match self.header[1] & !MASKED {
-            126 | 127 => long.iter().fold(0, |length, &byte| length << 8 | u64::from(byte)),
-            short => u64::from(short),
-        }
+    if let Some(mask) = mask {
+        output.extend_from_slice(&mask);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tungstenite::protocol::frame::FrameHeader;
 
     const LIMIT: usize = 1000;
+
+    /// Follows frames that arrive in pieces. Returns where the last complete frame ends, and after how many bytes a rule
+    /// is broken, up to the size of a piece.
+    fn follow_pieces(masked: bool, bytes: &[u8], size: usize) -> (usize, Option<(usize, Broken)>) {
+        let mut headers = Headers::new(masked, LIMIT);
+        let (mut at, mut whole, mut payload) = (0, 0, 0);
+        for piece in bytes.chunks(size) {
+            let mut piece = piece.to_vec();
+            let mut input = &mut piece[..];
+            at += input.len();
+            loop {
+                let skipped = payload.min(input.len());
+                skip(&mut input, skipped);
+                payload -= skipped;
+                if payload > 0 {
+                    break;
+                }
+                // The end of a payload, or of a header without one.
+                if skipped > 0 {
+                    whole = at - input.len();
+                }
+                match headers.next(&mut input) {
+                    Some(Ok(header)) => payload = header.len,
+                    Some(Err(broken)) => return (whole, Some((at, broken))),
+                    None => break,
+                }
+                if payload == 0 {
+                    whole = at - input.len();
+                }
+            }
+        }
+        (whole, None)
+    }
 
     /// Follows bytes one at a time. Returns where the last complete frame ends, and after how many bytes a rule is
     /// broken.
     fn follow(masked: bool, bytes: &[u8]) -> (usize, Option<(usize, Broken)>) {
-        let mut headers = Headers::new(masked, LIMIT);
-        let mut whole = 0;
-        for (at, byte) in bytes.iter().enumerate() {
-            if headers.follow(&[*byte]).is_some() {
-                whole = at + 1;
-            }
-            if let Some(broken) = headers.broken() {
-                // In one piece it is the same.
-                let mut at_once = Headers::new(masked, LIMIT);
-                assert_eq!((at_once.follow(bytes).unwrap_or(0), at_once.broken()), (whole, Some(broken)));
-                return (whole, Some((at + 1, broken)));
-            }
+        let result = follow_pieces(masked, bytes, 1);
+        // In larger pieces it is the same.
+        for size in [2, 3, 7, bytes.len().max(1)] {
+            let (whole, broken) = follow_pieces(masked, bytes, size);
+            assert_eq!((whole, broken.map(|(_, broken)| broken)), (result.0, result.1.map(|(_, broken)| broken)));
         }
-        let mut at_once = Headers::new(masked, LIMIT);
-        assert_eq!((at_once.follow(bytes).unwrap_or(0), at_once.broken()), (whole, None));
-        (whole, None)
+        result
     }
 
     #[test]
@@ -299,19 +326,17 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_under_way_from_its_first_fragment_to_the_end_of_its_last() {
-        let mut headers = Headers::new(false, LIMIT);
-        for (bytes, in_message) in [
-            (&[0x01, 1][..], false),
-            (b"a", true),
-            (&[0x89, 0], true),
-            (&[0x80, 1], true),
-            (b"b", false),
-            (&[0x81, 0], false),
-        ] {
-            headers.follow(bytes);
-            assert_eq!((headers.in_message(), headers.broken()), (in_message, None), "{bytes:?}");
+    fn the_headers_that_are_written() {
+        let mask = [1, 2, 3, 4];
+        for len in [0, 1, 125, 126, 127, 255, 256, 0xffff, 0x1_0000, 1 << 24] {
+            for (opcode, mask) in [(TEXT, None), (BINARY, Some(mask)), (PONG, None)] {
+                let mut ours = Vec::new();
+                write(opcode, mask, len, &mut ours);
+                let mut theirs = Vec::new();
+                let header = FrameHeader { opcode: opcode.into(), mask, ..FrameHeader::default() };
+                header.format(len as u64, &mut theirs).unwrap();
+                assert_eq!(ours, theirs, "{len}");
+            }
         }
-        assert_eq!(headers.largest(), 1);
     }
 }

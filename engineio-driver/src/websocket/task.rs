@@ -1,29 +1,30 @@
 //! The task of one WebSocket: reads and writes. The session makes all decisions.
 //!
 //! In one turn, the task writes what is ready and reads what has arrived; then, in one visit to the session, it passes
-//! on the frames that arrived and pulls those to send. An idle task has neither a read nor a write buffer.
+//! on the frames that arrived and pulls those to send. An idle task has neither a read nor a write buffer: both belong to
+//! the thread, and a task keeps what could not be decoded or written.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, ChannelId};
 use hyper::rt::{Read, ReadBuf, Sleep, Write};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use smallvec::SmallVec;
 
 use super::frames::Codec;
+use super::output::Output;
+use super::scratch::{Frames, READ, READ_LARGE, Scratch};
 use crate::session::AnySession;
 use crate::tasks::Guard;
 
 /// Frames are pulled while less than this waits to be written, in bytes.
 const WRITE_AHEAD: usize = 32 * 1024;
-/// The size of one read, in bytes. The buffer is on the stack, not in the task.
-const READ_CHUNK: usize = 16 * 1024;
-/// The number of frames that are passed on in one visit.
-const FRAMES: usize = 8;
+/// The maximum number of frames that are passed on in one visit, and of those that are pulled.
+const FRAMES: usize = 64;
+/// Data of at least this size is not copied into the write buffer, if the connection can write several pieces at once.
+const SHARE: usize = 8 * 1024;
 /// The number of turns before other tasks run.
 const BUDGET: usize = 32;
 
@@ -35,6 +36,8 @@ pub(crate) struct ChannelTask {
     under_way: Option<Guard>,
     stage: Stage,
     codec: Codec,
+    /// Bytes that were read and not decoded, while the session does not read.
+    kept: Vec<u8>,
     output: Output,
     /// The number of messages that were pulled: those in `output`, and all before.
     pulled: u64,
@@ -69,7 +72,6 @@ enum Stage {
 /// The result of a visit to the session.
 #[derive(Debug, Default)]
 struct Visit {
-    frames: SmallVec<[Frame; FRAMES]>,
     /// There is nothing more to pull at the moment.
     drained: bool,
     /// The session accepts frames.
@@ -100,6 +102,7 @@ impl ChannelTask {
             session,
             stage,
             codec,
+            kept: Vec::new(),
             output: Output::default(),
             pulled: 0,
             flushed: 0,
@@ -117,7 +120,7 @@ impl ChannelTask {
     fn visit(
         &mut self,
         cx: &Context<'_>,
-        incoming: SmallVec<[Frame; FRAMES]>,
+        frames: &mut Frames,
         end: Option<ChannelEnd>,
         error: Option<io::Error>,
     ) -> Visit {
@@ -141,17 +144,17 @@ impl ChannelTask {
             if unblocked {
                 machine.unblocked(now);
             }
-            for frame in incoming {
+            for frame in frames.incoming.drain(..) {
                 machine.channel_frame(now, channel, frame);
             }
             if let Some(end) = end {
                 machine.channel_closed(now, channel, end, details);
             }
-            while room > 0 && !done.drained {
+            while room > 0 && !done.drained && frames.outgoing.len() < FRAMES {
                 match machine.next_frame(now, channel) {
                     Some(frame) => {
                         room = room.saturating_sub(frame.len());
-                        done.frames.push(frame);
+                        frames.outgoing.push(frame);
                     }
                     None => done.drained = true,
                 }
@@ -172,9 +175,22 @@ impl ChannelTask {
         visit
     }
 
+    /// Takes turns, with the memory of the thread. Ready in another stage.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = Scratch::take();
+        self.output.lend(&mut scratch.buffer);
+        let polled = self.poll_turns(cx, &mut scratch);
+        if !scratch.input.is_empty() {
+            self.kept = scratch.input().to_vec();
+        }
+        self.output.give_back(&mut scratch.buffer);
+        scratch.give_back();
+        polled
+    }
+
     /// Takes turns until there is only waiting to do. The session is visited only for a reason: the task was woken,
     /// frames arrived, there is room for more frames, or a report of what is written is awaited.
-    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_turns(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         let mut worth_a_visit = true;
         for _ in 0..BUDGET {
             let Stage::Open(io) = &mut self.stage else { return Poll::Ready(()) };
@@ -188,38 +204,40 @@ impl ChannelTask {
             self.blocked = blocked;
             self.answers = self.answers.min(self.output.left());
             // While more is sent, a slow connection may never take everything at once.
-            self.flushed = if blocked { self.flushed.max(self.output.taken) } else { self.pulled };
+            self.flushed = if blocked { self.flushed.max(self.output.taken()) } else { self.pulled };
             self.output.mark(self.pulled);
             // A client that does not take the answers to its pings is not read any further.
             let reading = self.reading && self.answers < WRITE_AHEAD;
             // Only a read that finds nothing leads to a wakeup later.
             let mut unread = true;
-            if reading && !self.codec.has_input() {
-                let mut chunk = [0; READ_CHUNK];
-                match poll_read(io, cx, &mut chunk) {
+            if reading && scratch.input.is_empty() && !self.kept.is_empty() {
+                scratch.restore(&mut self.kept);
+            } else if reading && scratch.input.is_empty() {
+                let size = if self.codec.left() > READ { READ_LARGE } else { READ };
+                match poll_read(io, cx, scratch.chunk.get_mut(..size).unwrap_or_default()) {
                     Poll::Pending => unread = false,
                     Poll::Ready(Err(error)) => return self.end(cx, ChannelEnd::Lost, Some(error)),
                     Poll::Ready(Ok(0)) => return self.end(cx, ChannelEnd::Lost, None),
-                    Poll::Ready(Ok(len)) => self.codec.receive(chunk.get(..len).unwrap_or_default()),
+                    Poll::Ready(Ok(len)) => scratch.input = 0..len,
                 }
             }
-            let mut incoming = SmallVec::new();
-            let end = if reading { self.decode(&mut incoming) } else { None };
+            let end = if reading { self.decode(scratch) } else { None };
             let news = self.unblocked || (self.wants_written && self.reported < self.flushed);
-            if worth_a_visit || news || !incoming.is_empty() || end.is_some() {
-                let visit = self.visit(cx, incoming, end, None);
-                for frame in &visit.frames {
-                    self.codec.send(frame, &mut self.output.bytes);
-                }
+            if worth_a_visit || news || !scratch.frames.incoming.is_empty() || end.is_some() {
+                let visit = self.visit(cx, &mut scratch.frames, end, None);
+                self.send(&mut scratch.frames);
                 self.output.mark(self.pulled);
                 if visit.close || end.is_some() {
                     self.goodbye = end == Some(ChannelEnd::Closed);
-                    return self.start_closing(cx);
+                    self.start_closing(scratch.input());
+                    scratch.input = 0..0;
+                    return Poll::Ready(());
                 }
                 worth_a_visit = !blocked && !visit.drained;
             }
             let writable = !blocked && self.output.left() > 0;
-            let readable = self.reading && self.answers < WRITE_AHEAD && (unread || self.codec.has_input());
+            let undecoded = !scratch.input.is_empty() || !self.kept.is_empty();
+            let readable = self.reading && self.answers < WRITE_AHEAD && (unread || undecoded);
             if !writable && !readable && !worth_a_visit {
                 return Poll::Pending;
             }
@@ -229,39 +247,55 @@ impl ChannelTask {
     }
 
     /// Decodes as many frames as one visit passes on.
-    fn decode(&mut self, frames: &mut SmallVec<[Frame; FRAMES]>) -> Option<ChannelEnd> {
-        while frames.len() < FRAMES {
+    fn decode(&mut self, scratch: &mut Scratch) -> Option<ChannelEnd> {
+        let mut bytes = scratch.chunk.get_mut(scratch.input.clone()).unwrap_or_default();
+        let mut end = None;
+        while end.is_none() && !bytes.is_empty() && scratch.frames.incoming.len() < FRAMES {
             let len = self.output.left();
-            let next = self.codec.next(&mut self.output.bytes);
+            let next = self.codec.decode(&mut bytes, self.output.buffer());
             self.answers += self.output.left() - len;
-            match next? {
-                Ok(frame) => frames.push(frame),
-                Err(end) => return Some(end),
+            match next {
+                Some(Ok(frame)) => scratch.frames.incoming.push(frame),
+                Some(Err(how)) => end = Some(how),
+                None => break,
             }
         }
-        None
+        scratch.input.start = scratch.input.end - bytes.len();
+        end
+    }
+
+    /// Encodes the frames that were pulled.
+    fn send(&mut self, frames: &mut Frames) {
+        let Stage::Open(io) = &self.stage else { return };
+        let share_from = if io.is_write_vectored() { SHARE } else { usize::MAX };
+        for frame in frames.outgoing.drain(..) {
+            if let Some(payload) = self.codec.send(frame, share_from, self.output.buffer()) {
+                self.output.share(payload);
+            }
+        }
     }
 
     /// Ends the channel after its connection is lost.
     fn end(&mut self, cx: &Context<'_>, end: ChannelEnd, error: Option<io::Error>) -> Poll<()> {
-        self.visit(cx, SmallVec::new(), Some(end), error);
+        self.visit(cx, &mut Frames::default(), Some(end), error);
         self.stage = Stage::Done;
         Poll::Ready(())
     }
 
-    fn start_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.codec.close(&mut self.output.bytes);
-        // The peer's close frame may be among the bytes that were read before.
-        self.goodbye |= self.codec.receive_goodbye(&[], &mut self.output.bytes);
+    /// Begins the orderly close. `rest` is what was read and not decoded: the peer's close frame may be in it.
+    fn start_closing(&mut self, rest: &mut [u8]) {
+        self.codec.close(self.output.buffer());
+        let mut kept = std::mem::take(&mut self.kept);
+        for bytes in [&mut kept, rest] {
+            self.goodbye |= self.codec.receive_goodbye(bytes, self.output.buffer());
+        }
         let sleep = {
             let environment = self.session.environment();
             environment.runtime().sleep(environment.close_timeout)
         };
-        match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Open(io) => self.stage = Stage::Closing(io, sleep),
-            _ => return Poll::Ready(()),
+        if let Stage::Open(io) = std::mem::replace(&mut self.stage, Stage::Done) {
+            self.stage = Stage::Closing(io, sleep);
         }
-        self.poll_closing(cx)
     }
 
     /// Writes the rest, and waits for the peer to close, up to the time limit. What can be done at once is done even if the
@@ -277,11 +311,17 @@ impl ChannelTask {
     }
 
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = Scratch::take();
+        let polled = self.poll_goodbye_with(cx, scratch.chunk.get_mut(..READ).unwrap_or_default());
+        scratch.give_back();
+        polled
+    }
+
+    fn poll_goodbye_with(&mut self, cx: &mut Context<'_>, chunk: &mut [u8]) -> Poll<()> {
         let Stage::Closing(io, _) = &mut self.stage else { return Poll::Ready(()) };
         if ready!(self.output.poll_write(io, cx)).is_err() {
             return Poll::Ready(());
         }
-        let mut chunk = [0; READ_CHUNK];
         for _ in 0..BUDGET {
             if self.codec.is_over() {
                 // The server closes the connection first.
@@ -291,11 +331,11 @@ impl ChannelTask {
                 return Poll::Ready(());
             }
             // A peer that broke the rules may still be sending, and could not read the reason if the connection broke.
-            match ready!(poll_read(io, cx, &mut chunk)) {
+            match ready!(poll_read(io, cx, chunk)) {
                 Err(_) | Ok(0) => return Poll::Ready(()),
                 Ok(len) => {
-                    let bytes = chunk.get(..len).unwrap_or_default();
-                    self.goodbye = self.codec.receive_goodbye(bytes, &mut self.output.bytes);
+                    let bytes = chunk.get_mut(..len).unwrap_or_default();
+                    self.goodbye = self.codec.receive_goodbye(bytes, self.output.buffer());
                 }
             }
         }
@@ -315,10 +355,7 @@ impl Future for ChannelTask {
                     Ok(io) => this.stage = Stage::Open(io),
                     Err(_) => return this.end(cx, ChannelEnd::Closed, None),
                 },
-                Stage::Open(_) => {
-                    ready!(this.poll_open(cx));
-                    this.stage = Stage::Done;
-                }
+                Stage::Open(_) => ready!(this.poll_open(cx)),
                 Stage::Closing(..) => {
                     ready!(this.poll_closing(cx));
                     this.stage = Stage::Done;
@@ -335,143 +372,8 @@ impl Drop for ChannelTask {
     }
 }
 
-/// Bytes on their way to the connection.
-#[derive(Debug, Default)]
-struct Output {
-    bytes: Vec<u8>,
-    /// How many of them the connection took.
-    written: usize,
-    /// The connection took bytes and was not flushed since.
-    unflushed: bool,
-    /// Where in `bytes` a frame ends, and how many messages of the session that makes.
-    mark: Option<(usize, u64)>,
-    /// So many messages of the session the connection took: those up to the last mark that it passed.
-    taken: u64,
-}
-
-impl Output {
-    /// Bytes that the connection has not taken.
-    fn left(&self) -> usize {
-        self.bytes.len() - self.written
-    }
-
-    /// What is there ends with this message of the session. One mark at a time is enough: the next one follows when the
-    /// connection has passed it.
-    fn mark(&mut self, messages: u64) {
-        if self.mark.is_none() && self.left() > 0 {
-            self.mark = Some((self.bytes.len(), messages));
-        }
-    }
-
-    /// Writes everything. Ready when the connection took every byte and is flushed.
-    fn poll_write(&mut self, io: &mut (impl Write + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.left() > 0 {
-            let rest = self.bytes.get(self.written..).unwrap_or_default();
-            match Pin::new(&mut *io).poll_write(cx, rest)? {
-                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(len) => {
-                    self.written += len;
-                    self.unflushed = true;
-                    if let Some((_, messages)) = self.mark.take_if(|(end, _)| *end <= self.written) {
-                        self.taken = messages;
-                    }
-                }
-                Poll::Pending => {
-                    self.drop_written();
-                    return Poll::Pending;
-                }
-            }
-        }
-        self.bytes = Vec::new();
-        self.written = 0;
-        if self.unflushed {
-            ready!(Pin::new(io).poll_flush(cx))?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Drops what was written, once that is more than what is left: a connection that never takes everything would let it
-    /// grow. So no byte is moved more than once on average.
-    fn drop_written(&mut self) {
-        if self.written > self.left() {
-            self.bytes.drain(..self.written);
-            self.mark = self.mark.map(|(end, messages)| (end - self.written, messages));
-            self.written = 0;
-        }
-    }
-}
-
 fn poll_read(io: &mut Upgraded, cx: &mut Context<'_>, chunk: &mut [u8]) -> Poll<io::Result<usize>> {
     let mut buf = ReadBuf::new(chunk);
     ready!(Pin::new(io).poll_read(cx, buf.unfilled()))?;
     Poll::Ready(Ok(buf.filled().len()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::task::Waker;
-
-    /// A connection that takes a little at a time.
-    #[derive(Default)]
-    struct Slow {
-        taken: Vec<u8>,
-        room: usize,
-        flushed: usize,
-        flushes: bool,
-    }
-
-    impl Write for Slow {
-        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            let len = bytes.len().min(self.room);
-            if len == 0 {
-                return Poll::Pending;
-            }
-            self.room -= len;
-            self.taken.extend_from_slice(&bytes[..len]);
-            Poll::Ready(Ok(len))
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            if !self.flushes {
-                return Poll::Pending;
-            }
-            self.flushed = self.taken.len();
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    /// Sends on a connection that takes so much a turn, while so much waits. Gives the most that was kept.
-    fn most_kept(mut io: Slow, waits: usize, turns: usize) -> usize {
-        let mut cx = Context::from_waker(Waker::noop());
-        let (mut output, mut sent, mut most) = (Output::default(), Vec::new(), 0);
-        for turn in 0..turns {
-            let more: Vec<u8> = (0..waits - output.left()).map(|byte| (turn + byte) as u8).collect();
-            output.bytes.extend_from_slice(&more);
-            sent.extend(more);
-            most = most.max(output.bytes.len());
-            io.room = 100;
-            assert!(output.poll_write(&mut io, &mut cx).is_pending());
-        }
-        (io.room, io.flushes) = (usize::MAX, true);
-        assert!(output.poll_write(&mut io, &mut cx).is_ready());
-        assert!(io.taken == sent && io.flushed == sent.len(), "everything arrives, in order");
-        most
-    }
-
-    #[test]
-    fn what_is_written_is_not_kept_by_a_connection_that_is_never_done() {
-        assert!(most_kept(Slow::default(), 1000, 1000) < 3000);
-        assert!(most_kept(Slow { flushes: true, ..Slow::default() }, 101, 1000) < 3000);
-    }
-
-    #[test]
-    fn what_is_written_is_not_kept_by_a_connection_that_is_never_flushed() {
-        assert_eq!(most_kept(Slow::default(), 100, 1000), 100);
-    }
 }

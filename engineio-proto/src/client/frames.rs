@@ -56,7 +56,8 @@ impl Client {
             self.flow.inbox.push_frame(frame);
         } else {
             self.note_first(|| match &frame {
-                Frame::Text { data, .. } => data.as_bytes().clone(),
+                Frame::Text { head: "", data } => data.as_bytes().clone(),
+                Frame::Text { head, data } => [head, data.as_str()].concat().into(),
                 Frame::Binary(bytes) => bytes.clone(),
             });
             return self.handle_packet(self.codec.decode_frame(frame));
