@@ -9,7 +9,8 @@ const upgrade = (port) =>
     socket.on("upgrade", () => {
       const took = Number(process.hrtime.bigint() - began) / 1e6;
       socket.on("close", () => resolve(took));
-      socket.close();
+      // within the event, the client would wait for another one
+      setImmediate(() => socket.close());
     });
     socket.on("error", reject);
     socket.on("upgradeError", reject);
