@@ -1,0 +1,78 @@
+//! Resident memory of idle sessions: the growth of a server by many sessions that have echoed once.
+
+use std::io;
+use std::time::Duration;
+
+use super::{Entry, echo};
+use crate::client::{patiently, write};
+use crate::http::Polling;
+use crate::rows::Kind;
+use crate::server::Server;
+use crate::websocket::WebSocket;
+use crate::{Options, Result, Sample};
+
+/// Sessions that are there before memory is read for the first time: what a server needs once does not count.
+const FIRST: usize = 100;
+
+/// Each round starts a server of its own, so a few are enough.
+const ROUNDS: usize = 3;
+
+/// How long a server has to become idle.
+const REST: Duration = Duration::from_millis(300);
+
+pub(super) async fn measure(
+    options: &Options,
+    entries: &[Entry<'_>],
+    kind: Kind,
+    sessions: usize,
+) -> Result<Vec<Vec<Sample>>> {
+    let sessions = options.sessions(sessions);
+    let mut samples = vec![Vec::new(); entries.len()];
+    for _ in 0..options.rounds().min(ROUNDS) {
+        eprint!(".");
+        for (entry, samples) in entries.iter().zip(&mut samples) {
+            let server = entry.start(options)?;
+            let grown = grown(&server, kind, sessions).await;
+            let grown = grown.map_err(|error| format!("{}: {error}", entry.name()))?;
+            samples.push(Sample { cost: grown / sessions as f64, rate: 0.0 });
+        }
+    }
+    Ok(samples)
+}
+
+async fn grown(server: &Server, kind: Kind, sessions: usize) -> Result<f64> {
+    let mut clients = Clients { sockets: Vec::new(), polls: Vec::new() };
+    clients.open(server, kind, FIRST).await?;
+    let before = server.resident()?;
+    clients.open(server, kind, sessions).await?;
+    Ok(server.resident()? - before)
+}
+
+struct Clients {
+    sockets: Vec<WebSocket>,
+    polls: Vec<Polling>,
+}
+
+impl Clients {
+    /// Opens more sessions, and lets the server become idle.
+    async fn open(&mut self, server: &Server, kind: Kind, sessions: usize) -> Result<()> {
+        for _ in 0..sessions {
+            if kind == Kind::Polling {
+                let mut polling = patiently("handshake", Polling::open(server.addr)).await?;
+                patiently("check", echo::check_body(&mut polling, server.addr, b"4hello")).await?;
+                // It is held.
+                write(&polling.connection.stream, &polling.get).await?;
+                self.polls.push(polling);
+            } else {
+                let mut socket = patiently("handshake", WebSocket::open(server.addr)).await?;
+                patiently("check", echo::check_once(&mut socket)).await?;
+                self.sockets.push(socket);
+            }
+        }
+        tokio::time::sleep(REST).await;
+        let polls = self.polls.iter().map(|polling| &polling.connection.stream);
+        let mut streams = self.sockets.iter().map(|socket| &socket.stream).chain(polls);
+        let quiet = |result: io::Result<usize>| result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        if streams.all(|stream| quiet(stream.try_read(&mut [0]))) { Ok(()) } else { Err("a session is not idle".into()) }
+    }
+}
