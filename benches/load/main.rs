@@ -141,10 +141,12 @@ fn run(options: &Options) -> Result<()> {
     println!("{}", report::conditions(options));
     let mut results: Vec<Samples> = vec![Samples::new(); rows.len()];
     for turn in turns(&rows, &targets) {
-        let entries: Vec<Entry<'_>> = turn.iter().map(|(row, target)| Entry { row: &rows[*row], target: *target }).collect();
+        let entries: Vec<Entry<'_>> =
+            turn.iter().map(|(row, target)| Entry { row: &rows[*row], target: *target }).collect();
         eprint!("{} ", entries[0].row.name);
         let local = tokio::task::LocalSet::new();
-        let measured = runtime.block_on(local.run_until(work::in_turn(options, &entries))).inspect_err(|_| eprintln!())?;
+        let measured =
+            runtime.block_on(local.run_until(work::in_turn(options, &entries))).inspect_err(|_| eprintln!())?;
         for ((row, target), samples) in turn.iter().zip(measured) {
             results[*row].insert(*target, samples);
         }
