@@ -82,6 +82,7 @@ impl Work {
         }
     }
 
+    /// Whether the sessions do nothing.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self, Self::Idle { .. })
     }
