@@ -7,10 +7,9 @@ use tokio::net::TcpStream;
 use crate::Result;
 use crate::client::{ENDED, connect, read, write};
 
-/// What a browser sends with every request.
-pub(crate) const BROWSER: &str =
-    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36\r\n\
-     Accept: */*\r\nAccept-Encoding: gzip, deflate\r\nAccept-Language: en\r\nCache-Control: no-cache\r\n";
+/// What a browser sends with every request, but `Accept-Encoding`: Node's server would compress its answers.
+pub(crate) const BROWSER: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36\r\n\
+     Accept: */*\r\nAccept-Language: en\r\nCache-Control: no-cache\r\n";
 
 /// A GET of a session, or the handshake without `sid`.
 pub(crate) fn get(addr: SocketAddr, sid: Option<&str>) -> Vec<u8> {

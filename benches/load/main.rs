@@ -141,10 +141,12 @@ fn run(options: &Options) -> Result<()> {
     println!("{}", report::conditions(options));
     let mut results: Vec<Samples> = vec![Samples::new(); rows.len()];
     for turn in turns(&rows, &targets) {
-        let entries: Vec<Entry<'_>> = turn.iter().map(|(row, target)| Entry { row: &rows[*row], target: *target }).collect();
-        eprint!("{} ", entries[0].row.name);
+        let entries: Vec<Entry<'_>> =
+            turn.iter().map(|(row, target)| Entry { row: &rows[*row], target: *target }).collect();
+        eprint!("{} ", label(&entries));
         let local = tokio::task::LocalSet::new();
-        let measured = runtime.block_on(local.run_until(work::in_turn(options, &entries))).inspect_err(|_| eprintln!())?;
+        let measured =
+            runtime.block_on(local.run_until(work::in_turn(options, &entries))).inspect_err(|_| eprintln!())?;
         for ((row, target), samples) in turn.iter().zip(measured) {
             results[*row].insert(*target, samples);
         }
@@ -152,6 +154,15 @@ fn run(options: &Options) -> Result<()> {
     }
     println!("{}", report::tables(&targets, &rows, &results));
     Ok(())
+}
+
+/// Names what the entries have in common, for people who wait.
+fn label(entries: &[Entry<'_>]) -> String {
+    match entries {
+        [first, second, ..] if first.target == second.target => format!("growth of {}", first.target.name()),
+        [first, ..] => first.row.name.clone(),
+        [] => String::new(),
+    }
 }
 
 /// Returns which servers are measured in turn: those of a row. But of how a server grows, its own other sizes say more

@@ -11,7 +11,8 @@ use crate::{Options, Sample, Samples};
 /// Machine, kernel, compilers, and the versions of what is measured.
 pub(crate) fn conditions(options: &Options) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, model)| model);
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, model)| model);
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
@@ -74,16 +75,23 @@ pub(crate) fn tables(targets: &[Target], rows: &[Row], results: &[Samples]) -> S
     for (table, title) in [
         (Table::Cpu, "CPU time per operation, in µs"),
         (Table::Memory, "Resident memory per session, in bytes"),
-        (Table::Growth, "Growth: the same load on more sessions; CPU time per message in µs, memory per session in bytes"),
+        (
+            Table::Growth,
+            "Growth: the same load on more sessions; CPU time per message in µs, memory per session in bytes",
+        ),
         (Table::Workers, "Worker threads, unpinned: CPU time per message in µs, and messages per second"),
         (Table::Upgrade, "Upgrade with the official client: median time in ms"),
     ] {
-        let rows: Vec<_> = rows.iter().zip(results).filter(|(row, samples)| row.table == table && !samples.is_empty()).collect();
+        let rows: Vec<_> =
+            rows.iter().zip(results).filter(|(row, samples)| row.table == table && !samples.is_empty()).collect();
         if rows.is_empty() {
             continue;
         }
-        let columns: Vec<_> =
-            targets.iter().copied().filter(|target| rows.iter().any(|(_, samples)| samples.contains_key(target))).collect();
+        let columns: Vec<_> = targets
+            .iter()
+            .copied()
+            .filter(|target| rows.iter().any(|(_, samples)| samples.contains_key(target)))
+            .collect();
         let mut lines = vec![line("workload", &columns, |target| target.title().into(), &RATIOS.map(str::to_owned))];
         lines.push(format!("|---|{}", "---:|".repeat(columns.len() + RATIOS.len())));
         for (row, samples) in &rows {
@@ -147,7 +155,8 @@ fn ratio(samples: &Samples, of: Target, to: Target) -> Option<f64> {
 
 /// What the largest number of sessions costs, by what the smallest does.
 fn growth(table: Table, rows: &[(&Row, &Samples)], columns: &[Target]) -> Option<String> {
-    let mut rows = rows.iter().filter(|(row, _)| table == Table::Growth && !row.work.is_idle()).map(|(_, samples)| samples);
+    let mut rows =
+        rows.iter().filter(|(row, _)| table == Table::Growth && !row.work.is_idle()).map(|(_, samples)| samples);
     let (first, last) = (rows.next()?, rows.next_back()?);
     let cell = |target: Target| match (first.get(&target), last.get(&target)) {
         (Some(first), Some(last)) => {
@@ -172,7 +181,13 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 /// Three digits that count.
 fn figure(value: f64) -> String {
     let decimals = match value {
-        ..10.0 => if value < 1.0 { 3 } else { 2 },
+        ..10.0 => {
+            if value < 1.0 {
+                3
+            } else {
+                2
+            }
+        }
         ..100.0 => 1,
         _ => 0,
     };

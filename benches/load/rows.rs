@@ -82,6 +82,7 @@ impl Work {
         }
     }
 
+    /// Whether the sessions do nothing.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self, Self::Idle { .. })
     }
@@ -156,7 +157,9 @@ pub(crate) fn all() -> Vec<Row> {
         )
         .at_most(1.5, Bare)
         .smol_at_most(1.15),
-        Row::new("ws-cycle", "WebSocket handshake and close", Work::WebSocketCycle).at_most(1.1, Bare).smol_at_most(1.15),
+        Row::new("ws-cycle", "WebSocket handshake and close", Work::WebSocketCycle)
+            .at_most(1.1, Bare)
+            .smol_at_most(1.15),
         Row::new("polling-cycle", "polling handshake and close", Work::PollingCycle)
             .at_most(1.1, Bare)
             .smol_at_most(1.15),

@@ -32,12 +32,12 @@ impl Server {
         if pinned {
             sched_setaffinity(None, &everywhere)?;
         }
-        let mut process = process.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        let mut process = process.map_err(|error| format!("{:?}: {error}", command.get_program()))?;
         let mut line = String::new();
         let heard = process.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut line));
         let mut server = Self { process, addr: (Ipv4Addr::LOCALHOST, 0).into() };
         let port = heard.and_then(|_| line.trim().strip_prefix("listening on port ")?.parse().ok());
-        server.addr.set_port(port.ok_or_else(|| format!("{} says {line:?}", command.get_program().display()))?);
+        server.addr.set_port(port.ok_or_else(|| format!("{:?} says {line:?}", command.get_program()))?);
         Ok(server)
     }
 

@@ -109,8 +109,10 @@ impl Target {
         if matches!(self, Self::TokioRecv | Self::SmolRecv) {
             command.arg("--recv");
         }
-        // The size that tungstenite's documentation advises for many connections. Its default is 128 KiB.
-        if matches!(self, Self::Bare | Self::BareSmol) && work.is_idle() {
+        // What is better for them: their default of 128 KiB suits large messages only, and 4 KiB is what tungstenite's
+        // documentation advises for many connections.
+        let large = matches!(work, Work::WebSocketEcho(echo) if echo.size >= 4096);
+        if matches!(self, Self::Bare | Self::BareSmol) && !polling && !large {
             command.args(["--read-buffer", "4096"]);
         }
         if let Work::Workers { workers, .. } = work {

@@ -55,14 +55,8 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Calls `found` with the first byte and the length of the payload of every frame that is complete now. Returns the last
-    /// result of it.
-    pub(crate) fn feed<T>(
-        &mut self,
-        mut bytes: &[u8],
-        mut found: impl FnMut(u8, u64) -> Result<T>,
-    ) -> Result<Option<T>> {
-        let mut last = None;
+    /// Calls `found` with the first byte and the length of the payload of every frame that is complete now.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8, u64) -> Result<()>) -> Result<()> {
         while let Some((&byte, rest)) = bytes.split_first() {
             let (first, len, missing) = match self.frame {
                 Some(frame) => frame,
@@ -79,11 +73,30 @@ impl Frames {
             bytes = &bytes[part as usize..];
             self.frame = (part < missing).then_some((first, len, missing - part));
             if self.frame.is_none() {
-                last = Some(found(first, len)?);
+                found(first, len)?;
             }
         }
-        Ok(last)
+        Ok(())
     }
+}
+
+/// Removes the pings from the frames that were received. Returns how many there were.
+fn remove_pings(received: &mut Vec<u8>) -> Result<usize> {
+    let (mut start, mut pings) = (0, 0);
+    while start < received.len() {
+        if received[start..].starts_with(&unmasked(TEXT, b"2")) {
+            received.drain(start..start + 3);
+            pings += 1;
+            continue;
+        }
+        let rest = &received[start..];
+        let mut headers = [2, 4, 10].into_iter().filter(|len| *len <= rest.len());
+        let len =
+            headers.find_map(|len| Some(payload_len(&rest[..len]).transpose()?.map(|payload| len + payload as usize)));
+        let Some(len) = len else { break };
+        start += len?;
+    }
+    Ok(pings)
 }
 
 /// Returns the length of the payload if the header of an unmasked frame is complete.
@@ -128,34 +141,50 @@ impl WebSocket {
         Ok(Self { stream, frames: Frames::default(), early })
     }
 
-    /// Waits for a number of frames with the same first byte and length. Fails if any other frame arrives.
+    /// Waits for a number of frames with the same first byte and length. Pings are answered. Fails if any other frame arrives.
     pub(crate) async fn expect(&mut self, count: usize, first: u8, len: usize) -> Result<()> {
         self.receive(count, first, Some(len as u64)).await
     }
 
     async fn receive(&mut self, count: usize, expected: u8, expected_len: Option<u64>) -> Result<()> {
-        let mut received = 0;
-        let mut feed = |bytes: &[u8]| {
+        let (mut received, mut pings) = (0, 0);
+        let mut feed = |bytes: &[u8]| -> Result<(usize, usize)> {
             self.frames.feed(bytes, |first, len| {
-                if first != expected || expected_len.is_some_and(|expected| expected != len) {
+                if (first, len) == (TEXT, 1) && expected_len != Some(1) {
+                    pings += 1;
+                } else if first == expected && expected_len.is_none_or(|expected| expected == len) {
+                    received += 1;
+                } else {
                     return Err(format!("a frame {first:#x} of {len} bytes").into());
                 }
-                received += 1;
-                Ok(received)
-            })
+                Ok(())
+            })?;
+            Ok((received, std::mem::take(&mut pings)))
         };
-        let mut complete = feed(&std::mem::take(&mut self.early))?.unwrap_or(0);
-        while complete < count {
-            let found = read(&self.stream, |bytes| if bytes.is_empty() { Err(ENDED.into()) } else { feed(bytes) });
-            complete = found.await??.unwrap_or(complete);
+        let (mut complete, mut pings) = feed(&std::mem::take(&mut self.early))?;
+        loop {
+            for _ in 0..pings {
+                write(&self.stream, &frame(TEXT, b"3")).await?;
+            }
+            if complete >= count {
+                break;
+            }
+            let fed = read(&self.stream, |bytes| if bytes.is_empty() { Err(ENDED.into()) } else { feed(bytes) });
+            (complete, pings) = fed.await??;
         }
         if complete > count { Err(format!("{complete} frames instead of {count}").into()) } else { Ok(()) }
     }
 
-    /// Waits for exactly these bytes.
+    /// Waits for exactly these bytes of whole frames. Pings are answered, and do not count.
     pub(crate) async fn expect_bytes(&mut self, expected: &[u8]) -> Result<()> {
         let mut received = std::mem::take(&mut self.early);
-        while received.len() < expected.len() {
+        loop {
+            for _ in 0..remove_pings(&mut received)? {
+                write(&self.stream, &frame(TEXT, b"3")).await?;
+            }
+            if received.len() >= expected.len() {
+                break;
+            }
             read(&self.stream, |bytes| {
                 received.extend_from_slice(bytes);
                 if bytes.is_empty() { Err(ENDED) } else { Ok(()) }

@@ -48,9 +48,6 @@ async fn serve(stream: TcpStream, read_buffer: usize) -> tungstenite::Result<()>
 }
 
 /// Puts the answer into the write buffer.
-async fn echo(
-    socket: &mut tokio_tungstenite::WebSocketStream<TcpStream>,
-    message: Message,
-) -> tungstenite::Result<()> {
+async fn echo(socket: &mut tokio_tungstenite::WebSocketStream<TcpStream>, message: Message) -> tungstenite::Result<()> {
     if message.is_text() || message.is_binary() { socket.feed(message).await } else { Ok(()) }
 }

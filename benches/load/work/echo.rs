@@ -117,6 +117,7 @@ struct Session {
     polling: Polling,
     /// One request with all messages that are in flight at a time.
     post: Vec<u8>,
+    pong: Vec<u8>,
 }
 
 impl PollingSessions {
@@ -128,15 +129,15 @@ impl PollingSessions {
                 patiently("check", check_body(&mut polling, addr, &body(round, &echo))).await?;
             }
             let post = http::post(addr, &polling.sid, &body(0, &echo));
-            sessions.push(Session { polling, post });
+            let pong = http::post(addr, &polling.sid, b"3");
+            sessions.push(Session { polling, post, pong });
         }
         Ok(Self { sessions, echo })
     }
 
     pub(super) async fn round(&mut self, over: Over) -> Result<u64> {
         let echo = self.echo;
-        // The length of one packet and the separator after it
-        let len = body(0, &Echo { flight: 1, ..echo }).len() + 1;
+        let len = body(0, &Echo { flight: 1, ..echo }).len();
         let task = |mut session: Session| {
             let over = over.clone();
             async move {
@@ -145,11 +146,11 @@ impl PollingSessions {
                     session.polling.post(&session.post).await?;
                     let mut answered = 0;
                     while answered < echo.flight {
-                        let bytes = session.polling.poll(<[u8]>::len).await?;
-                        if (bytes + 1) % len != 0 {
-                            return Err(format!("an answer of {bytes} bytes").into());
+                        let (echoes, pings) = session.polling.poll(|body| echoes(body, len)).await??;
+                        answered += echoes;
+                        for _ in 0..pings {
+                            session.polling.post(&session.pong).await?;
                         }
-                        answered += (bytes + 1) / len;
                     }
                     if answered > echo.flight {
                         return Err(format!("{answered} echoes of {} messages", echo.flight).into());
@@ -166,6 +167,23 @@ impl PollingSessions {
     }
 }
 
+/// Counts the packets of this length in the body of an answer, and pings. Fails if there are others.
+fn echoes(body: &[u8], len: usize) -> Result<(usize, usize)> {
+    // Only echoes, with separators between them: they were compared byte by byte before.
+    if (body.len() + 1) % (len + 1) == 0 {
+        return Ok(((body.len() + 1) / (len + 1), 0));
+    }
+    let (mut echoes, mut pings) = (0, 0);
+    for packet in body.split(|byte| *byte == 0x1e) {
+        match packet {
+            b"2" => pings += 1,
+            packet if packet.len() == len => echoes += 1,
+            packet => return Err(format!("a packet of {} bytes", packet.len()).into()),
+        }
+    }
+    Ok((echoes, pings))
+}
+
 /// The body of a request with all messages that are in flight at a time.
 fn body(round: usize, echo: &Echo) -> Vec<u8> {
     let packet = |number| {
@@ -176,15 +194,22 @@ fn body(round: usize, echo: &Echo) -> Vec<u8> {
     packets.join(&0x1e)
 }
 
-/// Checks that messages come back, in order, byte by byte.
+/// Checks that messages come back, in order, byte by byte. Pings are answered, and do not count.
 pub(super) async fn check_body(polling: &mut Polling, addr: SocketAddr, body: &[u8]) -> Result<()> {
     polling.post(&http::post(addr, &polling.sid, body)).await?;
     let mut received = Vec::new();
     while received.len() < body.len() {
-        if !received.is_empty() {
-            received.push(0x1e);
+        let packets = |answer: &[u8]| answer.split(|byte| *byte == 0x1e).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        for packet in polling.poll(packets).await? {
+            if packet == b"2" {
+                polling.post(&http::post(addr, &polling.sid, b"3")).await?;
+                continue;
+            }
+            if !received.is_empty() {
+                received.push(0x1e);
+            }
+            received.extend_from_slice(&packet);
         }
-        polling.poll(|answer| received.extend_from_slice(answer)).await?;
     }
     if received == body { Ok(()) } else { Err("an echo differs".into()) }
 }

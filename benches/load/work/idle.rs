@@ -73,6 +73,10 @@ impl Clients {
         let polls = self.polls.iter().map(|polling| &polling.connection.stream);
         let mut streams = self.sockets.iter().map(|socket| &socket.stream).chain(polls);
         let quiet = |result: io::Result<usize>| result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        if streams.all(|stream| quiet(stream.try_read(&mut [0]))) { Ok(()) } else { Err("a session is not idle".into()) }
+        if streams.all(|stream| quiet(stream.try_read(&mut [0]))) {
+            Ok(())
+        } else {
+            Err("a session is not idle".into())
+        }
     }
 }
