@@ -263,3 +263,23 @@ impl Listeners {
         Ok(operations)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_padded() {
+        let encoded = ["", "f", "fo", "foo", "foob"].map(|text| base64(text.as_bytes()));
+        assert_eq!(encoded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+    }
+
+    #[test]
+    fn echoes_and_pings_are_counted() {
+        let count = |body: &str| echoes(body.as_bytes(), 3).map_err(|error| error.to_string());
+        assert_eq!(count("4ab\x1e4cd"), Ok((2, 0)));
+        assert_eq!(count("2\x1e4ab\x1e4cd"), Ok((2, 1)));
+        assert_eq!(count("2"), Ok((0, 1)));
+        assert_eq!(count("4abc"), Err("a packet of 4 bytes".into()));
+    }
+}
