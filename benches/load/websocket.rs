@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn pings_are_removed() {
-        let (ping, echo) = (unmasked(TEXT, b"2"), unmasked(TEXT, &vec![b'4'; 200]));
+        let (ping, echo) = (unmasked(TEXT, b"2"), unmasked(TEXT, &[b'4'; 200]));
         let mut received = [ping.clone(), echo.clone(), ping, echo[..100].to_vec()].concat();
         assert!(remove_pings(&mut received).is_ok_and(|pings| pings == 2));
         assert_eq!(received, [echo.clone(), echo[..100].to_vec()].concat());
