@@ -100,8 +100,8 @@ async fn error(fault: Fault, at: usize) -> String {
 async fn faults_are_noticed() {
     assert!(load(Fault::None, 0).await.is_ok_and(|operations| operations > 0));
     // Among the first messages, which are compared
-    assert_eq!(error(Fault::Content, 20).await, "check: an echo differs, at byte 300");
-    assert_eq!(error(Fault::Lost, 20).await, "check: the server has closed the connection");
+    assert_eq!(error(Fault::Content, 20).await, "first messages: an echo differs, at byte 300");
+    assert_eq!(error(Fault::Lost, 20).await, "first messages: the server has closed the connection");
     // Later
     assert_eq!(error(Fault::Shorter, 100).await, "echo: a frame 0x81 of 64 bytes");
     assert_eq!(error(Fault::Twice, 100).await, "echo: 17 frames instead of 16");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::{Entry, echo};
-use crate::client::{patiently, write};
+use crate::client::{open_all, write};
 use crate::http::{self, Polling};
 use crate::rows::Kind;
 use crate::server::Server;
@@ -58,22 +58,22 @@ struct Clients {
 impl Clients {
     /// Opens more sessions, and lets the server become idle.
     async fn open(&mut self, server: &Server, kind: Kind, sessions: usize) -> Result<()> {
-        for _ in 0..sessions {
-            if kind == Kind::Polling {
-                let mut polling = patiently("handshake", Polling::open(server.addr)).await?;
-                patiently("check", echo::check_body(&mut polling, server.addr, b"4hello")).await?;
+        let addr = server.addr;
+        if kind == Kind::Polling {
+            let open = || async move {
+                let mut polling = Polling::open(addr).await?;
+                echo::check_body(&mut polling, addr, b"4hello").await?;
                 // It is held.
                 write(&polling.connection.stream, &polling.get).await?;
-                self.polls.push(polling);
-            } else {
-                let mut socket = patiently("handshake", WebSocket::open(server.addr)).await?;
-                patiently("check", echo::check_once(&mut socket)).await?;
-                self.sockets.push(socket);
-            }
+                Ok(polling)
+            };
+            self.polls.extend(open_all(sessions, open).await?);
+        } else {
+            self.sockets.extend(open_all(sessions, || echo::open_and_check(addr)).await?);
         }
         loop {
             tokio::time::sleep(REST).await;
-            if self.answer_pings(server.addr).await? == 0 {
+            if self.answer_pings(addr).await? == 0 {
                 return Ok(());
             }
         }
