@@ -22,6 +22,10 @@ interop *parts:
 bench *args:
     cargo bench --workspace {{ args }}
 
+# CPU time and memory next to other servers, as Markdown tables: `just load --quick`, `just load --help`
+load *args:
+    benches/run {{ args }}
+
 # The chat example
 chat *args:
     cargo run --release -p engineio-tokio --example chat -- {{ args }}

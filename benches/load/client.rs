@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::net::TcpStream;
 
 use crate::Result;
@@ -25,6 +26,15 @@ pub(crate) async fn connect(addr: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// How many sessions are opened at a time.
+const AT_ONCE: usize = 32;
+
+/// Opens a number of sessions.
+pub(crate) async fn open_all<T, F: Future<Output = Result<T>>>(count: usize, open: impl Fn() -> F) -> Result<Vec<T>> {
+    let opening = (0..count).map(|_| patiently("first messages", open()));
+    stream::iter(opening).buffered(AT_ONCE).try_collect().await
 }
 
 /// Writes everything.

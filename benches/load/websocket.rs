@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use futures_util::FutureExt as _;
 use tokio::net::TcpStream;
 
 use crate::Result;
@@ -198,9 +199,72 @@ impl WebSocket {
         }
     }
 
+    /// Answers pings that have arrived, and returns how many there were. Fails if anything else has arrived.
+    pub(crate) async fn answer_pings(&mut self) -> Result<usize> {
+        let mut pings = 0;
+        let frames = &mut self.frames;
+        let fed = read(&self.stream, |bytes| {
+            if bytes.is_empty() {
+                return Err(ENDED.into());
+            }
+            frames.feed(bytes, |first, len| {
+                pings += 1;
+                if (first, len) == (TEXT, 1) { Ok(()) } else { Err("a session is not idle".into()) }
+            })
+        });
+        if let Some(fed) = fed.now_or_never() {
+            fed??;
+        }
+        for _ in 0..pings {
+            write(&self.stream, &frame(TEXT, b"3")).await?;
+        }
+        Ok(pings)
+    }
+
     /// Closes as browsers do, and waits until the server has closed.
     pub(crate) async fn close(self) -> Result<()> {
         write(&self.stream, &frame(CLOSE, &1000_u16.to_be_bytes())).await?;
         read_to_end(&self.stream).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames() -> (Vec<u8>, Vec<(u8, u64)>) {
+        let lens = [0, 1, 125, 126, 300, 0xffff, 0x1_0000];
+        let bytes = lens.iter().flat_map(|len| unmasked(BINARY, &vec![b'x'; *len])).collect();
+        (bytes, lens.iter().map(|len| (BINARY, *len as u64)).collect())
+    }
+
+    #[test]
+    fn frames_are_found_in_pieces_of_any_size() {
+        let (bytes, expected) = frames();
+        for size in [1, 2, 3, 7, 1000, bytes.len()] {
+            let (mut frames, mut found) = (Frames::default(), Vec::new());
+            for piece in bytes.chunks(size) {
+                let fed = frames.feed(piece, |first, len| {
+                    found.push((first, len));
+                    Ok(())
+                });
+                assert!(fed.is_ok());
+            }
+            assert_eq!(found, expected, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_masked_frame_is_refused() {
+        let fed = Frames::default().feed(&frame(TEXT, b"4hello"), |_, _| Ok(()));
+        assert!(fed.is_err_and(|error| error.to_string() == "a masked frame"));
+    }
+
+    #[test]
+    fn pings_are_removed() {
+        let (ping, echo) = (unmasked(TEXT, b"2"), unmasked(TEXT, &[b'4'; 200]));
+        let mut received = [ping.clone(), echo.clone(), ping, echo[..100].to_vec()].concat();
+        assert!(remove_pings(&mut received).is_ok_and(|pings| pings == 2));
+        assert_eq!(received, [echo.clone(), echo[..100].to_vec()].concat());
     }
 }

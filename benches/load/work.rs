@@ -2,6 +2,8 @@
 
 mod cycles;
 mod echo;
+#[cfg(test)]
+mod faults;
 mod idle;
 mod official;
 

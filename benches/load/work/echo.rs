@@ -7,7 +7,7 @@ use std::rc::Rc;
 use futures_util::future::try_join_all;
 
 use super::{Over, together};
-use crate::client::{patiently, write};
+use crate::client::{open_all, patiently, write};
 use crate::http::{self, Polling};
 use crate::rows::Echo;
 use crate::websocket::{BINARY, TEXT, WebSocket, frame, unmasked};
@@ -40,9 +40,12 @@ impl WebSockets {
     pub(super) async fn open(options: &Options, echo: Echo, addr: SocketAddr) -> Result<Self> {
         let (sessions, active) = (options.sessions(echo.sessions), options.sessions(echo.active));
         let mut groups: Vec<_> = (0..active).map(|_| Group { sockets: Vec::new(), next: 0 }).collect();
-        for number in 0..sessions {
-            let mut socket = patiently("handshake", WebSocket::open(addr)).await?;
-            patiently("check", check(&mut socket, &echo)).await?;
+        let open = || async move {
+            let mut socket = WebSocket::open(addr).await?;
+            check(&mut socket, &echo).await?;
+            Ok(socket)
+        };
+        for (number, socket) in open_all(sessions, open).await?.into_iter().enumerate() {
             groups[number % active].sockets.push(socket);
         }
         let batch = (0..echo.flight).flat_map(|number| packet(number, &echo)).collect();
@@ -101,10 +104,12 @@ async fn check(socket: &mut WebSocket, echo: &Echo) -> Result<()> {
     Ok(())
 }
 
-/// Checks that one short message comes back.
-pub(super) async fn check_once(socket: &mut WebSocket) -> Result<()> {
+/// Opens a session, and checks that one short message comes back.
+pub(super) async fn open_and_check(addr: SocketAddr) -> Result<WebSocket> {
+    let mut socket = WebSocket::open(addr).await?;
     write(&socket.stream, &frame(TEXT, b"4hello")).await?;
-    socket.expect_bytes(&unmasked(TEXT, b"4hello")).await
+    socket.expect_bytes(&unmasked(TEXT, b"4hello")).await?;
+    Ok(socket)
 }
 
 /// Sessions on polling.
@@ -122,17 +127,16 @@ struct Session {
 
 impl PollingSessions {
     pub(super) async fn open(options: &Options, echo: Echo, addr: SocketAddr) -> Result<Self> {
-        let mut sessions = Vec::new();
-        for _ in 0..options.sessions(echo.sessions) {
-            let mut polling = patiently("handshake", Polling::open(addr)).await?;
+        let open = || async move {
+            let mut polling = Polling::open(addr).await?;
             for round in 0..CHECKS {
-                patiently("check", check_body(&mut polling, addr, &body(round, &echo))).await?;
+                check_body(&mut polling, addr, &body(round, &echo)).await?;
             }
             let post = http::post(addr, &polling.sid, &body(0, &echo));
             let pong = http::post(addr, &polling.sid, b"3");
-            sessions.push(Session { polling, post, pong });
-        }
-        Ok(Self { sessions, echo })
+            Ok(Session { polling, post, pong })
+        };
+        Ok(Self { sessions: open_all(options.sessions(echo.sessions), open).await?, echo })
     }
 
     pub(super) async fn round(&mut self, over: Over) -> Result<u64> {
@@ -237,12 +241,7 @@ pub(super) struct Listeners {
 
 impl Listeners {
     pub(super) async fn open(sessions: usize, size: usize, burst: usize, addr: SocketAddr) -> Result<Self> {
-        let mut sockets = Vec::new();
-        for _ in 0..sessions {
-            let mut socket = patiently("handshake", WebSocket::open(addr)).await?;
-            patiently("check", check_once(&mut socket)).await?;
-            sockets.push(socket);
-        }
+        let mut sockets = open_all(sessions, || open_and_check(addr)).await?;
         let command = frame(TEXT, format!("4bcast:{burst}:{size}").as_bytes());
         let expected = unmasked(TEXT, format!("4{}", "x".repeat(size)).as_bytes()).repeat(burst);
         write(&sockets[0].stream, &command).await?;
@@ -261,5 +260,25 @@ impl Listeners {
             operations += (self.burst * self.sockets.len()) as u64;
         }
         Ok(operations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_padded() {
+        let encoded = ["", "f", "fo", "foo", "foob"].map(|text| base64(text.as_bytes()));
+        assert_eq!(encoded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+    }
+
+    #[test]
+    fn echoes_and_pings_are_counted() {
+        let count = |body: &str| echoes(body.as_bytes(), 3).map_err(|error| error.to_string());
+        assert_eq!(count("4ab\x1e4cd"), Ok((2, 0)));
+        assert_eq!(count("2\x1e4ab\x1e4cd"), Ok((2, 1)));
+        assert_eq!(count("2"), Ok((0, 1)));
+        assert_eq!(count("4abc"), Err("a packet of 4 bytes".into()));
     }
 }

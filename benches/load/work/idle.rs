@@ -1,11 +1,13 @@
 //! Resident memory of idle sessions: the growth of a server by many sessions that have echoed once.
 
-use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::{Entry, echo};
-use crate::client::{patiently, write};
-use crate::http::Polling;
+use crate::client::{open_all, write};
+use crate::http::{self, Polling};
 use crate::rows::Kind;
 use crate::server::Server;
 use crate::websocket::WebSocket;
@@ -56,27 +58,43 @@ struct Clients {
 impl Clients {
     /// Opens more sessions, and lets the server become idle.
     async fn open(&mut self, server: &Server, kind: Kind, sessions: usize) -> Result<()> {
-        for _ in 0..sessions {
-            if kind == Kind::Polling {
-                let mut polling = patiently("handshake", Polling::open(server.addr)).await?;
-                patiently("check", echo::check_body(&mut polling, server.addr, b"4hello")).await?;
+        let addr = server.addr;
+        if kind == Kind::Polling {
+            let open = || async move {
+                let mut polling = Polling::open(addr).await?;
+                echo::check_body(&mut polling, addr, b"4hello").await?;
                 // It is held.
                 write(&polling.connection.stream, &polling.get).await?;
-                self.polls.push(polling);
-            } else {
-                let mut socket = patiently("handshake", WebSocket::open(server.addr)).await?;
-                patiently("check", echo::check_once(&mut socket)).await?;
-                self.sockets.push(socket);
+                Ok(polling)
+            };
+            self.polls.extend(open_all(sessions, open).await?);
+        } else {
+            self.sockets.extend(open_all(sessions, || echo::open_and_check(addr)).await?);
+        }
+        loop {
+            tokio::time::sleep(REST).await;
+            if self.answer_pings(addr).await? == 0 {
+                return Ok(());
             }
         }
-        tokio::time::sleep(REST).await;
-        let polls = self.polls.iter().map(|polling| &polling.connection.stream);
-        let mut streams = self.sockets.iter().map(|socket| &socket.stream).chain(polls);
-        let quiet = |result: io::Result<usize>| result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        if streams.all(|stream| quiet(stream.try_read(&mut [0]))) {
-            Ok(())
-        } else {
-            Err("a session is not idle".into())
+    }
+
+    /// Answers pings, which some servers send soon after the handshake. Returns how many there were. Fails if anything else
+    /// has arrived.
+    async fn answer_pings(&mut self, addr: SocketAddr) -> Result<usize> {
+        let mut pings = 0;
+        for socket in &mut self.sockets {
+            pings += socket.answer_pings().await?;
         }
+        for polling in &mut self.polls {
+            let Some(answer) = polling.connection.answer(|body| body == b"2").now_or_never() else { continue };
+            if !answer? {
+                return Err("a session is not idle".into());
+            }
+            polling.post(&http::post(addr, &polling.sid, b"3")).await?;
+            write(&polling.connection.stream, &polling.get).await?;
+            pings += 1;
+        }
+        Ok(pings)
     }
 }
