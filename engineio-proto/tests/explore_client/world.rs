@@ -7,6 +7,7 @@ use engineio_proto::{ChannelId, Client, Event, ExchangeId, Instant, Message, Pha
 
 use crate::alphabet::{BEFORE, EVERYTHING, Op, Word};
 use crate::epilogue;
+use crate::explore_common::batches;
 use crate::explore_common::by::STANDSTILL;
 use crate::explore_common::fingerprint;
 use crate::explore_common::said::Said;
@@ -446,6 +447,7 @@ impl Explored for World {
 
     fn play_ends(&self) -> u64 {
         self.reports_without_need();
+        batches::equal_single_calls(&self.client, self.model.now, self.latest_channel());
         epilogue::play_all(self)
     }
 }

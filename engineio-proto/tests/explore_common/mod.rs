@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Each test binary uses a part of this.
 
+pub mod batches;
 pub mod by;
 pub mod ledger;
 pub mod said;
