@@ -8,8 +8,9 @@ use std::sync::Arc;
 use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 use engineio_proto::client;
+use engineio_proto::http::Response;
 use engineio_proto::server::{Config, Input, Output, SessionKey};
-use engineio_proto::wire::{Codec, Frame, Packet, Payload};
+use engineio_proto::wire::{Codec, Frame, Packet, PacketKind, Payload};
 use engineio_proto::{ChannelId, Client, Event, ExchangeId, Instant, Message, Session, Sid, Text, TransportKind};
 
 const NOW: Instant = Instant::ZERO;
@@ -94,10 +95,8 @@ fn echoes(data: &'static [u8], is_text: bool, mut echo: impl FnMut(Frame) -> Fra
             if is_text { Frame::received(data.try_into().unwrap()) } else { Frame::Binary(data) }
         })
         .collect();
-    // The first slice of a buffer makes it a shared one, which is the embedder's to pay.
-    for frame in frames.iter().cloned() {
-        echo(frame);
-    }
+    // The queues and the outputs get room for one.
+    echo(frames.swap_remove(0));
     measure(|| {
         while let Some(frame) = frames.pop() {
             assert_eq!(echo(frame).len(), data.len());
@@ -138,6 +137,25 @@ fn a_heartbeat_of_a_client_allocates_nothing() {
     assert_eq!(measure(beat), nothing());
 }
 
+#[test]
+fn an_answer_to_a_poll_allocates_its_body_once_and_exactly() {
+    let mut session = on_polling(Arc::default());
+    for _ in 0..10 {
+        session.send(Message::from_static("hello")).unwrap();
+        session.send(Message::from(vec![1, 2, 3])).unwrap();
+    }
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(2) });
+    let response = std::iter::from_fn(|| session.poll_output()).find_map(|output| match output {
+        Output::Respond { response, .. } => Some(response),
+        _ => None,
+    });
+    let mut reply = None;
+    let counted = measure(|| reply = response.map(Response::into_reply));
+    let body = ["4hello\u{1e}bAQID"; 10].join("\u{1e}");
+    assert_eq!(reply.unwrap().body, body);
+    assert_eq!((counted.count_total, counted.bytes_total), (1, body.len() as u64), "{counted:?}");
+}
+
 /// Every packet of a body used memory of its own.
 #[test]
 fn packets_without_data_allocate_nothing() {
@@ -173,8 +191,93 @@ fn a_burst_of_a_client_gives_its_memory_back() {
     assert!(kept[1] <= kept[0], "{kept:?}");
 }
 
+/// The data of a body that has memory of its own, as a driver makes it.
+fn body(packets: &[Packet]) -> Bytes {
+    Bytes::copy_from_slice(&Codec::V4.encode_payload(packets))
+}
+
+/// Decodes a body, and counts. The packets are kept.
+fn decoded(body: Bytes) -> (Vec<Packet>, AllocationInfo) {
+    let mut packets = Vec::with_capacity(body.iter().filter(|&&byte| byte == 0x1e).count() + 1);
+    let counted = measure(|| packets.extend(Codec::V4.decode_payload(body).map(Result::unwrap)));
+    (packets, counted)
+}
+
+fn texts(packets: usize, len: usize) -> Vec<Packet> {
+    (0..packets).map(|_| Message::from("x".repeat(len)).into()).collect()
+}
+
 #[test]
-fn decoding_text_allocates_nothing() {
+fn small_texts_of_a_body_are_copied_once_each_and_exactly() {
+    for (count, len) in [(100, 100), (9, 100), (1000, 1), (20, 2000)] {
+        let packets = texts(count, len);
+        let (decoded, counted) = decoded(body(&packets));
+        assert_eq!(decoded, packets);
+        assert_eq!((counted.count_total, counted.bytes_total), (count as u64, (count * len) as u64), "{counted:?}");
+    }
+}
+
+/// The bytes of the body are shared: it takes the counter of its references, and nothing for each message.
+#[test]
+fn texts_that_are_large_parts_of_their_body_are_not_copied() {
+    for (count, len) in [(2, 10_000), (7, 1000), (4, 100), (100, 1)] {
+        let packets = texts(count, len);
+        let (decoded, counted) = decoded(body(&packets));
+        assert_eq!(decoded, packets);
+        assert_eq!(counted.count_total, 1, "{counted:?}");
+    }
+}
+
+#[test]
+fn a_small_text_that_is_alone_takes_the_body_as_it_is() {
+    for len in [1, 16, 64] {
+        let packets = texts(1, len);
+        let (decoded, counted) = decoded(body(&packets));
+        assert_eq!(decoded, packets);
+        assert_eq!(counted.count_total, 0, "{counted:?}");
+    }
+}
+
+#[test]
+fn small_text_frames_allocate_nothing_either_way() {
+    for packet in [Message::from("sixteen bytes...").into(), Packet::text(PacketKind::Ping, "probe")] {
+        let mut text = Vec::new();
+        Codec::V4.encode_text(&packet, &mut text);
+        let frame = Frame::received(Text::try_from(Bytes::copy_from_slice(&text)).unwrap());
+        let counted = measure(|| {
+            let packet = Codec::V4.decode_frame(frame).unwrap();
+            assert_eq!(Codec::V4.encode_frame(packet).len(), text.len());
+        });
+        assert_eq!(counted.count_total, 0, "{counted:?}");
+    }
+}
+
+#[test]
+fn base64_in_frames_allocates_exactly_the_result() {
+    for len in [1_usize, 2, 3, 100, 1001] {
+        let codec = Codec::V4.with_base64(true);
+        let packet = Packet::Binary(vec![7; len].into());
+        let mut frame = None;
+        let counted = measure(|| frame = Some(codec.encode_frame(packet)));
+        assert_eq!((counted.count_total, counted.bytes_total), (1, len.div_ceil(3) as u64 * 4), "{len}");
+        let counted = measure(|| {
+            let packet = codec.decode_frame(frame.unwrap());
+            assert!(matches!(packet, Ok(Packet::Binary(bytes)) if bytes.len() == len));
+        });
+        assert_eq!((counted.count_total, counted.bytes_total), (1, len as u64), "{len}");
+    }
+}
+
+#[test]
+fn many_bytes_of_a_body_are_decoded_once_each_and_exactly() {
+    let packets: Vec<_> = (0..10).map(|_| Packet::Binary(vec![7; 10 << 10].into())).collect();
+    let (decoded, counted) = decoded(body(&packets));
+    assert_eq!(decoded, packets);
+    assert_eq!((counted.count_total, counted.bytes_total), (10, 10 * (10 << 10)), "{counted:?}");
+}
+
+#[test]
+fn decoding_text_of_static_memory_allocates_nothing() {
     let body = Bytes::from_static("4first\u{1e}4second\u{1e}2probe\u{1e}4thïrd\u{1e}6".as_bytes());
     let counted = measure(|| assert_eq!(Codec::V4.decode_payload(body.clone()).filter(Result::is_ok).count(), 5));
     assert_eq!(counted, nothing());
@@ -196,8 +299,9 @@ fn decoding_bytes_allocates_exactly_the_result() {
 
 #[test]
 fn encoding_allocates_once_and_exactly() {
-    let packets = [Message::from("hello"), Message::from(vec![1; 1000]), Message::from("wörld")];
-    let payload = Payload::from_packets(Codec::V4, packets.map(Packet::from));
+    let mut packets = vec![Message::from("hello"), Message::from(vec![1; 1000]), Message::from("wörld")];
+    packets.extend((0..100).map(|_| Message::from("x".repeat(100))));
+    let payload = Payload::from_packets(Codec::V4, packets.into_iter().map(Packet::from));
     let len = payload.encoded_len();
     let mut body = None;
     let counted = measure(|| body = Some(payload.into_bytes()));

@@ -185,6 +185,7 @@ impl PayloadDecoder {
 impl Iterator for PayloadDecoder {
     type Item = Result<Packet, PacketError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.form.next()
     }

@@ -38,6 +38,11 @@ impl PacketKind {
         }
     }
 
+    /// Returns the type as it is written, an ASCII digit.
+    pub(crate) const fn as_byte(self) -> u8 {
+        b'0' + self as u8
+    }
+
     /// Returns the type that a byte stands for.
     pub const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {

@@ -22,23 +22,16 @@ pub(crate) fn decode_text(text: Text) -> Result<Packet, PacketError> {
     match text.as_bytes().split_first() {
         None => Err(PacketError::Empty),
         Some((b'b', digits)) => base64::decode(digits).map(Packet::Binary),
-        Some((&byte, _)) => decode_kind(byte, text.behind_first()),
+        Some((&byte, _)) => decode_kind(byte, || text.into_tail()),
     }
 }
 
-fn decode_kind(byte: u8, data: Text) -> Result<Packet, PacketError> {
-    PacketKind::from_byte(byte).map(|kind| Packet::Text { kind, data }).ok_or(PacketError::UnknownKind)
-}
-
-/// Decodes a packet from the bytes of an HTTP body. Invalid UTF-8 is replaced, not refused, as in the reference.
-fn decode_bytes(bytes: Bytes) -> Result<Packet, PacketError> {
-    match bytes.split_first() {
-        Some((b'b', digits)) => base64::decode(digits).map(Packet::Binary),
-        _ => decode_text(Text::from_utf8_lossy(bytes)),
-    }
+fn decode_kind(byte: u8, data: impl FnOnce() -> Text) -> Result<Packet, PacketError> {
+    PacketKind::from_byte(byte).map(|kind| Packet::Text { kind, data: data() }).ok_or(PacketError::UnknownKind)
 }
 
 /// Returns the exact length of a packet as text, in bytes.
+#[inline]
 pub(crate) fn text_len(packet: &Packet) -> usize {
     match packet {
         Packet::Text { data, .. } => 1 + data.len(),
@@ -55,10 +48,11 @@ pub(crate) fn message_len(message: &Message) -> usize {
 }
 
 /// Appends a packet as text.
+#[inline]
 pub(crate) fn encode_text(packet: &Packet, out: &mut Vec<u8>) {
     match packet {
         Packet::Text { kind, data } => {
-            out.extend_from_slice(kind.as_str().as_bytes());
+            out.push(kind.as_byte());
             out.extend_from_slice(data.as_bytes());
         }
         Packet::Binary(bytes) => {
@@ -72,11 +66,7 @@ pub(crate) fn encode_text(packet: &Packet, out: &mut Vec<u8>) {
 pub(crate) fn encode_frame(packet: Packet, base64: bool) -> Frame {
     match packet {
         Packet::Text { kind, data } => Frame::Text { head: kind.as_str(), data },
-        Packet::Binary(bytes) if base64 => {
-            let mut out = Vec::with_capacity(base64::encoded_len(bytes.len()));
-            base64::encode(&bytes, &mut out);
-            Frame::Text { head: "b", data: Text::from_utf8_lossy(out.into()) }
-        }
+        Packet::Binary(bytes) if base64 => Frame::Text { head: "b", data: base64::encode_string(&bytes).into() },
         Packet::Binary(bytes) => Frame::Binary(bytes),
     }
 }
@@ -88,7 +78,7 @@ pub(crate) fn decode_frame(frame: Frame) -> Result<Packet, PacketError> {
         Frame::Text { head: "", data } => decode_text(data),
         Frame::Text { head: "b", data } => base64::decode(data.as_bytes()).map(Packet::Binary),
         Frame::Text { head, data } => match head.as_bytes() {
-            &[byte] => decode_kind(byte, data),
+            &[byte] => decode_kind(byte, || data),
             _ => decode_text(Text::from([head, &data].concat())),
         },
     }
@@ -134,20 +124,21 @@ pub(crate) fn encode_payload(packets: &[Packet], out: &mut Vec<u8>) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decoder {
     rest: Option<Bytes>,
-    /// The length of the whole body.
-    total: u32,
+    /// Text packets of fewer bytes are copied out of the body; others are slices of it.
+    copied_below: u32,
 }
 
 /// A packet that is smaller than this part of its body is copied out of it. Otherwise a message of a few bytes, which
 /// counts for little in a queue, could keep a body of many megabytes alive.
 const SHARE: usize = 8;
 /// Any packet may keep a body of at most this size alive.
-const SMALL_BODY: u32 = 512;
+const SMALL_BODY: usize = 512;
 
 impl Decoder {
     pub(crate) const fn new(body: Bytes) -> Self {
-        let total = if body.len() > u32::MAX as usize { u32::MAX } else { body.len() as u32 };
-        Self { rest: Some(body), total }
+        let least = if body.len() > SMALL_BODY { body.len().div_ceil(SHARE) } else { 0 };
+        let copied_below = if least > u32::MAX as usize { u32::MAX } else { least as u32 };
+        Self { rest: Some(body), copied_below }
     }
 
     /// Skips the messages that come next, without decoding them.
@@ -168,28 +159,40 @@ impl Iterator for Decoder {
     type Item = Result<Packet, PacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut rest = self.rest.take()?;
-        let piece = match memchr::memchr(SEPARATOR, &rest) {
-            Some(end) => {
-                let piece = rest.split_to(end);
-                rest.advance(1);
-                self.rest = Some(rest);
-                piece
-            }
-            None => rest,
+        let rest = self.rest.as_mut()?;
+        let end = memchr::memchr(SEPARATOR, rest).unwrap_or(rest.len());
+        let is_last = end == rest.len();
+        let packet = match rest.get(..end).unwrap_or_default().split_first() {
+            None => Err(PacketError::Empty),
+            Some((b'b', digits)) => base64::decode(digits).map(Packet::Binary),
+            Some((&byte, data)) => match PacketKind::from_byte(byte) {
+                None => Err(PacketError::UnknownKind),
+                Some(kind) if end < self.copied_below as usize || data.is_empty() => {
+                    Ok(Packet::Text { kind, data: Text::copy_lossy(data) })
+                }
+                Some(kind) => Ok(Packet::Text { kind, data: slice(rest, end) }),
+            },
         };
-        let is_small = self.total > SMALL_BODY && piece.len().saturating_mul(SHARE) < self.total as usize;
-        let packet = match (&*piece, is_small) {
-            // Packets without data need no memory.
-            (&[byte], _) if byte != b'b' => decode_kind(byte, Text::new()),
-            (_, true) => decode_bytes(Bytes::copy_from_slice(&piece)),
-            (_, false) => decode_bytes(piece),
-        };
-        if packet.is_err() {
+        if is_last || packet.is_err() {
             self.rest = None;
+        } else {
+            rest.advance(end + 1);
         }
         Some(packet)
     }
+}
+
+/// Returns the data of the next packet as a slice of the body.
+#[inline(never)] // It is for long packets, and what is for short ones is faster without it.
+fn slice(rest: &mut Bytes, end: usize) -> Text {
+    let data = if end == rest.len() {
+        // The last packet needs no reference to the body beside the one that was for the rest.
+        rest.advance(1);
+        core::mem::take(rest)
+    } else {
+        rest.slice(1..end)
+    };
+    Text::from_utf8_lossy(data)
 }
 
 #[cfg(test)]
