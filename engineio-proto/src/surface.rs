@@ -58,8 +58,8 @@ macro_rules! surface {
                 self.hand_over(now, channel)
             }
 
-            /// Passes frames to `take` while fewer than `room` bytes were taken. Returns whether all frames were taken;
-            /// if not, another call is needed when there is room again.
+            /// Passes frames to `take` while fewer than `room` bytes were taken; an empty frame counts as one byte. Returns
+            /// whether all frames were taken; if not, another call is needed when there is room again.
             ///
             /// The same as a call of [`next_frame`](Self::next_frame) for each frame.
             pub fn next_frames(
@@ -72,7 +72,7 @@ macro_rules! surface {
                 let mut room = room;
                 while room > 0 {
                     let Some(frame) = self.hand_over(now, channel) else { return true };
-                    room = room.saturating_sub(frame.len());
+                    room = room.saturating_sub(frame.len().max(1));
                     take(frame);
                 }
                 false

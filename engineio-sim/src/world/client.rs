@@ -15,6 +15,7 @@ use super::apps::End;
 use super::core::{Core, Outcome};
 use super::net::{Channel, Exchange, Opening, Piece, Pipe, Stage, Way, bytes_of};
 use super::nodes::{Attempt, Call, What};
+use super::writing::recv;
 use crate::coverage::Kind;
 use crate::expected::{self, Expected};
 use crate::journal::Place;
@@ -375,7 +376,7 @@ impl Core {
     pub(crate) fn client_takes(&mut self, attempt: usize) -> Outcome<bool> {
         let client = self.attempts[attempt].client;
         let expect = |expected: &mut expected::Client, now| expected.recv(now);
-        let message = self.call_client(attempt, Kind::Recv, |machine, now| machine.recv(now), expect)?;
+        let message = self.call_client(attempt, Kind::Recv, |machine, now| recv(machine, now), expect)?;
         let again = if self.settings.lazy_reads { self.lag() } else { self.now };
         let app = &mut self.attempts[attempt].app;
         app.readable = message.is_some().then_some(again);

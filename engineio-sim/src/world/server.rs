@@ -12,6 +12,7 @@ use super::apps::End;
 use super::core::{Core, Outcome};
 use super::net::{Exchange, Stage, Way};
 use super::nodes::{Call, Slot, What};
+use super::writing::recv;
 use crate::coverage::Kind;
 use crate::expected::{self, Expected};
 use crate::journal::Place;
@@ -380,7 +381,7 @@ impl Core {
         let server = self.sessions[slot].server;
         let again = if self.settings.lazy_reads { self.lag() } else { self.now };
         let expect = |expected: &mut expected::Session, now| expected.recv(now);
-        let message = self.call_session(slot, Kind::Recv, |session, now| session.recv(now), expect)?.flatten();
+        let message = self.call_session(slot, Kind::Recv, |session, now| recv(session, now), expect)?.flatten();
         let side = &mut self.sessions[slot];
         side.app.readable = message.is_some().then_some(again);
         let Some(message) = message else { return Ok(false) };

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use engineio_proto::server::Input;
 use engineio_proto::wire::{Frame, PacketKind, Payload};
-use engineio_proto::{ChannelEnd, ChannelId, CloseReason, ExchangeId, Instant, Machine, Phase, TransportError};
+use engineio_proto::{
+    ChannelEnd, ChannelId, CloseReason, ExchangeId, Instant, Machine, Message, Phase, TransportError,
+};
 
 use super::apps::End;
 use super::core::{Core, Outcome, Task};
@@ -16,6 +18,31 @@ use crate::expected::Expected;
 use crate::journal::Place;
 use crate::op::{Line, Side};
 use crate::oracle::{Asked, Incidents, Law, MAX_ANSWERS, broken, check_frame, is_true_end};
+
+/// Pulls one frame. Half of the calls are batches of one.
+fn next_frame(machine: &mut dyn Machine, now: Instant, channel: ChannelId) -> Option<Frame> {
+    if !is_batch(now) {
+        return machine.next_frame(now, channel);
+    }
+    let mut pulled = None;
+    machine.next_frames(now, channel, 1, &mut |frame| pulled = Some(frame));
+    pulled
+}
+
+/// Takes one message. Half of the calls are batches of one.
+pub(crate) fn recv(machine: &mut dyn Machine, now: Instant) -> Option<Message> {
+    if !is_batch(now) {
+        return machine.recv(now);
+    }
+    let mut taken = None;
+    machine.recv_many(now, 1, usize::MAX, &mut |message| taken = Some(message));
+    taken
+}
+
+/// Returns whether a machine is called with a batch at this time.
+fn is_batch(now: Instant) -> bool {
+    (now.as_micros() / 1000 + now.as_micros()) % 2 == 1
+}
 
 impl Core {
     /// Returns the machine that writes to a channel, and the channel's number there.
@@ -41,7 +68,7 @@ impl Core {
         let first = !std::mem::replace(&mut pipe.used, true);
         pipe.ready = writer.map(|_| again);
         let Some((end, number)) = writer else { return Ok(()) };
-        let pull = |machine: &mut dyn Machine, now| machine.next_frame(now, number).map(received);
+        let pull = |machine: &mut dyn Machine, now| next_frame(machine, now, number).map(received);
         let pulled = self.call(end, Kind::Pull, pull, |expected, now| expected.pull(now, number))?;
         let messages = self.machine(end).map_or(0, |machine| machine.stats().messages_sent);
         let Some(frame) = pulled.flatten() else {
