@@ -26,6 +26,14 @@ bench *args:
 load *args:
     benches/run {{ args }}
 
+# What the codec costs, beside engineioxide's and the least work for the same result
+codec-table *rounds:
+    benches/codec/run {{ rounds }}
+
+# Instructions of core and codec, compared with `benches/guard.txt`; `just guard --write` updates it (needs valgrind)
+guard *args:
+    benches/guard {{ args }}
+
 # The chat example
 chat *args:
     cargo run --release -p engineio-tokio --example chat -- {{ args }}

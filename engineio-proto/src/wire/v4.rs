@@ -167,7 +167,7 @@ impl Iterator for Decoder {
             Some((b'b', digits)) => base64::decode(digits).map(Packet::Binary),
             Some((&byte, data)) => match PacketKind::from_byte(byte) {
                 None => Err(PacketError::UnknownKind),
-                Some(kind) if end < self.copied_below as usize || data.is_empty() => {
+                Some(kind) if end < self.copied_below as usize => {
                     Ok(Packet::Text { kind, data: Text::copy_lossy(data) })
                 }
                 Some(kind) => Ok(Packet::Text { kind, data: slice(rest, end) }),
@@ -182,10 +182,13 @@ impl Iterator for Decoder {
     }
 }
 
-/// Returns the data of the next packet as a slice of the body.
+/// Returns the data of the next packet, which ends there, as a slice of the body.
 #[inline(never)] // It is for long packets, and what is for short ones is faster without it.
 fn slice(rest: &mut Bytes, end: usize) -> Text {
-    let data = if end == rest.len() {
+    let data = if end == 1 {
+        // An empty slice must not keep the body alive.
+        Bytes::new()
+    } else if end == rest.len() {
         // The last packet needs no reference to the body beside the one that was for the rest.
         rest.advance(1);
         core::mem::take(rest)

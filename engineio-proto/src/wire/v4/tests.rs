@@ -217,6 +217,17 @@ fn a_small_message_does_not_hold_on_to_a_large_body() {
 }
 
 #[test]
+fn an_empty_message_does_not_hold_on_to_its_body() {
+    for body in ["4", "4\x1e4a", "4a\x1e4", "4a\x1e4\x1e4a"] {
+        let body = Bytes::from(body.as_bytes().to_vec());
+        let packets = V4.decode_payload(body.clone()).map(Result::unwrap);
+        let empty: Vec<_> = packets.filter(|packet| V4.text_len(packet) == 1).collect();
+        assert_eq!(empty, [Message::from("").into()]);
+        assert!(body.is_unique(), "nobody else holds {body:?}");
+    }
+}
+
+#[test]
 fn what_is_a_large_part_of_its_body_is_not_copied() {
     // Whether the first packet of a body shares its bytes.
     let shares = |packet: usize, body: usize| {
