@@ -159,23 +159,29 @@ fn run(options: &Options) -> Result<()> {
 /// Names what the entries have in common, for people who wait.
 fn label(entries: &[Entry<'_>]) -> String {
     match entries {
-        [first, second, ..] if first.target == second.target => format!("growth of {}", first.target.name()),
+        [first, ..] if first.row.table.is_growth() => format!("{}, {}", first.row.name, first.target.name()),
         [first, ..] => first.row.name.clone(),
         [] => String::new(),
     }
 }
 
-/// Returns which servers are measured in turn: those of a row. But of how a server grows, its own other sizes say more
-/// than other servers do, and not all can have that many connections at a time.
+/// Returns what is measured in turn: the servers of a row. But of how a server grows, its own other sizes say more than
+/// other servers do, and not all servers can have that many connections at a time.
 fn turns(rows: &[Row], targets: &[Target]) -> Vec<Vec<(usize, Target)>> {
-    let grows = |row: &Row| row.table == Table::Growth && !row.work.is_idle();
-    let turn = |cells: Vec<(usize, Target)>| -> Vec<_> {
-        cells.into_iter().filter(|(row, target)| target.can(&rows[*row].work)).collect()
+    let of_row = |row: usize| targets.iter().map(|target| (row, *target)).collect();
+    let of_target = |table: Table, target: Target| {
+        let rows = (0..rows.len()).filter(|row| rows[*row].table == table);
+        rows.map(|row| (row, target)).collect::<Vec<_>>()
     };
-    let (growing, others): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|row| grows(&rows[*row]));
-    let of_rows = others.iter().map(|row| targets.iter().map(|target| (*row, *target)).collect());
-    let of_targets = targets.iter().map(|target| growing.iter().map(|row| (*row, *target)).collect());
-    of_rows.chain(of_targets).map(turn).filter(|turn| !turn.is_empty()).collect()
+    let mut turns: Vec<Vec<_>> = (0..rows.len()).filter(|row| !rows[*row].table.is_growth()).map(of_row).collect();
+    for table in [Table::Growth, Table::Workers] {
+        turns.extend(targets.iter().map(|target| of_target(table, *target)));
+    }
+    for turn in &mut turns {
+        turn.retain(|(row, target)| target.can(&rows[*row].work));
+    }
+    turns.retain(|turn| !turn.is_empty());
+    turns
 }
 
 /// Raises the limit of open files as far as the system allows. Servers inherit it.
@@ -195,4 +201,6 @@ struct Sample {
     cost: f64,
     /// Operations in a second; 0 where that means nothing.
     rate: f64,
+    /// Of idle sessions, the cost when there was a tenth of them; 0 elsewhere.
+    tenth: f64,
 }

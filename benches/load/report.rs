@@ -75,10 +75,7 @@ pub(crate) fn tables(targets: &[Target], rows: &[Row], results: &[Samples]) -> S
     for (table, title) in [
         (Table::Cpu, "CPU time per operation, in µs"),
         (Table::Memory, "Resident memory per session, in bytes"),
-        (
-            Table::Growth,
-            "Growth: the same load on more sessions; CPU time per message in µs, memory per session in bytes",
-        ),
+        (Table::Growth, "Growth: the same load on more sessions, CPU time per message in µs"),
         (Table::Workers, "Worker threads, unpinned: CPU time per message in µs, and messages per second"),
         (Table::Upgrade, "Upgrade with the official client: median time in ms"),
     ] {
@@ -92,16 +89,34 @@ pub(crate) fn tables(targets: &[Target], rows: &[Row], results: &[Samples]) -> S
             .copied()
             .filter(|target| rows.iter().any(|(_, samples)| samples.contains_key(target)))
             .collect();
-        let mut lines = vec![line("workload", &columns, |target| target.title().into(), &RATIOS.map(str::to_owned))];
-        lines.push(format!("|---|{}", "---:|".repeat(columns.len() + RATIOS.len())));
+        let mut lines = Vec::new();
         for (row, samples) in &rows {
-            let cell = |target: Target| samples.get(&target).map_or("–".into(), |samples| cell(row, samples));
-            lines.push(line(&row.title, &columns, cell, &ratios(row, samples)));
+            let cell = |target: Target| samples.get(&target).map_or_else(none, |samples| cell(row, samples));
+            lines.push((row.title.clone(), columns.iter().map(|target| cell(*target)).collect(), ratios(row, samples)));
+            if let Work::Idle(_) = row.work {
+                let cells = columns.iter().map(|target| tenth(samples, *target)).collect();
+                lines.push(("the same, a tenth of the sessions".into(), cells, NO_RATIOS.map(str::to_owned)));
+            }
         }
-        if let Some(last) = growth(table, &rows, &columns) {
-            lines.push(last);
-        }
-        text.push_str(&format!("\n### {title}\n\n{}\n", lines.join("\n")));
+        lines.extend(growth(table, &rows, &columns));
+        text.push_str(&format!("\n### {title}\n\n{}", markdown(&columns, &lines)));
+    }
+    text
+}
+
+/// A line of a table: its title, the cells of the servers, and the cells of [`RATIOS`].
+type Line = (String, Vec<String>, [String; 5]);
+
+/// Columns of [`RATIOS`] in which nothing stands are left out.
+fn markdown(columns: &[Target], lines: &[Line]) -> String {
+    let used: Vec<_> = (0..RATIOS.len()).filter(|column| lines.iter().any(|line| line.2[*column] != NONE)).collect();
+    let heads = columns.iter().map(|target| target.title()).chain(used.iter().map(|column| RATIOS[*column]));
+    let mut text = format!("| workload | {} |\n", heads.collect::<Vec<_>>().join(" | "));
+    text.push_str(&format!("|---|{}\n", "---:|".repeat(columns.len() + used.len())));
+    for (title, cells, ratios) in lines {
+        let cells = cells.iter().chain(used.iter().map(|column| &ratios[*column]));
+        let cells: Vec<_> = cells.map(String::as_str).collect();
+        text.push_str(&format!("| {title} | {} |\n", cells.join(" | ")));
     }
     text
 }
@@ -109,9 +124,13 @@ pub(crate) fn tables(targets: &[Target], rows: &[Row], results: &[Samples]) -> S
 /// The columns after those of the servers.
 const RATIOS: [&str; 5] = ["tokio ÷ bare", "tokio ÷ engineioxide", "must be", "smol ÷ bare smol", "must be"];
 
-fn line(title: &str, columns: &[Target], cell: impl Fn(Target) -> String, ratios: &[String; 5]) -> String {
-    let cells: Vec<_> = columns.iter().map(|target| cell(*target)).collect();
-    format!("| {title} | {} | {} |", cells.join(" | "), ratios.join(" | "))
+const NO_RATIOS: [&str; 5] = [NONE; 5];
+
+/// A cell without a value.
+const NONE: &str = "–";
+
+fn none() -> String {
+    NONE.into()
 }
 
 fn cell(row: &Row, samples: &[Sample]) -> String {
@@ -121,19 +140,23 @@ fn cell(row: &Row, samples: &[Sample]) -> String {
             let rate = median(samples.iter().map(|sample| sample.rate));
             format!("{}; {}", figure(cost), thousands(rate))
         }
-        Work::Idle { .. } => thousands(cost),
+        Work::Idle(_) => thousands(cost),
         _ => figure(cost),
     }
 }
 
+fn tenth(samples: &Samples, target: Target) -> String {
+    samples.get(&target).map_or_else(none, |samples| thousands(median(samples.iter().map(|sample| sample.tenth))))
+}
+
 /// The cells of [`RATIOS`].
 fn ratios(row: &Row, samples: &Samples) -> [String; 5] {
-    let shown = |ratio: Option<f64>| ratio.map_or("–".into(), |ratio| format!("{ratio:.2}"));
+    let shown = |ratio: Option<f64>| ratio.map_or_else(none, |ratio| format!("{ratio:.2}"));
     let goal = |goal: Option<(f64, Target)>, ours: Target| {
-        let Some((factor, other)) = goal else { return "–".into() };
+        let Some((factor, other)) = goal else { return none() };
         let name = if other == Target::BareSmol { "bare smol" } else { other.title() };
         match ratio(samples, ours, other) {
-            None => "–".into(),
+            None => none(),
             Some(ratio) if ratio <= factor => format!("≤ {factor} × {name}: yes"),
             Some(ratio) => format!("≤ {factor} × {name}: no, {ratio:.2}"),
         }
@@ -153,19 +176,22 @@ fn ratio(samples: &Samples, of: Target, to: Target) -> Option<f64> {
     Some(median(of.iter().zip(to).map(|(of, to)| of.cost / to.cost)))
 }
 
-/// What the largest number of sessions costs, by what the smallest does.
-fn growth(table: Table, rows: &[(&Row, &Samples)], columns: &[Target]) -> Option<String> {
-    let mut rows =
-        rows.iter().filter(|(row, _)| table == Table::Growth && !row.work.is_idle()).map(|(_, samples)| samples);
-    let (first, last) = (rows.next()?, rows.next_back()?);
-    let cell = |target: Target| match (first.get(&target), last.get(&target)) {
+/// What the largest size of a server costs, by what the smallest does.
+fn growth(table: Table, rows: &[(&Row, &Samples)], columns: &[Target]) -> Option<Line> {
+    let goal = match table {
+        Table::Growth => "≤ 1.3",
+        Table::Workers => "≤ 1.1",
+        _ => return None,
+    };
+    let [(_, first), .., (_, last)] = rows else { return None };
+    let cell = |target: &Target| match (first.get(target), last.get(target)) {
         (Some(first), Some(last)) => {
             format!("{:.2}", median(last.iter().zip(first).map(|(last, first)| last.cost / first.cost)))
         }
-        _ => "–".into(),
+        _ => none(),
     };
-    let must = ["–", "–", "≤ 1.3", "–", "≤ 1.3"].map(str::to_owned);
-    Some(line("CPU, largest ÷ smallest", columns, cell, &must))
+    let must = [NONE, NONE, goal, NONE, goal].map(str::to_owned);
+    Some(("CPU time, last line ÷ first".into(), columns.iter().map(cell).collect(), must))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

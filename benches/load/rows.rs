@@ -26,6 +26,13 @@ pub(crate) enum Table {
     Upgrade,
 }
 
+impl Table {
+    /// Whether its rows are one server in several sizes.
+    pub(crate) fn is_growth(self) -> bool {
+        matches!(self, Self::Growth | Self::Workers)
+    }
+}
+
 /// What is done.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
@@ -44,7 +51,7 @@ pub(crate) enum Work {
     /// Every session gets `burst` messages in a row.
     Broadcast { sessions: usize, size: usize, burst: usize },
     /// Sessions that have echoed once. On polling, each has a poll under way.
-    Idle { kind: Kind, sessions: Option<usize> },
+    Idle(Kind),
     /// Upgrades with the official client, from its first request to its event `upgrade`.
     OfficialUpgrade,
 }
@@ -78,20 +85,15 @@ impl Work {
             }
             Self::PollingEcho(_) | Self::PollingCycle => Kind::Polling,
             Self::Upgrade | Self::OfficialUpgrade => Kind::Both,
-            Self::Idle { kind, .. } => *kind,
+            Self::Idle(kind) => *kind,
         }
-    }
-
-    /// Whether the sessions do nothing.
-    pub(crate) fn is_idle(&self) -> bool {
-        matches!(self, Self::Idle { .. })
     }
 }
 
 impl Row {
     fn new(name: &str, title: &str, work: Work) -> Self {
         let table = match work {
-            Work::Idle { .. } => Table::Memory,
+            Work::Idle(_) => Table::Memory,
             Work::OfficialUpgrade => Table::Upgrade,
             Work::Workers { .. } => Table::Workers,
             _ => Table::Cpu,
@@ -176,10 +178,10 @@ pub(crate) fn all() -> Vec<Row> {
             Work::Broadcast { sessions: 1000, size: 4096, burst: 4 },
         )
         .at_most(0.6, Engineioxide),
-        Row::new("idle-ws", "idle WebSocket session", Work::Idle { kind: Kind::WebSocket, sessions: None })
+        Row::new("idle-ws", "idle WebSocket session", Work::Idle(Kind::WebSocket))
             .at_most(0.52, Bare)
             .smol_at_most(1.15),
-        Row::new("idle-polling", "idle polling session", Work::Idle { kind: Kind::Polling, sessions: None })
+        Row::new("idle-polling", "idle polling session", Work::Idle(Kind::Polling))
             .at_most(1.06, Bare)
             .smol_at_most(1.1),
     ];
@@ -187,11 +189,6 @@ pub(crate) fn all() -> Vec<Row> {
         let echo = Echo { active: 100, ..echo(sessions, 64, 1) };
         let title = format!("WebSocket echo 64 B, {sessions} sessions, 100 messages in flight in all");
         rows.push(Row::new(&format!("growth-{sessions}"), &title, websocket(echo)).in_table(Table::Growth));
-    }
-    for sessions in [1000, 10_000] {
-        let work = Work::Idle { kind: Kind::WebSocket, sessions: Some(sessions) };
-        let title = format!("bytes of an idle WebSocket session among {sessions}");
-        rows.push(Row::new(&format!("growth-memory-{sessions}"), &title, work).in_table(Table::Growth));
     }
     for workers in [1, 2] {
         let work = Work::Workers { echo: echo(64, 64, 16), workers };

@@ -47,7 +47,7 @@ pub(crate) async fn in_turn(options: &Options, entries: &[Entry<'_>]) -> Result<
     let Some(first) = entries.first() else { return Ok(Vec::new()) };
     if first.is_pinned(options) { server::pin_generator() } else { server::unpin_generator() }?;
     match first.row.work {
-        Work::Idle { kind, sessions } => idle::measure(options, entries, kind, sessions.unwrap_or(options.idle)).await,
+        Work::Idle(kind) => idle::measure(options, entries, kind).await,
         Work::OfficialUpgrade => official::measure(options, entries),
         _ => under_load(options, entries).await,
     }
@@ -74,7 +74,7 @@ async fn under_load(options: &Options, entries: &[Entry<'_>]) -> Result<Vec<Vec<
             let cpu = server.cpu()? - before;
             let operations = operations as f64;
             let cost = cpu.as_secs_f64() * 1e6 / operations;
-            samples.push(Sample { cost, rate: operations / elapsed.as_secs_f64() });
+            samples.push(Sample { cost, rate: operations / elapsed.as_secs_f64(), tenth: 0.0 });
         }
     }
     Ok(running.into_iter().map(|(_, _, samples)| samples).collect())
@@ -102,7 +102,7 @@ impl Load {
             Work::WebSocketCycle => Self::Cycles(cycles::Cycles::new(cycles::Cycle::WebSocket, addr)),
             Work::PollingCycle => Self::Cycles(cycles::Cycles::new(cycles::Cycle::Polling, addr)),
             Work::Upgrade => Self::Cycles(cycles::Cycles::new(cycles::Cycle::Upgrade, addr)),
-            Work::Idle { .. } | Work::OfficialUpgrade => return Err("not a load".into()),
+            Work::Idle(_) | Work::OfficialUpgrade => return Err("not a load".into()),
         })
     }
 

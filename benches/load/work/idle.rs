@@ -18,36 +18,35 @@ const FIRST: usize = 100;
 
 /// Each round starts a server of its own, so a few are enough.
 const ROUNDS: usize = 3;
+const QUICK: usize = 1;
 
 /// How long a server has to become idle.
 const REST: Duration = Duration::from_millis(300);
 
-pub(super) async fn measure(
-    options: &Options,
-    entries: &[Entry<'_>],
-    kind: Kind,
-    sessions: usize,
-) -> Result<Vec<Vec<Sample>>> {
-    let sessions = options.sessions(sessions);
+pub(super) async fn measure(options: &Options, entries: &[Entry<'_>], kind: Kind) -> Result<Vec<Vec<Sample>>> {
+    let sessions = options.sessions(options.idle);
     let mut samples = vec![Vec::new(); entries.len()];
-    for _ in 0..options.rounds().min(ROUNDS) {
+    for _ in 0..options.rounds().min(if options.quick { QUICK } else { ROUNDS }) {
         eprint!(".");
         for (entry, samples) in entries.iter().zip(&mut samples) {
             let server = entry.start(options)?;
             let grown = grown(&server, kind, sessions).await;
-            let grown = grown.map_err(|error| format!("{}: {error}", entry.name()))?;
-            samples.push(Sample { cost: grown / sessions as f64, rate: 0.0 });
+            samples.push(grown.map_err(|error| format!("{}: {error}", entry.name()))?);
         }
     }
     Ok(samples)
 }
 
-async fn grown(server: &Server, kind: Kind, sessions: usize) -> Result<f64> {
+async fn grown(server: &Server, kind: Kind, sessions: usize) -> Result<Sample> {
     let mut clients = Clients { sockets: Vec::new(), polls: Vec::new() };
     clients.open(server, kind, FIRST).await?;
     let before = server.resident()?;
-    clients.open(server, kind, sessions).await?;
-    Ok(server.resident()? - before)
+    let few = (sessions / 10).max(1);
+    clients.open(server, kind, few).await?;
+    let tenth = (server.resident()? - before) / few as f64;
+    clients.open(server, kind, sessions - few).await?;
+    let cost = (server.resident()? - before) / sessions as f64;
+    Ok(Sample { cost, rate: 0.0, tenth })
 }
 
 struct Clients {

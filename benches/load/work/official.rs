@@ -17,6 +17,6 @@ pub(super) fn measure(options: &Options, entries: &[Entry<'_>]) -> Result<Vec<Ve
     }
     // Milliseconds: a list for each server
     let times: Vec<Vec<f64>> = serde_json::from_slice(&output.stdout)?;
-    let samples = |times: Vec<f64>| times.into_iter().map(|cost| Sample { cost, rate: 0.0 }).collect();
+    let samples = |times: Vec<f64>| times.into_iter().map(|cost| Sample { cost, rate: 0.0, tenth: 0.0 }).collect();
     Ok(times.into_iter().map(samples).collect())
 }
