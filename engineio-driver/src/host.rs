@@ -330,7 +330,7 @@ impl<A: Application + Send + 'static> Served<A> {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        deferred.wake([cx.waker().clone()]);
+        deferred.wake(Some(cx.waker().clone()));
         Poll::Pending
     }
 }

@@ -2,7 +2,9 @@
 
 use engineio_driver::net::{BoxIo, Connecting, Connector, connect_any};
 use smol::net::{TcpStream, resolve};
-use smol_hyper::rt::{FuturesIo, SmolTimer};
+use smol_hyper::rt::SmolTimer;
+
+use crate::net::SmolIo;
 
 /// Connects over TCP.
 ///
@@ -18,7 +20,7 @@ impl Connector for TcpConnector {
             let stream = connect_any(&SmolTimer::new(), addrs, TcpStream::connect).await?;
             // Small packets are sent at once.
             let _ = stream.set_nodelay(true);
-            Ok(Box::new(FuturesIo::new(stream)) as BoxIo)
+            Ok(Box::new(SmolIo::new(stream)) as BoxIo)
         })
     }
 }
@@ -44,7 +46,7 @@ impl Connector for UnixConnector {
         let path = self.0.clone();
         Box::pin(async {
             let stream = smol::net::unix::UnixStream::connect(path).await?;
-            Ok(Box::new(FuturesIo::new(stream)) as BoxIo)
+            Ok(Box::new(SmolIo::new(stream)) as BoxIo)
         })
     }
 }

@@ -35,8 +35,8 @@
 //! ```
 //!
 //! The crate has the same public API as `engineio-tokio`: to change from one to the other, change the name of the
-//! crate. There are two differences: listeners and streams are those of smol, with [`FuturesIo`](net::FuturesIo)
-//! instead of `TokioIo`; and see [Executors](#executors).
+//! crate. There are two differences: listeners and streams are those of smol, with [`SmolIo`](net::SmolIo) and
+//! [`FuturesIo`](net::FuturesIo) instead of `TokioIo`; and see [Executors](#executors).
 //!
 //! * **Server.** [`builder`] sets the options and makes a [`Server`]. [`bind`] listens on TCP, and [`serve`]
 //!   serves a listener, also that of a Unix socket. `serve_with` does so together with an application of axum, or any other
@@ -98,6 +98,7 @@
 
 mod connect;
 mod executor;
+mod io;
 mod serve;
 #[cfg(feature = "tls")]
 mod tls;
@@ -133,11 +134,13 @@ pub mod net {
     pub use crate::connect::TcpConnector;
     #[cfg(unix)]
     pub use crate::connect::UnixConnector;
+    pub use crate::io::SmolIo;
     #[cfg(feature = "tls")]
     pub use crate::tls::{Rustls, TlsEncryptor};
     #[doc(inline)]
     pub use engineio_driver::net::*;
-    /// Turns a stream of smol into an [`Io`], for use in a [`Connector`].
+    /// Turns a stream with the traits of `futures` into an [`Io`], for use in a [`Connector`]. For sockets, [`SmolIo`] costs
+    /// less.
     pub use smol_hyper::rt::FuturesIo;
 }
 

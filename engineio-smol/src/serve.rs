@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use engineio_driver::Server;
 use engineio_driver::mount::{Listener, Listening};
-use smol::net::{AsyncToSocketAddrs, TcpListener, TcpStream};
-use smol_hyper::rt::FuturesIo;
+use smol::net::{AsyncToSocketAddrs, TcpListener};
+
+use crate::net::SmolIo;
 
 /// Listens on an address over TCP, and serves it in the background.
 ///
@@ -101,21 +102,21 @@ where
 pub struct Accept<L>(pub L);
 
 impl Listener for Accept<TcpListener> {
-    type Io = FuturesIo<TcpStream>;
+    type Io = SmolIo<std::net::TcpStream>;
 
     async fn accept(&mut self) -> io::Result<(Self::Io, Option<SocketAddr>)> {
         let (stream, addr) = self.0.accept().await?;
         // Small packets are sent at once.
         let _ = stream.set_nodelay(true);
-        Ok((FuturesIo::new(stream), Some(addr)))
+        Ok((SmolIo::new(stream), Some(addr)))
     }
 }
 
 #[cfg(unix)]
 impl Listener for Accept<smol::net::unix::UnixListener> {
-    type Io = FuturesIo<smol::net::unix::UnixStream>;
+    type Io = SmolIo<std::os::unix::net::UnixStream>;
 
     async fn accept(&mut self) -> io::Result<(Self::Io, Option<SocketAddr>)> {
-        Ok((FuturesIo::new(self.0.accept().await?.0), None))
+        Ok((SmolIo::new(self.0.accept().await?.0), None))
     }
 }

@@ -5,8 +5,9 @@ use std::fs;
 use crate::adapter::adapter;
 
 /// The maximum number of lines of code, without comments and blank lines. With more, some code probably belongs into
-/// the driver.
-const LIMIT: usize = 200;
+/// the driver. A third of this is for streams of the crate's own, as only `engineio-smol` has them: others for smol fill
+/// hyper's buffers with zeros, and ask the socket more often than needed.
+const LIMIT: usize = 320;
 
 pub fn the_crate_is_small() {
     let mut lines = 0;

@@ -208,7 +208,7 @@ impl Side for Opened {
                         if let (Some(sid), Some(head)) = (client.sid().cloned(), self.head.take()) {
                             self.link = Some(Arc::new(Link::new(sid, None, head, Offer::of(client).map(Box::new))));
                         }
-                        deferred.wake(attached.waiters.take());
+                        deferred.wake_all(attached.waiters.take());
                     }
                     attached.notify(event, deferred);
                 }

@@ -89,12 +89,12 @@ impl Attached {
                 deferred.wake(self.receiver.take());
                 Observed::Readable
             }
-            proto::Event::Writable => return deferred.wake(self.senders.take()),
-            proto::Event::Written => return deferred.wake(self.flushers.take()),
+            proto::Event::Writable => return deferred.wake_all(self.senders.take()),
+            proto::Event::Written => return deferred.wake_all(self.flushers.take()),
             proto::Event::Ended(_) => {
-                deferred.wake(self.senders.take());
-                deferred.wake(self.flushers.take());
-                return deferred.wake(self.waiters.take());
+                deferred.wake_all(self.senders.take());
+                deferred.wake_all(self.flushers.take());
+                return deferred.wake_all(self.waiters.take());
             }
             proto::Event::Flush { packets } => Observed::Event(Event::Flush { packets }),
             proto::Event::Drain => Observed::Event(Event::Drain),
@@ -120,9 +120,9 @@ impl Attached {
     /// Wakes all tasks that wait: nothing more will happen.
     pub(crate) fn wake_all(&mut self, deferred: &mut Deferred) {
         deferred.wake(self.receiver.take());
-        deferred.wake(self.senders.take());
-        deferred.wake(self.flushers.take());
-        deferred.wake(self.waiters.take());
+        deferred.wake_all(self.senders.take());
+        deferred.wake_all(self.flushers.take());
+        deferred.wake_all(self.waiters.take());
     }
 
     /// Returns why the session ended, once its machine is gone.
@@ -176,7 +176,7 @@ impl Attached {
     /// Wakes the senders of a session that accepts no more messages. It may stay closing for long.
     pub(crate) fn note_phase(&mut self, machine: &dyn Machine, deferred: &mut Deferred) {
         if !self.senders.is_empty() && matches!(machine.phase(), Phase::Closing | Phase::Closed) {
-            deferred.wake(self.senders.take());
+            deferred.wake_all(self.senders.take());
         }
     }
 

@@ -26,8 +26,15 @@ struct Rest {
 pub(crate) trait Owner: Send + Sync {}
 
 impl Deferred {
+    /// Defers waking a task.
+    pub(crate) fn wake(&mut self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.wakes.push(waker);
+        }
+    }
+
     /// Defers waking tasks.
-    pub(crate) fn wake(&mut self, wakers: impl IntoIterator<Item = Waker>) {
+    pub(crate) fn wake_all(&mut self, wakers: impl IntoIterator<Item = Waker>) {
         self.wakes.extend(wakers);
     }
 

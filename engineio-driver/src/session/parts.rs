@@ -61,7 +61,7 @@ impl Parts {
             Place::Application => added.applications.push(part),
         }
         if let Some(state) = &self.state {
-            deferred.wake([Waker::from(Arc::new(PartWaker { state: Arc::clone(state), wakes: ADDED }))]);
+            deferred.wake(Some(Waker::from(Arc::new(PartWaker { state: Arc::clone(state), wakes: ADDED }))));
         }
         !std::mem::replace(&mut self.runs, true)
     }

@@ -1,7 +1,7 @@
 //! The task of one WebSocket: reads and writes. The session makes all decisions.
 //!
-//! In one turn, the task writes what is ready and reads what has arrived; then, in one visit to the session, it passes
-//! on the frames that arrived and pulls those to send. An idle task has neither a read nor a write buffer: both belong to
+//! In one turn, the task reads what has arrived; then, in one visit to the session, it passes on the frames that arrived
+//! and pulls those to send; then it writes. An idle task has neither a read nor a write buffer: both belong to
 //! the thread, and a task keeps what could not be decoded or written.
 
 use std::future::Future;
@@ -21,7 +21,7 @@ use crate::tasks::Guard;
 
 /// Frames are pulled while less than this waits to be written, in bytes.
 const WRITE_AHEAD: usize = 32 * 1024;
-/// The maximum number of frames that are passed on in one visit, and of those that are pulled.
+/// The maximum number of frames that are passed on in one visit.
 const FRAMES: usize = 64;
 /// Data of at least this size is not copied into the write buffer, if the connection can write several pieces at once.
 const SHARE: usize = 8 * 1024;
@@ -125,7 +125,7 @@ impl ChannelTask {
         error: Option<io::Error>,
     ) -> Visit {
         let channel = self.channel;
-        let mut room = WRITE_AHEAD.saturating_sub(self.output.left());
+        let room = WRITE_AHEAD.saturating_sub(self.output.left());
         let details = end.and_then(|_| self.codec.close_frame());
         let (flushed, unblocked, mut pulled) = (self.flushed, std::mem::take(&mut self.unblocked), self.pulled);
         let news = self.reported < flushed;
@@ -144,23 +144,15 @@ impl ChannelTask {
             if unblocked {
                 machine.unblocked(now);
             }
-            for frame in frames.incoming.drain(..) {
-                machine.channel_frame(now, channel, frame);
+            if !frames.incoming.is_empty() {
+                machine.channel_frames(now, channel, &mut frames.incoming.drain(..));
             }
             if let Some(end) = end {
                 machine.channel_closed(now, channel, end, details);
             }
-            while room > 0 && !done.drained && frames.outgoing.len() < FRAMES {
-                match machine.next_frame(now, channel) {
-                    Some(frame) => {
-                        room = room.saturating_sub(frame.len());
-                        frames.outgoing.push(frame);
-                    }
-                    None => done.drained = true,
-                }
-            }
+            done.drained = machine.next_frames(now, channel, room, &mut |frame| frames.outgoing.push(frame));
             done.reading = machine.wants_frames(channel);
-            pulled = machine.stats().messages_sent;
+            pulled = machine.messages_sent();
             done.wants_written = machine.wants_written();
             // Set before this task is registered, or the task would wake itself.
             visit.attached.set_reports(done.wants_written);
@@ -188,31 +180,19 @@ impl ChannelTask {
         polled
     }
 
-    /// Takes turns until there is only waiting to do. The session is visited only for a reason: the task was woken,
-    /// frames arrived, there is room for more frames, or a report of what is written is awaited.
+    /// Takes turns until there is only waiting to do: reads, visits the session, writes. The session is visited only for a
+    /// reason: the task was woken, frames arrived, there is room for more frames, or a report of what is written is awaited.
     fn poll_turns(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         let mut worth_a_visit = true;
+        // Only a read that finds nothing leads to a wakeup later.
+        let mut unread = true;
         for _ in 0..BUDGET {
             let Stage::Open(io) = &mut self.stage else { return Poll::Ready(()) };
-            let before = self.output.left();
-            let blocked = match self.output.poll_write(io, cx) {
-                Poll::Ready(Ok(())) => false,
-                Poll::Ready(Err(error)) => return self.end(cx, ChannelEnd::Lost, Some(error)),
-                Poll::Pending => true,
-            };
-            self.unblocked |= self.blocked && (!blocked || self.output.left() < before);
-            self.blocked = blocked;
-            self.answers = self.answers.min(self.output.left());
-            // While more is sent, a slow connection may never take everything at once.
-            self.flushed = if blocked { self.flushed.max(self.output.taken()) } else { self.pulled };
-            self.output.mark(self.pulled);
             // A client that does not take the answers to its pings is not read any further.
             let reading = self.reading && self.answers < WRITE_AHEAD;
-            // Only a read that finds nothing leads to a wakeup later.
-            let mut unread = true;
             if reading && scratch.input.is_empty() && !self.kept.is_empty() {
                 scratch.restore(&mut self.kept);
-            } else if reading && scratch.input.is_empty() {
+            } else if reading && scratch.input.is_empty() && unread {
                 let size = if self.codec.left() > READ { READ_LARGE } else { READ };
                 match poll_read(io, cx, scratch.chunk.get_mut(..size).unwrap_or_default()) {
                     Poll::Pending => unread = false,
@@ -222,8 +202,9 @@ impl ChannelTask {
                 }
             }
             let end = if reading { self.decode(scratch) } else { None };
-            let news = self.unblocked || (self.wants_written && self.reported < self.flushed);
-            if worth_a_visit || news || !scratch.frames.incoming.is_empty() || end.is_some() {
+            let passes_on = !scratch.frames.incoming.is_empty();
+            let mut drained = true;
+            if worth_a_visit || passes_on || end.is_some() {
                 let visit = self.visit(cx, &mut scratch.frames, end, None);
                 self.send(&mut scratch.frames);
                 self.output.mark(self.pulled);
@@ -233,17 +214,40 @@ impl ChannelTask {
                     scratch.input = 0..0;
                     return Poll::Ready(());
                 }
-                worth_a_visit = !blocked && !visit.drained;
+                drained = visit.drained;
             }
-            let writable = !blocked && self.output.left() > 0;
+            if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+                return self.end(cx, ChannelEnd::Lost, Some(error));
+            }
+            let news = self.unblocked || (self.wants_written && self.reported < self.flushed);
+            worth_a_visit = news || (!self.blocked && !drained);
             let undecoded = !scratch.input.is_empty() || !self.kept.is_empty();
+            if passes_on && !undecoded && !worth_a_visit {
+                // The application goes first: its answers leave in the next turn.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let readable = self.reading && self.answers < WRITE_AHEAD && (unread || undecoded);
-            if !writable && !readable && !worth_a_visit {
+            if !readable && !worth_a_visit {
                 return Poll::Pending;
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Writes what is ready, and notes what the connection took.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Stage::Open(io) = &mut self.stage else { return Poll::Ready(Ok(())) };
+        let before = self.output.left();
+        let blocked = self.output.poll_write(io, cx)?.is_pending();
+        self.unblocked |= self.blocked && (!blocked || self.output.left() < before);
+        self.blocked = blocked;
+        self.answers = self.answers.min(self.output.left());
+        // While more is sent, a slow connection may never take everything at once.
+        self.flushed = if blocked { self.flushed.max(self.output.taken()) } else { self.pulled };
+        self.output.mark(self.pulled);
+        Poll::Ready(Ok(()))
     }
 
     /// Decodes as many frames as one visit passes on.

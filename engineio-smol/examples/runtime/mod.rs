@@ -37,6 +37,7 @@ impl Program for Smol {
 
     async fn stop() -> io::Result<()> {
         let mut signals = Signals::new([Signal::Term, Signal::Int])?;
-        signals.next().await.transpose().map(drop)
+        // In a task of its own, which is not polled whenever the executor is.
+        EXECUTOR.spawn(async move { signals.next().await.transpose().map(drop) }).await
     }
 }
