@@ -43,8 +43,8 @@ impl std::ops::Deref for Socket {
 }
 
 impl Socket {
-    pub(crate) const fn new(handle: Handle) -> Self {
-        Self { handle, taken: Taken::new(), flushing: None }
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self { handle, taken: Taken::default(), flushing: None }
     }
 
     /// Returns a guard for which the shutdown of the session's server waits.
@@ -90,17 +90,23 @@ impl Socket {
         if let Some(message) = taken.next(handle) {
             return Poll::Ready(Some(message));
         }
+        if taken.is_waiting(handle, cx) {
+            return Poll::Pending;
+        }
         handle.session.visit(|visit| {
-            if let Some(message) = taken.take(visit) {
-                return Poll::Ready(Some(message));
+            let (first, all) = taken.take(visit);
+            if first.is_none() {
+                // The session may have waited for its messages to be taken before it can end.
+                visit.settle();
+                if visit.over().is_some() {
+                    return Poll::Ready(None);
+                }
             }
-            // The session may have waited for its messages to be taken before it can end.
-            visit.settle();
-            if visit.over().is_some() {
-                return Poll::Ready(None);
+            if all {
+                // So that no other visit is needed to wait for more.
+                taken.register(visit, cx);
             }
-            set(&mut visit.attached.receiver, cx, visit.deferred);
-            Poll::Pending
+            first.map_or(Poll::Pending, |message| Poll::Ready(Some(message)))
         })
     }
 
@@ -125,7 +131,9 @@ impl Socket {
     /// Events from before this call are not recorded. Messages that have already arrived come first, with those that
     /// arrive until all of them were taken; other events follow. Recording events has a small cost, which unobserved
     /// sessions do not have.
-    pub fn events(self) -> Events {
+    pub fn events(mut self) -> Events {
+        // Events may have been recorded while only messages were waited for.
+        self.taken.forget_waker();
         let observed = self.handle.session.visit(|visit| {
             let observed = visit.attached.events.is_some();
             visit.attached.events.get_or_insert_default();

@@ -87,6 +87,11 @@ pub trait Machine: sealed::Sealed {
     /// See [`Session::discard_incoming`].
     fn discard_incoming(&mut self);
 
+    /// Returns whether [`send`](Self::send), [`recv`](Self::recv), [`next_frame`](Self::next_frame) and
+    /// [`channel_written`](Self::channel_written) depend on the time. If not, a driver need not read its clock for them:
+    /// any `now` will do. See [`Session::needs_time`].
+    fn needs_time(&self) -> bool;
+
     /// See [`Session::next_frame`].
     fn next_frame(&mut self, now: Instant, channel: ChannelId) -> Option<Frame>;
     /// See [`Session::next_frames`].
@@ -222,6 +227,10 @@ macro_rules! same {
 }
 
 impl Machine for Session {
+    fn needs_time(&self) -> bool {
+        Self::needs_time(self)
+    }
+
     same!(Session);
 
     fn details(&self) -> Option<&Details> {
@@ -246,6 +255,11 @@ impl Machine for Session {
 }
 
 impl Machine for Client {
+    /// A client watches its server with every message.
+    fn needs_time(&self) -> bool {
+        true
+    }
+
     same!(Client);
 
     fn details(&self) -> Option<&Details> {

@@ -193,6 +193,17 @@ impl Session {
 
     // Time.
 
+    /// Returns whether [`send`](Session::send), [`recv`](Session::recv), [`next_frame`](Session::next_frame) and
+    /// [`channel_written`](Session::channel_written) depend on the time. If not, an embedder need not read its clock for
+    /// them: any `now` will do.
+    ///
+    /// They do not while messages stream through a channel: nothing waits to be decoded, and no ping waits to be handed
+    /// over.
+    #[inline]
+    pub fn needs_time(&self) -> bool {
+        !self.is_streaming() || self.owes_ping()
+    }
+
     /// Returns when [`Session::handle_timeout`] should be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
         let mut next = self.pinger.timeout();

@@ -1,6 +1,7 @@
 //! The lock of one session, and how all code uses it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::tasks::{Guard, Tasks};
 /// One session with its lock: its `Side`, which owns the machine, and the state outside the machine.
 pub(crate) struct Cell<S: Side + ?Sized> {
     environment: Arc<Environment>,
+    /// A task waits for messages or events, and was not woken since.
+    receiver_waits: AtomicBool,
     state: Mutex<State<S>>,
 }
 
@@ -93,7 +96,8 @@ impl Time<'_> {
 
 impl<S: Side> Cell<S> {
     pub(crate) const fn new(environment: Arc<Environment>, side: S, attached: Attached) -> Self {
-        Self { environment, state: Mutex::new(State { attached, side }) }
+        let receiver_waits = AtomicBool::new(false);
+        Self { environment, receiver_waits, state: Mutex::new(State { attached, side }) }
     }
 }
 
@@ -115,7 +119,13 @@ impl<S: Side + ?Sized> Cell<S> {
         let mut visit = Visit { side, attached, deferred, time, settled: false };
         let result = work(&mut visit);
         visit.settle();
+        self.receiver_waits.store(visit.attached.receiver.is_some(), Ordering::Release);
         result
+    }
+
+    /// Returns whether a task waits for messages or events, and was not woken since. Takes no lock.
+    pub(crate) fn receiver_waits(&self) -> bool {
+        self.receiver_waits.load(Ordering::Acquire)
     }
 
     /// Reads the session.
@@ -150,17 +160,19 @@ impl<S: Side + ?Sized> Visit<'_, S> {
         self.time.now()
     }
 
-    /// Returns the machine, if it still exists.
-    pub(crate) fn machine(&mut self) -> Option<&mut dyn Machine> {
-        self.settled = false;
-        self.side.machine_mut()
-    }
-
     /// Returns the machine and the current time.
     pub(crate) fn timed(&mut self) -> Option<(&mut dyn Machine, Instant)> {
         self.settled = false;
         let machine = self.side.machine_mut()?;
         Some((machine, self.time.now()))
+    }
+
+    /// As [`Visit::timed`], for messages only: the clock is not read if they do not depend on the time.
+    pub(crate) fn streamed(&mut self) -> Option<(&mut dyn Machine, Instant)> {
+        self.settled = false;
+        let machine = self.side.machine_mut()?;
+        let now = if machine.needs_time() { self.time.now() } else { Instant::ZERO };
+        Some((machine, now))
     }
 
     /// Returns why the session has ended, if it has.

@@ -49,6 +49,8 @@ pub(crate) enum Observed {
 /// Recorded events that were not taken.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// The first event is [`Observed::Readable`]. It is the most frequent one, and often the only one.
+    readable: bool,
     events: VecDeque<Observed>,
     lost: usize,
 }
@@ -58,6 +60,10 @@ const MAX_EVENTS: usize = 1024;
 
 impl Queue {
     pub(crate) fn push(&mut self, event: Observed) {
+        if matches!(event, Observed::Readable) && self.events.is_empty() {
+            self.readable = true;
+            return;
+        }
         if self.events.len() >= MAX_EVENTS {
             // Events that are only informative make room for those that must not be missed.
             let expendable = |event: &Observed| {
@@ -73,9 +79,25 @@ impl Queue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Observed> {
+        if std::mem::take(&mut self.readable) {
+            return Some(Observed::Readable);
+        }
         if self.lost > 0 {
             return Some(Observed::Event(Event::Lagged { events: std::mem::take(&mut self.lost) }));
         }
         self.events.pop_front()
+    }
+
+    /// Returns the next event if that is not [`Observed::Readable`].
+    pub(crate) fn pop_event(&mut self) -> Option<Event> {
+        let is_event = !self.readable && matches!(self.events.front(), Some(Observed::Event(_)));
+        match is_event.then(|| self.pop())? {
+            Some(Observed::Event(event)) => Some(event),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.readable && self.lost == 0 && self.events.is_empty()
     }
 }

@@ -9,7 +9,7 @@ use futures_core::Stream;
 use super::Socket;
 use super::handle::Handle;
 use super::taken::Taken;
-use crate::session::{Event, Observed, Side, Visit, set};
+use crate::session::{Event, Observed, Side, Visit};
 
 /// The events of a session, including its messages.
 ///
@@ -17,6 +17,8 @@ use crate::session::{Event, Observed, Side, Visit, set};
 #[derive(Debug)]
 pub struct Events {
     socket: Socket,
+    /// An event that was taken together with the one before it.
+    ready: Option<Event>,
     /// Messages may be ready.
     readable: bool,
     closed: bool,
@@ -24,7 +26,7 @@ pub struct Events {
 
 impl Events {
     pub(super) const fn new(socket: Socket, readable: bool) -> Self {
-        Self { socket, readable, closed: false }
+        Self { socket, ready: None, readable, closed: false }
     }
 
     /// Returns a handle to the session.
@@ -40,44 +42,66 @@ impl Events {
     }
 
     fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
-        if self.closed {
-            return Poll::Ready(None);
-        }
-        let Self { socket: Socket { handle, taken, .. }, readable, closed } = self;
+        let Self { socket: Socket { handle, taken, .. }, ready, readable, closed } = self;
+        // Messages come first.
         if let Some(message) = taken.next(handle) {
             return Poll::Ready(Some(Event::Message(message)));
         }
+        if let Some(event) = ready.take() {
+            return Poll::Ready(Some(event));
+        }
+        if *closed {
+            return Poll::Ready(None);
+        }
+        if taken.is_waiting(handle, cx) {
+            return Poll::Pending;
+        }
         handle.session.visit(|visit| {
-            if let Some(event) = next(visit, taken, readable) {
-                return Poll::Ready(Some(event));
+            let mut next = take(visit, taken, ready, readable);
+            if next.is_none() {
+                // The end may have waited for this; other events come before it.
+                visit.settle();
+                next = take(visit, taken, ready, readable);
             }
-            // The end may have waited for this; other events come before it.
-            visit.settle();
-            if let Some(event) = next(visit, taken, readable) {
-                return Poll::Ready(Some(event));
+            if next.is_some() {
+                if !*readable && visit.attached.events.as_ref().is_some_and(|events| events.is_empty()) {
+                    // So that no other visit is needed to wait for more.
+                    taken.register(visit, cx);
+                }
+                return Poll::Ready(next);
             }
             if let Some(reason) = visit.attached.end_reason() {
                 *closed = true;
                 return Poll::Ready(Some(Event::Close(reason)));
             }
-            set(&mut visit.attached.receiver, cx, visit.deferred);
+            taken.register(visit, cx);
             Poll::Pending
         })
     }
 }
 
-/// Returns the next event, if one is ready. Messages that can be taken come first.
-fn next<S: Side + ?Sized>(visit: &mut Visit<'_, S>, taken: &mut Taken, readable: &mut bool) -> Option<Event> {
+/// Takes events, at least one if any is ready. Returns the first. Messages that can be taken come first.
+fn take<S: Side + ?Sized>(
+    visit: &mut Visit<'_, S>,
+    taken: &mut Taken,
+    ready: &mut Option<Event>,
+    readable: &mut bool,
+) -> Option<Event> {
     loop {
         if *readable {
-            if let Some(message) = taken.take(visit) {
+            let (first, all) = taken.take(visit);
+            *readable = !all;
+            if let Some(message) = first {
                 return Some(Event::Message(message));
             }
-            *readable = false;
         }
         match visit.attached.events.as_mut()?.pop()? {
             Observed::Readable => *readable = true,
-            Observed::Event(event) => return Some(event),
+            Observed::Event(event) => {
+                // `Flush` and `Drain` often come together.
+                *ready = visit.attached.events.as_mut().and_then(|events| events.pop_event());
+                return Some(event);
+            }
         }
     }
 }

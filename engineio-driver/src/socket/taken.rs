@@ -1,11 +1,12 @@
 //! Messages that were taken from a session and not returned to the application yet.
 
 use std::collections::VecDeque;
+use std::task::{Context, Waker};
 
 use engineio_proto::Message;
 
 use super::handle::Handle;
-use crate::session::{Side, Visit};
+use crate::session::{Side, Visit, set};
 
 /// The maximum number of messages that are taken in one visit to the session.
 const MESSAGES: usize = 32;
@@ -14,39 +15,58 @@ const BYTES: usize = 16 * 1024;
 
 /// Messages that were taken together, because a visit for each would cost more. Their number is small, so the limits of
 /// the session still slow a client down.
-#[derive(Debug)]
-pub(super) struct Taken(VecDeque<Message>);
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    messages: VecDeque<Message>,
+    /// The waker that was registered when everything was taken.
+    registered: Option<Waker>,
+}
 
 impl Taken {
-    pub(super) const fn new() -> Self {
-        Self(VecDeque::new())
-    }
-
     /// Returns the next message. There is none once the application has closed the session such that the session has
     /// dropped its messages.
     pub(super) fn next(&mut self, handle: &Handle) -> Option<Message> {
-        if self.0.is_empty() {
+        if self.messages.is_empty() {
             return None;
         }
         if handle.has_dropped_messages() {
-            self.0 = VecDeque::new();
+            self.messages = VecDeque::new();
         }
-        let message = self.0.pop_front();
-        if self.0.is_empty() {
-            self.0 = VecDeque::new();
+        let message = self.messages.pop_front();
+        if self.messages.is_empty() {
+            self.messages = VecDeque::new();
         }
         message
     }
 
-    /// Takes messages from the session. Returns the first; the others are next.
-    pub(super) fn take<S: Side + ?Sized>(&mut self, visit: &mut Visit<'_, S>) -> Option<Message> {
-        let (machine, now) = visit.timed()?;
+    /// Takes messages from the session. Returns the first; the others are next. Also returns whether no more are ready.
+    pub(super) fn take<S: Side + ?Sized>(&mut self, visit: &mut Visit<'_, S>) -> (Option<Message>, bool) {
+        let Some((machine, now)) = visit.streamed() else { return (None, true) };
         let mut first = None;
-        machine.recv_many(now, MESSAGES, BYTES, &mut |message| match first {
+        let all = machine.recv_many(now, MESSAGES, BYTES, &mut |message| match first {
             None => first = Some(message),
-            Some(_) => self.0.push_back(message),
+            Some(_) => self.messages.push_back(message),
         });
-        first
+        (first, all)
+    }
+
+    /// Registers the task that is polled as the one that waits for more.
+    pub(super) fn register<S: Side + ?Sized>(&mut self, visit: &mut Visit<'_, S>, cx: &Context<'_>) {
+        set(&mut visit.attached.receiver, cx, visit.deferred);
+        if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.registered = Some(cx.waker().clone());
+        }
+    }
+
+    /// Forgets which task was registered, so that the session is visited before anything waits for it.
+    pub(super) fn forget_waker(&mut self) {
+        self.registered = None;
+    }
+
+    /// Returns whether the task that is polled is already registered, and nothing has happened since.
+    pub(super) fn is_waiting(&self, handle: &Handle, cx: &Context<'_>) -> bool {
+        let is_same = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        is_same && handle.session.receiver_waits()
     }
 }
 
@@ -112,6 +132,28 @@ mod tests {
             assert_eq!(socket.recv().await, Some(text.into()));
         }
         assert_eq!(socket.recv().await, None);
+    }
+
+    /// The session of an observed server records events from its beginning, whatever its socket is used for.
+    #[tokio::test(start_paused = true)]
+    async fn events_that_were_recorded_while_messages_were_waited_for_are_not_missed() {
+        let runtime = Runtime::new(TokioExecutor::new(), TokioTimer::new());
+        let server = Builder::new(runtime).build().unwrap();
+        let observer = server.clone();
+        assert!(poll_fn(|cx| Poll::Ready(pin!(observer.accept_observed()).as_mut().poll(cx).is_pending())).await);
+        request(&server, "GET", None, "").await;
+        let mut socket = server.accept().await;
+        assert!(poll_fn(|cx| Poll::Ready(pin!(socket.recv()).as_mut().poll(cx).is_pending())).await);
+        socket.try_send("a").unwrap();
+        let sid = socket.id().as_str().to_owned();
+        request(&server, "GET", Some(&sid), "").await;
+        assert!(poll_fn(|cx| Poll::Ready(pin!(socket.recv()).as_mut().poll(cx).is_pending())).await);
+        let mut events = socket.events();
+        let mut recorded = Vec::new();
+        while let Poll::Ready(event) = poll_fn(|cx| Poll::Ready(pin!(events.next()).as_mut().poll(cx))).await {
+            recorded.push(event.unwrap());
+        }
+        assert!(recorded.contains(&Event::Flush { packets: 1 }) && recorded.contains(&Event::Drain), "{recorded:?}");
     }
 
     #[tokio::test(start_paused = true)]

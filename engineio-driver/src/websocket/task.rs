@@ -131,11 +131,12 @@ impl ChannelTask {
         let news = self.reported < flushed;
         let visit = self.session.visit(|visit| {
             let mut done = Visit::default();
-            let now = visit.now();
             if let Some(error) = error {
                 visit.side.note_cause(error.into());
             }
-            let Some(machine) = visit.machine() else {
+            let is_stream = frames.incoming.is_empty() && end.is_none() && !unblocked;
+            let timed = if is_stream { visit.streamed() } else { visit.timed() };
+            let Some((machine, now)) = timed else {
                 return Visit { close: true, ..done };
             };
             if news {
