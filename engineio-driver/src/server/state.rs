@@ -17,6 +17,7 @@ use http_body::Body;
 
 use super::backlog::Backlog;
 use super::connections::Connections;
+use super::entropy::Pool;
 use super::sessions::Sessions;
 use super::timer::TimerTask;
 use crate::body;
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) tasks: Arc<Tasks>,
+    /// For session ids.
+    entropy: Pool,
     /// The listeners. They end when the sessions have ended, and return when a shutdown is complete.
     pub(crate) listeners: Arc<Tasks>,
     /// Sessions are observed from the beginning.
@@ -165,6 +168,7 @@ impl Inner {
             options,
             environment: Arc::new(environment),
             tasks,
+            entropy: Pool::new(),
             listeners: Arc::default(),
             observes: AtomicBool::new(false),
             #[cfg(feature = "tower")]
@@ -212,11 +216,7 @@ impl Inner {
         let own = self.options.sid.as_ref().map(|sid| sid(parts));
         match own {
             Some(own) => own.await,
-            None => {
-                let mut entropy = [0; 15];
-                getrandom::fill(&mut entropy).ok()?;
-                Some(Sid::from_entropy(entropy))
-            }
+            None => self.entropy.take().map(Sid::from_entropy),
         }
     }
 
@@ -249,9 +249,13 @@ impl Inner {
         }
     }
 
-    pub(crate) fn report(&self, error: &ConnectionError<'_>) {
+    /// Reports a rejected request to the application, with the address of its client.
+    pub(crate) fn report(&self, rejection: &Rejection, parts: &mut Parts, remote: Option<SocketAddr>) {
         if let Some(report) = &self.options.on_error {
-            report(error);
+            if let Some(addr) = remote {
+                parts.extensions.insert(RemoteAddr(addr));
+            }
+            report(&ConnectionError { rejection, request: parts });
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The first request of a session, in a compact form.
 
+use std::borrow::Cow;
+
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{Extensions, HeaderName, HeaderValue, Request, Uri, request};
 use smallvec::SmallVec;
@@ -16,7 +18,11 @@ impl RequestHead {
     /// Keeps at most `limit` bytes: headers that do not fit are left out. Of a target that does not fit, only the path is
     /// kept.
     pub(crate) fn new(parts: &request::Parts, limit: usize) -> Self {
-        let mut target = parts.uri.to_string();
+        let mut target = match (parts.uri.authority(), parts.uri.path_and_query()) {
+            // As most clients send it.
+            (None, Some(target)) => Cow::Borrowed(target.as_str()),
+            _ => Cow::Owned(parts.uri.to_string()),
+        };
         if target.len() > limit {
             target = Some(parts.uri.path()).filter(|path| path.len() <= limit).unwrap_or("/").into();
         }
