@@ -43,26 +43,23 @@ impl Service<Request<Incoming>> for HyperService {
 /// Answers a request that may be for the server.
 pub(super) fn answer(server: &Server, request: Request<Incoming>, remote_addr: Option<SocketAddr>) -> Answer {
     if server.matches(&request) {
-        return Answer::Engine(server.handle_from(request, remote_addr));
+        return Answer(Some(server.handle_from(request, remote_addr)));
     }
     let (parts, body) = request.into_parts();
     server.discard(body, &parts.headers);
-    Answer::NotFound
+    Answer(None)
 }
 
-/// The answer of a server, or 404.
-pub(super) enum Answer {
-    Engine(Handling<Incoming>),
-    NotFound,
-}
+/// The answer of a server, or 404 if the request is not for the server.
+pub(super) struct Answer(Option<Handling<Incoming>>);
 
 impl Future for Answer {
     type Output = Result<Response<ReplyBody>, Aborted>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Engine(handling) => Pin::new(handling).poll(cx),
-            Self::NotFound => Poll::Ready(Ok(not_found())),
+        match &mut self.0 {
+            Some(handling) => Pin::new(handling).poll(cx),
+            None => Poll::Ready(Ok(not_found())),
         }
     }
 }

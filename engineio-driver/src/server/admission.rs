@@ -33,9 +33,10 @@ pub(crate) type Result = std::result::Result<http::Response<ReplyBody>, Aborted>
 /// It is written by hand, because hyper keeps one for each connection, and because nothing of a request is kept while it
 /// waits for its answer: its head would keep hyper's read buffer allocated.
 pub(crate) struct Handling<B> {
-    server: Arc<Inner>,
-    replies: Replies,
     stage: Stage<B>,
+    replies: Replies,
+    /// Dropped last, because the timer of the server drives the session.
+    server: Arc<Inner>,
 }
 
 enum Stage<B> {
@@ -214,7 +215,7 @@ async fn follow(
                         // The server knows the session before the client knows its id. The application gets it after
                         // the open packet was handed over.
                         let cell = &entry.cell;
-                        let waiting = poll_fn(|cx| Poll::Ready(Waiting::first(server, Arc::clone(cell), cx))).await;
+                        let waiting = poll_fn(|cx| Poll::Ready(Waiting::first(Arc::clone(cell), cx))).await;
                         room.fill(entry);
                         Ok(Admitted::Polling(waiting))
                     }

@@ -5,15 +5,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use engineio_proto::server::{Entry, Input, NotAdmitted};
+use engineio_proto::server::{Config, Entry, Input, NotAdmitted};
 use engineio_proto::{ExchangeId, http as proto};
 
 use super::session::{Answer, Served, answered};
-use super::state::Inner;
 use crate::body::Delivery;
 use crate::session::{Cell, Visit};
 
-/// Waits for an answer. If it is dropped before the answer comes, the session learns that the peer is gone.
+/// Waits for an answer. Its owner keeps the server alive, whose timer drives the session. If it is dropped before the
+/// answer comes, the session learns that the peer is gone.
 pub(crate) struct Waiting {
     cell: Arc<Cell<Served>>,
     exchange: ExchangeId,
@@ -22,8 +22,6 @@ pub(crate) struct Waiting {
     answered: bool,
     /// The task was registered when the request entered, so its first poll need not visit the session.
     registered: bool,
-    /// Kept alive because the server's timer drives the session.
-    _server: Arc<Inner>,
 }
 
 impl Waiting {
@@ -33,7 +31,7 @@ impl Waiting {
     /// Returns an error if the request is not valid for the session, or if the session has ended since it was looked
     /// up.
     pub(crate) fn enter(
-        server: &Arc<Inner>,
+        config: &Config,
         cell: Arc<Cell<Served>>,
         request: &proto::SessionRequest,
         octet_stream: bool,
@@ -45,29 +43,29 @@ impl Waiting {
             let Some(session) = visit.side.session_mut() else {
                 return Err(NotAdmitted::Rejected(proto::Rejection::UnknownSid));
             };
-            request.enter(session, &server.config, now, Entry::Exchange { exchange, octet_stream })?;
+            request.enter(session, config, now, Entry::Exchange { exchange, octet_stream })?;
             visit.side.open_exchange(exchange);
             Ok(exchange)
         };
         let (exchange, answer) = cell.visit_then(enter, |visit, entered| {
             entered.map(|exchange| (exchange, visit.side.poll_answer(exchange, cx, visit.deferred)))
         })?;
-        Ok(Self::new(server, cell, exchange, answer))
+        Ok(Self::new(cell, exchange, answer))
     }
 
     /// Returns the exchange that has opened a session. It is open since the server knows the session.
-    pub(crate) fn first(server: &Arc<Inner>, cell: Arc<Cell<Served>>, cx: &Context<'_>) -> Self {
+    pub(crate) fn first(cell: Arc<Cell<Served>>, cx: &Context<'_>) -> Self {
         let exchange = Served::FIRST_EXCHANGE;
         let answer = cell.visit_then(|_| (), |visit, ()| visit.side.poll_answer(exchange, cx, visit.deferred));
-        Self::new(server, cell, exchange, answer)
+        Self::new(cell, exchange, answer)
     }
 
-    fn new(server: &Arc<Inner>, cell: Arc<Cell<Served>>, exchange: ExchangeId, answer: Poll<Answer>) -> Self {
+    fn new(cell: Arc<Cell<Served>>, exchange: ExchangeId, answer: Poll<Answer>) -> Self {
         let (answer, answered) = match answer {
             Poll::Ready(answer) => (Some(answer), true),
             Poll::Pending => (None, false),
         };
-        Self { cell, exchange, answer, answered, registered: true, _server: Arc::clone(server) }
+        Self { cell, exchange, answer, answered, registered: true }
     }
 
     /// Returns whether the answer has come.

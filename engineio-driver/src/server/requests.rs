@@ -55,10 +55,12 @@ where
         Operation::Upgrade => upgrade(server, cell, parts, request, replies).map(Entered::Channel),
         Operation::Post => {
             let octet_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|value| is_octet_stream(value.as_bytes()));
-            let waiting = Waiting::enter(server, cell, request, octet_stream, cx)?;
+            let waiting = Waiting::enter(&server.config, cell, request, octet_stream, cx)?;
             Ok(body.take().map_or(Entered::Aborted, |body| Entered::Post(Posting::new(server, waiting, body))))
         }
-        Operation::Poll | Operation::Unsupported => Waiting::enter(server, cell, request, false, cx).map(Entered::Poll),
+        Operation::Poll | Operation::Unsupported => {
+            Waiting::enter(&server.config, cell, request, false, cx).map(Entered::Poll)
+        }
     }
 }
 

@@ -23,6 +23,8 @@ use super::timer::TimerTask;
 use crate::body;
 use crate::runtime::{Clock, Runtime};
 use crate::session::{Environment, Owner};
+
+pub use crate::session::RemoteAddr;
 use crate::tasks::Tasks;
 
 /// How long at least the rest of a body is read behind an answer.
@@ -118,38 +120,6 @@ impl ConnectionError<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session ended while a request was being received: drop its connection")]
 pub struct Aborted;
-
-/// The address from which a request comes, as an extension of the request.
-///
-/// [`Handle::remote_addr`](crate::Handle::remote_addr) returns it. Connections that the server accepts have it, and code
-/// that accepts connections itself adds it. It is that of a proxy if there is one.
-///
-/// [`Server::serve_with`](crate::Server::serve_with) adds it to the requests for the other service too. Handlers of axum
-/// can read it as an `Extension<RemoteAddr>`. For those that read `ConnectInfo`, add this layer:
-///
-/// ```
-/// # use std::net::SocketAddr;
-/// use axum::Router;
-/// use axum::extract::{ConnectInfo, Request};
-/// use axum::middleware::map_request;
-/// use axum::routing::get;
-/// use engineio_driver::mount::RemoteAddr;
-///
-/// async fn connect_info(mut request: Request) -> Request {
-///     if let Some(&RemoteAddr(addr)) = request.extensions().get() {
-///         request.extensions_mut().insert(ConnectInfo(addr));
-///     }
-///     request
-/// }
-///
-/// async fn show(ConnectInfo(addr): ConnectInfo<SocketAddr>) -> String {
-///     addr.to_string()
-/// }
-///
-/// let app: Router = Router::new().route("/", get(show)).layer(map_request(connect_info));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RemoteAddr(pub SocketAddr);
 
 impl Inner {
     pub(crate) fn new(runtime: Runtime, config: Config, options: Options) -> Self {
