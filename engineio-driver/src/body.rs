@@ -6,5 +6,5 @@ mod receive;
 mod reply;
 
 pub(crate) use delivery::{Answered, Delivery};
-pub(crate) use receive::{ReadError, discard, read};
+pub(crate) use receive::{ReadError, Receive, discard, read};
 pub use reply::{ReplyBody, ReplyData};

@@ -3,6 +3,7 @@
 mod admission;
 mod backlog;
 mod connections;
+mod entropy;
 mod exchange;
 mod reply;
 mod requests;
@@ -14,6 +15,7 @@ mod timer;
 use std::borrow::Borrow;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use crate::socket::{self, Events, Handle, Socket};
 use crate::tasks::{Guard, Phase, Tasks};
 use state::Inner;
 
+pub(crate) use admission::Handling;
 pub(crate) use connections::{Connections, Slot};
 pub(crate) use state::Options;
 pub use state::{Aborted, ConnectionError, Refusal, RemoteAddr};
@@ -115,7 +118,16 @@ impl Server {
         B: Body + Send + 'static,
         B::Data: Send,
     {
-        admission::handle(Arc::clone(&self.inner), request)
+        Handling::new(Arc::clone(&self.inner), request, None)
+    }
+
+    /// As [`Server::handle`], for a connection of which the address of the client is known.
+    pub(crate) fn handle_from<B>(&self, request: http::Request<B>, remote: Option<SocketAddr>) -> Handling<B>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+    {
+        Handling::new(Arc::clone(&self.inner), request, remote)
     }
 
     /// Waits for the next new session.

@@ -19,6 +19,7 @@ pub(crate) use cell::{AnySession, Cell, Environment, Side, Visit};
 pub(crate) use deferred::{Deferred, Owner};
 pub use event::Event;
 pub(crate) use event::Observed;
+pub use head::RemoteAddr;
 pub(crate) use head::{RequestHead, is_secret};
 pub use link::Offer;
 pub(crate) use link::{End, Link, Snapshot};

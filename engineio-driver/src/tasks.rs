@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -11,6 +12,8 @@ use slab::Slab;
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     state: Mutex<State>,
+    /// The phase, for tasks that have registered their waker: a task is polled far more often than the phase changes.
+    phase: AtomicU8,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +27,7 @@ struct State {
 
 /// How urgently tasks should end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub(crate) enum Phase {
     #[default]
     Running,
@@ -55,6 +59,17 @@ impl Tasks {
 
     /// Ready when this phase has begun; otherwise the task's waker is registered.
     fn poll_phase(&self, task: usize, phase: Phase, cx: &Context<'_>) -> Poll<()> {
+        self.poll_registered(task, phase, &mut None, cx)
+    }
+
+    /// As [`Tasks::poll_phase`], without the lock if the same waker is registered already.
+    fn poll_registered(&self, task: usize, phase: Phase, own: &mut Option<Waker>, cx: &Context<'_>) -> Poll<()> {
+        // A phase that begins after this wakes the waker.
+        let registered = own.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if registered && self.phase.load(Ordering::Acquire) < phase as u8 {
+            return Poll::Pending;
+        }
+        *own = Some(cx.waker().clone());
         let waker = cx.waker().clone();
         let _replaced = {
             let mut state = self.lock();
@@ -71,6 +86,8 @@ impl Tasks {
         let wakers: Vec<Waker> = {
             let mut state = self.lock();
             state.phase = state.phase.max(phase);
+            // Under the lock: whoever registers after this sees the phase.
+            self.phase.store(state.phase as u8, Ordering::Release);
             state.running.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -153,7 +170,8 @@ impl Guard {
 
     /// Waits until the server shuts down and its sessions have ended. Then finish writing, and end.
     pub async fn ending(&self) {
-        poll_fn(|cx| self.tasks.poll_phase(self.task, Phase::Ending, cx)).await;
+        let mut own = None;
+        poll_fn(|cx| self.tasks.poll_registered(self.task, Phase::Ending, &mut own, cx)).await;
     }
 
     /// Waits until the deadline of a shutdown has passed; see

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use engineio_proto::server::BodyError;
@@ -16,54 +16,75 @@ pub(crate) enum ReadError<E> {
     Lost(E),
 }
 
-impl<E> ReadError<E> {
-    /// Drops the error of the connection, which need not be `Send`.
-    pub(crate) fn drop_error(self) -> ReadError<()> {
-        match self {
-            Self::Body(error) => ReadError::Body(error),
-            Self::Lost(_) => ReadError::Lost(()),
-        }
-    }
-}
-
-/// Reads a body of at most `limit` bytes. No more than that is ever kept, whatever the headers announce. A body that
+/// Reads a body of at most so many bytes. No more than that is ever kept, whatever the headers announce. A body that
 /// announces more is rejected before it is read.
 ///
 /// The result is a copy of exactly its size. A body of hyper's is a slice of its read buffer, which would stay allocated
 /// for as long as a message of the body is kept: 8 KiB and more for a message of one byte. A body of the application may
 /// hold its memory (`Bytes::from_owner`), whose destructor may call back; and what is read goes into a session, which
 /// drops it under its lock.
-pub(crate) async fn read<B: Body>(mut body: Pin<&mut B>, limit: usize) -> Result<Bytes, ReadError<B::Error>> {
-    if body.size_hint().lower() > limit as u64 {
-        return Err(ReadError::Body(BodyError::TooLarge));
+#[derive(Debug)]
+pub(crate) struct Receive {
+    read: Vec<u8>,
+    limit: usize,
+    done: bool,
+}
+
+impl Receive {
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { read: Vec::new(), limit, done: false }
     }
-    let mut read = Vec::new();
-    loop {
-        let frame = poll_fn(|cx| body.as_mut().poll_frame(cx));
-        let mut data = match frame.await {
-            None => break,
-            Some(Err(error)) => return Err(ReadError::Lost(error)),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => data,
-                Err(_trailers) => continue,
-            },
+
+    /// Returns whether the body was received, or could not be.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.done
+    }
+
+    pub(crate) fn poll<B: Body>(
+        &mut self,
+        mut body: Pin<&mut B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Bytes, ReadError<B::Error>>> {
+        let read = loop {
+            // Headers may announce the length.
+            if self.read.is_empty() && body.size_hint().lower() > self.limit as u64 {
+                break Err(ReadError::Body(BodyError::TooLarge));
+            }
+            match ready!(body.as_mut().poll_frame(cx)) {
+                None => break Ok(std::mem::take(&mut self.read).into_boxed_slice().into()),
+                Some(Err(error)) => break Err(ReadError::Lost(error)),
+                Some(Ok(frame)) => {
+                    // Trailers are no data.
+                    let Ok(data) = frame.into_data() else { continue };
+                    if self.read.len() + data.remaining() > self.limit {
+                        break Err(ReadError::Body(BodyError::TooLarge));
+                    }
+                    self.keep(data);
+                }
+            }
         };
-        let len = data.remaining();
-        if read.len() + len > limit {
-            return Err(ReadError::Body(BodyError::TooLarge));
-        }
-        if read.is_empty() {
+        self.done = true;
+        Poll::Ready(read)
+    }
+
+    fn keep(&mut self, mut data: impl Buf) {
+        if self.read.is_empty() {
             // Most bodies come in one piece.
-            read.reserve_exact(len);
+            self.read.reserve_exact(data.remaining());
         }
         while data.has_remaining() {
             let chunk = data.chunk();
             let step = chunk.len();
-            read.extend_from_slice(chunk);
+            self.read.extend_from_slice(chunk);
             data.advance(step);
         }
     }
-    Ok(read.into_boxed_slice().into())
+}
+
+/// Reads a body; see [`Receive`].
+pub(crate) async fn read<B: Body>(mut body: Pin<&mut B>, limit: usize) -> Result<Bytes, ReadError<B::Error>> {
+    let mut receive = Receive::new(limit);
+    poll_fn(|cx| receive.poll(body.as_mut(), cx)).await
 }
 
 /// Reads and drops the rest of a body, up to a few times the limit and up to the deadline.

@@ -23,7 +23,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Sleep, Timer, Write};
 
 use crate::body::Answered;
 use crate::runtime::Runtime;
-use crate::server::Slot;
+use crate::server::{Server, Slot};
 
 /// The size of one read, in bytes. The buffer is on the stack.
 const CHUNK: usize = 16 * 1024;
@@ -40,21 +40,6 @@ const LATE: Duration = Duration::from_millis(10);
 const PUT_OFF: Duration = Duration::from_secs(5);
 /// Bytes that are read ahead behind a request that waits for its answer.
 const AHEAD: usize = 16 * 1024;
-
-/// How long a client may take, on a connection that carries HTTP.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadlines {
-    /// For the head of a request.
-    pub(crate) header: Duration,
-    /// Between an answer and the next request.
-    pub(crate) idle: Duration,
-    /// To take another byte of an answer.
-    pub(crate) write: Duration,
-    /// To take a whole answer.
-    pub(crate) answer: Duration,
-    /// To take the rest of an answer whose session is over.
-    pub(crate) close: Duration,
-}
 
 /// The request that is being served on a connection. Its service and the connection share this.
 #[derive(Default)]
@@ -152,8 +137,8 @@ pub(crate) struct Connection<T> {
 }
 
 struct Http {
-    runtime: Runtime,
-    deadlines: Deadlines,
+    /// Its runtime and its options.
+    server: Server,
     current: Arc<Current>,
     /// Bytes that were read ahead.
     ahead: Vec<u8>,
@@ -171,8 +156,8 @@ struct Http {
     /// When the head, or the time without a request, takes too long.
     read_until: Option<Instant>,
     read_alarm: Alarm,
-    /// Bytes wait to be written.
-    blocked: Option<Blocked>,
+    /// Bytes wait to be written. Hardly ever there, so it is boxed.
+    blocked: Option<Box<Blocked>>,
 }
 
 /// Since when bytes wait to be written.
@@ -188,10 +173,9 @@ struct Blocked {
 }
 
 impl<T: Read + Write + Unpin> Connection<T> {
-    pub(crate) fn new(io: T, runtime: &Runtime, deadlines: Deadlines, current: Arc<Current>, slot: Slot) -> Self {
+    pub(crate) fn new(io: T, server: Server, current: Arc<Current>, slot: Slot) -> Self {
         let http = Http {
-            runtime: runtime.clone(),
-            deadlines,
+            server,
             current,
             ahead: Vec::new(),
             ended: false,
@@ -337,8 +321,8 @@ impl Http {
         if self.current.stage() != Stage::Idle {
             return Poll::Pending;
         }
-        let Self { runtime, deadlines, .. } = self;
-        let time = if self.in_head { deadlines.header } else { deadlines.idle };
+        let (runtime, options) = (self.server.runtime(), self.server.options());
+        let time = if self.in_head { options.header_timeout } else { options.idle_timeout };
         let until = *self.read_until.get_or_insert_with(|| runtime.now() + time);
         ready!(self.read_alarm.poll(runtime, until, cx));
         if self.in_head {
@@ -368,7 +352,7 @@ impl Http {
         }
         let until = match self.read_until {
             Some(until) if self.linger < LINGER => until,
-            _ => *self.read_until.insert(self.runtime.now() + LINGER_TIME),
+            _ => *self.read_until.insert(self.server.runtime().now() + LINGER_TIME),
         };
         loop {
             let mut chunk = [const { MaybeUninit::uninit() }; CHUNK];
@@ -377,7 +361,7 @@ impl Http {
             let len = read.filled().len();
             self.linger = self.linger.saturating_sub(len.max(1));
             if pending {
-                return self.read_alarm.poll(&self.runtime, until, cx).map(Ok);
+                return self.read_alarm.poll(self.server.runtime(), until, cx).map(Ok);
             }
             if len == 0 || self.linger == 0 {
                 return Poll::Ready(Ok(()));
@@ -419,28 +403,25 @@ impl Http {
 
     /// Ready when the client is too late to take what waits to be written.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { runtime, deadlines, .. } = self;
+        let (runtime, options) = (self.server.runtime(), self.server.options());
         let now = runtime.now();
-        let blocked = self.blocked.get_or_insert_with(|| Blocked {
-            since: now,
-            stuck: None,
-            over: None,
-            put_off: None,
-            alarm: Alarm::default(),
+        let blocked = self.blocked.get_or_insert_with(|| {
+            Box::new(Blocked { since: now, stuck: None, over: None, put_off: None, alarm: Alarm::default() })
         });
         let stuck = *blocked.stuck.get_or_insert(now);
-        let mut until = stuck + deadlines.write;
+        let mut until = stuck + options.write_timeout;
         if !self.current.is_foreign() {
-            until = until.min(blocked.since + deadlines.answer);
+            until = until.min(blocked.since + options.answer_timeout);
         }
         if blocked.over.is_none() && self.current.is_over() {
             blocked.over = Some(now);
         }
         if let Some(over) = blocked.over {
-            until = until.min(over + deadlines.close);
+            // It may be too long for the clock. The limit of the whole answer is not, and began earlier.
+            until = until.min(over + self.server.config().close_timeout.min(options.answer_timeout));
         }
         if now > until + LATE {
-            until = *blocked.put_off.get_or_insert(now + PUT_OFF.min(deadlines.write / 4));
+            until = *blocked.put_off.get_or_insert(now + PUT_OFF.min(options.write_timeout / 4));
         }
         blocked.alarm.poll(runtime, until, cx)
     }
@@ -476,15 +457,8 @@ mod tests {
 
     use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+    use crate::Builder;
     use crate::server::Connections;
-
-    const DEADLINES: Deadlines = Deadlines {
-        header: Duration::from_secs(1),
-        idle: Duration::from_secs(2),
-        write: Duration::from_secs(3),
-        answer: Duration::from_secs(4),
-        close: Duration::from_secs(5),
-    };
 
     /// A peer that always has bytes, so many at a time, up to a number.
     struct Bytes {
@@ -522,8 +496,8 @@ mod tests {
     fn connection(io: Bytes) -> (Connection<Bytes>, Arc<Current>) {
         let current = Arc::<Current>::default();
         let slot = Arc::new(Connections::new(1)).open().unwrap();
-        let runtime = Runtime::new(TokioExecutor::new(), TokioTimer::new());
-        (Connection::new(io, &runtime, DEADLINES, Arc::clone(&current), slot), current)
+        let server = Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap();
+        (Connection::new(io, server, Arc::clone(&current), slot), current)
     }
 
     /// Reads up to so many bytes. Returns how many there are.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -10,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 
 use crate::body::ReplyBody;
-use crate::server::{Aborted, RemoteAddr, Server};
+use crate::server::{Aborted, Handling, Server};
 
 /// A hyper service that serves one connection.
 ///
@@ -34,16 +35,31 @@ impl Service<Request<Incoming>> for HyperService {
     type Error = Aborted;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Aborted>> + Send>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        if let Some(addr) = self.remote_addr {
-            request.extensions_mut().insert(RemoteAddr(addr));
-        }
-        if self.server.matches(&request) {
-            Box::pin(self.server.handle(request))
-        } else {
-            let (parts, body) = request.into_parts();
-            self.server.discard(body, &parts.headers);
-            Box::pin(async { Ok(not_found()) })
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        Box::pin(answer(&self.server, request, self.remote_addr))
+    }
+}
+
+/// Answers a request that may be for the server.
+pub(super) fn answer(server: &Server, request: Request<Incoming>, remote_addr: Option<SocketAddr>) -> Answer {
+    if server.matches(&request) {
+        return Answer(Some(server.handle_from(request, remote_addr)));
+    }
+    let (parts, body) = request.into_parts();
+    server.discard(body, &parts.headers);
+    Answer(None)
+}
+
+/// The answer of a server, or 404 if the request is not for the server.
+pub(super) struct Answer(Option<Handling<Incoming>>);
+
+impl Future for Answer {
+    type Output = Result<Response<ReplyBody>, Aborted>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Some(handling) => Pin::new(handling).poll(cx),
+            None => Poll::Ready(Ok(not_found())),
         }
     }
 }

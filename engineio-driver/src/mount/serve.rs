@@ -13,10 +13,10 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, UpgradeableConnection};
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 
-use super::connection::{Connection, Current, Deadlines};
-use super::hyper::HyperService;
+use super::connection::{Connection, Current};
+use super::hyper::answer;
 use super::observed::{Answer, Observed};
 use crate::body::ReplyBody;
 use crate::net::connect::Io;
@@ -25,6 +25,10 @@ use crate::tasks::Guard;
 
 /// The maximum size of hyper's read buffer, in bytes. A connection keeps its buffer.
 const READ_BUFFER: usize = 64 * 1024;
+
+/// The maximum number of headers that hyper accepts by default. If it is set, even to the same number, hyper allocates
+/// and fills two tables of that size for each request.
+const HYPER_HEADERS: usize = 100;
 
 /// How long to wait when the system has no resources for another connection.
 const BREATHER: Duration = Duration::from_millis(50);
@@ -64,7 +68,12 @@ impl Server {
     /// Requests outside the server's path are answered with 404. See [`Server::serve_with`] (feature `tower`) for an
     /// application with other paths.
     pub async fn serve(&self, listener: impl Listener) {
-        self.serve_each(listener, |io, addr| self.serve_connection(io, HyperService::new(self.clone(), addr))).await;
+        self.serve_each(listener, |io, addr| {
+            let server = self.clone();
+            // As `HyperService`, without an allocation for each request.
+            self.carry(io, service_fn(move |request| answer(&server, request, addr)))
+        })
+        .await;
     }
 
     /// Serves the connections of a listener, each by a future in a task of its own, until a shutdown is complete.
@@ -144,22 +153,12 @@ impl Server {
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         Response<B>: Answer<Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static>,
     {
-        let options = self.options();
-        let deadlines = Deadlines {
-            header: options.header_timeout,
-            idle: options.idle_timeout,
-            write: options.write_timeout,
-            answer: options.answer_timeout,
-            // It may be too long for the clock. The limit of the whole answer is not, and began earlier.
-            close: self.config().close_timeout.min(options.answer_timeout),
-        };
-        let mut settings = self.http1();
-        // The connection has a deadline of its own for heads, which does not include the time without a request.
-        settings.header_read_timeout(None);
         let current = Arc::<Current>::default();
         let service = Observed::new(service, Arc::clone(&current));
-        let io = Connection::new(io, self.runtime(), deadlines, current, slot);
-        settings.serve_connection(io, service).with_upgrades()
+        let io = Connection::new(io, self.clone(), current, slot);
+        // Without a timer: the connection has a deadline of its own for heads, which does not include the time without a
+        // request.
+        self.http1_untimed().serve_connection(io, service).with_upgrades()
     }
 
     /// Returns hyper's settings for a connection, for code that serves connections itself in another way than by
@@ -171,15 +170,22 @@ impl Server {
     /// buffer, and the loss of that buffer is not detected; see [when an answer counts as
     /// written](Server#when-an-answer-counts-as-written).
     pub fn http1(&self) -> http1::Builder {
+        let mut builder = self.http1_untimed();
+        builder.timer(self.runtime().clone()).header_read_timeout(self.options().header_timeout);
+        builder
+    }
+
+    fn http1_untimed(&self) -> http1::Builder {
         let options = self.options();
         let mut builder = http1::Builder::new();
         builder
-            .timer(self.runtime().clone())
-            .header_read_timeout(options.header_timeout)
-            .max_headers(options.max_headers)
+            .header_read_timeout(None)
             .max_header_size(options.max_header_size)
             .max_buf_size(READ_BUFFER.max(options.max_header_size))
             .writev(true);
+        if options.max_headers != HYPER_HEADERS {
+            builder.max_headers(options.max_headers);
+        }
         builder
     }
 }

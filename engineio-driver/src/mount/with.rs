@@ -112,12 +112,12 @@ impl<S: HttpService> HyperService<Request<Incoming>> for With<S> {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if self.server.matches(&request) && !self.server.is_mounted() {
+            let answer = self.server.handle_from(request, self.remote_addr);
+            return Box::pin(async { Ok(answer.await?.map(EngineBody::engine)) });
+        }
         if let Some(addr) = self.remote_addr {
             request.extensions_mut().insert(RemoteAddr(addr));
-        }
-        if self.server.matches(&request) && !self.server.is_mounted() {
-            let answer = self.server.handle(request);
-            return Box::pin(async { Ok(answer.await?.map(EngineBody::engine)) });
         }
         let mut service = self.service.clone();
         Box::pin(async move {

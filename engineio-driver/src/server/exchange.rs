@@ -5,78 +5,92 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use engineio_proto::server::{Entry, Input, NotAdmitted};
+use engineio_proto::server::{Config, Entry, Input, NotAdmitted};
 use engineio_proto::{ExchangeId, http as proto};
 
 use super::session::{Answer, Served, answered};
-use super::state::Inner;
 use crate::body::Delivery;
-use crate::session::Cell;
+use crate::session::{Cell, Visit};
 
-/// Waits for an answer. If it is dropped before the answer comes, the session learns that the peer is gone.
+/// Waits for an answer. Its owner keeps the server alive, whose timer drives the session. If it is dropped before the
+/// answer comes, the session learns that the peer is gone.
 pub(crate) struct Waiting {
     cell: Arc<Cell<Served>>,
     exchange: ExchangeId,
     /// The answer, if it came at once.
     answer: Option<Answer>,
     answered: bool,
-    /// Kept alive because the server's timer drives the session.
-    _server: Arc<Inner>,
+    /// The task was registered when the request entered, so its first poll need not visit the session.
+    registered: bool,
 }
 
 impl Waiting {
-    /// Passes a request to its session.
+    /// Passes a request to its session, and registers the task for the answer.
     ///
     /// # Errors
     /// Returns an error if the request is not valid for the session, or if the session has ended since it was looked
     /// up.
     pub(crate) fn enter(
-        server: &Arc<Inner>,
+        config: &Config,
         cell: Arc<Cell<Served>>,
         request: &proto::SessionRequest,
         octet_stream: bool,
+        cx: &Context<'_>,
     ) -> Result<Self, NotAdmitted> {
-        let (exchange, answer) = cell.visit(|visit| {
+        let enter = |visit: &mut Visit<'_, Served>| {
             let now = visit.now();
             let exchange = ExchangeId(visit.side.next_number());
             let Some(session) = visit.side.session_mut() else {
                 return Err(NotAdmitted::Rejected(proto::Rejection::UnknownSid));
             };
-            request.enter(session, &server.config, now, Entry::Exchange { exchange, octet_stream })?;
+            request.enter(session, config, now, Entry::Exchange { exchange, octet_stream })?;
             visit.side.open_exchange(exchange);
-            visit.settle();
-            Ok((exchange, visit.side.take_answer(exchange)))
+            Ok(exchange)
+        };
+        let (exchange, answer) = cell.visit_then(enter, |visit, entered| {
+            entered.map(|exchange| (exchange, visit.side.poll_answer(exchange, cx, visit.deferred)))
         })?;
-        Ok(Self::new(server, cell, exchange, answer))
+        Ok(Self::new(cell, exchange, answer))
     }
 
     /// Returns the exchange that has opened a session. It is open since the server knows the session.
-    pub(crate) fn first(server: &Arc<Inner>, cell: Arc<Cell<Served>>) -> Self {
+    pub(crate) fn first(cell: Arc<Cell<Served>>, cx: &Context<'_>) -> Self {
         let exchange = Served::FIRST_EXCHANGE;
-        let answer = cell.visit(|visit| {
-            visit.settle();
-            visit.side.take_answer(exchange)
-        });
-        Self::new(server, cell, exchange, answer)
+        let answer = cell.visit_then(|_| (), |visit, ()| visit.side.poll_answer(exchange, cx, visit.deferred));
+        Self::new(cell, exchange, answer)
     }
 
-    fn new(server: &Arc<Inner>, cell: Arc<Cell<Served>>, exchange: ExchangeId, answer: Option<Answer>) -> Self {
-        Self { cell, exchange, answered: answer.is_some(), answer, _server: Arc::clone(server) }
+    fn new(cell: Arc<Cell<Served>>, exchange: ExchangeId, answer: Poll<Answer>) -> Self {
+        let (answer, answered) = match answer {
+            Poll::Ready(answer) => (Some(answer), true),
+            Poll::Pending => (None, false),
+        };
+        Self { cell, exchange, answer, answered, registered: true }
     }
 
-    /// Passes another input of the same exchange, which may produce the answer.
+    /// Returns whether the answer has come.
+    pub(crate) const fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Passes another input of the same exchange, which may produce the answer. If the answer came before the input, the
+    /// input is dropped.
     pub(crate) fn input(&mut self, input: impl FnOnce(ExchangeId) -> Input) {
         if self.answered {
             return;
         }
-        self.answer = self.cell.visit(|visit| {
-            let now = visit.now();
-            if let Some(session) = visit.side.session_mut() {
-                session.handle_input(now, input(self.exchange));
+        let exchange = self.exchange;
+        let pass = |visit: &mut Visit<'_, Served>| {
+            let answer = visit.side.take_answer(exchange);
+            if answer.is_none() {
+                let now = visit.now();
+                if let Some(session) = visit.side.session_mut() {
+                    session.handle_input(now, input(exchange));
+                }
             }
-            visit.settle();
-            visit.side.take_answer(self.exchange)
-        });
+            answer
+        };
+        self.answer = self.cell.visit_then(pass, |visit, answer| answer.or_else(|| visit.side.take_answer(exchange)));
         self.answered = self.answer.is_some();
     }
 
@@ -93,6 +107,9 @@ impl Future for Waiting {
         let this = &mut *self;
         if let Some(answer) = this.answer.take() {
             return Poll::Ready(answer);
+        }
+        if std::mem::take(&mut this.registered) {
+            return Poll::Pending;
         }
         let answer = this.cell.visit(|visit| visit.side.poll_answer(this.exchange, cx, visit.deferred));
         this.answered = answer.is_ready();

@@ -1,8 +1,10 @@
 //! The only place where a server's answers are finished, so that additions to answers are made once.
 
+use std::borrow::Cow;
+
 use engineio_proto::http::{Reply, Response, needs_xss_header};
 use engineio_proto::server::NotAdmitted;
-use http::header::{HeaderName, USER_AGENT};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderValue, request};
 
 use crate::body::{Delivery, ReplyBody};
@@ -18,6 +20,9 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
+    /// For a request that was not looked at.
+    pub(crate) const NONE: Self = Self { upgrade: false, xss: false };
+
     pub(crate) fn new(parts: &request::Parts, upgrade: bool) -> Self {
         let agent = parts.headers.get(USER_AGENT);
         Self { upgrade, xss: agent.is_some_and(|agent| needs_xss_header(agent.as_bytes())) }
@@ -49,13 +54,35 @@ impl Replies {
             http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in reply.headers.into_pairs() {
             let value = match value {
-                std::borrow::Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
-                std::borrow::Cow::Owned(value) => HeaderValue::try_from(value),
+                Cow::Borrowed(value) => Ok(constant(value)),
+                Cow::Owned(value) => HeaderValue::try_from(value),
             };
             if let Ok(value) = value {
-                response.headers_mut().append(HeaderName::from_static(name), value);
+                response.headers_mut().append(header_name(name), value);
             }
         }
         response
+    }
+}
+
+/// Returns the name of a header. Names that most answers have are constants, which need not be parsed.
+fn header_name(name: &'static str) -> HeaderName {
+    match name {
+        "content-type" => CONTENT_TYPE,
+        "cache-control" => CACHE_CONTROL,
+        name => HeaderName::from_static(name),
+    }
+}
+
+/// Returns a constant value. Those that most answers have need not be checked.
+fn constant(value: &'static str) -> HeaderValue {
+    static TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
+    static HTML: HeaderValue = HeaderValue::from_static("text/html");
+    static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    match value {
+        "text/plain; charset=UTF-8" => TEXT.clone(),
+        "text/html" => HTML.clone(),
+        "no-store" => NO_STORE.clone(),
+        value => HeaderValue::from_static(value),
     }
 }

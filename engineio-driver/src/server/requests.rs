@@ -1,9 +1,10 @@
 //! Requests of an existing session.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use engineio_proto::ChannelId;
 use engineio_proto::http::{Operation, Rejection, Response, SessionRequest, is_octet_stream};
@@ -17,34 +18,48 @@ use super::exchange::Waiting;
 use super::reply::Replies;
 use super::session::{Answer, Served};
 use super::state::{Aborted, Inner};
-use crate::body::{self, ReadError};
+use crate::body::{self, ReadError, Receive};
 use crate::session::Cell;
 use crate::websocket::accept;
 
-/// Serves a request for an existing session.
-pub(crate) async fn serve<B>(
+/// A request that was admitted.
+pub(crate) enum Entered<B> {
+    /// A GET waits for its answer.
+    Poll(Waiting),
+    /// A POST, whose body comes next.
+    Post(Posting<B>),
+    /// A WebSocket: this is the 101, for which a task waits.
+    Channel(http::Response<body::ReplyBody>),
+    /// The request must end without an answer.
+    Aborted,
+}
+
+/// Passes a request to its existing session.
+///
+/// # Errors
+/// Returns an error if there is no such session, or if the request is not valid for it.
+pub(crate) fn enter<B>(
     server: &Arc<Inner>,
     parts: &mut request::Parts,
     body: &mut Option<B>,
     request: &SessionRequest,
     replies: Replies,
-) -> std::result::Result<Result, NotAdmitted>
+    cx: &Context<'_>,
+) -> std::result::Result<Entered<B>, NotAdmitted>
 where
     B: Body + Send + 'static,
     B::Data: Send,
 {
-    let cell = server.sessions.find(&request.sid).ok_or(Rejection::UnknownSid)?.cell;
+    let cell = server.sessions.find_cell(&request.sid).ok_or(Rejection::UnknownSid)?;
     match request.operation {
-        Operation::Upgrade => upgrade(server, cell, parts, request, replies).map(Ok),
+        Operation::Upgrade => upgrade(server, cell, parts, request, replies).map(Entered::Channel),
         Operation::Post => {
             let octet_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|value| is_octet_stream(value.as_bytes()));
-            let waiting = Waiting::enter(server, cell, request, octet_stream)?;
-            let Some(body) = body.take().map(Box::pin) else { return Ok(Err(Aborted)) };
-            Ok(post(server, waiting, body, replies).await)
+            let waiting = Waiting::enter(&server.config, cell, request, octet_stream, cx)?;
+            Ok(body.take().map_or(Entered::Aborted, |body| Entered::Post(Posting::new(server, waiting, body))))
         }
         Operation::Poll | Operation::Unsupported => {
-            let waiting = Waiting::enter(server, cell, request, false)?;
-            Ok(deliver(waiting, replies).await)
+            Waiting::enter(&server.config, cell, request, false, cx).map(Entered::Poll)
         }
     }
 }
@@ -70,45 +85,52 @@ fn upgrade(
     Ok(response)
 }
 
-/// Waits for the answer to a GET. If that answer is lost later, the session learns it.
-pub(crate) async fn deliver(mut waiting: Waiting, replies: Replies) -> Result {
-    let answer = poll_fn(|cx| Pin::new(&mut waiting).poll(cx)).await;
+/// Returns the answer to a GET. If it is lost later, the session learns it.
+pub(crate) fn deliver(waiting: &Waiting, answer: Answer, replies: Replies) -> Result {
     let Answer::Response(response) = answer else { return Err(Aborted) };
     let delivery = matches!(response, Response::Payload(_)).then(|| waiting.delivery());
-    drop(waiting);
     Ok(replies.answer(response, delivery))
 }
 
-async fn post<B>(server: &Arc<Inner>, mut waiting: Waiting, mut body: Pin<Box<B>>, replies: Replies) -> Result
+/// A POST: its body is read, then it waits for its answer.
+pub(crate) struct Posting<B> {
+    waiting: Waiting,
+    /// `None` once the answer is ready.
+    body: Option<Pin<Box<B>>>,
+    receive: Receive,
+    /// When the request arrived.
+    since: Instant,
+}
+
+impl<B> Posting<B>
 where
     B: Body + Send + 'static,
     B::Data: Send,
 {
-    let since = server.environment.runtime().now();
-    let limit = server.config.max_body();
-    let read = {
-        let mut read = pin!(body::read(body.as_mut(), limit));
+    fn new(server: &Inner, waiting: Waiting, body: B) -> Self {
+        let receive = Receive::new(server.config.max_body());
+        Self { waiting, body: Some(Box::pin(body)), receive, since: server.environment.runtime().now() }
+    }
+
+    pub(crate) fn poll(&mut self, server: &Inner, replies: Replies, cx: &mut Context<'_>) -> Poll<Result> {
+        let Self { waiting, body, receive, since } = self;
+        if let (false, Some(body)) = (waiting.is_answered() || receive.is_done(), &mut *body) {
+            if let Poll::Ready(read) = receive.poll(body.as_mut(), cx) {
+                let body = match read {
+                    Ok(body) => server.config.checked_body(body),
+                    Err(ReadError::Body(error)) => Err(error),
+                    Err(ReadError::Lost(_)) => return Poll::Ready(Err(Aborted)),
+                };
+                waiting.input(|exchange| Input::PostBody { exchange, body });
+            }
+        }
         // The answer may come before the body: because of an overlap, a body that takes too long, or the end of the
         // session.
-        poll_fn(|cx| match Pin::new(&mut waiting).poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Err(answer)),
-            Poll::Pending => read.as_mut().poll(cx).map(|read| Ok(read.map_err(ReadError::drop_error))),
-        })
-        .await
-    };
-    let answer = match read {
-        Err(answer) => answer,
-        Ok(read) => {
-            let body = match read {
-                Ok(body) => server.config.checked_body(body),
-                Err(ReadError::Body(error)) => Err(error),
-                Err(ReadError::Lost(_)) => return Err(Aborted),
-            };
-            waiting.input(|exchange| Input::PostBody { exchange, body });
-            waiting.await
+        let answer = ready!(Pin::new(waiting).poll(cx));
+        let Answer::Response(response) = answer else { return Poll::Ready(Err(Aborted)) };
+        if let Some(body) = body.take() {
+            server.discard(body, *since);
         }
-    };
-    let Answer::Response(response) = answer else { return Err(Aborted) };
-    server.discard(body, since);
-    Ok(replies.answer(response, None))
+        Poll::Ready(Ok(replies.answer(response, None)))
+    }
 }

@@ -106,6 +106,12 @@ impl Sessions {
         registry.find(sid).and_then(|key| registry.get(key)).cloned()
     }
 
+    /// As [`Sessions::find`], for a request, which needs no handle.
+    pub(crate) fn find_cell(&self, sid: &str) -> Option<Arc<Cell<Served>>> {
+        let registry = &self.lock().registry;
+        registry.find(sid).and_then(|key| registry.get(key)).map(|entry| Arc::clone(&entry.cell))
+    }
+
     /// Returns all sessions that are not closed.
     pub(crate) fn all(&self) -> Vec<Entry> {
         let registry = &self.lock().registry;

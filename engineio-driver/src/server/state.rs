@@ -17,11 +17,14 @@ use http_body::Body;
 
 use super::backlog::Backlog;
 use super::connections::Connections;
+use super::entropy::Pool;
 use super::sessions::Sessions;
 use super::timer::TimerTask;
 use crate::body;
 use crate::runtime::{Clock, Runtime};
 use crate::session::{Environment, Owner};
+
+pub use crate::session::RemoteAddr;
 use crate::tasks::Tasks;
 
 /// How long at least the rest of a body is read behind an answer.
@@ -35,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) tasks: Arc<Tasks>,
+    /// For session ids.
+    entropy: Pool,
     /// The listeners. They end when the sessions have ended, and return when a shutdown is complete.
     pub(crate) listeners: Arc<Tasks>,
     /// Sessions are observed from the beginning.
@@ -116,38 +121,6 @@ impl ConnectionError<'_> {
 #[error("the session ended while a request was being received: drop its connection")]
 pub struct Aborted;
 
-/// The address from which a request comes, as an extension of the request.
-///
-/// [`Handle::remote_addr`](crate::Handle::remote_addr) returns it. Connections that the server accepts have it, and code
-/// that accepts connections itself adds it. It is that of a proxy if there is one.
-///
-/// [`Server::serve_with`](crate::Server::serve_with) adds it to the requests for the other service too. Handlers of axum
-/// can read it as an `Extension<RemoteAddr>`. For those that read `ConnectInfo`, add this layer:
-///
-/// ```
-/// # use std::net::SocketAddr;
-/// use axum::Router;
-/// use axum::extract::{ConnectInfo, Request};
-/// use axum::middleware::map_request;
-/// use axum::routing::get;
-/// use engineio_driver::mount::RemoteAddr;
-///
-/// async fn connect_info(mut request: Request) -> Request {
-///     if let Some(&RemoteAddr(addr)) = request.extensions().get() {
-///         request.extensions_mut().insert(ConnectInfo(addr));
-///     }
-///     request
-/// }
-///
-/// async fn show(ConnectInfo(addr): ConnectInfo<SocketAddr>) -> String {
-///     addr.to_string()
-/// }
-///
-/// let app: Router = Router::new().route("/", get(show)).layer(map_request(connect_info));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RemoteAddr(pub SocketAddr);
-
 impl Inner {
     pub(crate) fn new(runtime: Runtime, config: Config, options: Options) -> Self {
         let tasks = Arc::<Tasks>::default();
@@ -165,6 +138,7 @@ impl Inner {
             options,
             environment: Arc::new(environment),
             tasks,
+            entropy: Pool::new(),
             listeners: Arc::default(),
             observes: AtomicBool::new(false),
             #[cfg(feature = "tower")]
@@ -212,11 +186,7 @@ impl Inner {
         let own = self.options.sid.as_ref().map(|sid| sid(parts));
         match own {
             Some(own) => own.await,
-            None => {
-                let mut entropy = [0; 15];
-                getrandom::fill(&mut entropy).ok()?;
-                Some(Sid::from_entropy(entropy))
-            }
+            None => self.entropy.take().map(Sid::from_entropy),
         }
     }
 
@@ -249,9 +219,13 @@ impl Inner {
         }
     }
 
-    pub(crate) fn report(&self, error: &ConnectionError<'_>) {
+    /// Reports a rejected request to the application, with the address of its client.
+    pub(crate) fn report(&self, rejection: &Rejection, parts: &mut Parts, remote: Option<SocketAddr>) {
         if let Some(report) = &self.options.on_error {
-            report(error);
+            if let Some(addr) = remote {
+                parts.extensions.insert(RemoteAddr(addr));
+            }
+            report(&ConnectionError { rejection, request: parts });
         }
     }
 }

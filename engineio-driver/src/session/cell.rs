@@ -111,14 +111,34 @@ impl<S: Side + ?Sized> Cell<S> {
         self.visit_deferred(&mut Deferred::default(), work)
     }
 
+    /// As [`Cell::visit`]. Also looks at the session after the outputs were carried out; `then` must not give its machine
+    /// anything to do.
+    pub(crate) fn visit_then<T, U>(
+        &self,
+        work: impl FnOnce(&mut Visit<'_, S>) -> T,
+        then: impl FnOnce(&mut Visit<'_, S>, T) -> U,
+    ) -> U {
+        self.visit_with(&mut Deferred::default(), work, then)
+    }
+
     /// As [`Cell::visit`], for use under another lock: what must not happen under a lock is put into `deferred`.
     pub(crate) fn visit_deferred<T>(&self, deferred: &mut Deferred, work: impl FnOnce(&mut Visit<'_, S>) -> T) -> T {
+        self.visit_with(deferred, work, |_, result| result)
+    }
+
+    fn visit_with<T, U>(
+        &self,
+        deferred: &mut Deferred,
+        work: impl FnOnce(&mut Visit<'_, S>) -> T,
+        then: impl FnOnce(&mut Visit<'_, S>, T) -> U,
+    ) -> U {
         let mut state = self.lock();
         let State { attached, side } = &mut *state;
         let time = Time { clock: &self.environment.clock, now: None };
         let mut visit = Visit { side, attached, deferred, time, settled: false };
         let result = work(&mut visit);
         visit.settle();
+        let result = then(&mut visit, result);
         self.receiver_waits.store(visit.attached.receiver.is_some(), Ordering::Release);
         result
     }

@@ -1,8 +1,43 @@
 //! The first request of a session, in a compact form.
 
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{Extensions, HeaderName, HeaderValue, Request, Uri, request};
 use smallvec::SmallVec;
+
+/// The address from which a request comes, as an extension of the request.
+///
+/// [`Handle::remote_addr`](crate::Handle::remote_addr) returns it. Connections that the server accepts have it, and code
+/// that accepts connections itself adds it. It is that of a proxy if there is one.
+///
+/// [`Server::serve_with`](crate::Server::serve_with) adds it to the requests for the other service too. Handlers of axum
+/// can read it as an `Extension<RemoteAddr>`. For those that read `ConnectInfo`, add this layer:
+///
+/// ```
+/// # use std::net::SocketAddr;
+/// use axum::Router;
+/// use axum::extract::{ConnectInfo, Request};
+/// use axum::middleware::map_request;
+/// use axum::routing::get;
+/// use engineio_driver::mount::RemoteAddr;
+///
+/// async fn connect_info(mut request: Request) -> Request {
+///     if let Some(&RemoteAddr(addr)) = request.extensions().get() {
+///         request.extensions_mut().insert(ConnectInfo(addr));
+///     }
+///     request
+/// }
+///
+/// async fn show(ConnectInfo(addr): ConnectInfo<SocketAddr>) -> String {
+///     addr.to_string()
+/// }
+///
+/// let app: Router = Router::new().route("/", get(show)).layer(map_request(connect_info));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemoteAddr(pub SocketAddr);
 
 /// Target and headers in one allocation. Headers as hyper parses them would keep its whole read buffer alive.
 #[derive(Debug)]
@@ -16,7 +51,11 @@ impl RequestHead {
     /// Keeps at most `limit` bytes: headers that do not fit are left out. Of a target that does not fit, only the path is
     /// kept.
     pub(crate) fn new(parts: &request::Parts, limit: usize) -> Self {
-        let mut target = parts.uri.to_string();
+        let mut target = match (parts.uri.authority(), parts.uri.path_and_query()) {
+            // As most clients send it.
+            (None, Some(target)) => Cow::Borrowed(target.as_str()),
+            _ => Cow::Owned(parts.uri.to_string()),
+        };
         if target.len() > limit {
             target = Some(parts.uri.path()).filter(|path| path.len() <= limit).unwrap_or("/").into();
         }
@@ -36,10 +75,13 @@ impl RequestHead {
             text.push(b':');
             text.extend_from_slice(value.as_bytes());
         }
-        let extensions = if parts.extensions.is_empty() { Extensions::new() } else { parts.extensions.clone() };
+        // The session has the address anyway; see `Link::request`. Even a single extension takes 200 bytes.
+        let address = usize::from(parts.extensions.get::<RemoteAddr>().is_some());
+        let extensions = if parts.extensions.len() == address { Extensions::new() } else { parts.extensions.clone() };
         Self { text: text.into(), extensions }
     }
 
+    /// The address of the client is missing if it was the only extension.
     pub(crate) fn to_request(&self) -> Request<()> {
         let mut request = Request::new(());
         let mut lines = self.text.split(|&byte| byte == b'\n');

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use engineio_proto::client::Details;
 use engineio_proto::{Client, CloseReason, Machine, Sid, Stats, TransportKind, Transports};
+use http::Request;
 
 use super::cause::Cause;
-use super::head::RequestHead;
+use super::head::{RemoteAddr, RequestHead};
 
 /// The properties of a session that do not change after it opens.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) sid: Sid,
     pub(crate) remote_addr: Option<SocketAddr>,
-    pub(crate) head: RequestHead,
+    head: RequestHead,
     /// At a client. Boxed, because a server has many sessions.
     pub(crate) offer: Option<Box<Offer>>,
     /// The application has closed the session, whatever ended it.
@@ -33,6 +34,15 @@ impl Link {
     ) -> Self {
         let (unwanted, dropped_messages) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { sid, remote_addr, head, offer, unwanted, dropped_messages }
+    }
+
+    /// Returns the first request of the session.
+    pub(crate) fn request(&self) -> Request<()> {
+        let mut request = self.head.to_request();
+        if let Some(addr) = self.remote_addr {
+            request.extensions_mut().insert(RemoteAddr(addr));
+        }
+        request
     }
 
     pub(crate) fn set_unwanted(&self) {
@@ -113,5 +123,27 @@ impl Default for Snapshot {
 impl Snapshot {
     pub(crate) fn of(machine: &dyn Machine) -> Self {
         Self { transport: machine.transport(), upgraded: machine.upgraded(), stats: machine.stats() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether or not it is kept among other extensions.
+    #[test]
+    fn the_first_request_has_the_address_of_the_client() {
+        let addr = SocketAddr::from(([127, 0, 0, 1], 4000));
+        for other in [None, Some(7_u8)] {
+            let (mut parts, ()) = Request::new(()).into_parts();
+            parts.extensions.insert(RemoteAddr(addr));
+            if let Some(other) = other {
+                parts.extensions.insert(other);
+            }
+            let head = RequestHead::new(&parts, usize::MAX);
+            let request = Link::new(Sid::from_entropy([7; 15]), Some(addr), head, None).request();
+            assert_eq!(request.extensions().get(), Some(&RemoteAddr(addr)));
+            assert_eq!(request.extensions().get(), other.as_ref());
+        }
     }
 }

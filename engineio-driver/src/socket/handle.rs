@@ -63,7 +63,7 @@ impl Handle {
     /// The request is stored in a compact form, and each call builds it again. Headers that exceed
     /// [`Builder::max_header_size`](crate::Builder::max_header_size) are left out.
     pub fn request(&self) -> http::Request<()> {
-        self.link.head.to_request()
+        self.link.request()
     }
 
     /// Returns the session's counters.

@@ -12,7 +12,8 @@ use tungstenite::handshake::derive_accept_key;
 /// Returns whether the headers of a request or an answer are those of a WebSocket. Other upgrades do not count.
 pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     let values = |name| headers.get_all::<HeaderName>(name).into_iter().map(HeaderValue::as_bytes);
-    has_token(values(CONNECTION), "upgrade") && has_token(values(UPGRADE), "websocket")
+    // Most requests have no such header.
+    has_token(values(UPGRADE), "websocket") && has_token(values(CONNECTION), "upgrade")
 }
 
 /// Returns whether a request asks for a WebSocket.

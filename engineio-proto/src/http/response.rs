@@ -95,8 +95,11 @@ pub fn is_octet_stream(content_type: &[u8]) -> bool {
 /// Returns whether a browser needs the header `X-XSS-Protection: 0`: old versions of Internet Explorer change payloads
 /// without it.
 pub fn needs_xss_header(user_agent: &[u8]) -> bool {
-    let has = |needle: &[u8]| user_agent.windows(needle.len()).any(|window| window == needle);
-    has(b";MSIE") || has(b"Trident/")
+    let has = |first: u8, needle: &[u8]| {
+        memchr::memchr_iter(first, user_agent)
+            .any(|at| user_agent.get(at..).is_some_and(|rest| rest.starts_with(needle)))
+    };
+    has(b';', b";MSIE") || has(b'T', b"Trident/")
 }
 
 #[cfg(test)]

@@ -163,17 +163,36 @@ struct Query<'a> {
 impl<'a> Query<'a> {
     fn parse(query: &'a str) -> Self {
         let mut parsed = Self::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match &*name {
-                "transport" => parsed.transport = value,
-                "sid" => parsed.sid = value,
-                "EIO" => parsed.eio = value,
-                "b64" => parsed.base64 = !matches!(&*value, "" | "0" | "false"),
-                _ => (),
-            }
+        if memchr::memchr2(b'%', b'+', query.as_bytes()).is_some() {
+            form_urlencoded::parse(query.as_bytes()).for_each(|(name, value)| parsed.set(&name, value));
+            return parsed;
+        }
+        // Most clients encode nothing.
+        let mut rest = query;
+        while !rest.is_empty() {
+            let pair;
+            (pair, rest) = split(rest, b'&');
+            let (name, value) = split(pair, b'=');
+            parsed.set(name, Cow::Borrowed(value));
         }
         parsed
     }
+
+    fn set(&mut self, name: &str, value: Cow<'a, str>) {
+        match name {
+            "transport" => self.transport = value,
+            "sid" => self.sid = value,
+            "EIO" => self.eio = value,
+            "b64" => self.base64 = !matches!(&*value, "" | "0" | "false"),
+            _ => (),
+        }
+    }
+}
+
+/// Splits a text at the first `byte`, which is of ASCII.
+fn split(text: &str, byte: u8) -> (&str, &str) {
+    let at = memchr::memchr(byte, text.as_bytes()).unwrap_or(text.len());
+    (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default())
 }
 
 fn legal_in_header(byte: u8) -> bool {

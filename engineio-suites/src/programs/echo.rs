@@ -156,19 +156,21 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn line(&self, line: &Value) {
+    fn line(&self, line: impl FnOnce() -> Value) {
         if !self.quiet {
-            print_line(line);
+            print_line(&line());
         }
     }
 
     fn refused(&self, error: &ConnectionError<'_>) {
-        self.line(&json!({
-            "event": "connection_error",
-            "code": error.code() as u8,
-            "message": error.message(),
-            "context": error.rejection.to_string(),
-        }));
+        self.line(|| {
+            json!({
+                "event": "connection_error",
+                "code": error.code() as u8,
+                "message": error.message(),
+                "context": error.rejection.to_string(),
+            })
+        });
     }
 }
 
@@ -188,11 +190,10 @@ struct Session<P> {
 
 impl<P: Echo> Handler for Session<P> {
     async fn message(&mut self, socket: &Handle, message: Message) {
-        if !self.report.quiet {
+        self.report.line(|| {
             let kind = if matches!(message, Message::Text(_)) { "text" } else { "binary" };
-            self.report
-                .line(&json!({ "event": "message", "sid": socket.id().as_str(), "kind": kind, "size": message.len() }));
-        }
+            json!({ "event": "message", "sid": socket.id().as_str(), "kind": kind, "size": message.len() })
+        });
         let command = match &message {
             Message::Text(text) => Command::parse(text),
             Message::Binary(_) => None,
@@ -215,27 +216,28 @@ impl<P: Echo> Handler for Session<P> {
     }
 
     async fn upgrading(&mut self, socket: &Handle, transport: TransportKind) {
-        self.report.line(&json!({ "event": "upgrading", "sid": socket.id().as_str(), "transport": transport.name() }));
+        self.report
+            .line(|| json!({ "event": "upgrading", "sid": socket.id().as_str(), "transport": transport.name() }));
     }
 
     async fn upgraded(&mut self, socket: &Handle, transport: TransportKind) {
-        self.report.line(&json!({ "event": "upgrade", "sid": socket.id().as_str(), "transport": transport.name() }));
+        self.report.line(|| json!({ "event": "upgrade", "sid": socket.id().as_str(), "transport": transport.name() }));
     }
 
     async fn flush(&mut self, socket: &Handle, packets: usize) {
-        self.report.line(&json!({ "event": "flush", "sid": socket.id().as_str(), "packets": packets }));
+        self.report.line(|| json!({ "event": "flush", "sid": socket.id().as_str(), "packets": packets }));
     }
 
     async fn drain(&mut self, socket: &Handle) {
-        self.report.line(&json!({ "event": "drain", "sid": socket.id().as_str() }));
+        self.report.line(|| json!({ "event": "drain", "sid": socket.id().as_str() }));
     }
 
     async fn heartbeat(&mut self, socket: &Handle) {
-        self.report.line(&json!({ "event": "heartbeat", "sid": socket.id().as_str() }));
+        self.report.line(|| json!({ "event": "heartbeat", "sid": socket.id().as_str() }));
     }
 
     async fn close(&mut self, socket: &Handle, reason: CloseReason) {
-        self.report.line(&json!({ "event": "close", "sid": socket.id().as_str(), "reason": reason.as_str() }));
+        self.report.line(|| json!({ "event": "close", "sid": socket.id().as_str(), "reason": reason.as_str() }));
     }
 }
 
@@ -357,12 +359,14 @@ async fn run<P: Echo>(args: Args) -> Result<(), Box<dyn std::error::Error + Send
     P::spawn(async move {
         serving
             .run(|socket| {
-                report.line(&json!({
-                    "event": "connection",
-                    "sid": socket.id().as_str(),
-                    "transport": socket.transport().name(),
-                    "protocol": socket.protocol(),
-                }));
+                report.line(|| {
+                    json!({
+                        "event": "connection",
+                        "sid": socket.id().as_str(),
+                        "transport": socket.transport().name(),
+                        "protocol": socket.protocol(),
+                    })
+                });
                 Session::<P> { report: report.clone(), broadcast: broadcast.clone(), program: PhantomData }
             })
             .await;

@@ -171,3 +171,27 @@ fn where_websockets_are_disabled_nobody_asks_for_one() {
     assert!(!request.is_upgrade(&config));
     assert!(matches!(Route::parse(&request, &config), Ok(Route::Handshake(_))));
 }
+
+/// Queries without escapes are split without the decoder of forms.
+#[test]
+fn a_query_means_the_same_whether_something_is_escaped_or_not() {
+    for query in [
+        "",
+        "&",
+        "=",
+        "&&=&",
+        "EIO",
+        "EIO=4",
+        "EIO=4&transport=polling&sid=a-b_c",
+        "&EIO=4=5&&transport==&sid&b64=",
+        "b64=1&sid=\u{e9}\u{20ac}&b64=false",
+        "b64&sid=1&sid=2",
+        "=4&EIO==4&transport=websocket&",
+    ] {
+        let parts = |query| {
+            let Query { transport, sid, eio, base64 } = Query::parse(query);
+            (transport.into_owned(), sid.into_owned(), eio.into_owned(), base64)
+        };
+        assert_eq!(parts(query), parts(&alloc::format!("{query}&x=%20")), "{query}");
+    }
+}
