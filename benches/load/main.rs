@@ -31,7 +31,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 #[derive(Clone, Debug, Parser)]
 #[command(about = "Measures CPU time and memory of Engine.IO servers side by side, and prints Markdown tables")]
 struct Options {
-    /// The rows, by name or by the beginning of a name, separated by commas; all by default. `--list` prints the names.
+    /// The rows, by name or by the beginning of names, separated by commas; all by default. `--list` prints the names.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<String>,
     /// The servers, separated by commas. `--list` prints the names.
@@ -92,15 +92,20 @@ impl Options {
 
     fn rows(&self) -> Result<Vec<Row>> {
         let all = rows::all();
+        if self.rows.is_empty() {
+            // The official client is not in this workspace.
+            return Ok(all.into_iter().filter(|row| !(self.smoke && row.table == Table::Upgrade)).collect());
+        }
+        let mut chosen = vec![false; all.len()];
         for name in &self.rows {
-            if !all.iter().any(|row| row.name.starts_with(name.as_str())) {
+            let whole = all.iter().any(|row| row.name == *name);
+            let named = |row: &Row| if whole { row.name == *name } else { row.name.starts_with(name.as_str()) };
+            if !all.iter().any(named) {
                 return Err(format!("unknown row {name:?}; --list prints the names").into());
             }
+            chosen.iter_mut().zip(&all).for_each(|(chosen, row)| *chosen |= named(row));
         }
-        let chosen = |row: &Row| self.rows.iter().any(|name| row.name.starts_with(name.as_str()));
-        // The official client is not in this workspace.
-        let wanted = |row: &Row| self.rows.is_empty() && !(self.smoke && row.table == Table::Upgrade);
-        Ok(all.into_iter().filter(|row| wanted(row) || chosen(row)).collect())
+        Ok(all.into_iter().zip(chosen).filter_map(|(row, chosen)| chosen.then_some(row)).collect())
     }
 
     fn targets(&self) -> Result<Vec<Target>> {

@@ -1,4 +1,4 @@
-//! The limit for long-polling: hyper, and of Engine.IO just enough that a client can tell no difference.
+//! The limit for long-polling: hyper, and of Engine.IO just enough for the load generator.
 
 mod faked_polling;
 
