@@ -1,4 +1,4 @@
-//! Access to the private WebSocket codec, for fuzz targets.
+//! Access to the private WebSocket codec, for fuzz targets, measurements and the program that runs Autobahn's cases.
 
 use engineio_proto::ChannelEnd;
 use engineio_proto::client::Details;
@@ -21,6 +21,13 @@ impl Codec {
         Self(Buffered::client(max_message))
     }
 
+    /// Changes the maximum number of fragments in a message.
+    #[must_use]
+    pub const fn allow_fragments(mut self, most: u32) -> Self {
+        self.0.codec.allow_fragments(most);
+        self
+    }
+
     /// Appends bytes that were read from the connection.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.0.receive(bytes);
@@ -32,9 +39,15 @@ impl Codec {
         self.0.next(output)
     }
 
+    /// As [`Codec::next`], from bytes that the codec takes where they are, without those of [`Codec::receive`].
+    pub fn decode(&mut self, input: &mut &mut [u8], output: &mut Vec<u8>) -> Option<Result<Frame, ChannelEnd>> {
+        self.0.codec.decode(input, output)
+    }
+
     /// Appends a frame to `output`.
-    pub fn send(&mut self, frame: &Frame, output: &mut Vec<u8>) {
-        self.0.send(frame, output);
+    pub fn send(&mut self, frame: Frame, output: &mut Vec<u8>) {
+        // Nothing is shared.
+        let _ = self.0.codec.send(frame, usize::MAX, output);
     }
 
     /// Appends a close frame, unless the peer has sent one first.

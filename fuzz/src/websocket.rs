@@ -1,10 +1,19 @@
-//! The WebSocket codec gives the same result for a stream of bytes however it is split, and the same as a strict
-//! reading of RFC 6455 written by hand. What the codec writes is well-formed, and has the meaning of its input.
+//! The WebSocket codec gives the same result for a stream of bytes however it is split, the same as a strict reading of
+//! RFC 6455 written by hand, and the same as tungstenite, as far as that has come. What the codec writes is well-formed,
+//! and has the meaning of its input.
+//!
+//! tungstenite checks most rules when a frame is complete, and text when a fragment is. The codec checks a rule with the
+//! first byte that shows it. So it may have ended a channel that is still open for tungstenite; and where a frame breaks
+//! several rules, it may name another one. In both cases the messages before are the same.
+
+use std::io;
 
 use engineio_driver::fuzz::Codec;
 use engineio_proto::client::Details;
 use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, Text};
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{Error, Message, WebSocket};
 
 use crate::reader::Reader;
 
@@ -29,6 +38,7 @@ pub fn websocket(data: &[u8]) {
     assert_eq!(receive(role, limit, stream.chunks(size), usize::MAX), whole, "in pieces");
     assert_eq!(receive(role, limit, stream.chunks(size), 1), whole, "in pieces, and one message for each");
     judge(&whole, &meaning(&stream, role, limit));
+    compare(&whole, &tungstenite(&stream, role, limit));
 
     let goodbye = close(role, limit, [stream.as_slice()]);
     assert_eq!(close(role, limit, stream.chunks(tiny)), goodbye, "in tiny pieces, behind a close frame");
@@ -179,7 +189,7 @@ fn send(messages: &[Frame]) {
     for role in [Role::Server, Role::Client] {
         let (mut codec, mut output) = (role.codec(1), Vec::new());
         for message in messages {
-            codec.send(message, &mut output);
+            codec.send(message.clone(), &mut output);
         }
         let expected: Vec<_> = messages.iter().map(|message| (0x80 | opcode(message), bytes(message))).collect();
         assert_eq!(read_strictly(&output, role.masks()), expected);
@@ -210,6 +220,8 @@ struct Raw<'a> {
     is_minimal: bool,
     /// `None` while it is not complete.
     payload: Option<Vec<u8>>,
+    /// What has arrived of a payload that is not complete.
+    begun: Vec<u8>,
     rest: &'a [u8],
 }
 
@@ -236,10 +248,12 @@ fn read_frame(stream: &[u8]) -> Option<Raw<'_>> {
     } else {
         ([0; 4], rest)
     };
-    let payload = usize::try_from(len).ok().and_then(|len| rest.get(..len));
-    let rest = payload.map_or(&[][..], |payload| &rest[payload.len()..]);
-    let payload = payload.map(|bytes| bytes.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect());
-    Some(Raw { first: *first, masked, is_minimal, payload, rest })
+    let unmask = |bytes: &[u8]| bytes.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+    let (payload, begun, rest) = match usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)) {
+        Some((payload, rest)) => (Some(unmask(payload)), Vec::new(), rest),
+        None => (None, unmask(rest), &[][..]),
+    };
+    Some(Raw { first: *first, masked, is_minimal, payload, begun, rest })
 }
 
 /// Parses our output: complete frames only, masked according to the role, in the shortest form.
@@ -284,9 +298,17 @@ fn meaning(mut stream: &[u8], role: Role, limit: usize) -> Meaning {
             break;
         }
         let Some(raw) = read_frame(stream) else { break };
-        let Some(payload) = raw.payload else { break };
-        stream = raw.rest;
         let (opcode, last) = (raw.first & 0x0f, raw.first & 0x80 != 0);
+        let Some(payload) = raw.payload else {
+            // What has arrived of text is text.
+            let (kind, mut bytes) = under_way.unwrap_or((opcode, Vec::new()));
+            bytes.extend(raw.begun);
+            if opcode < CLOSE && kind == TEXT && !is_text(&bytes, false) {
+                meaning.end = End::Broken;
+            }
+            break;
+        };
+        stream = raw.rest;
         match opcode {
             PING => meaning.written.push((0x80 | PONG, payload)),
             PONG => (),
@@ -375,4 +397,74 @@ fn judge(outcome: &Outcome, meaning: &Meaning) {
         }
     }
     assert_eq!(written, meaning.written, "every ping is answered, and nothing else");
+}
+
+/// The result of tungstenite for a stream.
+struct Theirs {
+    messages: Vec<(u8, Vec<u8>)>,
+    end: End,
+}
+
+fn tungstenite(stream: &[u8], role: Role, limit: usize) -> Theirs {
+    let config = WebSocketConfig::default().max_message_size(Some(limit)).max_frame_size(Some(limit.max(125)));
+    let role = match role {
+        Role::Server => tungstenite::protocol::Role::Server,
+        Role::Client => tungstenite::protocol::Role::Client,
+    };
+    let mut socket = WebSocket::from_raw_socket(Pipe(stream), role, Some(config));
+    let mut messages = Vec::new();
+    let end = loop {
+        match socket.read() {
+            Ok(Message::Text(text)) => messages.push((TEXT, text.as_bytes().to_vec())),
+            Ok(Message::Binary(bytes)) => messages.push((BINARY, bytes.to_vec())),
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => (),
+            Ok(Message::Close(None)) => break End::Closed(Vec::new()),
+            Ok(Message::Close(Some(close))) => {
+                // It replaces what a peer must not send.
+                let code = u16::from(close.code);
+                break if code == 1002 && close.reason.as_str() == "Protocol violation" {
+                    End::Broken
+                } else {
+                    End::Closed([&code.to_be_bytes(), close.reason.as_bytes()].concat())
+                };
+            }
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break End::Open,
+            Err(_) => break End::Broken,
+        }
+    };
+    Theirs { messages, end }
+}
+
+/// A connection in memory, whose output nobody reads.
+struct Pipe<'a>(&'a [u8]);
+
+impl io::Read for Pipe<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { self.0.read(buf) }
+    }
+}
+
+impl io::Write for Pipe<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn compare(ours: &Outcome, theirs: &Theirs) {
+    let messages: Vec<_> = ours.messages.iter().map(|message| (opcode(message), bytes(message))).collect();
+    assert_eq!(messages, theirs.messages);
+    let is_broken = matches!(ours.end, Some(ChannelEnd::Violation | ChannelEnd::TooLarge));
+    match &theirs.end {
+        End::Open => assert!(ours.end.is_none() || is_broken, "{:?}", ours.end),
+        // A close frame with the words that tungstenite puts in the place of others is one that it may have replaced.
+        End::Broken => assert!(is_broken || matches!(&ours.said, Some(Details::CloseFrame { code: 1002, .. }))),
+        End::Closed(payload) => {
+            assert_eq!(ours.end, Some(ChannelEnd::Closed));
+            assert_eq!(ours.written.last(), Some(&(0x80 | CLOSE, payload.clone())));
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::frames::Codec;
 /// One side of a WebSocket.
 #[derive(Debug)]
 pub(crate) struct Buffered {
-    pub(super) codec: Codec,
+    pub(crate) codec: Codec,
     input: Vec<u8>,
     /// How many bytes of `input` are decoded.
     decoded: usize,
@@ -45,7 +45,7 @@ impl Buffered {
         result
     }
 
-    /// Appends a frame to `output`.
+    #[cfg(test)]
     pub(crate) fn send(&mut self, frame: &Frame, output: &mut Vec<u8>) {
         let shared = self.codec.send(frame.clone(), usize::MAX, output);
         debug_assert_eq!(shared, None);

@@ -65,6 +65,12 @@ impl Codec {
         }
     }
 
+    /// Changes the maximum number of fragments in a message.
+    #[cfg(feature = "__fuzz")]
+    pub(crate) const fn allow_fragments(&mut self, most: u32) {
+        self.headers.allow_fragments(most);
+    }
+
     /// Takes bytes from the input, up to the end of the next message. Returns the message, or how the channel ended.
     /// Returns `None` after it took everything, if more bytes are needed. Answers to the peer's pings and to its close
     /// frame are appended to `output`.

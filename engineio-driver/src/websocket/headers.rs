@@ -65,6 +65,7 @@ pub(super) struct Headers {
     have: u8,
     /// The maximum size of a message, in bytes.
     max_message: usize,
+    max_fragments: u32,
     /// The message whose last fragment has not begun.
     message: Option<Fragments>,
 }
@@ -78,23 +79,37 @@ struct Fragments {
 
 impl Headers {
     pub(super) const fn new(masked: bool, max_message: usize) -> Self {
-        Self { masked, partial: [0; MAX_HEADER], have: 0, max_message, message: None }
+        let max_fragments = MAX_FRAGMENTS;
+        Self { masked, partial: [0; MAX_HEADER], have: 0, max_message, max_fragments, message: None }
     }
 
     /// Takes the next header from the input, which begins where the last frame ended. If the header is not complete, it
     /// takes what there is and returns `None`. What follows a broken rule is not a frame.
+    #[inline]
     pub(super) fn next(&mut self, input: &mut &mut [u8]) -> Option<Result<Header, Broken>> {
+        if self.have > 0 {
+            return self.next_partial(input);
+        }
+        match self.parse(input) {
+            Ok(Some((header, end))) => {
+                skip(input, end);
+                self.begin(&header);
+                Some(Ok(header))
+            }
+            Ok(None) => self.next_partial(input),
+            Err(broken) => Some(Err(broken)),
+        }
+    }
+
+    /// As [`Headers::next`], for a header that arrives in pieces.
+    #[cold]
+    fn next_partial(&mut self, input: &mut &mut [u8]) -> Option<Result<Header, Broken>> {
         let have = usize::from(self.have);
-        let parsed = if have == 0 {
-            self.parse(input)
-        } else {
-            // What follows the header is looked at again.
-            let room = self.partial.get_mut(have..).unwrap_or_default();
-            let more = room.len().min(input.len());
-            room.get_mut(..more)?.copy_from_slice(input.get(..more)?);
-            self.parse(self.partial.get(..have + more)?)
-        };
-        match parsed {
+        // What follows the header is looked at again.
+        let room = self.partial.get_mut(have..).unwrap_or_default();
+        let more = room.len().min(input.len());
+        room.get_mut(..more)?.copy_from_slice(input.get(..more)?);
+        match self.parse(self.partial.get(..have + more)?) {
             Ok(Some((header, end))) => {
                 skip(input, end - have);
                 self.have = 0;
@@ -102,10 +117,7 @@ impl Headers {
                 Some(Ok(header))
             }
             Ok(None) => {
-                if have == 0 {
-                    self.partial.get_mut(..input.len())?.copy_from_slice(input);
-                }
-                self.have += input.len() as u8;
+                self.have += more as u8;
                 *input = &mut [];
                 None
             }
@@ -114,6 +126,7 @@ impl Headers {
     }
 
     /// Parses a header, and returns it with its length. Returns `None` if it is not complete.
+    #[inline]
     fn parse(&self, bytes: &[u8]) -> Result<Option<(Header, usize)>, Broken> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
         self.check_first(first)?;
@@ -168,7 +181,7 @@ impl Headers {
         if len > self.max_message.saturating_sub(before.bytes) {
             return Err(Broken::Size);
         }
-        if first & FINAL == 0 && before.count >= MAX_FRAGMENTS {
+        if first & FINAL == 0 && before.count >= self.max_fragments {
             return Err(Broken::Fragments);
         }
         Ok(len)
@@ -184,6 +197,12 @@ impl Headers {
             None => Some(Fragments { count: 1, bytes: header.len }),
             Some(before) => Some(Fragments { count: before.count + 1, bytes: before.bytes + header.len }),
         };
+    }
+
+    /// Autobahn has messages of more fragments.
+    #[cfg(feature = "__fuzz")]
+    pub(super) const fn allow_fragments(&mut self, most: u32) {
+        self.max_fragments = most;
     }
 
     /// Returns whether a header has arrived in part.

@@ -73,20 +73,12 @@ impl Payload {
 /// Returns the message of a payload that arrived in one piece, copied into an allocation of its size.
 pub(super) fn whole(is_text: bool, payload: &[u8]) -> Result<Frame, NotText> {
     if is_text {
-        // `simdutf8` does the same for short text, after a call through a pointer.
-        let text = if payload.len() < SHORT {
-            std::str::from_utf8(payload).map_err(|_| NotText)?
-        } else {
-            simdutf8::basic::from_utf8(payload).map_err(|_| NotText)?
-        };
+        let text = simdutf8::basic::from_utf8(payload).map_err(|_| NotText)?;
         Ok(Frame::copy_text(text))
     } else {
         Ok(Frame::Binary(bytes::Bytes::copy_from_slice(payload)))
     }
 }
-
-/// Text that is shorter is checked by the standard library.
-const SHORT: usize = 128;
 
 /// Text, checked as far as it has arrived. A character at its end may be incomplete.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use engineio_proto::wire::Frame;
 pub(super) const READ: usize = 16 * 1024;
 /// The same while a large frame arrives.
 pub(super) const READ_LARGE: usize = 64 * 1024;
-/// The maximum number of bytes and of frames for which memory is kept.
+/// The maximum number of bytes and of frames for which a thread keeps memory.
 const KEPT_BYTES: usize = 64 * 1024;
 const KEPT_FRAMES: usize = 256;
 
