@@ -285,7 +285,7 @@ macro_rules! surface {
             }
 
             /// Settles after a step. While messages stream through a channel, nothing follows from most of them.
-            #[inline]
+            #[inline(always)]
             fn settle_after(&mut self, step: Step) {
                 if self.is_settled_after(step) {
                     self.debug_check_settled();

@@ -9,7 +9,9 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use engineio_proto::server::{Input, Output};
 use engineio_proto::wire::Frame;
-use engineio_proto::{ChannelId, Client, ExchangeId, Instant, Machine, Message, Session, Sid, TransportKind, client};
+use engineio_proto::{
+    ChannelId, Client, ExchangeId, Instant, Machine, Message, Session, Sid, Text, TransportKind, client,
+};
 
 const NOW: Instant = Instant::ZERO;
 const CHANNEL: ChannelId = ChannelId(1);
@@ -107,4 +109,23 @@ fn an_echo_by_polling_allocates_its_payload() {
     echo();
     echo();
     assert_eq!(echo().count_total, 1);
+}
+
+/// An idle session that was used for one message at a time: its queues have no memory beside the session itself.
+#[test]
+fn an_echo_leaves_nothing_but_room_for_outputs() {
+    let config = Arc::default();
+    let counted = measure(|| {
+        let mut session = Session::channel(NOW, Sid::from_entropy([1; 15]), config, CHANNEL, false);
+        assert!(session.next_frames(NOW, CHANNEL, usize::MAX, drop));
+        session.channel_frames(NOW, CHANNEL, [Frame::received(Text::from_static("4hello, world"))]);
+        let message = session.recv(NOW).unwrap();
+        session.send(message).unwrap();
+        while session.poll_output().is_some() {}
+        assert!(session.next_frames(NOW, CHANNEL, usize::MAX, drop));
+        while session.poll_output().is_some() {}
+        std::mem::forget(session);
+    });
+    // The id, and room for four outputs.
+    assert_eq!((counted.count_current, counted.bytes_current), (2, 40 + 4 * 48));
 }

@@ -1,13 +1,18 @@
 //! A queue of messages with a limit in bytes.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::wire::message::Message;
 
 /// Messages in order, with the exact size that they count for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub(crate) struct Buffer {
-    messages: VecDeque<Message>,
+    /// The first message, if the queue was empty when it came. Most queues never have more, and need no other memory.
+    first: Option<Message>,
+    /// The messages after it.
+    rest: VecDeque<Message>,
     cost: usize,
 }
 
@@ -65,18 +70,22 @@ impl Buffer {
     #[inline]
     pub(crate) fn push(&mut self, message: Message) {
         self.cost = self.cost.saturating_add(message.cost());
-        self.messages.push_back(message);
+        if self.first.is_some() || !self.rest.is_empty() {
+            self.rest.push_back(message);
+        } else {
+            self.first = Some(message);
+        }
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Message> {
-        let message = pop_and_shrink(&mut self.messages, KEEP)?;
-        self.cost -= message.cost();
-        Some(message)
+        let next = if self.first.is_some() { self.first.take() } else { pop_and_shrink(&mut self.rest, KEEP) };
+        self.cost -= next.as_ref().map_or(0, Message::cost);
+        next
     }
 
     pub(crate) fn front(&self) -> Option<&Message> {
-        self.messages.front()
+        self.first.as_ref().or_else(|| self.rest.front())
     }
 
     pub(crate) fn clear(&mut self) {
@@ -84,11 +93,11 @@ impl Buffer {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.first.is_none() && self.rest.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.messages.len()
+        usize::from(self.first.is_some()) + self.rest.len()
     }
 
     /// Returns the size that the messages count for, in bytes.
@@ -98,18 +107,18 @@ impl Buffer {
 
     /// Returns whether the limit is kept, except for the last message.
     pub(crate) fn is_within(&self, limit: usize) -> bool {
-        let last = self.messages.back().map_or(0, Message::cost);
+        let last = self.rest.back().or(self.first.as_ref()).map_or(0, Message::cost);
         self.cost <= limit || self.cost.saturating_sub(last) < limit
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Message> {
-        self.messages.iter()
+        self.first.iter().chain(&self.rest)
     }
 
     /// Returns the capacity of the queue, for tests of memory.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.messages.capacity()
+        self.rest.capacity()
     }
 
     /// Counts one byte too many, for tests of the laws.
@@ -120,7 +129,23 @@ impl Buffer {
 
     /// Returns whether the count equals the sum of the messages.
     pub(crate) fn is_exact(&self) -> bool {
-        self.messages.iter().map(Message::cost).sum::<usize>() == self.cost
+        self.iter().map(Message::cost).sum::<usize>() == self.cost
+    }
+}
+
+/// Where the messages are does not count.
+impl PartialEq for Buffer {
+    fn eq(&self, other: &Self) -> bool {
+        self.cost == other.cost && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Buffer {}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let messages: Vec<_> = self.iter().collect();
+        f.debug_struct("Buffer").field("messages", &messages).field("cost", &self.cost).finish()
     }
 }
 
@@ -139,7 +164,7 @@ mod tests {
             assert!(buffer.is_exact());
         }
         assert_eq!(buffer.cost(), 0);
-        assert_eq!(buffer.messages.capacity(), 0);
+        assert_eq!(buffer.rest.capacity(), 0);
     }
 
     #[test]

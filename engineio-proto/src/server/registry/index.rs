@@ -123,7 +123,7 @@ impl Index {
         }
     }
 
-    const fn bucket(&self, hash: u32) -> usize {
+    fn bucket(&self, hash: u32) -> usize {
         hash as usize & self.buckets.len().wrapping_sub(1)
     }
 }
