@@ -19,6 +19,8 @@ struct Echo {
 }
 
 impl Handler for Echo {
+    const OBSERVES_WRITES: bool = false;
+
     async fn message(&mut self, socket: &Handle, message: Message) {
         if !broadcasts(&self.server, &message) {
             // If the session has ended, no answer is needed.

@@ -114,14 +114,12 @@ impl Sessions {
 
     /// Returns all sessions that are not closed.
     pub(crate) fn all(&self) -> Vec<Entry> {
-        let registry = &self.lock().registry;
-        registry.keys().filter_map(|key| registry.get(key)).cloned().collect()
+        self.lock().registry.values().cloned().collect()
     }
 
     /// As [`Sessions::all`], without the constant properties.
     pub(crate) fn cells(&self) -> Vec<Arc<Cell<Served>>> {
-        let registry = &self.lock().registry;
-        registry.keys().filter_map(|key| registry.get(key)).map(|entry| Arc::clone(&entry.cell)).collect()
+        self.lock().registry.values().map(|entry| Arc::clone(&entry.cell)).collect()
     }
 
     /// Stops accepting sessions, and returns those that are open.

@@ -105,7 +105,7 @@ impl Attached {
             // An event that this driver does not know: it comes from a newer core, and no observer expects it.
             _ => return,
         };
-        if let Some(events) = &mut self.events {
+        if let Some(events) = self.events.as_mut().filter(|events| !events.ignores(&observed)) {
             events.push(observed);
             deferred.wake(self.receiver.take());
         }

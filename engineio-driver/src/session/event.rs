@@ -51,6 +51,8 @@ pub(crate) enum Observed {
 pub(crate) struct Queue {
     /// The first event is [`Observed::Readable`]. It is the most frequent one, and often the only one.
     readable: bool,
+    /// [`Event::Flush`] and [`Event::Drain`] are not recorded.
+    ignores_writes: bool,
     events: VecDeque<Observed>,
     lost: usize,
 }
@@ -59,6 +61,17 @@ pub(crate) struct Queue {
 const MAX_EVENTS: usize = 1024;
 
 impl Queue {
+    /// From now on, [`Event::Flush`] and [`Event::Drain`] are not recorded. Those that were are dropped.
+    pub(crate) fn ignore_writes(&mut self) {
+        self.ignores_writes = true;
+        self.events.retain(|event| !is_write(event));
+    }
+
+    /// Returns whether an event is not recorded.
+    pub(crate) fn ignores(&self, event: &Observed) -> bool {
+        self.ignores_writes && is_write(event)
+    }
+
     pub(crate) fn push(&mut self, event: Observed) {
         if matches!(event, Observed::Readable) && self.events.is_empty() {
             self.readable = true;
@@ -100,4 +113,8 @@ impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
         !self.readable && self.lost == 0 && self.events.is_empty()
     }
+}
+
+const fn is_write(event: &Observed) -> bool {
+    matches!(event, Observed::Event(Event::Flush { .. } | Event::Drain))
 }

@@ -34,6 +34,15 @@ impl Events {
         &self.socket
     }
 
+    /// From now on, [`Event::Flush`] and [`Event::Drain`] are not recorded.
+    pub(crate) fn ignore_writes(&mut self) {
+        self.socket.handle.session.visit(|visit| {
+            if let Some(events) = &mut visit.attached.events {
+                events.ignore_writes();
+            }
+        });
+    }
+
     /// Waits for the next event. Returns `None` after [`Event::Close`].
     ///
     /// Cancel safe: an event is taken only by a call that returns it.

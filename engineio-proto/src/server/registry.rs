@@ -234,6 +234,11 @@ impl<T> Registry<T> {
         slots.into_iter().map(|slot| slot.key)
     }
 
+    /// Returns the values of the sessions that can be looked up, in an order that depends only on the calls so far.
+    pub fn values(&self) -> impl Iterator<Item = &T> + '_ {
+        self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.is_indexed).map(|slot| &slot.value)
+    }
+
     /// Returns the number of sessions that can be looked up.
     pub fn len(&self) -> usize {
         self.index.len()
