@@ -45,7 +45,12 @@ impl Taken {
         let mut first = None;
         let all = machine.recv_many(now, MESSAGES, BYTES, &mut |message| match first {
             None => first = Some(message),
-            Some(_) => self.messages.push_back(message),
+            Some(_) => {
+                if self.messages.capacity() == 0 {
+                    self.messages.reserve(MESSAGES - 1);
+                }
+                self.messages.push_back(message);
+            }
         });
         (first, all)
     }

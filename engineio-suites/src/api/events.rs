@@ -195,6 +195,47 @@ pub async fn s104_callbacks() {
     expect(&["close transport close"]).await;
 }
 
+/// As [`Scribe`], but does not observe writes.
+struct Incurious(Scribe);
+
+impl Handler for Incurious {
+    const OBSERVES_WRITES: bool = false;
+
+    async fn message(&mut self, socket: &Handle, message: Message) {
+        self.0.message(socket, message).await;
+    }
+
+    async fn flush(&mut self, socket: &Handle, packets: usize) {
+        self.0.flush(socket, packets).await;
+    }
+
+    async fn drain(&mut self, socket: &Handle) {
+        self.0.drain(socket).await;
+    }
+
+    async fn close(&mut self, socket: &Handle, reason: CloseReason) {
+        self.0.close(socket, reason).await;
+    }
+}
+
+pub async fn a_handler_need_not_observe_writes() {
+    let host = Host::start(builder().ping_timeout(HOUR)).await;
+    let (scribe, mut lines) = mpsc::unbounded_channel();
+    let server = host.server.clone();
+    tokio::spawn(async move { server.run(|_| Incurious(Scribe(scribe.clone()))).await });
+    let client = Polling::open(host.addr).await;
+    let mut upgraded = WebSocket::upgrade(&client).await;
+    for text in ["4one", "4two"] {
+        upgraded.send(text).await;
+        assert_eq!(upgraded.next().await, Frame::text(text));
+    }
+    upgraded.send("1").await;
+    upgraded.closed().await;
+    for line in ["message Text(\"one\")", "message Text(\"two\")", "close transport close"] {
+        assert_eq!(within(lines.recv()).await.as_deref(), Some(line));
+    }
+}
+
 /// A handler that does nothing is valid.
 struct Nothing;
 

@@ -205,6 +205,9 @@ fn ids_are_found_among_many_until_they_are_forgotten() {
     assert!(found.iter().zip(&keys).all(|(found, key)| *found == Some(*key)));
     let sorted: Vec<_> = registry.keys().map(|key| sid(*registry.get(key).unwrap())).collect();
     assert!(sorted.len() == 100 && sorted.is_sorted());
+    let mut values: Vec<_> = registry.values().map(|&n| sid(n)).collect();
+    values.sort();
+    assert_eq!(values, sorted, "the same sessions");
     registry.check_laws().unwrap();
 }
 
