@@ -9,7 +9,7 @@ use std::ops::Range;
 use engineio_proto::wire::Frame;
 
 /// The maximum size of one read, in bytes.
-pub(super) const READ: usize = 16 * 1024;
+pub(super) const READ: usize = 32 * 1024;
 /// The same while a large frame arrives.
 pub(super) const READ_LARGE: usize = 64 * 1024;
 /// The maximum number of bytes and of frames for which a thread keeps memory.
