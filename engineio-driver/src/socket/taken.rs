@@ -59,7 +59,7 @@ impl Taken {
     pub(super) fn register<S: Side + ?Sized>(&mut self, visit: &mut Visit<'_, S>, cx: &Context<'_>) {
         set(&mut visit.attached.receiver, cx, visit.deferred);
         if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.registered = Some(cx.waker().clone());
+            visit.deferred.release(self.registered.replace(cx.waker().clone()));
         }
     }
 
