@@ -86,6 +86,7 @@ mod tests {
     use http_body_util::{BodyExt as _, Full};
     use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+    use crate::app::{Application, Host, Peer, Sockets};
     use crate::rt::Runtime;
     use crate::{Builder, Event, Server, Socket};
 
@@ -159,6 +160,26 @@ mod tests {
             recorded.push(event.unwrap());
         }
         assert!(recorded.contains(&Event::Flush { packets: 1 }) && recorded.contains(&Event::Drain), "{recorded:?}");
+    }
+
+    /// Keeps what arrives.
+    #[derive(Default)]
+    struct Kept(Vec<Message>);
+
+    impl Application for Kept {
+        fn on_message(&mut self, _: &mut dyn Sockets, _: Peer, message: Message) {
+            self.0.push(message);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_gets_messages_that_were_taken_ahead() {
+        let mut socket = posted(THREE).await;
+        assert_eq!(socket.recv().await, Some("a".into()));
+        let host = Host::new(Runtime::new(TokioExecutor::new(), TokioTimer::new()), Kept::default());
+        host.attach(socket);
+        tokio::task::yield_now().await;
+        assert_eq!(host.with(|kept| kept.0.clone()), ["b", "c"].map(Message::from));
     }
 
     #[tokio::test(start_paused = true)]
