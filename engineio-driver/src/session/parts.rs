@@ -128,7 +128,12 @@ fn poll_parts(parts: &mut SmallVec<[Task; 1]>, waker: &Waker) -> bool {
     let mut cx = Context::from_waker(waker);
     parts.retain(|part| {
         let polled = catch_unwind(AssertUnwindSafe(|| part.as_mut().poll(&mut cx)));
-        matches!(polled, Ok(Poll::Pending))
+        let is_pending = matches!(polled, Ok(Poll::Pending));
+        if !is_pending {
+            // Dropped here, because its destructor may panic too.
+            let _ = catch_unwind(AssertUnwindSafe(|| *part = Box::pin(async {})));
+        }
+        is_pending
     });
     parts.len() < before
 }
@@ -427,6 +432,39 @@ mod tests {
         let (socket, tasks) = session().await;
         let ball = Ball::default();
         socket.handle().run(async { panic!("a part that panics") });
+        socket.handle().run({
+            let ball = ball.clone();
+            async move { ball.catch().await }
+        });
+        let mut task = tasks.take().remove(0);
+        let (_, waker) = Wakes::waker();
+        let mut cx = Context::from_waker(&waker);
+        assert!(task.as_mut().poll(&mut cx).is_pending());
+        ball.throw();
+        assert!(task.as_mut().poll(&mut cx).is_ready());
+    }
+
+    struct PanicsAtTheEnd;
+
+    impl Drop for PanicsAtTheEnd {
+        fn drop(&mut self) {
+            panic!("a destructor that panics");
+        }
+    }
+
+    impl Future for PanicsAtTheEnd {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Ready(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_whose_destructor_panics_ends_alone() {
+        let (socket, tasks) = session().await;
+        let ball = Ball::default();
+        socket.handle().run(PanicsAtTheEnd);
         socket.handle().run({
             let ball = ball.clone();
             async move { ball.catch().await }
