@@ -302,7 +302,7 @@ const CALLS: usize = 32;
 
 impl<A: Application + Send + 'static> Served<A> {
     /// Calls the application for everything that is ready, up to the limit of one turn. Returns the entry at the end.
-    fn turn(&self, state: &mut State<A>, deferred: &mut Deferred, cx: &Context<'_>) -> Poll<Option<Entry>> {
+    fn turn(&mut self, state: &mut State<A>, deferred: &mut Deferred, cx: &Context<'_>) -> Poll<Option<Entry>> {
         let (clock, peer) = (&self.shared.clock, self.peer);
         for _ in 0..CALLS {
             let Some(entry) = state.entries.get_mut(&peer) else { return Poll::Ready(None) };
@@ -338,9 +338,10 @@ impl<A: Application + Send + 'static> Served<A> {
 impl<A: Application + Send + 'static> Future for Served<A> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let shared = Arc::clone(&self.shared);
         // The rest of the entry is dropped without the lock.
-        self.shared.work(|state, deferred| self.turn(state, deferred, cx)).map(drop)
+        shared.work(|state, deferred| self.turn(state, deferred, cx)).map(drop)
     }
 }
 

@@ -111,7 +111,11 @@ impl Socket {
     }
 
     /// As [`Socket::poll_recv`], but takes no message ahead, for use under another lock.
-    pub(crate) fn poll_recv_deferred(&self, cx: &Context<'_>, deferred: &mut Deferred) -> Poll<Option<Message>> {
+    pub(crate) fn poll_recv_deferred(&mut self, cx: &Context<'_>, deferred: &mut Deferred) -> Poll<Option<Message>> {
+        // Others may have been taken ahead before.
+        if let Some(message) = self.taken.next(&self.handle) {
+            return Poll::Ready(Some(message));
+        }
         self.handle.session.visit_deferred(deferred, |visit| {
             if let Some(message) = visit.timed().and_then(|(machine, now)| machine.recv(now)) {
                 return Poll::Ready(Some(message));

@@ -326,6 +326,23 @@ fn those_who_wait_and_are_woken_or_replaced() {
     });
 }
 
+/// A socket remembers who waits. If that one was woken before, nobody else has its waker.
+#[test]
+fn one_who_was_woken_and_is_replaced() {
+    on_a_thread(|ends| async move {
+        let server = builder().build().unwrap();
+        let mut socket = open(&server).await;
+        let handle = socket.handle();
+        assert!(poll_once(pin!(socket.recv()), &ends.waker(&handle)).is_pending());
+        ends.assert(0);
+        assert_eq!(ends.post(&server, &handle, "4a").await, Some(200));
+        // The body is gone.
+        ends.assert(1);
+        assert_eq!(poll_once(pin!(socket.recv()), Waker::noop()), Poll::Ready(Some("a".into())));
+        ends.assert(2);
+    });
+}
+
 #[test]
 fn events_that_are_waited_for() {
     on_a_thread(|ends| async move {

@@ -74,7 +74,7 @@ impl AnySession {
     pub(crate) fn run(&self, place: Place, part: impl Future<Output = ()> + Send + 'static) {
         let part: Task = Box::pin(part);
         if self.visit(|visit| visit.attached.parts.add(place, part, visit.deferred)) {
-            let task = SessionTask { session: self.clone(), parts: Both::default(), wakers: None };
+            let task = SessionTask { session: self.clone(), parts: Both::default(), wakers: None, over: false };
             self.environment().runtime().spawn(task);
         }
     }
@@ -84,6 +84,8 @@ struct SessionTask {
     session: AnySession,
     parts: Both<SmallVec<[Task; 1]>>,
     wakers: Option<Wakers>,
+    /// Its last part has ended. From then on, the session may have another task.
+    over: bool,
 }
 
 /// The wakers that the parts of a task are polled with.
@@ -106,16 +108,17 @@ impl Wakers {
 impl SessionTask {
     /// Takes the parts that were added. Returns whether the task has any.
     fn take_added(session: &AnySession, parts: &mut Both<SmallVec<[Task; 1]>>, state: &Arc<State>) -> bool {
-        session.visit(|visit| {
+        let (runs, _replaced) = session.visit(|visit| {
             let shared = &mut visit.attached.parts;
-            shared.state = Some(Arc::clone(state));
             if let Some(added) = shared.added.take() {
                 parts.channels.extend(added.channels);
                 parts.applications.extend(added.applications);
             }
             shared.runs = !parts.channels.is_empty() || !parts.applications.is_empty();
-            shared.runs
-        })
+            let state = shared.runs.then(|| Arc::clone(state));
+            (shared.runs, std::mem::replace(&mut shared.state, state))
+        });
+        runs
     }
 }
 
@@ -125,7 +128,12 @@ fn poll_parts(parts: &mut SmallVec<[Task; 1]>, waker: &Waker) -> bool {
     let mut cx = Context::from_waker(waker);
     parts.retain(|part| {
         let polled = catch_unwind(AssertUnwindSafe(|| part.as_mut().poll(&mut cx)));
-        matches!(polled, Ok(Poll::Pending))
+        let is_pending = matches!(polled, Ok(Poll::Pending));
+        if !is_pending {
+            // Dropped here, because its destructor may panic too.
+            let _ = catch_unwind(AssertUnwindSafe(|| *part = Box::pin(async {})));
+        }
+        is_pending
     });
     parts.len() < before
 }
@@ -134,7 +142,7 @@ impl Future for SessionTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { session, parts, wakers } = &mut *self;
+        let Self { session, parts, wakers, over } = &mut *self;
         let is_same = wakers.as_ref().is_some_and(|wakers| wakers.state.task.will_wake(cx.waker()));
         let wakers = match wakers {
             Some(wakers) if is_same => wakers,
@@ -145,6 +153,7 @@ impl Future for SessionTask {
             let woken = wakers.state.begin();
             let added = woken & ADDED != 0;
             if (added || ended) && !Self::take_added(session, parts, &wakers.state) {
+                *over = true;
                 return Poll::Ready(());
             }
             ended = (added || woken & CHANNELS != 0) && poll_parts(&mut parts.channels, &wakers.channels);
@@ -168,6 +177,9 @@ impl Future for SessionTask {
 /// When the runtime ends, its tasks end too. A part that is added later starts another one.
 impl Drop for SessionTask {
     fn drop(&mut self) {
+        if self.over {
+            return;
+        }
         self.parts = Both::default();
         let (_added, _state) = self.session.visit(|visit| {
             let shared = &mut visit.attached.parts;
@@ -402,9 +414,17 @@ mod tests {
         ball.throw();
         assert_eq!(wakes.count(), 1);
         assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready(), "it was the last part");
+        // An executor drops a task some time after it has ended.
+        let done = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&done);
+        socket.handle().run(async move {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
         drop(task);
-        socket.handle().run(async {});
-        assert_eq!(tasks.take().len(), 1, "another task is started");
+        let mut started = tasks.take();
+        assert_eq!(started.len(), 1, "another task is started");
+        assert!(started[0].as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+        assert_eq!(done.load(Ordering::Relaxed), 1, "the task that had ended leaves it alone");
     }
 
     #[tokio::test(start_paused = true)]
@@ -412,6 +432,39 @@ mod tests {
         let (socket, tasks) = session().await;
         let ball = Ball::default();
         socket.handle().run(async { panic!("a part that panics") });
+        socket.handle().run({
+            let ball = ball.clone();
+            async move { ball.catch().await }
+        });
+        let mut task = tasks.take().remove(0);
+        let (_, waker) = Wakes::waker();
+        let mut cx = Context::from_waker(&waker);
+        assert!(task.as_mut().poll(&mut cx).is_pending());
+        ball.throw();
+        assert!(task.as_mut().poll(&mut cx).is_ready());
+    }
+
+    struct PanicsAtTheEnd;
+
+    impl Drop for PanicsAtTheEnd {
+        fn drop(&mut self) {
+            panic!("a destructor that panics");
+        }
+    }
+
+    impl Future for PanicsAtTheEnd {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Ready(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_whose_destructor_panics_ends_alone() {
+        let (socket, tasks) = session().await;
+        let ball = Ball::default();
+        socket.handle().run(PanicsAtTheEnd);
         socket.handle().run({
             let ball = ball.clone();
             async move { ball.catch().await }

@@ -100,7 +100,8 @@ impl Handle {
         self.session.look(|side, _| side.machine().map_or(0, |machine| machine.send_buffered()))
     }
 
-    /// Returns the size of the messages that wait to be taken by the application, counted in the same way.
+    /// Returns the size of the messages that wait to be taken by the application, counted in the same way. A socket takes a
+    /// few messages together and returns them one by one; those are not counted.
     pub fn receive_buffered(&self) -> usize {
         self.session.look(|side, _| side.machine().map_or(0, |machine| machine.receive_buffered()))
     }

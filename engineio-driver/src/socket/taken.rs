@@ -62,7 +62,7 @@ impl Taken {
     pub(super) fn register<S: Side + ?Sized>(&mut self, visit: &mut Visit<'_, S>, cx: &Context<'_>) {
         set(&mut visit.attached.receiver, cx, visit.deferred);
         if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.registered = Some(cx.waker().clone());
+            visit.deferred.release(self.registered.replace(cx.waker().clone()));
         }
     }
 
@@ -89,6 +89,7 @@ mod tests {
     use http_body_util::{BodyExt as _, Full};
     use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+    use crate::app::{Application, Host, Peer, Sockets};
     use crate::rt::Runtime;
     use crate::{Builder, Event, Server, Socket};
 
@@ -162,6 +163,26 @@ mod tests {
             recorded.push(event.unwrap());
         }
         assert!(recorded.contains(&Event::Flush { packets: 1 }) && recorded.contains(&Event::Drain), "{recorded:?}");
+    }
+
+    /// Keeps what arrives.
+    #[derive(Default)]
+    struct Kept(Vec<Message>);
+
+    impl Application for Kept {
+        fn on_message(&mut self, _: &mut dyn Sockets, _: Peer, message: Message) {
+            self.0.push(message);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_gets_messages_that_were_taken_ahead() {
+        let mut socket = posted(THREE).await;
+        assert_eq!(socket.recv().await, Some("a".into()));
+        let host = Host::new(Runtime::new(TokioExecutor::new(), TokioTimer::new()), Kept::default());
+        host.attach(socket);
+        tokio::task::yield_now().await;
+        assert_eq!(host.with(|kept| kept.0.clone()), ["b", "c"].map(Message::from));
     }
 
     #[tokio::test(start_paused = true)]
