@@ -136,6 +136,8 @@ impl<S: Side + ?Sized> Cell<S> {
         let State { attached, side } = &mut *state;
         let time = Time { clock: &self.environment.clock, now: None };
         let mut visit = Visit { side, attached, deferred, time, settled: false };
+        // If the visit panics, the next poll looks again.
+        self.receiver_waits.store(false, Ordering::Relaxed);
         let result = work(&mut visit);
         visit.settle();
         let result = then(&mut visit, result);

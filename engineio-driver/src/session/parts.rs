@@ -17,7 +17,7 @@ use super::cell::AnySession;
 use super::deferred::Deferred;
 use crate::runtime::Task;
 
-/// How often the parts are polled before other tasks run.
+/// How often the parts are polled before other tasks run. Each has a limit of its own for one poll.
 const ROUNDS: usize = 8;
 
 /// The parts that the task of a session has not taken yet.

@@ -26,8 +26,8 @@ const FRAMES: usize = 256;
 /// Data of at least this size is not copied into the write buffer, if the connection can write several pieces at once.
 /// Up to this size, the copy costs no more than the second piece.
 const SHARE: usize = 16 * 1024;
-/// The number of turns before other tasks run.
-const BUDGET: usize = 32;
+/// The number of turns in one poll. The session's task may poll several times before other tasks run.
+const BUDGET: usize = 8;
 
 /// Serves one WebSocket, from its 101 to its end.
 pub(crate) struct ChannelTask {
