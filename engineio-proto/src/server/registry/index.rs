@@ -9,7 +9,8 @@ use super::Slot;
 /// A hash table. The slots of one bucket are a list, linked through the slots.
 ///
 /// No order comes from it: it is never iterated over. The hash function is fixed, so that the same calls cost the same. A
-/// client cannot fill one bucket, because it does not choose the ids that are inserted.
+/// client cannot fill one bucket, because it does not choose the ids that are inserted. An application that takes its ids
+/// from its clients would let them do that, and also guess each other's ids.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
     /// The first slot of each bucket, or [`NONE`]. Their number is a power of two, or zero.
