@@ -9,7 +9,8 @@ use super::Slot;
 /// A hash table. The slots of one bucket are a list, linked through the slots.
 ///
 /// No order comes from it: it is never iterated over. The hash function is fixed, so that the same calls cost the same. A
-/// client cannot fill one bucket, because it does not choose the ids that are inserted.
+/// client cannot fill one bucket, because it does not choose the ids that are inserted. An application that takes its ids
+/// from its clients would let them do that, and also guess each other's ids.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
     /// The first slot of each bucket, or [`NONE`]. Their number is a power of two, or zero.
@@ -128,7 +129,8 @@ impl Index {
     }
 }
 
-/// Returns the hash of an id. Ids have many random bits, so any function will do.
+/// Returns the hash of an id. Ids have many random bits, so almost any function will do; this one also spreads ids that
+/// are numbers, with or without a common text.
 fn hash(sid: &str) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let add = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(FACTOR);
@@ -137,6 +139,36 @@ fn hash(sid: &str) -> u32 {
     for word in &mut words {
         hash = add(hash, word.try_into().map_or(0, u64::from_le_bytes));
     }
-    hash = words.remainder().iter().fold(hash, |hash, &byte| hash.rotate_left(8) ^ u64::from(byte));
-    (add(hash, 0) >> 32) as u32
+    hash = add(hash, words.remainder().iter().fold(0, |word, &byte| word << 8 | u64::from(byte)));
+    // A product has the influence of all bits in its high half only.
+    ((hash ^ hash >> 32).wrapping_mul(FACTOR) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::String;
+
+    /// An application may choose ids that are not random. A bucket then has few of them all the same.
+    #[test]
+    fn ids_that_are_numbers_are_spread() {
+        const COUNT: usize = 1 << 12;
+        let forms: [fn(usize) -> String; 8] = [
+            |n| format!("{n}"),
+            |n| format!("{n:07}"),
+            |n| format!("{n:012}"),
+            |n| format!("{n:020}"),
+            |n| format!("{n:032x}"),
+            |n| format!("session-{n}"),
+            |n| format!("{n}-b"),
+            |n| format!("{n:06}.se"),
+        ];
+        for form in forms {
+            let mut buckets = alloc::vec![0; COUNT];
+            (0..COUNT).for_each(|n| buckets[hash(&form(n)) as usize % COUNT] += 1);
+            let most = buckets.iter().max();
+            assert!(most <= Some(&16), "{most:?} ids like {:?} in one bucket", form(7));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use alloc::collections::BinaryHeap;
 use core::cmp::Reverse;
+use core::mem;
 
 use super::SessionKey;
 use crate::parts::time::Instant;
@@ -50,12 +51,23 @@ impl Queue {
     pub(super) fn forget(&mut self, is_valid: impl Fn(Instant, SessionKey) -> bool) {
         self.len -= 1;
         if self.entries.len() > self.len.saturating_mul(2).saturating_add(SPARE) {
-            self.entries.retain(|&Reverse((at, key))| is_valid(at, key));
+            self.clean(&is_valid);
         }
         // The first entry is always valid.
         while self.first().is_some_and(|(at, key)| !is_valid(at, key)) {
             self.entries.pop();
         }
+    }
+
+    /// Keeps one entry for each session. A session whose time has moved and come back has several that are equal, and if
+    /// those stayed, the next cleaning might be due at once.
+    #[cold]
+    fn clean(&mut self, is_valid: &impl Fn(Instant, SessionKey) -> bool) {
+        let mut entries = mem::take(&mut self.entries).into_vec();
+        entries.retain(|&Reverse((at, key))| is_valid(at, key));
+        entries.sort_unstable();
+        entries.dedup();
+        self.entries = entries.into();
     }
 
     /// Returns the capacity, for tests of memory.
@@ -68,5 +80,39 @@ impl Queue {
     #[cfg(test)]
     pub(super) fn insert_invalid(&mut self, at: Instant, key: SessionKey) {
         self.entries.push(Reverse((at, key)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+    use core::time::Duration;
+
+    /// A session whose time moves away and back leaves an entry behind that becomes valid again.
+    #[test]
+    fn entries_that_are_there_twice_do_not_slow_it_down() {
+        const SESSIONS: u32 = 1000;
+        const ROUNDS: u32 = 20;
+        let key = |index| SessionKey { index, generation: 0 };
+        let (late, soon) = (Instant::from_millis(9), Instant::from_millis(5));
+        let mut times = alloc::vec![late; SESSIONS as usize];
+        let (mut queue, checks) = (Queue::new(), Cell::new(0));
+        (0..SESSIONS).for_each(|index| queue.insert(late, key(index)));
+        for round in 0..ROUNDS {
+            for index in 0..SESSIONS {
+                for at in [soon + Duration::from_micros(round.into()), late] {
+                    times[index as usize] = at;
+                    queue.insert(at, key(index));
+                    queue.forget(|at, key| {
+                        checks.set(checks.get() + 1);
+                        times[key.index()] == at
+                    });
+                    assert!(queue.first().is_some_and(|(at, key)| times[key.index()] == at));
+                }
+            }
+        }
+        let per_call = checks.get() / (SESSIONS * ROUNDS * 2);
+        assert!(per_call <= 8, "{per_call} entries are looked at for each call");
     }
 }
