@@ -124,3 +124,23 @@ impl Queue {
 const fn is_write(event: &Observed) -> bool {
     matches!(event, Observed::Event(Event::Flush { .. } | Event::Drain))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The memory of the first heartbeat was kept until the end of the session.
+    #[test]
+    fn an_empty_queue_of_rare_events_holds_no_memory() {
+        let mut queue = Queue::default();
+        queue.ignore_writes();
+        for _ in 0..2 {
+            queue.push(Observed::Event(Event::Heartbeat));
+            queue.push(Observed::Readable);
+            assert!(matches!(queue.pop(), Some(Observed::Event(Event::Heartbeat))));
+            assert!(matches!(queue.pop(), Some(Observed::Readable)));
+            assert!(queue.pop().is_none());
+            assert_eq!(queue.events.capacity(), 0);
+        }
+    }
+}
