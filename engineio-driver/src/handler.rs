@@ -71,22 +71,36 @@ pub trait Handler: Send + 'static {
 }
 
 /// Calls a handler for each event, until the session ends.
-pub(crate) async fn serve<H: Handler>(mut events: Events, mut handler: H, _under_way: Guard) {
-    let socket = events.handle().clone();
+///
+/// Not an `async fn`, which would have room for its arguments twice.
+pub(crate) fn serve<H: Handler>(
+    mut events: Events,
+    mut handler: H,
+    under_way: Guard,
+) -> impl Future<Output = ()> + Send {
     if !H::OBSERVES_WRITES {
         events.ignore_writes();
     }
-    while let Some(event) = events.next().await {
-        match event {
-            Event::Message(message) => handler.message(&socket, message).await,
-            Event::Flush { packets } => handler.flush(&socket, packets).await,
-            Event::Drain => handler.drain(&socket).await,
-            Event::Upgrading(transport) => handler.upgrading(&socket, transport).await,
-            Event::Upgraded(transport) => handler.upgraded(&socket, transport).await,
-            Event::Heartbeat => handler.heartbeat(&socket).await,
-            // These do not concern a server: an upgrade that fails there only ends its probe.
-            Event::UpgradeFailed(_) | Event::Lagged { .. } => (),
-            Event::Close(reason) => handler.close(&socket, reason).await,
+    async move {
+        let _under_way = &under_way;
+        loop {
+            // Nothing of the event is kept while its message is handled, which would make every session larger.
+            let message = loop {
+                let Some(event) = events.next().await else { return };
+                let socket = events.handle();
+                match event {
+                    Event::Message(message) => break message,
+                    Event::Flush { packets } => handler.flush(socket, packets).await,
+                    Event::Drain => handler.drain(socket).await,
+                    Event::Upgrading(transport) => handler.upgrading(socket, transport).await,
+                    Event::Upgraded(transport) => handler.upgraded(socket, transport).await,
+                    Event::Heartbeat => handler.heartbeat(socket).await,
+                    // These do not concern a server: an upgrade that fails there only ends its probe.
+                    Event::UpgradeFailed(_) | Event::Lagged { .. } => (),
+                    Event::Close(reason) => handler.close(socket, reason).await,
+                }
+            };
+            handler.message(events.handle(), message).await;
         }
     }
 }

@@ -61,8 +61,8 @@ impl Socket {
     ///
     /// # Errors
     /// The same as [`Handle::send`].
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.handle.send(message).await
+    pub fn send(&self, message: impl Into<Message>) -> impl Future<Output = Result<(), SendError>> {
+        self.handle.send(message)
     }
 
     /// Waits until all messages were written; see [`Handle::flush`].

@@ -54,7 +54,8 @@ pub(crate) struct Queue {
     /// [`Event::Flush`] and [`Event::Drain`] are not recorded.
     ignores_writes: bool,
     events: VecDeque<Observed>,
-    lost: usize,
+    /// The number of events that were dropped.
+    lost: u32,
 }
 
 /// The maximum number of recorded events.
@@ -85,7 +86,7 @@ impl Queue {
             };
             if let Some(index) = self.events.iter().position(expendable) {
                 self.events.remove(index);
-                self.lost += 1;
+                self.lost = self.lost.saturating_add(1);
             }
         }
         self.events.push_back(event);
@@ -96,9 +97,14 @@ impl Queue {
             return Some(Observed::Readable);
         }
         if self.lost > 0 {
-            return Some(Observed::Event(Event::Lagged { events: std::mem::take(&mut self.lost) }));
+            return Some(Observed::Event(Event::Lagged { events: std::mem::take(&mut self.lost) as usize }));
         }
-        self.events.pop_front()
+        let next = self.events.pop_front();
+        if self.ignores_writes && self.events.is_empty() {
+            // Other events are rare, so an idle session keeps no memory for them.
+            self.events = VecDeque::new();
+        }
+        next
     }
 
     /// Returns the next event if that is not [`Observed::Readable`].
@@ -117,4 +123,24 @@ impl Queue {
 
 const fn is_write(event: &Observed) -> bool {
     matches!(event, Observed::Event(Event::Flush { .. } | Event::Drain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The memory of the first heartbeat was kept until the end of the session.
+    #[test]
+    fn an_empty_queue_of_rare_events_holds_no_memory() {
+        let mut queue = Queue::default();
+        queue.ignore_writes();
+        for _ in 0..2 {
+            queue.push(Observed::Event(Event::Heartbeat));
+            queue.push(Observed::Readable);
+            assert!(matches!(queue.pop(), Some(Observed::Event(Event::Heartbeat))));
+            assert!(matches!(queue.pop(), Some(Observed::Readable)));
+            assert!(queue.pop().is_none());
+            assert_eq!(queue.events.capacity(), 0);
+        }
+    }
 }

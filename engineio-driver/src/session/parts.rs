@@ -99,8 +99,8 @@ impl Wakers {
     /// Creates the wakers for a task, which is polled with a waker.
     fn new(task: &Waker) -> Self {
         let state = Arc::new(State { bits: AtomicU8::new(ADDED), task: task.clone() });
-        let waker = |wakes| Waker::from(Arc::new(PartWaker { state: Arc::clone(&state), wakes }));
-        let (channels, applications) = (waker(CHANNELS), waker(APPLICATIONS));
+        let channels = Arc::clone(&state).into();
+        let applications = Arc::new(PartWaker { state: Arc::clone(&state), wakes: APPLICATIONS }).into();
         Self { state, channels, applications }
     }
 }
@@ -235,8 +235,27 @@ impl State {
         self.clear(POLLED);
         self.task.wake_by_ref();
     }
+
+    /// Notes what is woken, and wakes the task if nothing was before, and if it is not being polled.
+    fn wake_for(&self, bits: u8) {
+        if self.bits.fetch_or(bits, Ordering::AcqRel) == 0 {
+            self.task.wake_by_ref();
+        }
+    }
 }
 
+/// The state itself is the waker of channels: that is one allocation less for each session.
+impl Wake for State {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_for(CHANNELS);
+    }
+}
+
+/// The waker of another kind of parts.
 struct PartWaker {
     state: Arc<State>,
     /// What it wakes.
@@ -249,9 +268,7 @@ impl Wake for PartWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.bits.fetch_or(self.wakes, Ordering::AcqRel) == 0 {
-            self.state.task.wake_by_ref();
-        }
+        self.state.wake_for(self.wakes);
     }
 }
 

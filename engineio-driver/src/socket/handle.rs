@@ -147,11 +147,12 @@ impl Handle {
     ///
     /// # Errors
     /// The same as [`Handle::try_send`], except that a full buffer is not an error.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        match self.try_send(message) {
-            Err(SendError::Full(message)) => self.send_when_ready(message, send).await,
-            result => result,
-        }
+    pub fn send(&self, message: impl Into<Message>) -> impl Future<Output = Result<(), SendError>> {
+        self.send_message(message.into())
+    }
+
+    fn send_message(&self, message: Message) -> impl Future<Output = Result<(), SendError>> {
+        self.send_when_ready(message, |handle, message| handle.try_send(message), send)
     }
 
     /// Sends several messages together, and waits for room for all.
@@ -159,29 +160,33 @@ impl Handle {
     /// # Errors
     /// The same as [`Handle::try_send_all`], except that a full buffer is not an error.
     pub async fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError<Vec<Message>>> {
-        self.send_when_ready(messages, send_all).await
+        self.send_when_ready(messages, Self::try_send_all, send_all).await
     }
 
-    async fn send_when_ready<T>(
+    /// Not an `async fn`, which would be several times as large. It is a part of every task that answers its messages.
+    fn send_when_ready<T>(
         &self,
         what: T,
+        try_send: impl Fn(&Self, T) -> Result<(), SendError<T>>,
         send: impl Fn(&mut Visit<'_, dyn Side>, T) -> Result<(), SendError<T>>,
-    ) -> Result<(), SendError<T>> {
+    ) -> impl Future<Output = Result<(), SendError<T>>> {
         let mut unsent = Some(what);
         let mut waiting = Waiting::new(&self.session, |attached| &mut attached.senders);
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             let Some(what) = unsent.take() else { return Poll::Ready(Ok(())) };
-            let sent = self.session.visit(|visit| match send(visit, what) {
-                Err(SendError::Full(back)) => {
-                    unsent = Some(back);
-                    visit.attached.senders.register(cx);
-                    Poll::Pending
-                }
+            let sent = match try_send(self, what) {
+                Err(SendError::Full(what)) => self.session.visit(|visit| match send(visit, what) {
+                    Err(SendError::Full(back)) => {
+                        unsent = Some(back);
+                        visit.attached.senders.register(cx);
+                        Poll::Pending
+                    }
+                    result => Poll::Ready(result),
+                }),
                 result => Poll::Ready(result),
-            });
+            };
             waiting.note(cx, sent)
         })
-        .await
     }
 
     /// Waits for room for a message. Returns `false` if the session accepts no more messages.

@@ -126,7 +126,7 @@ impl Headers {
     }
 
     /// Parses a header, and returns it with its length. Returns `None` if it is not complete.
-    #[inline]
+    #[inline(always)]
     fn parse(&self, bytes: &[u8]) -> Result<Option<(Header, usize)>, Broken> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
         self.check_first(first)?;

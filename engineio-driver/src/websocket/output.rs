@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -18,24 +19,29 @@ pub(super) struct Output {
     bytes: Vec<u8>,
     /// How many of `bytes` the connection took.
     written: usize,
-    /// Large payloads, each with its place: where it is between the bytes of `bytes`.
-    shared: VecDeque<(usize, Bytes)>,
-    /// The bytes in `shared`.
-    shared_len: usize,
+    /// Large payloads. Hardly ever there, so they are boxed.
+    shared: Option<Box<Shared>>,
     /// The connection took bytes and was not flushed since.
     unflushed: bool,
-    /// The number of bytes that the connection took so far.
-    total: u64,
-    /// Where a frame ends, in bytes that the connection takes in total, and how many messages of the session that makes.
-    mark: Option<(u64, u64)>,
+    /// How many bytes the connection has to take until the end of a frame, and how many messages of the session that
+    /// makes.
+    mark: Option<(NonZeroUsize, u64)>,
     /// So many messages of the session the connection took: those up to the last mark that it passed.
     taken: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Each with its place: where it is between the bytes of [`Output::bytes`].
+    payloads: VecDeque<(usize, Bytes)>,
+    /// Their bytes.
+    len: usize,
 }
 
 impl Output {
     /// Bytes that the connection has not taken.
     pub(super) fn left(&self) -> usize {
-        self.bytes.len() - self.written + self.shared_len
+        self.bytes.len() - self.written + self.shared.as_ref().map_or(0, |shared| shared.len)
     }
 
     /// So many messages of the session the connection took, at least.
@@ -51,16 +57,17 @@ impl Output {
     /// Appends a payload without copying it.
     pub(super) fn share(&mut self, payload: Bytes) {
         if !payload.is_empty() {
-            self.shared_len += payload.len();
-            self.shared.push_back((self.bytes.len(), payload));
+            let shared = self.shared.get_or_insert_default();
+            shared.len += payload.len();
+            shared.payloads.push_back((self.bytes.len(), payload));
         }
     }
 
     /// What is there ends with this message of the session. One mark at a time is enough: the next one follows when the
     /// connection has passed it.
     pub(super) fn mark(&mut self, messages: u64) {
-        if self.mark.is_none() && self.left() > 0 {
-            self.mark = Some((self.total + self.left() as u64, messages));
+        if self.mark.is_none() {
+            self.mark = NonZeroUsize::new(self.left()).map(|left| (left, messages));
         }
     }
 
@@ -86,7 +93,7 @@ impl Output {
     }
 
     fn poll_write_some(&self, io: &mut (impl Write + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.shared.is_empty() {
+        if self.shared.is_none() {
             return Pin::new(io).poll_write(cx, self.bytes.get(self.written..).unwrap_or_default());
         }
         let mut pieces = [IoSlice::new(&[]); PIECES];
@@ -101,11 +108,12 @@ impl Output {
     /// The bytes that are left, in order. No piece is empty.
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = self.written;
-        let shared = self.shared.iter().flat_map(move |(place, payload)| {
+        let payloads = || self.shared.iter().flat_map(|shared| &shared.payloads);
+        let shared = payloads().flat_map(move |(place, payload)| {
             let between = self.bytes.get(std::mem::replace(&mut start, *place)..*place);
             [between.unwrap_or_default(), payload]
         });
-        let last = self.shared.back().map_or(self.written, |(place, _)| *place);
+        let last = payloads().next_back().map_or(self.written, |(place, _)| *place);
         let pieces = shared.chain([self.bytes.get(last..).unwrap_or_default()]);
         pieces.filter(|piece| !piece.is_empty())
     }
@@ -113,24 +121,29 @@ impl Output {
     /// Removes what the connection took.
     fn remove(&mut self, mut len: usize) {
         self.unflushed = true;
-        self.total += len as u64;
-        if let Some((_, messages)) = self.mark.take_if(|(end, _)| *end <= self.total) {
-            self.taken = messages;
-        }
-        while let Some((place, payload)) = self.shared.front_mut() {
-            let between = len.min(*place - self.written);
-            self.written += between;
-            len -= between;
-            let of_payload = len.min(payload.len());
-            payload.advance(of_payload);
-            self.shared_len -= of_payload;
-            len -= of_payload;
-            if !payload.is_empty() {
-                return;
+        if let Some((left, messages)) = self.mark {
+            let left = NonZeroUsize::new(left.get().saturating_sub(len));
+            self.mark = left.map(|left| (left, messages));
+            if left.is_none() {
+                self.taken = messages;
             }
-            self.shared.pop_front();
         }
-        self.shared = VecDeque::new();
+        if let Some(shared) = &mut self.shared {
+            while let Some((place, payload)) = shared.payloads.front_mut() {
+                let between = len.min(*place - self.written);
+                self.written += between;
+                len -= between;
+                let of_payload = len.min(payload.len());
+                payload.advance(of_payload);
+                shared.len -= of_payload;
+                len -= of_payload;
+                if !payload.is_empty() {
+                    return;
+                }
+                shared.payloads.pop_front();
+            }
+            self.shared = None;
+        }
         self.written += len;
     }
 
@@ -139,7 +152,7 @@ impl Output {
     fn drop_written(&mut self) {
         if self.written > self.bytes.len() - self.written {
             self.bytes.drain(..self.written);
-            for (place, _) in &mut self.shared {
+            for (place, _) in self.shared.iter_mut().flat_map(|shared| &mut shared.payloads) {
                 *place -= self.written;
             }
             self.written = 0;

@@ -87,11 +87,15 @@ impl<O: Output> Flow<O> {
     // Outputs.
 
     pub(crate) fn output(&mut self, output: O) {
+        if self.outputs.capacity() == 0 {
+            // There are hardly ever more at a time, and an idle session keeps the memory.
+            self.outputs.reserve_exact(2);
+        }
         self.outputs.push_back(output);
     }
 
     pub(crate) fn emit(&mut self, event: Event) {
-        self.outputs.push_back(O::event(event));
+        self.output(O::event(event));
     }
 
     #[inline]

@@ -140,7 +140,7 @@ fn law14_what_is_shared_is_written_in_order_and_counted() {
             }
         }
         assert_eq!(io.taken, sent, "{room}");
-        assert!(output.shared.capacity() == 0 && output.taken() > 0);
+        assert!(output.shared.is_none() && output.taken() > 0);
     }
 }
 
