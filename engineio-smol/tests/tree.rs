@@ -7,15 +7,16 @@ use std::process::Command;
 /// Everything that is linked on Linux, or compiled for it, with all features.
 const TREE: &str = "
     async-channel async-executor async-fs async-io async-lock async-net async-process async-signal async-task
-    atomic-waker base64 bitflags block-buffer blocking bytes bytestring cfg-if chacha20 concurrent-queue const-oid
-    cpufeatures crossbeam-utils crypto-common data-encoding digest engineio-driver engineio-proto engineio-smol errno
-    event-listener event-listener-strategy fastrand form_urlencoded futures-channel futures-core futures-io
-    futures-lite futures-rustls futures-sink getrandom http http-body http-body-util httparse httpdate hybrid-array
-    hyper hyper-util ipnet itoa libc linux-raw-sys log memchr once_cell openssl-probe parking percent-encoding
-    pin-project-lite piper polling proc-macro2 quote rand rand_core ring rustix rustls rustls-native-certs
-    rustls-pki-types rustls-platform-verifier rustls-webpki serde serde_core serde_derive serde_json sha1
-    signal-hook-registry slab smallvec smol smol-hyper subtle syn thiserror thiserror-impl tokio tower-layer
-    tower-service tracing tracing-core try-lock tungstenite typenum unicode-ident untrusted want zeroize zmij
+    atomic-waker base64 base64-simd bitflags block-buffer blocking bytes bytestring cfg-if chacha20 concurrent-queue
+    const-oid cpufeatures crossbeam-utils crypto-common data-encoding digest engineio-driver engineio-proto
+    engineio-smol errno event-listener event-listener-strategy fastrand form_urlencoded futures-channel futures-core
+    futures-io futures-lite futures-rustls futures-sink getrandom http http-body http-body-util httparse httpdate
+    hybrid-array hyper hyper-util ipnet itoa libc linux-raw-sys log memchr once_cell openssl-probe outref parking
+    percent-encoding pin-project-lite piper polling proc-macro2 quote rand rand_core ring rustix rustls
+    rustls-native-certs rustls-pki-types rustls-platform-verifier rustls-webpki serde serde_core serde_derive
+    serde_json sha1 signal-hook-registry simdutf8 slab smallvec smol smol-hyper subtle syn thiserror thiserror-impl
+    tokio tower-layer tower-service tracing tracing-core try-lock tungstenite typenum unicode-ident untrusted vsimd
+    want zeroize zmij
 ";
 
 /// The crates of the tree, each with its features.
