@@ -61,6 +61,8 @@ pub trait Machine: sealed::Sealed {
     fn receive_buffered(&self) -> usize;
     /// See [`Session::is_finished`].
     fn is_finished(&self) -> bool;
+    /// See [`Session::has_output`].
+    fn has_output(&self) -> bool;
 
     /// See [`Session::send`].
     ///
@@ -158,6 +160,10 @@ macro_rules! same {
 
         fn is_finished(&self) -> bool {
             <$machine>::is_finished(self)
+        }
+
+        fn has_output(&self) -> bool {
+            <$machine>::has_output(self)
         }
 
         fn poll_ready(&mut self) -> bool {

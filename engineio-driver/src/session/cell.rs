@@ -80,6 +80,8 @@ pub(crate) struct Visit<'a, S: ?Sized> {
     time: Time<'a>,
     /// The outputs of the machine were carried out, and it was not used since.
     settled: bool,
+    /// The machine was used only for messages that change no deadline.
+    quiet: bool,
 }
 
 /// The time during a visit. The clock is read at most once, and only if the time is needed.
@@ -135,7 +137,7 @@ impl<S: Side + ?Sized> Cell<S> {
         let mut state = self.lock();
         let State { attached, side } = &mut *state;
         let time = Time { clock: &self.environment.clock, now: None };
-        let mut visit = Visit { side, attached, deferred, time, settled: false };
+        let mut visit = Visit { side, attached, deferred, time, settled: false, quiet: false };
         let result = work(&mut visit);
         visit.settle();
         let result = then(&mut visit, result);
@@ -182,14 +184,24 @@ impl<S: Side + ?Sized> Visit<'_, S> {
 
     /// Returns the machine and the current time.
     pub(crate) fn timed(&mut self) -> Option<(&mut dyn Machine, Instant)> {
-        self.settled = false;
+        (self.settled, self.quiet) = (false, false);
         let machine = self.side.machine_mut()?;
         Some((machine, self.time.now()))
     }
 
+    /// As [`Visit::streamed`], for a visit that only sends and takes messages. If they do not depend on the time, they change
+    /// nothing that the owner of the session must know, except by outputs.
+    pub(crate) fn messages(&mut self) -> Option<(&mut dyn Machine, Instant)> {
+        self.settled = false;
+        let machine = self.side.machine_mut()?;
+        self.quiet = !machine.needs_time();
+        let now = if self.quiet { Instant::ZERO } else { self.time.now() };
+        Some((machine, now))
+    }
+
     /// As [`Visit::timed`], for messages only: the clock is not read if they do not depend on the time.
     pub(crate) fn streamed(&mut self) -> Option<(&mut dyn Machine, Instant)> {
-        self.settled = false;
+        (self.settled, self.quiet) = (false, false);
         let machine = self.side.machine_mut()?;
         let now = if machine.needs_time() { self.time.now() } else { Instant::ZERO };
         Some((machine, now))
@@ -203,6 +215,9 @@ impl<S: Side + ?Sized> Visit<'_, S> {
     /// Carries out the outputs of the machine so far. This also happens at the end of the visit.
     pub(crate) fn settle(&mut self) {
         if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        if self.quiet && self.side.machine().is_some_and(|machine| !machine.has_output()) {
             return;
         }
         self.side.settle(self.attached, self.deferred);
