@@ -11,6 +11,8 @@ use smallvec::SmallVec;
 #[derive(Default)]
 pub(crate) struct Deferred {
     wakes: SmallVec<[Waker; 2]>,
+    /// The first owner.
+    owner: Option<Arc<dyn Owner>>,
     // Boxed, because hardly any visit needs it.
     rest: Option<Box<Rest>>,
 }
@@ -47,7 +49,9 @@ impl Deferred {
 
     /// Defers dropping a reference to the owner, which may be the last one.
     pub(crate) fn release_owner(&mut self, owner: Arc<dyn Owner>) {
-        self.rest().owners.push(owner);
+        if let Some(other) = self.owner.replace(owner) {
+            self.rest().owners.push(other);
+        }
     }
 
     /// Defers dropping a value.
@@ -72,6 +76,7 @@ impl Drop for Deferred {
             drop(values);
             drop(owners);
         }
+        drop(self.owner.take());
     }
 }
 

@@ -110,12 +110,22 @@ impl SessionTask {
             let shared = &mut visit.attached.parts;
             shared.state = Some(Arc::clone(state));
             if let Some(added) = shared.added.take() {
-                parts.channels.extend(added.channels);
-                parts.applications.extend(added.applications);
+                let Both { channels, applications } = *added;
+                append(&mut parts.channels, channels);
+                append(&mut parts.applications, applications);
             }
             shared.runs = !parts.channels.is_empty() || !parts.applications.is_empty();
             shared.runs
         })
+    }
+}
+
+/// Adds parts, most often to none.
+fn append(parts: &mut SmallVec<[Task; 1]>, added: SmallVec<[Task; 1]>) {
+    if parts.is_empty() {
+        *parts = added;
+    } else {
+        parts.extend(added);
     }
 }
 
