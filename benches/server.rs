@@ -11,6 +11,8 @@ use engineio_proto::wire::Frame;
 use engineio_proto::{ChannelEnd, ChannelId, Instant, Server, Sid, Text};
 
 const SESSIONS: u64 = 10_000;
+/// More than any cache has room for.
+const MANY: u64 = 100_000;
 
 /// Opens a WebSocket session; `number` distinguishes it from others, and is its channel.
 fn open(server: &mut Server, now: Instant, number: u64) -> SessionKey {
@@ -46,21 +48,21 @@ fn receive(server: &mut Server, now: Instant, key: SessionKey, channel: ChannelI
     server.session_mut(key).unwrap().handle_input(now, input);
 }
 
-fn crowded(spread: Duration) -> (Server, Vec<SessionKey>, Instant) {
+fn crowded(sessions: u64, spread: Duration) -> (Server, Vec<SessionKey>, Instant) {
     let mut server = Server::new(Config::default()).unwrap();
     let mut now = Instant::ZERO;
     let mut keys = Vec::new();
-    for number in 0..SESSIONS {
+    for number in 0..sessions {
         keys.push(open(&mut server, now, number));
         serve(&mut server, now);
-        now += spread / SESSIONS as u32;
+        now += spread / sessions as u32;
     }
     (server, keys, now)
 }
 
 /// One session opens and closes among 10,000.
 fn open_and_close(c: &mut Criterion) {
-    let (mut server, _, now) = crowded(Duration::ZERO);
+    let (mut server, _, now) = crowded(SESSIONS, Duration::ZERO);
     let mut number = SESSIONS;
     c.bench_function("server/open and close among 10,000", |b| {
         b.iter(|| {
@@ -75,22 +77,30 @@ fn open_and_close(c: &mut Criterion) {
     assert_eq!(server.len() as u64, SESSIONS);
 }
 
-/// One echo, by each of 10,000 sessions in turn.
+/// One echo: by a session alone, by each of many in turn, and by each of many in a random order.
+///
+/// In turn, the processor fetches the next session ahead. At random, every echo waits for memory.
 fn echo(c: &mut Criterion) {
-    let (mut server, keys, now) = crowded(Duration::ZERO);
-    let mut turns = (0..SESSIONS).map(ChannelId).zip(keys).cycle();
-    c.bench_function("server/echo among 10,000", |b| {
-        b.iter(|| {
-            let (channel, key) = turns.next().unwrap();
-            receive(&mut server, now, key, channel, "4hello, world");
-            serve(&mut server, now);
+    for (sessions, order) in [(1, ""), (SESSIONS, ", in turn"), (MANY, ", in turn"), (MANY, ", at random")] {
+        let (mut server, keys, now) = crowded(sessions, Duration::ZERO);
+        let mut turns: Vec<_> = (0..sessions).map(ChannelId).zip(keys).collect();
+        if order == ", at random" {
+            turns.sort_by_key(|(channel, _)| channel.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        }
+        let mut turns = turns.into_iter().cycle();
+        c.bench_function(&format!("server/echo among {sessions}{order}"), |b| {
+            b.iter(|| {
+                let (channel, key) = turns.next().unwrap();
+                receive(&mut server, now, key, channel, "4hello, world");
+                serve(&mut server, now);
+            });
         });
-    });
+    }
 }
 
 /// One ping and its pong, at the times of 10,000 heartbeats.
 fn heartbeat(c: &mut Criterion) {
-    let (mut server, ..) = crowded(Duration::from_secs(25));
+    let (mut server, ..) = crowded(SESSIONS, Duration::from_secs(25));
     c.bench_function("server/heartbeat among 10,000", |b| {
         b.iter(|| {
             let now = server.next_timeout().unwrap();

@@ -102,8 +102,8 @@ impl Socket {
                     return Poll::Ready(None);
                 }
             }
-            if all {
-                // So that no other visit is needed to wait for more.
+            if all && visit.over().is_none() {
+                // So that no other visit is needed to wait for more. Nothing wakes a task after the end.
                 taken.register(visit, cx);
             }
             first.map_or(Poll::Pending, |message| Poll::Ready(Some(message)))

@@ -82,6 +82,8 @@ pub trait Machine: sealed::Sealed {
     fn recv(&mut self, now: Instant) -> Option<Message>;
     /// See [`Session::recv_many`].
     fn recv_many(&mut self, now: Instant, messages: usize, bytes: usize, take: &mut dyn FnMut(Message)) -> bool;
+    /// See [`Session::has_undecoded`].
+    fn has_undecoded(&self) -> bool;
     /// See [`Session::close`].
     fn close(&mut self, now: Instant);
     /// See [`Session::abort`].
@@ -180,6 +182,10 @@ macro_rules! same {
 
         fn recv_many(&mut self, now: Instant, messages: usize, bytes: usize, take: &mut dyn FnMut(Message)) -> bool {
             <$machine>::recv_many(self, now, messages, bytes, take)
+        }
+
+        fn has_undecoded(&self) -> bool {
+            <$machine>::has_undecoded(self)
         }
 
         fn close(&mut self, now: Instant) {

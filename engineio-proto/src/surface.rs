@@ -182,6 +182,11 @@ macro_rules! surface {
                 is_last
             }
 
+            /// Returns whether received data waits to be decoded until there is room for its messages.
+            pub fn has_undecoded(&self) -> bool {
+                self.flow.inbox.has_undecoded()
+            }
+
             /// Drops the messages that have arrived, and those that will arrive. Call this if [`recv`](Self::recv) will
             /// not be called any more; the session then ends without waiting for its messages to be taken.
             pub fn discard_incoming(&mut self) {

@@ -73,8 +73,9 @@ impl Events {
                 next = take(visit, taken, ready, readable);
             }
             if next.is_some() {
-                if !*readable && visit.attached.events.as_ref().is_some_and(|events| events.is_empty()) {
-                    // So that no other visit is needed to wait for more.
+                let all = !*readable && visit.attached.events.as_ref().is_some_and(|events| events.is_empty());
+                if all && visit.attached.end.is_none() {
+                    // So that no other visit is needed to wait for more. Nothing wakes a task after the end.
                     taken.register(visit, cx);
                 }
                 return Poll::Ready(next);

@@ -13,8 +13,10 @@ const MESSAGES: usize = 32;
 /// No further message is taken in the same visit once those that were taken have so many bytes.
 const BYTES: usize = 16 * 1024;
 
-/// Messages that were taken together, because a visit for each would cost more. Their number is small, so the limits of
-/// the session still slow a client down.
+/// Messages that were taken together, because a visit for each would cost more.
+///
+/// None are taken ahead while data waits to be decoded: it waits because the application is slow, and would take their
+/// room. So at most as much is taken ahead as the session may keep.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     messages: VecDeque<Message>,
@@ -43,7 +45,8 @@ impl Taken {
     pub(super) fn take<S: Side + ?Sized>(&mut self, visit: &mut Visit<'_, S>) -> (Option<Message>, bool) {
         let Some((machine, now)) = visit.messages() else { return (None, true) };
         let mut first = None;
-        let all = machine.recv_many(now, MESSAGES, BYTES, &mut |message| match first {
+        let messages = if machine.has_undecoded() { 1 } else { MESSAGES };
+        let all = machine.recv_many(now, messages, BYTES, &mut |message| match first {
             None => first = Some(message),
             Some(_) => {
                 if self.messages.capacity() == 0 {
