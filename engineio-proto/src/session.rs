@@ -198,7 +198,7 @@ impl Session {
     /// them: any `now` will do.
     ///
     /// They do not while messages stream through a channel: nothing waits to be decoded, and no ping waits to be handed
-    /// over.
+    /// over. Unless one of these calls then leaves an output, neither the phase nor the deadline has changed.
     #[inline]
     pub fn needs_time(&self) -> bool {
         !self.is_streaming() || self.owes_ping()
