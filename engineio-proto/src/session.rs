@@ -204,7 +204,8 @@ impl Session {
     /// them: any `now` will do.
     ///
     /// They do not while messages stream through a channel, nor on polling while no GET is held: nothing waits to be
-    /// decoded, and no ping waits to be handed over.
+    /// decoded, and no ping waits to be handed over. Unless one of these calls then leaves an output, neither the phase nor
+    /// the deadline has changed.
     #[inline]
     pub fn needs_time(&self) -> bool {
         let rests = self.is_resting() && !self.is_asked();

@@ -331,7 +331,7 @@ fn offer<T, S: Side + ?Sized>(
     what: T,
     send: impl FnOnce(&mut dyn Machine, Instant, T) -> Result<(), SendError<T>>,
 ) -> Result<(), SendError<T>> {
-    match visit.messages() {
+    match visit.streamed() {
         Some((machine, now)) => send(machine, now, what),
         None => Err(SendError::Closed(what)),
     }

@@ -43,7 +43,7 @@ impl Taken {
 
     /// Takes messages from the session. Returns the first; the others are next. Also returns whether no more are ready.
     pub(super) fn take<S: Side + ?Sized>(&mut self, visit: &mut Visit<'_, S>) -> (Option<Message>, bool) {
-        let Some((machine, now)) = visit.messages() else { return (None, true) };
+        let Some((machine, now)) = visit.streamed() else { return (None, true) };
         let mut first = None;
         let messages = if machine.has_undecoded() { 1 } else { MESSAGES };
         let all = machine.recv_many(now, messages, BYTES, &mut |message| match first {
