@@ -425,6 +425,17 @@ impl Client {
 
     // The machine.
 
+    /// A client on polling asks for more after every step.
+    #[allow(clippy::unused_self)] // A session has an answer.
+    const fn is_resting(&self) -> bool {
+        false
+    }
+
+    #[allow(clippy::unused_self)] // A session has an answer.
+    const fn is_asked(&self) -> bool {
+        false
+    }
+
     /// Brings the client to its fixed point: the first step of `settle`.
     fn converge(&mut self) {
         loop {

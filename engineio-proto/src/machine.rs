@@ -89,6 +89,8 @@ pub trait Machine: sealed::Sealed {
     /// See [`Session::discard_incoming`].
     fn discard_incoming(&mut self);
 
+    /// See [`Session::has_output`].
+    fn has_output(&self) -> bool;
     /// Returns whether [`send`](Self::send), [`recv`](Self::recv), [`next_frame`](Self::next_frame) and
     /// [`channel_written`](Self::channel_written) depend on the time. If not, a driver need not read its clock for them:
     /// any `now` will do. See [`Session::needs_time`].
@@ -160,6 +162,9 @@ macro_rules! same {
 
         fn is_finished(&self) -> bool {
             <$machine>::is_finished(self)
+        }
+        fn has_output(&self) -> bool {
+            <$machine>::has_output(self)
         }
 
         fn poll_ready(&mut self) -> bool {

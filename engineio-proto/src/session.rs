@@ -178,9 +178,15 @@ impl Session {
         }
         match input {
             Input::Poll { exchange } => self.poll(exchange),
-            Input::PostHead { exchange, octet_stream } => self.post_head(exchange, octet_stream),
+            Input::PostHead { exchange, octet_stream } => {
+                self.post_head(exchange, octet_stream);
+                return self.settle_after(Step::Announced);
+            }
             Input::PostBody { exchange, body } => self.post_body(exchange, body),
-            Input::AnswerWritten { exchange } => self.answer_written(exchange),
+            Input::AnswerWritten { exchange } => {
+                self.answer_written(exchange);
+                return self.settle_after(Step::Written);
+            }
             Input::ExchangeLost { exchange } => self.exchange_lost(exchange),
             Input::ChannelOpened { channel, base64 } => self.channel_opened(channel, base64),
             Input::ChannelFrame { channel, frame } => return self.channel_frames(now, channel, [frame]),
@@ -197,11 +203,13 @@ impl Session {
     /// [`channel_written`](Session::channel_written) depend on the time. If not, an embedder need not read its clock for
     /// them: any `now` will do.
     ///
-    /// They do not while messages stream through a channel: nothing waits to be decoded, and no ping waits to be handed
-    /// over.
+    /// They do not while messages stream through a channel, nor on polling while no GET is held: nothing waits to be
+    /// decoded, and no ping waits to be handed over. Unless one of these calls then leaves an output, neither the phase nor
+    /// the deadline has changed.
     #[inline]
     pub fn needs_time(&self) -> bool {
-        !self.is_streaming() || self.owes_ping()
+        let rests = self.is_resting() && !self.is_asked();
+        !(rests || self.is_streaming()) || self.owes_ping()
     }
 
     /// Returns when [`Session::handle_timeout`] should be called next.
@@ -414,6 +422,20 @@ impl Session {
     }
 
     // The machine.
+
+    /// Returns whether the session is on polling and open, nothing waits to be decoded, and the application waits for
+    /// nothing that has come.
+    #[inline]
+    fn is_resting(&self) -> bool {
+        let waits = self.flow.inbox.has_undecoded() || self.flow.outbox.is_due();
+        matches!(self.stage, Stage::Polling(_)) && self.closing.is_none() && !waits
+    }
+
+    /// Returns whether a GET waits for something to send.
+    #[inline]
+    const fn is_asked(&self) -> bool {
+        self.get.is_some()
+    }
 
     /// Brings the session to its fixed point: the first step of `settle`.
     fn converge(&mut self) {

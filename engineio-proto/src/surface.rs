@@ -12,8 +12,10 @@ pub(crate) enum Step {
     Accepted,
     /// A channel pulled a frame, or there was none to pull.
     HandedOver,
-    /// A channel has written frames.
+    /// A channel has written frames, or an answer is written.
     Written,
+    /// The head of a POST arrived, or was refused.
+    Announced,
     /// Anything else.
     Other,
 }
@@ -305,11 +307,17 @@ macro_rules! surface {
             /// Returns whether `settle` has nothing to do after this step. The answer `false` is always right: it costs
             /// time only.
             ///
-            /// Every call leaves the machine settled, so that only what follows from the step itself needs a look. Off a
-            /// channel more depends on it, and on the time.
+            /// Every call leaves the machine settled, so that only what follows from the step itself needs a look.
             #[inline]
             fn is_settled_after(&self, step: Step) -> bool {
                 let flow = &self.flow;
+                if self.is_resting() {
+                    return match step {
+                        Step::Taken | Step::Announced => true,
+                        Step::Accepted | Step::Written => !self.is_asked(),
+                        Step::Received | Step::HandedOver | Step::Other => false,
+                    };
+                }
                 matches!(self.stage, Stage::Channel(_))
                     && self.closing.is_none()
                     && match step {
@@ -322,7 +330,7 @@ macro_rules! surface {
                         Step::Taken => flow.is_reading() && !flow.inbox.has_undecoded(),
                         Step::Accepted => flow.are_frames_announced(),
                         Step::HandedOver | Step::Written => !flow.outbox.is_due(),
-                        Step::Other => false,
+                        Step::Announced | Step::Other => false,
                     }
             }
 

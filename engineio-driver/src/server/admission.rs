@@ -116,7 +116,12 @@ where
     B::Data: Send,
 {
     /// Passes the request on. Returns the answer, if it is ready.
-    fn arrive(&mut self, request: http::Request<B>, remote: Option<SocketAddr>, cx: &Context<'_>) -> Option<Result> {
+    fn arrive(
+        &mut self,
+        request: http::Request<B>,
+        remote: Option<SocketAddr>,
+        cx: &mut Context<'_>,
+    ) -> Option<Result> {
         let server = &self.server;
         let (mut parts, body) = request.into_parts();
         let is_upgrade = accept::asks_for_upgrade(&parts);

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use engineio_proto::server::{Config, Entry, Input, NotAdmitted};
+use bytes::Bytes;
+use engineio_proto::server::{BodyError, Config, Entry, Input, NotAdmitted};
 use engineio_proto::{ExchangeId, http as proto};
 
 use super::session::{Answer, Served, answered};
@@ -25,7 +26,8 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Passes a request to its session, and registers the task for the answer.
+    /// Passes a request to its session, with the body of a POST if that was read already, and registers the task for the
+    /// answer.
     ///
     /// # Errors
     /// Returns an error if the request is not valid for the session, or if the session has ended since it was looked
@@ -35,6 +37,7 @@ impl Waiting {
         cell: Arc<Cell<Served>>,
         request: &proto::SessionRequest,
         octet_stream: bool,
+        body: Option<Result<Bytes, BodyError>>,
         cx: &Context<'_>,
     ) -> Result<Self, NotAdmitted> {
         let enter = |visit: &mut Visit<'_, Served>| {
@@ -44,6 +47,9 @@ impl Waiting {
                 return Err(NotAdmitted::Rejected(proto::Rejection::UnknownSid));
             };
             request.enter(session, config, now, Entry::Exchange { exchange, octet_stream })?;
+            if let Some(body) = body {
+                session.handle_input(now, Input::PostBody { exchange, body });
+            }
             visit.side.open_exchange(exchange);
             Ok(exchange)
         };

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bytes::Bytes;
 use engineio_proto::ChannelId;
 use engineio_proto::http::{Operation, Rejection, Response, SessionRequest, is_octet_stream};
-use engineio_proto::server::{Entry, Input, NotAdmitted};
-use http::header::CONTENT_TYPE;
+use engineio_proto::server::{BodyError, Config, Entry, Input, NotAdmitted};
+use http::header::{CONTENT_TYPE, EXPECT};
 use http::request;
 use http_body::Body;
 
@@ -44,7 +45,7 @@ pub(crate) fn enter<B>(
     body: &mut Option<B>,
     request: &SessionRequest,
     replies: Replies,
-    cx: &Context<'_>,
+    cx: &mut Context<'_>,
 ) -> std::result::Result<Entered<B>, NotAdmitted>
 where
     B: Body + Send + 'static,
@@ -55,12 +56,45 @@ where
         Operation::Upgrade => upgrade(server, cell, parts, request, replies).map(Entered::Channel),
         Operation::Post => {
             let octet_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|value| is_octet_stream(value.as_bytes()));
-            let waiting = Waiting::enter(&server.config, cell, request, octet_stream, cx)?;
-            Ok(body.take().map_or(Entered::Aborted, |body| Entered::Post(Posting::new(server, waiting, body))))
+            let Some(body) = body.take() else { return Ok(Entered::Aborted) };
+            let mut body = Box::pin(body);
+            let mut receive = Receive::new(server.config.max_body());
+            // Most bodies arrive with their heads; both are then one visit to the session. A client that waits for `100
+            // Continue` gets that only if the head is valid.
+            let asks = parts.headers.contains_key(EXPECT);
+            let read = if asks { Poll::Pending } else { receive.poll(body.as_mut(), cx) };
+            let is_pending = read.is_pending();
+            let read = match read {
+                Poll::Ready(read) => received(&server.config, read),
+                Poll::Pending => None,
+            };
+            let is_lost = read.is_none() && !is_pending;
+            match Waiting::enter(&server.config, cell, request, octet_stream, read, cx) {
+                Ok(_) if is_lost => Ok(Entered::Aborted),
+                Ok(waiting) => Ok(Entered::Post(Posting::new(server, waiting, body, receive))),
+                Err(refused) => {
+                    if !asks {
+                        server.discard(body, server.environment.runtime().now());
+                    }
+                    Err(refused)
+                }
+            }
         }
         Operation::Poll | Operation::Unsupported => {
-            Waiting::enter(&server.config, cell, request, false, cx).map(Entered::Poll)
+            Waiting::enter(&server.config, cell, request, false, None, cx).map(Entered::Poll)
         }
+    }
+}
+
+/// Returns what a session learns of a body; `None` if it is lost.
+fn received<E>(
+    config: &Config,
+    read: std::result::Result<Bytes, ReadError<E>>,
+) -> Option<std::result::Result<Bytes, BodyError>> {
+    match read {
+        Ok(body) => Some(config.checked_body(body)),
+        Err(ReadError::Body(error)) => Some(Err(error)),
+        Err(ReadError::Lost(_)) => None,
     }
 }
 
@@ -107,20 +141,15 @@ where
     B: Body + Send + 'static,
     B::Data: Send,
 {
-    fn new(server: &Inner, waiting: Waiting, body: B) -> Self {
-        let receive = Receive::new(server.config.max_body());
-        Self { waiting, body: Some(Box::pin(body)), receive, since: server.environment.runtime().now() }
+    fn new(server: &Inner, waiting: Waiting, body: Pin<Box<B>>, receive: Receive) -> Self {
+        Self { waiting, body: Some(body), receive, since: server.environment.runtime().now() }
     }
 
     pub(crate) fn poll(&mut self, server: &Inner, replies: Replies, cx: &mut Context<'_>) -> Poll<Result> {
         let Self { waiting, body, receive, since } = self;
         if let (false, Some(body)) = (waiting.is_answered() || receive.is_done(), &mut *body) {
             if let Poll::Ready(read) = receive.poll(body.as_mut(), cx) {
-                let body = match read {
-                    Ok(body) => server.config.checked_body(body),
-                    Err(ReadError::Body(error)) => Err(error),
-                    Err(ReadError::Lost(_)) => return Poll::Ready(Err(Aborted)),
-                };
+                let Some(body) = received(&server.config, read) else { return Poll::Ready(Err(Aborted)) };
                 waiting.input(|exchange| Input::PostBody { exchange, body });
             }
         }

@@ -78,8 +78,18 @@ pub(crate) struct Visit<'a, S: ?Sized> {
     pub(crate) attached: &'a mut Attached,
     pub(crate) deferred: &'a mut Deferred,
     time: Time<'a>,
-    /// The outputs of the machine were carried out, and it was not used since.
-    settled: bool,
+    used: Used,
+}
+
+/// What the machine may have been used for since its outputs were carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Used {
+    /// Nothing.
+    No,
+    /// Messages that do not depend on the time. Without an output, nothing follows from them: neither the phase nor the
+    /// deadline has changed.
+    Messages,
+    Anything,
 }
 
 /// The time during a visit. The clock is read at most once, and only if the time is needed.
@@ -135,7 +145,7 @@ impl<S: Side + ?Sized> Cell<S> {
         let mut state = self.lock();
         let State { attached, side } = &mut *state;
         let time = Time { clock: &self.environment.clock, now: None };
-        let mut visit = Visit { side, attached, deferred, time, settled: false };
+        let mut visit = Visit { side, attached, deferred, time, used: Used::Anything };
         // If the visit panics, the next poll looks again.
         self.receiver_waits.store(false, Ordering::Relaxed);
         let result = work(&mut visit);
@@ -184,17 +194,21 @@ impl<S: Side + ?Sized> Visit<'_, S> {
 
     /// Returns the machine and the current time.
     pub(crate) fn timed(&mut self) -> Option<(&mut dyn Machine, Instant)> {
-        self.settled = false;
+        self.used = Used::Anything;
         let machine = self.side.machine_mut()?;
         Some((machine, self.time.now()))
     }
 
-    /// As [`Visit::timed`], for messages only: the clock is not read if they do not depend on the time.
+    /// As [`Visit::timed`], for messages only, and for the first use in a visit: the clock is not read if they do not
+    /// depend on the time.
     pub(crate) fn streamed(&mut self) -> Option<(&mut dyn Machine, Instant)> {
-        self.settled = false;
         let machine = self.side.machine_mut()?;
-        let now = if machine.needs_time() { self.time.now() } else { Instant::ZERO };
-        Some((machine, now))
+        if machine.needs_time() {
+            self.used = Used::Anything;
+            return Some((machine, self.time.now()));
+        }
+        self.used = Used::Messages;
+        Some((machine, Instant::ZERO))
     }
 
     /// Returns why the session has ended, if it has.
@@ -204,8 +218,10 @@ impl<S: Side + ?Sized> Visit<'_, S> {
 
     /// Carries out the outputs of the machine so far. This also happens at the end of the visit.
     pub(crate) fn settle(&mut self) {
-        if std::mem::replace(&mut self.settled, true) {
-            return;
+        match std::mem::replace(&mut self.used, Used::No) {
+            Used::No => return,
+            Used::Messages if self.side.machine().is_some_and(|machine| !machine.has_output()) => return,
+            Used::Messages | Used::Anything => (),
         }
         self.side.settle(self.attached, self.deferred);
         if let Some(machine) = self.side.machine() {

@@ -4,19 +4,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
-use smallvec::SmallVec;
-
 /// Work that is deferred until no lock is held. When this is dropped, tasks are woken and values are dropped. Wakers
 /// and messages belong to the application, whose code must not run under a lock because it may call the session.
 #[derive(Default)]
 pub(crate) struct Deferred {
-    wakes: SmallVec<[Waker; 2]>,
+    /// Most visits wake no task, and hardly any wakes more than two.
+    wakes: [Option<Waker>; 2],
+    /// The first owner.
+    owner: Option<Arc<dyn Owner>>,
     // Boxed, because hardly any visit needs it.
     rest: Option<Box<Rest>>,
 }
 
 #[derive(Default)]
 struct Rest {
+    wakes: Vec<Waker>,
     stale: Vec<Waker>,
     values: Vec<Box<dyn Send>>,
     owners: Vec<Arc<dyn Owner>>,
@@ -28,14 +30,16 @@ pub(crate) trait Owner: Send + Sync {}
 impl Deferred {
     /// Defers waking a task.
     pub(crate) fn wake(&mut self, waker: Option<Waker>) {
-        if let Some(waker) = waker {
-            self.wakes.push(waker);
+        let Some(waker) = waker else { return };
+        match self.wakes.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(waker),
+            None => self.rest().wakes.push(waker),
         }
     }
 
     /// Defers waking tasks.
     pub(crate) fn wake_all(&mut self, wakers: impl IntoIterator<Item = Waker>) {
-        self.wakes.extend(wakers);
+        wakers.into_iter().for_each(|waker| self.wake(Some(waker)));
     }
 
     /// Defers dropping a waker, without waking it.
@@ -47,7 +51,9 @@ impl Deferred {
 
     /// Defers dropping a reference to the owner, which may be the last one.
     pub(crate) fn release_owner(&mut self, owner: Arc<dyn Owner>) {
-        self.rest().owners.push(owner);
+        if let Some(other) = self.owner.replace(owner) {
+            self.rest().owners.push(other);
+        }
     }
 
     /// Defers dropping a value.
@@ -60,23 +66,33 @@ impl Deferred {
     }
 }
 
-impl Drop for Deferred {
-    fn drop(&mut self) {
+impl Deferred {
+    #[inline(never)]
+    fn carry_out(&mut self) {
         // Woken first, since a destructor of the application may panic.
-        if !self.wakes.is_empty() {
-            self.wakes.drain(..).for_each(Waker::wake);
-        }
+        self.wakes.iter_mut().filter_map(Option::take).for_each(Waker::wake);
         if let Some(rest) = self.rest.take() {
-            let Rest { stale, values, owners } = *rest;
+            let Rest { wakes, stale, values, owners } = *rest;
+            wakes.into_iter().for_each(Waker::wake);
             drop(stale);
             drop(values);
             drop(owners);
+        }
+        drop(self.owner.take());
+    }
+}
+
+impl Drop for Deferred {
+    #[inline]
+    fn drop(&mut self) {
+        if self.wakes[0].is_some() || self.rest.is_some() {
+            self.carry_out();
         }
     }
 }
 
 impl fmt::Debug for Deferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deferred").field("wakes", &self.wakes.len()).finish_non_exhaustive()
+        f.debug_struct("Deferred").field("wakes", &self.wakes).finish_non_exhaustive()
     }
 }

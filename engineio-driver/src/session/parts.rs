@@ -111,14 +111,24 @@ impl SessionTask {
         let (runs, _replaced) = session.visit(|visit| {
             let shared = &mut visit.attached.parts;
             if let Some(added) = shared.added.take() {
-                parts.channels.extend(added.channels);
-                parts.applications.extend(added.applications);
+                let Both { channels, applications } = *added;
+                append(&mut parts.channels, channels);
+                append(&mut parts.applications, applications);
             }
             shared.runs = !parts.channels.is_empty() || !parts.applications.is_empty();
             let state = shared.runs.then(|| Arc::clone(state));
             (shared.runs, std::mem::replace(&mut shared.state, state))
         });
         runs
+    }
+}
+
+/// Adds parts, most often to none.
+fn append(parts: &mut SmallVec<[Task; 1]>, added: SmallVec<[Task; 1]>) {
+    if parts.is_empty() {
+        *parts = added;
+    } else {
+        parts.extend(added);
     }
 }
 

@@ -117,11 +117,12 @@ impl ChannelTask {
         }
     }
 
-    /// Passes on frames that arrived, and pulls frames to send.
+    /// Passes on frames that arrived, and pulls frames to send if it `pulls`.
     fn visit(
         &mut self,
         cx: &Context<'_>,
         frames: &mut Frames,
+        pulls: bool,
         end: Option<ChannelEnd>,
         error: Option<io::Error>,
     ) -> Visit {
@@ -152,7 +153,9 @@ impl ChannelTask {
             if let Some(end) = end {
                 machine.channel_closed(now, channel, end, details);
             }
-            done.drained = machine.next_frames(now, channel, room, &mut |frame| frames.outgoing.push(frame));
+            if pulls {
+                done.drained = machine.next_frames(now, channel, room, &mut |frame| frames.outgoing.push(frame));
+            }
             done.reading = machine.wants_frames(channel);
             pulled = machine.messages_sent();
             done.wants_written = machine.wants_written();
@@ -205,9 +208,11 @@ impl ChannelTask {
             }
             let end = if reading { self.decode(scratch) } else { None };
             let passes_on = !scratch.frames.incoming.is_empty();
+            // If the application goes next, what it answers is pulled together with what waits now.
+            let yields = passes_on && end.is_none() && scratch.input.is_empty() && self.kept.is_empty();
             let mut drained = true;
             if worth_a_visit || passes_on || end.is_some() {
-                let visit = self.visit(cx, &mut scratch.frames, end, None);
+                let visit = self.visit(cx, &mut scratch.frames, !yields, end, None);
                 self.send(&mut scratch.frames);
                 self.output.mark(self.pulled);
                 if visit.close || end.is_some() {
@@ -216,19 +221,19 @@ impl ChannelTask {
                     scratch.input = 0..0;
                     return Poll::Ready(());
                 }
-                drained = visit.drained;
+                drained = yields || visit.drained;
             }
             if let Poll::Ready(Err(error)) = self.poll_write(cx) {
                 return self.end(cx, ChannelEnd::Lost, Some(error));
             }
             let news = self.unblocked || (self.wants_written && self.reported < self.flushed);
             worth_a_visit = news || (!self.blocked && !drained);
-            let undecoded = !scratch.input.is_empty() || !self.kept.is_empty();
-            if passes_on && !undecoded && !worth_a_visit {
-                // The application goes first: its answers leave in the next turn.
+            if yields && !worth_a_visit {
+                // The answers leave in the next turn.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            let undecoded = !scratch.input.is_empty() || !self.kept.is_empty();
             let readable = self.reading && self.answers < WRITE_AHEAD && (unread || undecoded);
             if !readable && !worth_a_visit {
                 return Poll::Pending;
@@ -283,7 +288,7 @@ impl ChannelTask {
 
     /// Ends the channel after its connection is lost.
     fn end(&mut self, cx: &Context<'_>, end: ChannelEnd, error: Option<io::Error>) -> Poll<()> {
-        self.visit(cx, &mut Frames::default(), Some(end), error);
+        self.visit(cx, &mut Frames::default(), true, Some(end), error);
         self.stage = Stage::Done;
         Poll::Ready(())
     }

@@ -9,13 +9,15 @@ use crate::parts::event::{CloseReason, TransportError};
 use crate::parts::inbox::Next;
 use crate::parts::phase::Phase;
 use crate::surface::Step;
+use crate::wire::codec::Excerpt;
 use crate::wire::message::Message;
 use crate::wire::packet::{Packet, PacketError, PacketKind};
 
 impl Client {
     /// Handles packets that wait, as far as there is room.
     pub(super) fn pump(&mut self) {
-        while let Some(next) = self.flow.inbox.next(self.config.receive_limit, false, self.codec) {
+        let mut excerpt = Excerpt::default();
+        while let Some(next) = self.flow.inbox.next(self.config.receive_limit, false, self.codec, &mut excerpt) {
             if let Next::Packet(packet) = next {
                 self.handle_packet(packet);
             }

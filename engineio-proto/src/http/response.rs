@@ -95,11 +95,12 @@ pub fn is_octet_stream(content_type: &[u8]) -> bool {
 /// Returns whether a browser needs the header `X-XSS-Protection: 0`: old versions of Internet Explorer change payloads
 /// without it.
 pub fn needs_xss_header(user_agent: &[u8]) -> bool {
-    let has = |first: u8, needle: &[u8]| {
-        memchr::memchr_iter(first, user_agent)
-            .any(|at| user_agent.get(at..).is_some_and(|rest| rest.starts_with(needle)))
-    };
-    has(b';', b";MSIE") || has(b'T', b"Trident/")
+    // Other browsers have few of these letters.
+    memchr::memchr2_iter(b'I', b'd', user_agent).any(|at| {
+        let (before, rest) = user_agent.split_at(at);
+        (before.ends_with(b";MS") && rest.starts_with(b"IE"))
+            || (before.ends_with(b"Tri") && rest.starts_with(b"dent/"))
+    })
 }
 
 #[cfg(test)]

@@ -71,10 +71,20 @@ impl Buffer {
     pub(crate) fn push(&mut self, message: Message) {
         self.cost = self.cost.saturating_add(message.cost());
         if self.first.is_some() || !self.rest.is_empty() {
+            if self.rest.len() == self.rest.capacity() {
+                self.grow();
+            }
             self.rest.push_back(message);
         } else {
             self.first = Some(message);
         }
+    }
+
+    /// A second message is seldom the last: room for 32 takes two allocations.
+    #[cold]
+    fn grow(&mut self) {
+        let len = self.rest.len();
+        self.rest.reserve(if len < KEEP { 4 + 7 * len } else { len });
     }
 
     #[inline]

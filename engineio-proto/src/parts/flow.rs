@@ -144,7 +144,8 @@ impl<O: Output> Flow<O> {
                 break;
             }
             len = more;
-            payload.extend(self.hand_over().map(Packet::from));
+            let Some(message) = self.hand_over() else { break };
+            payload.push(Packet::from(message));
         }
     }
 

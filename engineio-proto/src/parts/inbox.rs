@@ -7,7 +7,7 @@ use alloc::collections::VecDeque;
 
 use crate::parts::buffer::Buffer;
 use crate::parts::event::Event;
-use crate::wire::codec::{Codec, PayloadDecoder};
+use crate::wire::codec::{Codec, Excerpt, PayloadDecoder};
 use crate::wire::frame::Frame;
 use crate::wire::message::Message;
 use crate::wire::packet::{Packet, PacketError, PacketKind};
@@ -80,16 +80,23 @@ impl Inbox {
     }
 
     /// Decodes the next packet if there is room for a message: from the body first, then from the frames unless they
-    /// are held back.
-    pub(crate) fn next(&mut self, limit: usize, hold_frames: bool, codec: Codec) -> Option<Next> {
+    /// are held back. `excerpt` is the default one for the first call of several.
+    pub(crate) fn next(
+        &mut self,
+        limit: usize,
+        hold_frames: bool,
+        codec: Codec,
+        excerpt: &mut Excerpt,
+    ) -> Option<Next> {
         if !self.has_room(limit) {
             return None;
         }
         if let Some(body) = &mut self.body {
             if body.dropped >= MAX_DROPPED {
                 body.packets.skip_messages();
+                *excerpt = Excerpt::default();
             }
-            let Some(packet) = body.packets.next() else {
+            let Some(packet) = body.packets.next_with(excerpt) else {
                 self.body = None;
                 return Some(Next::BodyDone);
             };

@@ -11,15 +11,17 @@ use crate::parts::event::{CloseReason, TransportError};
 use crate::parts::inbox::Next;
 use crate::parts::phase::Phase;
 use crate::surface::Step;
+use crate::wire::codec::Excerpt;
 use crate::wire::message::Message;
 use crate::wire::packet::{Packet, PacketError, PacketKind};
 
 impl Session {
     /// Handles what waits, as far as there is room: first the POST, then the frames behind it.
     pub(super) fn pump(&mut self) {
+        let mut excerpt = Excerpt::default();
         loop {
             let hold_frames = matches!(self.post, Post::Receiving { .. });
-            match self.flow.inbox.next(self.config.receive_limit, hold_frames, self.codec) {
+            match self.flow.inbox.next(self.config.receive_limit, hold_frames, self.codec, &mut excerpt) {
                 Some(Next::Packet(packet)) => {
                     self.handle_packet(packet);
                 }

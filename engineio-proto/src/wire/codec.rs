@@ -10,6 +10,8 @@ use crate::wire::packet::{Packet, PacketError};
 use crate::wire::text::Text;
 use crate::wire::v4;
 
+pub(crate) use v4::Excerpt;
+
 /// The wire form of a session's packets: the protocol revision, and whether the peer can receive binary data.
 ///
 /// It is chosen at the handshake. The session has it, and so does each [`Payload`](crate::wire::Payload), because
@@ -176,6 +178,12 @@ pub struct PayloadDecoder {
 }
 
 impl PayloadDecoder {
+    /// As [`Iterator::next`], but small packets are copied out of the body together.
+    #[inline]
+    pub(crate) fn next_with(&mut self, excerpt: &mut Excerpt) -> Option<Result<Packet, PacketError>> {
+        self.form.decode(Some(excerpt))
+    }
+
     /// Skips the messages that come next, without decoding them.
     pub(crate) fn skip_messages(&mut self) {
         self.form.skip_messages();

@@ -58,11 +58,22 @@ impl Text {
     /// Copies bytes that should be UTF-8. Invalid sequences are replaced with U+FFFD.
     #[inline]
     pub(crate) fn copy_lossy(bytes: &[u8]) -> Self {
+        Self::copy(bytes).unwrap_or_else(|| Self::replace(bytes))
+    }
+
+    /// Copies bytes if they are UTF-8.
+    #[inline]
+    pub(crate) fn copy(bytes: &[u8]) -> Option<Self> {
         #[cfg(feature = "std")]
         if bytes.len() >= CHECKED_BY_SIMD {
-            return simdutf8::basic::from_utf8(bytes).map_or_else(|_| Self::replace(bytes), Self::from);
+            return simdutf8::basic::from_utf8(bytes).ok().map(Self::from);
         }
-        str::from_utf8(bytes).map_or_else(|_| Self::replace(bytes), Self::from)
+        str::from_utf8(bytes).ok().map(Self::from)
+    }
+
+    /// Returns a part of the text, which shares its buffer. `None` if the range is not one of the text.
+    pub(crate) fn part(&self, range: core::ops::Range<usize>) -> Option<Self> {
+        self.0.get(range).map(|part| Self(self.0.slice_ref(part)))
     }
 
     #[cold]

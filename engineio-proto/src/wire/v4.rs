@@ -155,10 +155,44 @@ impl Decoder {
     }
 }
 
+/// The next bytes of a body, copied out of it together, so that several small packets need one allocation and one check of
+/// their encoding. It is used for one body, and only while its decoder is not used without it.
+#[derive(Debug, Default)]
+pub(crate) struct Excerpt {
+    /// `None` if its packets are copied one by one: there is only one, or it is not UTF-8.
+    text: Option<Text>,
+    /// Where the next packet begins.
+    at: usize,
+    len: usize,
+}
+
+impl Excerpt {
+    /// Returns the data of the next packet, which ends at `end`. `rest` is what is left of the body.
+    fn data(&mut self, rest: &[u8], end: usize) -> Option<Text> {
+        if self.len.saturating_sub(self.at) < end {
+            let len = match rest.get(..=SMALL_BODY) {
+                None => rest.len(),
+                Some(start) => memchr::memrchr(SEPARATOR, start).unwrap_or(end),
+            };
+            let text = if len > end { rest.get(..len).and_then(Text::copy) } else { None };
+            *self = Self { text, at: 0, len };
+        }
+        // An empty part must not keep the others alive.
+        if end == 1 { Some(Text::new()) } else { self.text.as_ref()?.part(self.at + 1..self.at + end) }
+    }
+}
+
 impl Iterator for Decoder {
     type Item = Result<Packet, PacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.decode(None)
+    }
+}
+
+impl Decoder {
+    /// Decodes the next packet. With an excerpt, small packets are copied out of the body together.
+    pub(crate) fn decode(&mut self, mut excerpt: Option<&mut Excerpt>) -> Option<Result<Packet, PacketError>> {
         let rest = self.rest.as_mut()?;
         let end = memchr::memchr(SEPARATOR, rest).unwrap_or(rest.len());
         let is_last = end == rest.len();
@@ -168,7 +202,8 @@ impl Iterator for Decoder {
             Some((&byte, data)) => match PacketKind::from_byte(byte) {
                 None => Err(PacketError::UnknownKind),
                 Some(kind) if end < self.copied_below as usize => {
-                    Ok(Packet::Text { kind, data: Text::copy_lossy(data) })
+                    let part = excerpt.as_mut().and_then(|excerpt| excerpt.data(rest, end));
+                    Ok(Packet::Text { kind, data: part.unwrap_or_else(|| Text::copy_lossy(data)) })
                 }
                 Some(kind) => Ok(Packet::Text { kind, data: slice(rest, end) }),
             },
@@ -177,6 +212,9 @@ impl Iterator for Decoder {
             self.rest = None;
         } else {
             rest.advance(end + 1);
+            if let Some(excerpt) = excerpt {
+                excerpt.at += end + 1;
+            }
         }
         Some(packet)
     }

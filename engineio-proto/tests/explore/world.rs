@@ -12,6 +12,7 @@ use crate::explore_common::by::STANDSTILL;
 use crate::explore_common::fingerprint;
 use crate::explore_common::said::Said;
 use crate::explore_common::search::Explored;
+use crate::explore_common::streams;
 use crate::explore_common::wire::{self, Heard};
 use crate::judge::POSTS;
 use crate::model::{self, Item, Model, Ping, Post};
@@ -499,6 +500,7 @@ impl Explored for World {
     fn play_ends(&self) -> u64 {
         self.reports_without_need();
         batches::equal_single_calls(&self.session, self.model.now, self.latest_channel());
+        streams::change_nothing_else(&self.session, self.latest_channel());
         epilogue::play_all(self)
     }
 }

@@ -7,6 +7,7 @@ pub mod by;
 pub mod ledger;
 pub mod said;
 pub mod search;
+pub mod streams;
 pub mod wire;
 
 use std::collections::hash_map::DefaultHasher;

@@ -295,3 +295,53 @@ fn bodies_are_counted_as_the_official_client_does() {
         assert_eq!(counted_len(body.as_bytes()), counted, "{body}");
     }
 }
+
+fn excerpts(body: &Bytes) -> Vec<Result<Packet, PacketError>> {
+    let (mut decoder, mut excerpt) = (Decoder::new(body.clone()), Excerpt::default());
+    core::iter::from_fn(|| decoder.decode(Some(&mut excerpt))).collect()
+}
+
+/// Packets that are copied together are the same as those that are copied one by one.
+#[test]
+fn what_is_copied_together_is_the_same() {
+    let pieces: [&[u8]; 8] = [b"4", b"4a", b"4hello", b"3", b"bAQID", b"4\xc3\xa4", b"4\xff", b"4x\xc3"];
+    // A linear congruential generator.
+    let mut number = 7_usize;
+    let mut below = |limit: usize| {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (number >> 33) % limit
+    };
+    for _ in 0..300 {
+        let (kinds, long) = (1 + below(8), below(3) == 0);
+        let mut body: Vec<Vec<u8>> = (0..below(400)).map(|_| pieces[below(kinds)].to_vec()).collect();
+        for piece in &mut body {
+            if long && below(10) == 0 {
+                piece.resize(1 + below(700), piece[0].max(b'4'));
+            }
+        }
+        let body = Bytes::from(body.join(&SEPARATOR));
+        assert_eq!(excerpts(&body), Decoder::new(body.clone()).collect::<Vec<_>>());
+    }
+}
+
+/// A small packet keeps its neighbours alive, but no more than a small body.
+#[test]
+fn sec1_a_small_packet_keeps_no_large_body() {
+    let body = Bytes::from(vec![b"4hello".as_slice(); 1000].join(&SEPARATOR));
+    let packets = excerpts(&body);
+    let starts = packets.iter().map(|packet| match packet {
+        Ok(Packet::Text { data, .. }) => data.as_bytes().as_ptr() as usize,
+        other => panic!("{other:?}"),
+    });
+    // Where a packet does not follow the one before it, another copy begins.
+    let starts: Vec<_> = starts.collect();
+    let mut first = 0;
+    for at in 1..starts.len() {
+        if starts[at].wrapping_sub(starts[at - 1]) != b"hello".len() + 2 {
+            first = at;
+        }
+        assert!(starts[at] - starts[first] + b"hello".len() < SMALL_BODY, "at {at}");
+    }
+    let body = body.as_ptr() as usize..body.as_ptr() as usize + body.len();
+    assert!(starts.iter().all(|start| !body.contains(start)));
+}
