@@ -84,6 +84,8 @@ pub(crate) struct Visit<'a, S: ?Sized> {
 /// What the machine may have been used for since its outputs were carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Used {
+    /// Nothing by the methods of the visit. The side may have been used directly, for anything.
+    Unknown,
     /// Nothing.
     No,
     /// Messages that do not depend on the time. Without an output, nothing follows from them: neither the phase nor the
@@ -145,7 +147,7 @@ impl<S: Side + ?Sized> Cell<S> {
         let mut state = self.lock();
         let State { attached, side } = &mut *state;
         let time = Time { clock: &self.environment.clock, now: None };
-        let mut visit = Visit { side, attached, deferred, time, used: Used::Anything };
+        let mut visit = Visit { side, attached, deferred, time, used: Used::Unknown };
         // If the visit panics, the next poll looks again.
         self.receiver_waits.store(false, Ordering::Relaxed);
         let result = work(&mut visit);
@@ -199,15 +201,17 @@ impl<S: Side + ?Sized> Visit<'_, S> {
         Some((machine, self.time.now()))
     }
 
-    /// As [`Visit::timed`], for messages only, and for the first use in a visit: the clock is not read if they do not
-    /// depend on the time.
+    /// As [`Visit::timed`], for messages only, if the side is not used directly in this visit: the clock is not read if they
+    /// do not depend on the time.
     pub(crate) fn streamed(&mut self) -> Option<(&mut dyn Machine, Instant)> {
         let machine = self.side.machine_mut()?;
         if machine.needs_time() {
             self.used = Used::Anything;
             return Some((machine, self.time.now()));
         }
-        self.used = Used::Messages;
+        if self.used != Used::Anything {
+            self.used = Used::Messages;
+        }
         Some((machine, Instant::ZERO))
     }
 
@@ -221,7 +225,7 @@ impl<S: Side + ?Sized> Visit<'_, S> {
         match std::mem::replace(&mut self.used, Used::No) {
             Used::No => return,
             Used::Messages if self.side.machine().is_some_and(|machine| !machine.has_output()) => return,
-            Used::Messages | Used::Anything => (),
+            Used::Messages | Used::Unknown | Used::Anything => (),
         }
         self.side.settle(self.attached, self.deferred);
         if let Some(machine) = self.side.machine() {
