@@ -73,7 +73,9 @@ impl Events {
                 next = take(visit, taken, ready, readable);
             }
             if next.is_some() {
-                if !*readable && visit.attached.events.as_ref().is_some_and(|events| events.is_empty()) {
+                let is_empty = visit.attached.events.as_ref().is_some_and(|events| events.is_empty());
+                // Nothing wakes a task after the end.
+                if !*readable && is_empty && visit.attached.end_reason().is_none() {
                     // So that no other visit is needed to wait for more.
                     taken.register(visit, cx);
                 }
