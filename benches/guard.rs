@@ -23,7 +23,7 @@ type Row = (&'static str, fn() -> Work);
 /// Work that can be done again and again.
 type Work = Box<dyn FnMut()>;
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     ("decode-payload-100x100-text", || decode_payload(texts(100, 100))),
     ("encode-payload-100x100-text", || encode_payload(texts(100, 100))),
     ("decode-payload-10x10k-binary", || decode_payload(binaries(10, 10 << 10))),
@@ -33,6 +33,7 @@ const ROWS: [Row; 11] = [
     ("decode-frame-16-text", decode_frame),
     ("encode-frame-16-text", encode_frame),
     ("session-websocket-echo", websocket_echo),
+    ("session-websocket-echo-x16", websocket_echoes),
     ("session-polling-echo", polling_echo),
     ("session-heartbeat", heartbeat),
 ];
@@ -137,6 +138,29 @@ fn websocket_echo() -> Work {
         let messages = session.stats().messages_sent;
         session.handle_input(NOW, Input::ChannelWritten { channel: CHANNEL, messages });
         drain(&mut session);
+    })
+}
+
+/// Sixteen text messages arrive with one read, are taken, sent back, pulled and written: what our driver asks of a session.
+/// The machine alone: the memory of the messages was allocated before.
+fn websocket_echoes() -> Work {
+    const MESSAGES: usize = 16;
+    let mut session = on_channel();
+    let frame = || Frame::Text { head: "4", data: Text::from("hello, world") };
+    let mut frames = prepared(move || (0..MESSAGES).map(|_| frame()).collect::<Vec<_>>());
+    let (mut messages, mut pulled) = (Vec::with_capacity(MESSAGES), Vec::with_capacity(MESSAGES));
+    Box::new(move || {
+        session.channel_frames(NOW, CHANNEL, frames());
+        drain(&mut session);
+        session.recv_many(NOW, MESSAGES, usize::MAX, |message| messages.push(message));
+        for message in messages.drain(..) {
+            assert!(session.send(message).is_ok());
+        }
+        drain(&mut session);
+        session.next_frames(NOW, CHANNEL, usize::MAX, |frame| pulled.push(frame));
+        session.channel_written(NOW, CHANNEL, session.messages_sent());
+        drain(&mut session);
+        assert_eq!(pulled.drain(..).map(black_box).count(), MESSAGES);
     })
 }
 
