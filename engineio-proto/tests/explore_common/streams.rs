@@ -17,12 +17,14 @@ impl Look {
     }
 }
 
+type Call<'a, M> = &'a dyn Fn(&mut M);
+
 /// The calls of [`Machine::needs_time`], if they do not need it.
 pub fn change_nothing_else<M: Machine + Clone>(machine: &M, channel: ChannelId) {
     if machine.needs_time() || machine.has_output() {
         return;
     }
-    let calls: [(&str, &dyn Fn(&mut M)); 4] = [
+    let calls: [(&str, Call<'_, M>); 4] = [
         ("send", &|machine| drop(machine.send(Instant::ZERO, Message::from("a")))),
         ("recv", &|machine| _ = machine.recv_many(Instant::ZERO, 2, 99, &mut drop)),
         ("pull", &|machine| _ = machine.next_frames(Instant::ZERO, channel, 9, &mut drop)),
