@@ -122,7 +122,7 @@ fn markdown(columns: &[Target], lines: &[Line]) -> String {
 }
 
 /// The columns after those of the servers.
-const RATIOS: [&str; 5] = ["tokio ÷ bare", "tokio ÷ engineioxide", "must be", "smol ÷ bare smol", "must be"];
+const RATIOS: [&str; 5] = ["tokio ÷ bare", "tokio ÷ engineioxide", "goal, tokio", "smol ÷ bare smol", "goal, smol"];
 
 const NO_RATIOS: [&str; 5] = [NONE; 5];
 
@@ -157,8 +157,8 @@ fn ratios(row: &Row, samples: &Samples) -> [String; 5] {
         let name = if other == Target::BareSmol { "bare smol" } else { other.title() };
         match ratio(samples, ours, other) {
             None => none(),
-            Some(ratio) if ratio <= factor => format!("≤ {factor} × {name}: yes"),
-            Some(ratio) => format!("≤ {factor} × {name}: no, {ratio:.2}"),
+            Some(ratio) if ratio <= factor => format!("≤ {factor} × {name}: met"),
+            Some(ratio) => format!("≤ {factor} × {name}: {ratio:.2}"),
         }
     };
     [
