@@ -80,11 +80,15 @@ impl Buffer {
         }
     }
 
-    /// A second message is seldom the last: room for 32 takes two allocations.
+    /// A second message is seldom the last: a few allocations make room for many. The second one makes as much as is kept.
     #[cold]
     fn grow(&mut self) {
         let len = self.rest.len();
-        self.rest.reserve(if len < KEEP { 4 + 7 * len } else { len });
+        self.rest.reserve_exact(match len {
+            0 => 4,
+            _ if len < KEEP => KEEP - len,
+            _ => len,
+        });
     }
 
     #[inline]
