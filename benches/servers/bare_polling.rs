@@ -11,11 +11,7 @@ use tokio::net::TcpListener;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::of_program();
-    let mut runtime = match options.workers {
-        1 => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
-    };
-    runtime.worker_threads(options.workers).enable_all().build()?.block_on(async {
+    options.tokio()?.block_on(async {
         let listener = TcpListener::bind(ADDR).await?;
         announce(listener.local_addr()?);
         tokio::spawn(accept(listener)).await??;

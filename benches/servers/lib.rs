@@ -36,6 +36,18 @@ impl Options {
     pub fn of_program() -> Self {
         Self::parse()
     }
+
+    /// Builds the tokio runtime of a server: one thread for everything, or several.
+    ///
+    /// # Errors
+    /// Returns an error if the system does not provide what the runtime needs.
+    pub fn tokio(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        let mut runtime = match self.workers {
+            1 => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        runtime.worker_threads(self.workers).enable_all().build()
+    }
 }
 
 /// Prints the line that `load` waits for.

@@ -82,6 +82,9 @@ pub trait Machine: sealed::Sealed {
     fn recv_many(&mut self, now: Instant, messages: usize, bytes: usize, take: &mut dyn FnMut(Message)) -> bool;
     /// See [`Session::has_undecoded`].
     fn has_undecoded(&self) -> bool;
+    /// Returns whether [`close`](Self::close) would drop the received messages that were not taken. A server's session
+    /// drops them if it is open; a client keeps them.
+    fn close_drops_messages(&self) -> bool;
     /// See [`Session::close`].
     fn close(&mut self, now: Instant);
     /// See [`Session::abort`].
@@ -238,6 +241,10 @@ macro_rules! same {
 }
 
 impl Machine for Session {
+    fn close_drops_messages(&self) -> bool {
+        Self::close_drops_messages(self)
+    }
+
     fn needs_time(&self) -> bool {
         Self::needs_time(self)
     }
@@ -266,6 +273,10 @@ impl Machine for Session {
 }
 
 impl Machine for Client {
+    fn close_drops_messages(&self) -> bool {
+        false
+    }
+
     /// A client watches its server with every message.
     fn needs_time(&self) -> bool {
         true

@@ -30,8 +30,8 @@ pub(crate) type Result = std::result::Result<http::Response<ReplyBody>, Aborted>
 
 /// The answer to a request for this server.
 ///
-/// It is written by hand, because hyper keeps one for each connection, and because nothing of a request is kept while it
-/// waits for its answer: its head would keep hyper's read buffer allocated.
+/// A future with a small, known size: hyper stores one in each connection. While a request waits for its answer, its head
+/// is already dropped, because it would keep hyper's read buffer allocated.
 pub(crate) struct Handling<B> {
     stage: Stage<B>,
     replies: Replies,

@@ -37,7 +37,7 @@ impl Pool {
     }
 }
 
-/// Shows nothing of the bytes, which are secret.
+/// The bytes are secret, so they are not shown.
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pool")

@@ -248,8 +248,7 @@ impl Handle {
         self.link.set_unwanted();
         self.session.visit_deferred(deferred, |visit| {
             if let Some((machine, now)) = visit.timed() {
-                // A client's session keeps its messages.
-                if machine.phase() == Phase::Open && self.link.offer.is_none() {
+                if machine.close_drops_messages() {
                     self.link.set_dropped_messages();
                 }
                 machine.close(now);

@@ -25,8 +25,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Returns the next message. There is none once the application has closed the session such that the session has
-    /// dropped its messages.
+    /// Returns the next message. Returns `None` after the application has closed the session, if the close dropped the
+    /// messages of the session: those that were taken ahead are dropped as well.
     pub(super) fn next(&mut self, handle: &Handle) -> Option<Message> {
         if self.messages.is_empty() {
             return None;

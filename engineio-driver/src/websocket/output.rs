@@ -12,8 +12,8 @@ use hyper::rt::Write;
 /// The maximum number of pieces in one write.
 const PIECES: usize = 16;
 
-/// A queue of bytes: small frames one after the other in one buffer, and between them large payloads, which are shared
-/// with whoever sends them.
+/// A queue of bytes: small frames one after the other in one buffer, and between them large payloads, which are not
+/// copied: they share the memory of the message.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     bytes: Vec<u8>,

@@ -157,7 +157,7 @@ mod tests {
         payload.finish().map_err(|_| pieces.len())
     }
 
-    /// The standard library decides what is text, and after how many bytes it is none.
+    /// Compares with the standard library: which bytes are valid UTF-8, and which byte is the first invalid one.
     #[test]
     fn text_is_checked_byte_by_byte() {
         let rows: &[&[u8]] = &[

@@ -22,11 +22,17 @@ impl Session {
     /// session that is closing or closed.
     pub fn close(&mut self, now: Instant) {
         let now = self.advance(now);
-        if self.phase() == Phase::Open {
+        if self.close_drops_messages() {
             self.closing = Some(Deadline::new(now + self.config.close_timeout));
             self.flow.inbox.drop_messages();
         }
         self.settle();
+    }
+
+    /// Returns whether [`close`](Session::close) would drop the received messages that were not taken: only a session that
+    /// is open can be closed, and drops them then. An embedder that has taken messages ahead must drop them too.
+    pub fn close_drops_messages(&self) -> bool {
+        self.phase() == Phase::Open
     }
 
     /// Closes the session at once. Messages that were not handed over stay [unsent](Session::unsent), and messages that

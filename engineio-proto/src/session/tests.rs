@@ -484,7 +484,7 @@ fn behind_the_end_only_the_last_channel_counts_as_written() {
     }
 }
 
-/// A call that concerns nothing of the session still tells it the time, and ends as every other call.
+/// A call with an unknown channel still updates the time, and settles the session like any other call.
 #[test]
 fn a_pull_for_another_channel_releases_a_poll_that_is_due() {
     let mut session = polling();
