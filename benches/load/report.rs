@@ -95,7 +95,7 @@ pub(crate) fn tables(targets: &[Target], rows: &[Row], results: &[Samples]) -> S
             lines.push((row.title.clone(), columns.iter().map(|target| cell(*target)).collect(), ratios(row, samples)));
             if let Work::Idle(_) = row.work {
                 let cells = columns.iter().map(|target| tenth(samples, *target)).collect();
-                lines.push(("the same, a tenth of the sessions".into(), cells, NO_RATIOS.map(str::to_owned)));
+                lines.push(("the same, with a tenth of the sessions".into(), cells, NO_RATIOS.map(str::to_owned)));
             }
         }
         lines.extend(growth(table, &rows, &columns));

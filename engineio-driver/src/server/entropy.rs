@@ -10,7 +10,8 @@ type Entropy = [u8; 15];
 const IDS: usize = 32;
 
 /// Random bytes of the system, fetched for several session ids at once, because a call of the system costs as much as the
-/// rest of an id. Each byte is used once, and overwritten then.
+/// rest of an id. Each byte is used once, and overwritten then. A process that forks after its server has opened a session
+/// must not open sessions in the child: both would give the same ids.
 pub(crate) struct Pool(Mutex<State>);
 
 struct State {

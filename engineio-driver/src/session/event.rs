@@ -79,17 +79,28 @@ impl Queue {
             return;
         }
         if self.events.len() >= MAX_EVENTS {
-            // Events that are only informative make room for those that must not be missed.
-            let expendable = |event: &Observed| {
-                use Event::{Drain, Flush, Heartbeat, Upgrading};
-                matches!(event, Observed::Event(Flush { .. } | Drain | Heartbeat | Upgrading(_)))
-            };
-            if let Some(index) = self.events.iter().position(expendable) {
-                self.events.remove(index);
-                self.lost = self.lost.saturating_add(1);
-            }
+            self.make_room();
+        }
+        // One marker is enough to take all messages.
+        if is_marker(Some(&event)) && is_marker(self.events.back()) {
+            return;
         }
         self.events.push_back(event);
+    }
+
+    /// Drops an event that is only informative, so that none is dropped that must not be missed.
+    fn make_room(&mut self) {
+        let expendable = |event: &Observed| {
+            use Event::{Drain, Flush, Heartbeat, Upgrading};
+            matches!(event, Observed::Event(Flush { .. } | Drain | Heartbeat | Upgrading(_)))
+        };
+        let Some(index) = self.events.iter().position(expendable) else { return };
+        self.events.remove(index);
+        self.lost = self.lost.saturating_add(1);
+        let before = index.checked_sub(1).and_then(|before| self.events.get(before));
+        if is_marker(before) && is_marker(self.events.get(index)) {
+            self.events.remove(index);
+        }
     }
 
     pub(crate) fn pop(&mut self) -> Option<Observed> {
@@ -121,6 +132,10 @@ impl Queue {
     }
 }
 
+const fn is_marker(event: Option<&Observed>) -> bool {
+    matches!(event, Some(Observed::Readable))
+}
+
 const fn is_write(event: &Observed) -> bool {
     matches!(event, Observed::Event(Event::Flush { .. } | Event::Drain))
 }
@@ -128,6 +143,24 @@ const fn is_write(event: &Observed) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A session whose application takes messages, but not its events, recorded one marker for each of the messages.
+    #[test]
+    fn markers_of_messages_do_not_add_up() {
+        let mut queue = Queue::default();
+        queue.push(Observed::Event(Event::Upgraded(TransportKind::WebSocket)));
+        for _ in 0..10 * MAX_EVENTS {
+            queue.push(Observed::Readable);
+            queue.push(Observed::Event(Event::Heartbeat));
+            queue.push(Observed::Readable);
+        }
+        assert!(queue.events.len() <= MAX_EVENTS, "{}", queue.events.len());
+        queue.push(Observed::Event(Event::Close(CloseReason::ForcedClose)));
+        let taken: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert!(matches!(taken.first(), Some(Observed::Event(Event::Lagged { .. }))));
+        assert!(matches!(taken.get(1), Some(Observed::Event(Event::Upgraded(_)))));
+        assert!(matches!(taken.last(), Some(Observed::Event(Event::Close(_)))));
+    }
 
     /// The memory of the first heartbeat was kept until the end of the session.
     #[test]
