@@ -157,7 +157,7 @@ impl<A: Application + Send + 'static> Host<A> {
     /// Adds a session of a server or of a client.
     ///
     /// `on_open` has been called when this returns. The application is not called for messages that were taken from the
-    /// socket before.
+    /// socket before. The session's task runs on the runtime of its server or client.
     pub fn attach(&self, socket: Socket) -> Peer {
         let peer = Peer(self.shared.next.fetch_add(1, Ordering::Relaxed));
         let under_way = socket.guard();

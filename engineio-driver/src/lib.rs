@@ -44,6 +44,8 @@
 //! * `tower`: a tower `Service` and `Layer`, to mount a server in axum and other routers.
 //! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::string_slice)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::string_slice))]
 
 mod body;
 mod builder;

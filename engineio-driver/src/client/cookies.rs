@@ -194,8 +194,8 @@ impl Cookie {
 
 /// Splits at the first equals sign.
 fn split_pair(part: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = part.iter().position(|&byte| byte == b'=')?;
-    Some((part[..at].trim_ascii(), part[at + 1..].trim_ascii()))
+    let mut halves = part.splitn(2, |&byte| byte == b'=');
+    Some((halves.next()?.trim_ascii(), halves.next()?.trim_ascii()))
 }
 
 fn is_address(host: &str) -> bool {

@@ -1,6 +1,6 @@
 //! The address of a server, parsed from a URL.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
@@ -190,10 +190,8 @@ fn encode(query: &str) -> String {
             encoded.push(char);
         } else {
             for byte in char.encode_utf8(&mut [0; 4]).bytes() {
-                const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                encoded.push('%');
-                encoded.push(char::from(HEX[usize::from(byte >> 4)]));
-                encoded.push(char::from(HEX[usize::from(byte & 15)]));
+                // Writing to a string never fails.
+                let _ = write!(encoded, "%{byte:02X}");
             }
         }
     }
