@@ -53,6 +53,12 @@ pub(crate) struct Queue {
     readable: bool,
     /// [`Event::Flush`] and [`Event::Drain`] are not recorded.
     ignores_writes: bool,
+    /// The events after it.
+    others: Option<Box<Others>>,
+}
+
+#[derive(Debug, Default)]
+struct Others {
     events: VecDeque<Observed>,
     /// The number of events that were dropped.
     lost: u32,
@@ -65,7 +71,9 @@ impl Queue {
     /// From now on, [`Event::Flush`] and [`Event::Drain`] are not recorded. Those that were are dropped.
     pub(crate) fn ignore_writes(&mut self) {
         self.ignores_writes = true;
-        self.events.retain(|event| !is_write(event));
+        if let Some(others) = &mut self.others {
+            others.events.retain(|event| !is_write(event));
+        }
     }
 
     /// Returns whether an event is not recorded.
@@ -74,42 +82,45 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, event: Observed) {
-        if matches!(event, Observed::Readable) && self.events.is_empty() {
+        if matches!(event, Observed::Readable) && self.others.as_ref().is_none_or(|others| others.events.is_empty()) {
             self.readable = true;
             return;
         }
-        if self.events.len() >= MAX_EVENTS {
+        let Others { events, lost } = &mut **self.others.get_or_insert_default();
+        if events.len() >= MAX_EVENTS {
             // Events that are only informative make room for those that must not be missed.
             let expendable = |event: &Observed| {
                 use Event::{Drain, Flush, Heartbeat, Upgrading};
                 matches!(event, Observed::Event(Flush { .. } | Drain | Heartbeat | Upgrading(_)))
             };
-            if let Some(index) = self.events.iter().position(expendable) {
-                self.events.remove(index);
-                self.lost = self.lost.saturating_add(1);
+            if let Some(index) = events.iter().position(expendable) {
+                events.remove(index);
+                *lost = lost.saturating_add(1);
             }
         }
-        self.events.push_back(event);
+        events.push_back(event);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Observed> {
         if std::mem::take(&mut self.readable) {
             return Some(Observed::Readable);
         }
-        if self.lost > 0 {
-            return Some(Observed::Event(Event::Lagged { events: std::mem::take(&mut self.lost) as usize }));
+        let Others { events, lost } = &mut **self.others.as_mut()?;
+        if *lost > 0 {
+            return Some(Observed::Event(Event::Lagged { events: std::mem::take(lost) as usize }));
         }
-        let next = self.events.pop_front();
-        if self.ignores_writes && self.events.is_empty() {
+        let next = events.pop_front();
+        if self.ignores_writes && events.is_empty() {
             // Other events are rare, so an idle session keeps no memory for them.
-            self.events = VecDeque::new();
+            self.others = None;
         }
         next
     }
 
     /// Returns the next event if that is not [`Observed::Readable`].
     pub(crate) fn pop_event(&mut self) -> Option<Event> {
-        let is_event = !self.readable && matches!(self.events.front(), Some(Observed::Event(_)));
+        let front = self.others.as_ref().and_then(|others| others.events.front());
+        let is_event = !self.readable && matches!(front, Some(Observed::Event(_)));
         match is_event.then(|| self.pop())? {
             Some(Observed::Event(event)) => Some(event),
             _ => None,
@@ -117,7 +128,8 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        !self.readable && self.lost == 0 && self.events.is_empty()
+        let is_empty = |others: &Others| others.lost == 0 && others.events.is_empty();
+        !self.readable && self.others.as_deref().is_none_or(is_empty)
     }
 }
 
@@ -140,7 +152,7 @@ mod tests {
             assert!(matches!(queue.pop(), Some(Observed::Event(Event::Heartbeat))));
             assert!(matches!(queue.pop(), Some(Observed::Readable)));
             assert!(queue.pop().is_none());
-            assert_eq!(queue.events.capacity(), 0);
+            assert!(queue.others.is_none());
         }
     }
 }

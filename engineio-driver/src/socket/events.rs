@@ -40,6 +40,9 @@ impl Events {
             if let Some(events) = &mut visit.attached.events {
                 events.ignore_writes();
             }
+            if let Some(machine) = visit.side.machine_mut() {
+                machine.observe_writes(false);
+            }
         });
     }
 
