@@ -117,14 +117,15 @@ impl Queue {
         next
     }
 
-    /// Returns the next event if that is not [`Observed::Readable`].
-    pub(crate) fn pop_event(&mut self) -> Option<Event> {
-        let front = self.others.as_ref().and_then(|others| others.events.front());
-        let is_event = !self.readable && matches!(front, Some(Observed::Event(_)));
-        match is_event.then(|| self.pop())? {
-            Some(Observed::Event(event)) => Some(event),
-            _ => None,
+    /// Takes the next event if it is [`Event::Drain`]. Returns whether it was.
+    pub(crate) fn pop_drain(&mut self) -> bool {
+        let others = self.others.as_mut().filter(|others| !self.readable && others.lost == 0);
+        let Some(Others { events, .. }) = others.map(|others| &mut **others) else { return false };
+        let is_drain = matches!(events.front(), Some(Observed::Event(Event::Drain)));
+        if is_drain {
+            events.pop_front();
         }
+        is_drain
     }
 
     pub(crate) fn is_empty(&self) -> bool {

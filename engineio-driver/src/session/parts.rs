@@ -33,7 +33,7 @@ pub(crate) struct Parts {
 
 /// The two kinds of parts. Each has its own waker, so that a part is polled only if there is something for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum PartKind {
     /// Channels are polled first: what they receive is then passed on in the same round.
     Channel,
     Application,
@@ -54,11 +54,11 @@ impl fmt::Debug for Parts {
 
 impl Parts {
     /// Adds a part. Returns whether the task must be started.
-    fn add(&mut self, place: Place, part: Task, deferred: &mut Deferred) -> bool {
+    fn add(&mut self, kind: PartKind, part: Task, deferred: &mut Deferred) -> bool {
         let added = self.added.get_or_insert_default();
-        match place {
-            Place::Channel => added.channels.push(part),
-            Place::Application => added.applications.push(part),
+        match kind {
+            PartKind::Channel => added.channels.push(part),
+            PartKind::Application => added.applications.push(part),
         }
         if let Some(state) = &self.state {
             deferred.wake(Some(Waker::from(Arc::new(PartWaker { state: Arc::clone(state), wakes: ADDED }))));
@@ -71,9 +71,9 @@ impl AnySession {
     /// Runs a future as a part of the session's task.
     ///
     /// If the future panics, it is dropped, and the other parts continue. The panic hook has reported the panic then.
-    pub(crate) fn run(&self, place: Place, part: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn run(&self, kind: PartKind, part: impl Future<Output = ()> + Send + 'static) {
         let part: Task = Box::pin(part);
-        if self.visit(|visit| visit.attached.parts.add(place, part, visit.deferred)) {
+        if self.visit(|visit| visit.attached.parts.add(kind, part, visit.deferred)) {
             let task = SessionTask { session: self.clone(), parts: Both::default(), wakers: None, over: false };
             self.environment().runtime().spawn(task);
         }

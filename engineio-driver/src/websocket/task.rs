@@ -123,7 +123,7 @@ impl ChannelTask {
         let channel = self.channel;
         let details = end.and_then(|_| self.codec.close_frame());
         let (flushed, unblocked, mut pulled) = (self.flushed, std::mem::take(&mut self.unblocked), self.pulled);
-        let news = self.reported < flushed;
+        let has_written = self.reported < flushed;
         let visit = self.session.visit(|visit| {
             let mut done = Visit::default();
             if let Some(error) = error {
@@ -134,7 +134,7 @@ impl ChannelTask {
             let Some((machine, now)) = timed else {
                 return Visit { close: true, ..done };
             };
-            if news {
+            if has_written {
                 machine.channel_written(now, channel, flushed);
             }
             if unblocked {
@@ -178,19 +178,19 @@ impl ChannelTask {
     /// Takes turns until there is only waiting to do: reads, visits the session, writes. The session is visited only for a
     /// reason: the task was woken, frames arrived, there is room for more frames, or a report of what is written is awaited.
     fn poll_turns(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
-        let mut worth_a_visit = true;
+        let mut must_visit = true;
         // Only a read that finds nothing leads to a wakeup later.
-        let mut unread = true;
+        let mut may_read = true;
         for _ in 0..BUDGET {
             let Stage::Open(io) = &mut self.stage else { return Poll::Ready(()) };
             // A client that does not take the answers to its pings is not read any further.
             let reading = self.reading && scratch.rest.answers < WRITE_AHEAD;
             if reading && scratch.input.is_empty() && !scratch.rest.kept.is_empty() {
                 scratch.restore();
-            } else if reading && scratch.input.is_empty() && unread {
+            } else if reading && scratch.input.is_empty() && may_read {
                 let size = if self.codec.left() > READ { READ_LARGE } else { READ };
                 match poll_read(io, cx, scratch.chunk.get_mut(..size).unwrap_or_default()) {
-                    Poll::Pending => unread = false,
+                    Poll::Pending => may_read = false,
                     Poll::Ready(Err(error)) => return self.end(cx, ChannelEnd::Lost, Some(error)),
                     Poll::Ready(Ok(0)) => return self.end(cx, ChannelEnd::Lost, None),
                     Poll::Ready(Ok(len)) => scratch.input = 0..len,
@@ -201,7 +201,7 @@ impl ChannelTask {
             // If the application goes next, what it answers is pulled together with what waits now.
             let yields = passes_on && end.is_none() && !scratch.has_input();
             let mut drained = true;
-            if worth_a_visit || passes_on || end.is_some() {
+            if must_visit || passes_on || end.is_some() {
                 let room = (!yields).then(|| WRITE_AHEAD.saturating_sub(scratch.rest.output.left()));
                 let visit = self.visit(cx, &mut scratch.frames, room, end, None);
                 self.send(scratch);
@@ -215,15 +215,15 @@ impl ChannelTask {
             if let Poll::Ready(Err(error)) = self.poll_write(cx, &mut scratch.rest) {
                 return self.end(cx, ChannelEnd::Lost, Some(error));
             }
-            let news = self.unblocked || (self.wants_written && self.reported < self.flushed);
-            worth_a_visit = news || (!self.blocked && !drained);
-            if yields && !worth_a_visit {
+            let must_report = self.unblocked || (self.wants_written && self.reported < self.flushed);
+            must_visit = must_report || (!self.blocked && !drained);
+            if yields && !must_visit {
                 // The answers leave in the next turn.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let readable = self.reading && scratch.rest.answers < WRITE_AHEAD && (unread || scratch.has_input());
-            if !readable && !worth_a_visit {
+            let readable = self.reading && scratch.rest.answers < WRITE_AHEAD && (may_read || scratch.has_input());
+            if !readable && !must_visit {
                 return Poll::Pending;
             }
         }
