@@ -61,7 +61,7 @@ impl Parts {
             PartKind::Application => added.applications.push(part),
         }
         if let Some(state) = &self.state {
-            deferred.wake(Some(Waker::from(Arc::new(PartWaker { state: Arc::clone(state), wakes: ADDED }))));
+            deferred.wake(Some(Waker::from(Arc::new(PartWaker::<ADDED>(Arc::clone(state))))));
         }
         !std::mem::replace(&mut self.runs, true)
     }
@@ -100,7 +100,7 @@ impl Wakers {
     fn new(task: &Waker) -> Self {
         let state = Arc::new(State { bits: AtomicU8::new(ADDED), task: task.clone() });
         let channels = Arc::clone(&state).into();
-        let applications = Arc::new(PartWaker { state: Arc::clone(&state), wakes: APPLICATIONS }).into();
+        let applications = Arc::new(PartWaker::<APPLICATIONS>(Arc::clone(&state))).into();
         Self { state, channels, applications }
     }
 }
@@ -265,20 +265,16 @@ impl Wake for State {
     }
 }
 
-/// The waker of another kind of parts.
-struct PartWaker {
-    state: Arc<State>,
-    /// What it wakes.
-    wakes: u8,
-}
+/// The waker of something else: of the bits that it wakes.
+struct PartWaker<const WAKES: u8>(Arc<State>);
 
-impl Wake for PartWaker {
+impl<const WAKES: u8> Wake for PartWaker<WAKES> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.state.wake_for(self.wakes);
+        self.0.wake_for(WAKES);
     }
 }
 
