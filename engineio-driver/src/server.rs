@@ -196,7 +196,7 @@ impl Server {
         let message = message.into();
         let mut outcome = Broadcast::default();
         // Without handles: each of them would count its references to the session and the server.
-        for cell in self.inner.sessions.cells() {
+        for cell in self.inner.sessions.cells().iter() {
             outcome.count(cell.visit(|visit| socket::send(visit, message.clone())));
         }
         outcome

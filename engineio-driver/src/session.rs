@@ -23,4 +23,4 @@ pub use head::RemoteAddr;
 pub(crate) use head::{RequestHead, is_secret};
 pub use link::Offer;
 pub(crate) use link::{End, Link, Snapshot};
-pub(crate) use parts::Place;
+pub(crate) use parts::PartKind;

@@ -141,6 +141,9 @@ impl Socket {
         let observed = self.handle.session.visit(|visit| {
             let observed = visit.attached.events.is_some();
             visit.attached.events.get_or_insert_default();
+            if let Some(machine) = visit.side.machine_mut() {
+                machine.observe_writes(true);
+            }
             observed
         });
         // The order of what arrived before is not known.

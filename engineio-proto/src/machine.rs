@@ -94,6 +94,8 @@ pub trait Machine: sealed::Sealed {
 
     /// See [`Session::has_output`].
     fn has_output(&self) -> bool;
+    /// See [`Session::observe_writes`].
+    fn observe_writes(&mut self, observes: bool);
     /// Returns whether [`send`](Self::send), [`recv`](Self::recv), [`next_frame`](Self::next_frame) and
     /// [`channel_written`](Self::channel_written) depend on the time. If not, a driver need not read its clock for them:
     /// any `now` will do. See [`Session::needs_time`].
@@ -168,6 +170,9 @@ macro_rules! same {
         }
         fn has_output(&self) -> bool {
             <$machine>::has_output(self)
+        }
+        fn observe_writes(&mut self, observes: bool) {
+            <$machine>::observe_writes(self, observes);
         }
 
         fn poll_ready(&mut self) -> bool {

@@ -10,6 +10,7 @@ pub(crate) mod flow;
 pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 pub(crate) mod outbox;
+pub(crate) mod outputs;
 pub(crate) mod phase;
 pub(crate) mod send;
 pub(crate) mod sid;

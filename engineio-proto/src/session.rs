@@ -76,28 +76,30 @@ surface!(Session, Output);
 /// assert_eq!(session.next_frame(now, ChannelId(1)), Some(Frame::Text { head: "4", data: "hello".into() }));
 /// # Ok::<(), SendError>(())
 /// ```
+// In this order, a message on a channel touches less memory: nothing between the fields that it needs belongs to polling.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Session {
-    config: Arc<Config>,
-    sid: Sid,
-    /// The latest time of any call.
-    now: Instant,
-
     stage: Stage,
-    /// The transport of the session. After the end, the last one.
-    transport: TransportKind,
-    upgraded: bool,
     /// The deadline of the orderly close, if the application has closed the session.
     closing: Option<Deadline>,
+    pinger: Pinger,
 
+    config: Arc<Config>,
+    /// The latest time of any call.
+    now: Instant,
     /// The wire form of the packets.
     codec: Codec,
     greeting: Greeting,
+    /// The transport of the session. After the end, the last one.
+    transport: TransportKind,
+    upgraded: bool,
+    post: Post,
+    flow: Flow<Output>,
+
     /// The GET that is held.
     get: Option<ExchangeId>,
-    post: Post,
-    pinger: Pinger,
-    flow: Flow<Output>,
+    sid: Sid,
 }
 
 /// Where the packets of the session travel, with the data that exists only there.
@@ -146,19 +148,19 @@ impl Session {
 
     fn new(now: Instant, sid: Sid, config: Arc<Config>, stage: Stage, transport: TransportKind) -> Self {
         Self {
+            stage,
+            closing: None,
             pinger: Pinger::new(now, config.times()),
             greeting: Greeting { open: true, initial: config.initial_message.is_some() },
             config,
-            sid,
             now,
-            stage,
+            codec: Codec::V4,
             transport,
             upgraded: false,
-            closing: None,
-            codec: Codec::V4,
-            get: None,
             post: Post::Free,
             flow: Flow::new(),
+            get: None,
+            sid,
         }
     }
 
@@ -427,8 +429,8 @@ impl Session {
     /// nothing that has come.
     #[inline]
     fn is_resting(&self) -> bool {
-        let waits = self.flow.inbox.has_undecoded() || self.flow.outbox.is_due();
-        matches!(self.stage, Stage::Polling(_)) && self.closing.is_none() && !waits
+        let waits = || self.flow.inbox.has_undecoded() || self.flow.outbox.is_due();
+        matches!(self.stage, Stage::Polling(_)) && self.closing.is_none() && !waits()
     }
 
     /// Returns whether a GET waits for something to send.

@@ -48,6 +48,12 @@ macro_rules! surface {
                 self.flow.is_finished()
             }
 
+            /// Sets whether [`Event::Flush`](crate::Event::Flush) and [`Event::Drain`](crate::Event::Drain) are outputs,
+            /// which they are at first. An embedder whose application does not want them saves their cost.
+            pub fn observe_writes(&mut self, observes: bool) {
+                self.flow.observe_writes(observes);
+            }
+
             // The channel.
 
             /// Returns the next frame to write to a channel. After the output `ChannelReady`, pull while there is room,

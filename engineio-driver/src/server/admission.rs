@@ -22,7 +22,7 @@ use super::session::Served;
 use super::sessions;
 use super::state::{Aborted, Inner, RemoteAddr};
 use crate::body::ReplyBody;
-use crate::session::{AnySession, Attached, Cell, Link, Place, RequestHead};
+use crate::session::{AnySession, Attached, Cell, Link, PartKind, RequestHead};
 use crate::socket::Socket;
 use crate::websocket::{ChannelTask, accept};
 
@@ -318,5 +318,5 @@ pub(crate) fn serve_channel(
     }
     let session = AnySession::new(cell, Some(Arc::clone(server) as _));
     let task = ChannelTask::accept(session.clone(), channel, hyper::upgrade::on(request));
-    session.run(Place::Channel, task);
+    session.run(PartKind::Channel, task);
 }

@@ -12,21 +12,23 @@ use super::state::Inner;
 use crate::body::Answered;
 use crate::session::{Attached, Cell, Deferred, End, Side, set};
 
+/// What a message needs comes first, so that it touches little memory.
+#[repr(C)]
 pub(crate) struct Served {
-    /// `None` once the session has ended and everything was taken from it.
-    session: Option<Session>,
-    /// The exchanges that wait for their answer. There are few at any time.
-    exchanges: Vec<Exchange>,
-    /// The last number that was given to an exchange or a channel.
-    number: u64,
-    key: SessionKey,
-    server: Weak<Inner>,
-    /// The time for which the session is queued in the server's timer.
-    queued: Option<Instant>,
     /// The session can be looked up by its id.
     listed: bool,
     /// The session may be evicted.
     evictable: bool,
+    /// The time for which the session is queued in the server's timer.
+    queued: Option<Instant>,
+    /// `None` once the session has ended and everything was taken from it.
+    session: Option<Session>,
+    server: Weak<Inner>,
+    key: SessionKey,
+    /// The last number that was given to an exchange or a channel.
+    number: u64,
+    /// The exchanges that wait for their answer. There are few at any time.
+    exchanges: Vec<Exchange>,
 }
 
 /// One HTTP request that waits for its answer.

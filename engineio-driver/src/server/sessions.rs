@@ -35,6 +35,8 @@ pub(crate) struct Sessions {
 #[derive(Debug)]
 struct State {
     registry: Registry<Entry>,
+    /// The sessions that are not closed, for broadcasts, if none has opened or closed since the last one.
+    all: Option<Arc<[Arc<Cell<Served>>]>>,
     /// How many sessions have closed.
     closed: u64,
     /// No further session is accepted.
@@ -55,6 +57,7 @@ impl Sessions {
         Self {
             state: Mutex::new(State {
                 registry: Registry::new(capacity),
+                all: None,
                 closed: 0,
                 draining: false,
                 timer: Timer::default(),
@@ -91,6 +94,7 @@ impl Sessions {
         if let Ok(key) = inserted {
             registry.set_evictable(key, evictable);
         }
+        state.all = None;
         drop(state);
         inserted?;
         Ok((made.ok_or(Rejection::Full)?, evicted))
@@ -117,9 +121,13 @@ impl Sessions {
         self.lock().registry.values().cloned().collect()
     }
 
-    /// As [`Sessions::all`], without the constant properties.
-    pub(crate) fn cells(&self) -> Vec<Arc<Cell<Served>>> {
-        self.lock().registry.values().map(|entry| Arc::clone(&entry.cell)).collect()
+    /// As [`Sessions::all`], without the constant properties. The list is kept: to make it, or to drop it, touches every
+    /// session.
+    pub(crate) fn cells(&self) -> Arc<[Arc<Cell<Served>>]> {
+        let mut state = self.lock();
+        let State { registry, all, .. } = &mut *state;
+        let list = || registry.values().map(|entry| Arc::clone(&entry.cell)).collect();
+        Arc::clone(all.get_or_insert_with(list))
     }
 
     /// Stops accepting sessions, and returns those that are open.
@@ -141,6 +149,8 @@ impl Sessions {
         let mut state = self.lock();
         state.registry.forget(key);
         state.closed += 1;
+        // No session is dropped with the list: the registry has each of them.
+        state.all = None;
     }
 
     /// Returns how many sessions have closed since the server was built, or `None` if no session that closes makes room
@@ -152,7 +162,9 @@ impl Sessions {
 
     /// Removes a session that has ended, which makes room for another.
     pub(crate) fn remove(&self, key: SessionKey) -> Option<Entry> {
-        self.lock().registry.remove(key)
+        let mut state = self.lock();
+        state.all = None;
+        state.registry.remove(key)
     }
 
     /// Changes when a session is woken. Returns the time for which it is queued.

@@ -43,29 +43,31 @@ impl Wakers {
     }
 }
 
-/// State of a session outside its machine.
+/// State of a session outside its machine. What a message needs comes last, beside the machine, so that it touches little
+/// memory.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Attached {
-    /// The task that waits for messages or events.
-    pub(crate) receiver: Option<Waker>,
-    /// The tasks that wait for room to send.
-    pub(crate) senders: Wakers,
     /// The tasks that wait for messages to be written.
     pub(crate) flushers: Wakers,
     /// The tasks that wait for the end, or at a client for the session to open.
     pub(crate) waiters: Wakers,
-    /// The application has aborted the session, so it waits for nothing more, not even for the server to be told.
-    pub(crate) aborted: bool,
-    /// The recorded events, if the session is observed.
-    pub(crate) events: Option<Box<Queue>>,
-    /// How the session ended, once everything was taken from it. Its machine is gone then.
-    pub(crate) end: Option<Box<End>>,
-    /// The task of the channel knows that the machine wants prompt reports of what is written.
-    reports: bool,
-    /// At most one, except while one channel replaces another.
-    channels: SmallVec<[Channel; 1]>,
     /// The parts of the session's task.
     pub(super) parts: Parts,
+    /// The tasks that wait for room to send.
+    pub(crate) senders: Wakers,
+    /// How the session ended, once everything was taken from it. Its machine is gone then.
+    pub(crate) end: Option<Box<End>>,
+    /// The application has aborted the session, so it waits for nothing more, not even for the server to be told.
+    pub(crate) aborted: bool,
+    /// The task of the channel knows that the machine wants prompt reports of what is written.
+    reports: bool,
+    /// The recorded events, if the session is observed.
+    pub(crate) events: Option<Queue>,
+    /// At most one, except while one channel replaces another.
+    channels: SmallVec<[Channel; 1]>,
+    /// The task that waits for messages or events.
+    pub(crate) receiver: Option<Waker>,
 }
 
 /// A message channel, and the waker of the task that serves it.
@@ -79,7 +81,7 @@ struct Channel {
 
 impl Attached {
     pub(crate) fn new(observed: bool) -> Self {
-        Self { events: observed.then(Box::default), ..Self::default() }
+        Self { events: observed.then(Queue::default), ..Self::default() }
     }
 
     /// Passes an event of the machine to the tasks that wait for it. The `Side` handles the end of the session.

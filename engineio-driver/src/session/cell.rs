@@ -21,6 +21,7 @@ pub(crate) struct Cell<S: Side + ?Sized> {
     state: Mutex<State<S>>,
 }
 
+#[repr(C)]
 struct State<S: ?Sized> {
     attached: Attached,
     side: S,
@@ -107,7 +108,10 @@ impl Time<'_> {
 }
 
 impl<S: Side> Cell<S> {
-    pub(crate) const fn new(environment: Arc<Environment>, side: S, attached: Attached) -> Self {
+    pub(crate) fn new(environment: Arc<Environment>, mut side: S, attached: Attached) -> Self {
+        if let Some(machine) = side.machine_mut() {
+            machine.observe_writes(attached.events.is_some());
+        }
         let receiver_waits = AtomicBool::new(false);
         Self { environment, receiver_waits, state: Mutex::new(State { attached, side }) }
     }

@@ -1,13 +1,19 @@
 //! Work that is deferred until the end of a visit.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::task::Waker;
 
 /// Work that is deferred until no lock is held. When this is dropped, tasks are woken and values are dropped. Wakers
 /// and messages belong to the application, whose code must not run under a lock because it may call the session.
+///
+/// Most visits defer nothing. So the fields are not dropped one by one, but all together, if there is anything.
 #[derive(Default)]
-pub(crate) struct Deferred {
+pub(crate) struct Deferred(ManuallyDrop<Work>);
+
+#[derive(Default)]
+struct Work {
     /// Most visits wake no task, and hardly any wakes more than two.
     wakes: [Option<Waker>; 2],
     /// The first owner.
@@ -31,7 +37,7 @@ impl Deferred {
     /// Defers waking a task.
     pub(crate) fn wake(&mut self, waker: Option<Waker>) {
         let Some(waker) = waker else { return };
-        match self.wakes.iter_mut().find(|slot| slot.is_none()) {
+        match self.0.wakes.iter_mut().find(|slot| slot.is_none()) {
             Some(slot) => *slot = Some(waker),
             None => self.rest().wakes.push(waker),
         }
@@ -51,7 +57,7 @@ impl Deferred {
 
     /// Defers dropping a reference to the owner, which may be the last one.
     pub(crate) fn release_owner(&mut self, owner: Arc<dyn Owner>) {
-        if let Some(other) = self.owner.replace(owner) {
+        if let Some(other) = self.0.owner.replace(owner) {
             self.rest().owners.push(other);
         }
     }
@@ -62,30 +68,32 @@ impl Deferred {
     }
 
     fn rest(&mut self) -> &mut Rest {
-        self.rest.get_or_insert_default()
+        self.0.rest.get_or_insert_default()
     }
 }
 
 impl Deferred {
     #[inline(never)]
     fn carry_out(&mut self) {
+        let Work { wakes, owner, rest } = std::mem::take(&mut *self.0);
         // Woken first, since a destructor of the application may panic.
-        self.wakes.iter_mut().filter_map(Option::take).for_each(Waker::wake);
-        if let Some(rest) = self.rest.take() {
+        wakes.into_iter().flatten().for_each(Waker::wake);
+        if let Some(rest) = rest {
             let Rest { wakes, stale, values, owners } = *rest;
             wakes.into_iter().for_each(Waker::wake);
             drop(stale);
             drop(values);
             drop(owners);
         }
-        drop(self.owner.take());
+        drop(owner);
     }
 }
 
 impl Drop for Deferred {
     #[inline]
     fn drop(&mut self) {
-        if self.wakes[0].is_some() || self.rest.is_some() {
+        let Work { wakes, owner, rest } = &*self.0;
+        if wakes[0].is_some() || owner.is_some() || rest.is_some() {
             self.carry_out();
         }
     }
@@ -93,6 +101,6 @@ impl Drop for Deferred {
 
 impl fmt::Debug for Deferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deferred").field("wakes", &self.wakes).finish_non_exhaustive()
+        f.debug_struct("Deferred").field("wakes", &self.0.wakes).finish_non_exhaustive()
     }
 }

@@ -53,6 +53,12 @@ pub(crate) struct Queue {
     readable: bool,
     /// [`Event::Flush`] and [`Event::Drain`] are not recorded.
     ignores_writes: bool,
+    /// The events after it.
+    others: Option<Box<Others>>,
+}
+
+#[derive(Debug, Default)]
+struct Others {
     events: VecDeque<Observed>,
     /// The number of events that were dropped.
     lost: u32,
@@ -65,7 +71,9 @@ impl Queue {
     /// From now on, [`Event::Flush`] and [`Event::Drain`] are not recorded. Those that were are dropped.
     pub(crate) fn ignore_writes(&mut self) {
         self.ignores_writes = true;
-        self.events.retain(|event| !is_write(event));
+        if let Some(others) = &mut self.others {
+            others.events.retain(|event| !is_write(event));
+        }
     }
 
     /// Returns whether an event is not recorded.
@@ -74,20 +82,55 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, event: Observed) {
-        if matches!(event, Observed::Readable) && self.events.is_empty() {
+        if matches!(event, Observed::Readable) && self.others.as_ref().is_none_or(|others| others.events.is_empty()) {
             self.readable = true;
             return;
         }
-        if self.events.len() >= MAX_EVENTS {
-            self.make_room();
+        let others = self.others.get_or_insert_default();
+        if others.events.len() >= MAX_EVENTS {
+            others.make_room();
         }
         // One marker is enough to take all messages.
-        if is_marker(Some(&event)) && is_marker(self.events.back()) {
+        if is_marker(Some(&event)) && is_marker(others.events.back()) {
             return;
         }
-        self.events.push_back(event);
+        others.events.push_back(event);
     }
 
+    pub(crate) fn pop(&mut self) -> Option<Observed> {
+        if std::mem::take(&mut self.readable) {
+            return Some(Observed::Readable);
+        }
+        let Others { events, lost } = &mut **self.others.as_mut()?;
+        if *lost > 0 {
+            return Some(Observed::Event(Event::Lagged { events: std::mem::take(lost) as usize }));
+        }
+        let next = events.pop_front();
+        if self.ignores_writes && events.is_empty() {
+            // Other events are rare, so an idle session keeps no memory for them.
+            self.others = None;
+        }
+        next
+    }
+
+    /// Takes the next event if it is [`Event::Drain`]. Returns whether it was.
+    pub(crate) fn pop_drain(&mut self) -> bool {
+        let others = self.others.as_mut().filter(|others| !self.readable && others.lost == 0);
+        let Some(Others { events, .. }) = others.map(|others| &mut **others) else { return false };
+        let is_drain = matches!(events.front(), Some(Observed::Event(Event::Drain)));
+        if is_drain {
+            events.pop_front();
+        }
+        is_drain
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let is_empty = |others: &Others| others.lost == 0 && others.events.is_empty();
+        !self.readable && self.others.as_deref().is_none_or(is_empty)
+    }
+}
+
+impl Others {
     /// Drops an event that is only informative, so that none is dropped that must not be missed.
     fn make_room(&mut self) {
         let expendable = |event: &Observed| {
@@ -101,34 +144,6 @@ impl Queue {
         if is_marker(before) && is_marker(self.events.get(index)) {
             self.events.remove(index);
         }
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Observed> {
-        if std::mem::take(&mut self.readable) {
-            return Some(Observed::Readable);
-        }
-        if self.lost > 0 {
-            return Some(Observed::Event(Event::Lagged { events: std::mem::take(&mut self.lost) as usize }));
-        }
-        let next = self.events.pop_front();
-        if self.ignores_writes && self.events.is_empty() {
-            // Other events are rare, so an idle session keeps no memory for them.
-            self.events = VecDeque::new();
-        }
-        next
-    }
-
-    /// Returns the next event if that is not [`Observed::Readable`].
-    pub(crate) fn pop_event(&mut self) -> Option<Event> {
-        let is_event = !self.readable && matches!(self.events.front(), Some(Observed::Event(_)));
-        match is_event.then(|| self.pop())? {
-            Some(Observed::Event(event)) => Some(event),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.readable && self.lost == 0 && self.events.is_empty()
     }
 }
 
@@ -154,7 +169,8 @@ mod tests {
             queue.push(Observed::Event(Event::Heartbeat));
             queue.push(Observed::Readable);
         }
-        assert!(queue.events.len() <= MAX_EVENTS, "{}", queue.events.len());
+        let recorded = queue.others.as_ref().map_or(0, |others| others.events.len());
+        assert!(recorded <= MAX_EVENTS, "{recorded}");
         queue.push(Observed::Event(Event::Close(CloseReason::ForcedClose)));
         let taken: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert!(matches!(taken.first(), Some(Observed::Event(Event::Lagged { .. }))));
@@ -173,7 +189,7 @@ mod tests {
             assert!(matches!(queue.pop(), Some(Observed::Event(Event::Heartbeat))));
             assert!(matches!(queue.pop(), Some(Observed::Readable)));
             assert!(queue.pop().is_none());
-            assert_eq!(queue.events.capacity(), 0);
+            assert!(queue.others.is_none());
         }
     }
 }

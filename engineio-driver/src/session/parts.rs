@@ -33,7 +33,7 @@ pub(crate) struct Parts {
 
 /// The two kinds of parts. Each has its own waker, so that a part is polled only if there is something for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum PartKind {
     /// Channels are polled first: what they receive is then passed on in the same round.
     Channel,
     Application,
@@ -54,14 +54,14 @@ impl fmt::Debug for Parts {
 
 impl Parts {
     /// Adds a part. Returns whether the task must be started.
-    fn add(&mut self, place: Place, part: Task, deferred: &mut Deferred) -> bool {
+    fn add(&mut self, kind: PartKind, part: Task, deferred: &mut Deferred) -> bool {
         let added = self.added.get_or_insert_default();
-        match place {
-            Place::Channel => added.channels.push(part),
-            Place::Application => added.applications.push(part),
+        match kind {
+            PartKind::Channel => added.channels.push(part),
+            PartKind::Application => added.applications.push(part),
         }
         if let Some(state) = &self.state {
-            deferred.wake(Some(Waker::from(Arc::new(PartWaker { state: Arc::clone(state), wakes: ADDED }))));
+            deferred.wake(Some(Waker::from(Arc::new(PartWaker::<ADDED>(Arc::clone(state))))));
         }
         !std::mem::replace(&mut self.runs, true)
     }
@@ -71,9 +71,9 @@ impl AnySession {
     /// Runs a future as a part of the session's task.
     ///
     /// If the future panics, it is dropped, and the other parts continue. The panic hook has reported the panic then.
-    pub(crate) fn run(&self, place: Place, part: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn run(&self, kind: PartKind, part: impl Future<Output = ()> + Send + 'static) {
         let part: Task = Box::pin(part);
-        if self.visit(|visit| visit.attached.parts.add(place, part, visit.deferred)) {
+        if self.visit(|visit| visit.attached.parts.add(kind, part, visit.deferred)) {
             let task = SessionTask { session: self.clone(), parts: Both::default(), wakers: None, over: false };
             self.environment().runtime().spawn(task);
         }
@@ -100,7 +100,7 @@ impl Wakers {
     fn new(task: &Waker) -> Self {
         let state = Arc::new(State { bits: AtomicU8::new(ADDED), task: task.clone() });
         let channels = Arc::clone(&state).into();
-        let applications = Arc::new(PartWaker { state: Arc::clone(&state), wakes: APPLICATIONS }).into();
+        let applications = Arc::new(PartWaker::<APPLICATIONS>(Arc::clone(&state))).into();
         Self { state, channels, applications }
     }
 }
@@ -265,20 +265,16 @@ impl Wake for State {
     }
 }
 
-/// The waker of another kind of parts.
-struct PartWaker {
-    state: Arc<State>,
-    /// What it wakes.
-    wakes: u8,
-}
+/// The waker of something else: of the bits that it wakes.
+struct PartWaker<const WAKES: u8>(Arc<State>);
 
-impl Wake for PartWaker {
+impl<const WAKES: u8> Wake for PartWaker<WAKES> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.state.wake_for(self.wakes);
+        self.0.wake_for(WAKES);
     }
 }
 

@@ -17,8 +17,8 @@ use crate::session::{Event, Observed, Side, Visit};
 #[derive(Debug)]
 pub struct Events {
     socket: Socket,
-    /// An event that was taken together with the one before it.
-    ready: Option<Event>,
+    /// [`Event::Drain`] was taken together with the event before it.
+    drained: bool,
     /// Messages may be ready.
     readable: bool,
     closed: bool,
@@ -26,7 +26,7 @@ pub struct Events {
 
 impl Events {
     pub(super) const fn new(socket: Socket, readable: bool) -> Self {
-        Self { socket, ready: None, readable, closed: false }
+        Self { socket, drained: false, readable, closed: false }
     }
 
     /// Returns a handle to the session.
@@ -40,6 +40,9 @@ impl Events {
             if let Some(events) = &mut visit.attached.events {
                 events.ignore_writes();
             }
+            if let Some(machine) = visit.side.machine_mut() {
+                machine.observe_writes(false);
+            }
         });
     }
 
@@ -51,13 +54,13 @@ impl Events {
     }
 
     fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
-        let Self { socket: Socket { handle, taken, .. }, ready, readable, closed } = self;
+        let Self { socket: Socket { handle, taken, .. }, drained, readable, closed } = self;
         // Messages come first.
         if let Some(message) = taken.next(handle) {
             return Poll::Ready(Some(Event::Message(message)));
         }
-        if let Some(event) = ready.take() {
-            return Poll::Ready(Some(event));
+        if std::mem::take(drained) {
+            return Poll::Ready(Some(Event::Drain));
         }
         if *closed {
             return Poll::Ready(None);
@@ -66,11 +69,11 @@ impl Events {
             return Poll::Pending;
         }
         handle.session.visit(|visit| {
-            let mut next = take(visit, taken, ready, readable);
+            let mut next = take(visit, taken, drained, readable);
             if next.is_none() {
                 // The end may have waited for this; other events come before it.
                 visit.settle();
-                next = take(visit, taken, ready, readable);
+                next = take(visit, taken, drained, readable);
             }
             if next.is_some() {
                 let all = !*readable && visit.attached.events.as_ref().is_some_and(|events| events.is_empty());
@@ -94,7 +97,7 @@ impl Events {
 fn take<S: Side + ?Sized>(
     visit: &mut Visit<'_, S>,
     taken: &mut Taken,
-    ready: &mut Option<Event>,
+    drained: &mut bool,
     readable: &mut bool,
 ) -> Option<Event> {
     loop {
@@ -109,7 +112,7 @@ fn take<S: Side + ?Sized>(
             Observed::Readable => *readable = true,
             Observed::Event(event) => {
                 // `Flush` and `Drain` often come together.
-                *ready = visit.attached.events.as_mut().and_then(|events| events.pop_event());
+                *drained = visit.attached.events.as_mut().is_some_and(|events| events.pop_drain());
                 return Some(event);
             }
         }

@@ -11,7 +11,7 @@ use engineio_proto::client::Details;
 use engineio_proto::{CloseReason, Instant, Machine, Message, Phase, SendError, Sid, Stats, TransportKind};
 
 use super::waiting::Waiting;
-use crate::session::{AnySession, Deferred, Link, Offer, Place, Side, Snapshot, Visit};
+use crate::session::{AnySession, Deferred, Link, Offer, PartKind, Side, Snapshot, Visit};
 
 /// A handle to a session: sends messages, closes the session, returns its state.
 ///
@@ -274,7 +274,7 @@ impl Handle {
 
     /// Runs a future as a part of the session's task.
     pub(crate) fn run(&self, part: impl Future<Output = ()> + Send + 'static) {
-        self.session.run(Place::Application, part);
+        self.session.run(PartKind::Application, part);
     }
 
     /// Returns whether the application has closed the session.

@@ -17,12 +17,8 @@ use super::payload::{self, Expected, NotText, Payload};
 #[derive(Debug)]
 pub(crate) struct Codec {
     headers: Headers,
-    /// The frame whose payload is arriving.
-    arriving: Option<Arriving>,
-    /// The message whose first bytes have arrived.
-    message: Option<Payload>,
-    /// The payload of the control frame that is arriving.
-    control: Vec<u8>,
+    /// Frames most often arrive whole, so this is boxed: a message then touches less memory.
+    unfinished: Option<Box<Unfinished>>,
     /// A close frame was sent, or the peer's was received.
     closing: bool,
     /// The rest of the peer's bytes is ignored: it has sent a close frame, or broken the protocol.
@@ -31,6 +27,17 @@ pub(crate) struct Codec {
     said: Option<Box<Details>>,
     /// The masks of a client's frames.
     masks: Option<Box<Masks>>,
+}
+
+/// What has arrived in part.
+#[derive(Debug, Default)]
+struct Unfinished {
+    /// The frame whose payload is arriving.
+    frame: Option<Arriving>,
+    /// The message whose first bytes have arrived.
+    message: Option<Payload>,
+    /// The payload of the control frame that is arriving.
+    control: Vec<u8>,
 }
 
 /// A frame whose payload has not arrived completely.
@@ -53,16 +60,7 @@ impl Codec {
     }
 
     const fn new(headers: Headers, masks: Option<Box<Masks>>) -> Self {
-        Self {
-            headers,
-            arriving: None,
-            message: None,
-            control: Vec::new(),
-            closing: false,
-            over: false,
-            said: None,
-            masks,
-        }
+        Self { headers, unfinished: None, closing: false, over: false, said: None, masks }
     }
 
     /// Changes the maximum number of fragments in a message.
@@ -76,7 +74,7 @@ impl Codec {
     /// frame are appended to `output`.
     pub(crate) fn decode(&mut self, input: &mut &mut [u8], output: &mut Vec<u8>) -> Option<Result<Frame, ChannelEnd>> {
         while !self.over {
-            let mut frame = match self.arriving.take() {
+            let mut frame = match self.unfinished.as_mut().and_then(|unfinished| unfinished.frame.take()) {
                 Some(frame) => frame,
                 None => match self.headers.next(input)? {
                     Ok(header) => Arriving { left: header.len, header },
@@ -85,7 +83,7 @@ impl Codec {
             };
             let piece = frame.take(input);
             if frame.left > 0 && piece.is_empty() {
-                self.arriving = Some(frame);
+                self.unfinished().frame = Some(frame);
                 return None;
             }
             let message = if frame.header.is_control() {
@@ -96,11 +94,14 @@ impl Codec {
                     Err(NotText) => Some(Err(self.refuse(close::NOT_TEXT, output))),
                 }
             };
+            if frame.left == 0 {
+                self.unfinished.take_if(|unfinished| unfinished.is_nothing());
+            }
             if message.is_some() {
                 return message;
             }
             if frame.left > 0 {
-                self.arriving = Some(frame);
+                self.unfinished().frame = Some(frame);
                 return None;
             }
         }
@@ -112,15 +113,20 @@ impl Codec {
     fn data(&mut self, frame: &Arriving, piece: &[u8]) -> Result<Option<Frame>, NotText> {
         let Header { opcode, is_final, len, .. } = frame.header;
         let is_text = opcode == headers::TEXT;
-        if is_final && piece.len() == len && self.message.is_none() {
+        let is_begun = self.unfinished.as_ref().is_some_and(|unfinished| unfinished.message.is_some());
+        if is_final && piece.len() == len && !is_begun {
             return payload::whole(is_text, piece).map(Some);
         }
-        let message = self.message.get_or_insert_with(|| Payload::new(is_text));
+        let message = self.unfinished().message.get_or_insert_with(|| Payload::new(is_text));
         message.push(piece, Expected { left: frame.left, is_final })?;
         if !is_final || frame.left > 0 {
             return Ok(None);
         }
-        self.message.take().map(Payload::finish).transpose()
+        self.unfinished().message.take().map(Payload::finish).transpose()
+    }
+
+    fn unfinished(&mut self) -> &mut Unfinished {
+        self.unfinished.get_or_insert_default()
     }
 
     /// Handles a piece of a control frame. Returns how the channel ended, if it did.
@@ -128,11 +134,11 @@ impl Codec {
         if piece.len() == frame.header.len {
             return self.whole_control(frame.header.opcode, piece, output);
         }
-        self.control.extend_from_slice(piece);
+        self.unfinished().control.extend_from_slice(piece);
         if frame.left > 0 {
             return None;
         }
-        let payload = std::mem::take(&mut self.control);
+        let payload = std::mem::take(&mut self.unfinished().control);
         self.whole_control(frame.header.opcode, &payload, output)
     }
 
@@ -180,11 +186,12 @@ impl Codec {
 
     fn end(&mut self) {
         self.over = true;
-        (self.message, self.control) = (None, Vec::new());
+        self.unfinished = None;
     }
 
     /// Appends a frame to `output`. If its data has at least `share_from` bytes, the data is returned instead: it follows
     /// immediately. A client copies all data, because it must mask them.
+    #[inline]
     pub(crate) fn send(&mut self, frame: Frame, share_from: usize, output: &mut Vec<u8>) -> Option<Bytes> {
         let (opcode, head, data) = match frame {
             Frame::Text { head, data } => (headers::TEXT, head, data.into_bytes()),
@@ -212,6 +219,7 @@ impl Codec {
     }
 
     /// Appends a frame whose payload is in parts.
+    #[inline]
     fn write(&mut self, opcode: u8, parts: &[&[u8]], output: &mut Vec<u8>) {
         let len = parts.iter().map(|part| part.len()).sum();
         let mask = self.masks.as_mut().map(|masks| masks.next());
@@ -237,7 +245,8 @@ impl Codec {
 
     /// Returns how many bytes of the current frame have not arrived.
     pub(crate) fn left(&self) -> usize {
-        self.arriving.as_ref().map_or(0, |frame| frame.left)
+        let unfinished = self.unfinished.as_ref();
+        unfinished.and_then(|unfinished| unfinished.frame.as_ref()).map_or(0, |frame| frame.left)
     }
 
     /// Takes bytes that arrive after [`Codec::close`]. All but the peer's close frame are ignored. Returns whether it
@@ -255,14 +264,22 @@ impl Codec {
     /// Returns whether nothing is under way, and no memory is held.
     #[cfg(test)]
     fn is_idle(&self) -> bool {
-        let is_between = self.message.is_none() && self.arriving.is_none() && !self.headers.is_partial();
-        is_between && self.held() == 0
+        self.unfinished.is_none() && !self.headers.is_partial()
     }
 
-    /// Returns how much memory is held for what has arrived, in bytes.
+    /// Returns how much memory is held for the payloads that have arrived in part, in bytes.
     #[cfg(test)]
     fn held(&self) -> usize {
-        self.control.capacity() + self.message.as_ref().map_or(0, Payload::capacity)
+        let payloads = |unfinished: &Unfinished| {
+            unfinished.control.capacity() + unfinished.message.as_ref().map_or(0, Payload::capacity)
+        };
+        self.unfinished.as_deref().map_or(0, payloads)
+    }
+}
+
+impl Unfinished {
+    const fn is_nothing(&self) -> bool {
+        self.frame.is_none() && self.message.is_none() && self.control.is_empty()
     }
 }
 

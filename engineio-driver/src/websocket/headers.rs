@@ -3,6 +3,8 @@
 //! A rule is checked with the first byte that shows whether it is kept. So a frame that must not arrive ends the channel
 //! before its payload does, and a length that is announced only costs nothing.
 
+use std::num::NonZeroU32;
+
 /// The maximum length of a header: two bytes, eight of length, four of mask.
 const MAX_HEADER: usize = 14;
 
@@ -73,7 +75,7 @@ pub(super) struct Headers {
 /// The fragments of a message.
 #[derive(Clone, Copy, Debug)]
 struct Fragments {
-    count: u32,
+    count: NonZeroU32,
     bytes: usize,
 }
 
@@ -177,11 +179,11 @@ impl Headers {
         if is_control(first) {
             return Ok(len);
         }
-        let before = self.message.unwrap_or(Fragments { count: 0, bytes: 0 });
-        if len > self.max_message.saturating_sub(before.bytes) {
+        let (count, bytes) = self.message.map_or((0, 0), |before| (before.count.get(), before.bytes));
+        if len > self.max_message.saturating_sub(bytes) {
             return Err(Broken::Size);
         }
-        if first & FINAL == 0 && before.count >= self.max_fragments {
+        if first & FINAL == 0 && count >= self.max_fragments {
             return Err(Broken::Fragments);
         }
         Ok(len)
@@ -194,8 +196,8 @@ impl Headers {
         }
         self.message = match self.message {
             _ if header.is_final => None,
-            None => Some(Fragments { count: 1, bytes: header.len }),
-            Some(before) => Some(Fragments { count: before.count + 1, bytes: before.bytes + header.len }),
+            None => Some(Fragments { count: NonZeroU32::MIN, bytes: header.len }),
+            Some(before) => Some(Fragments { count: before.count.saturating_add(1), bytes: before.bytes + header.len }),
         };
     }
 

@@ -159,22 +159,22 @@ impl Output {
         }
     }
 
-    /// Takes over an empty buffer, if it has none.
-    pub(super) fn lend(&mut self, buffer: &mut Vec<u8>) {
-        if self.bytes.capacity() == 0 {
-            std::mem::swap(&mut self.bytes, buffer);
-        }
+    /// Returns whether the connection took every byte, and was flushed.
+    pub(super) fn is_done(&self) -> bool {
+        self.left() == 0 && !self.unflushed
     }
 
-    /// Gives its buffer back if nothing is left in it. Otherwise keeps not much more than what is left.
-    pub(super) fn give_back(&mut self, buffer: &mut Vec<u8>) {
-        if self.left() == 0 {
-            self.bytes.clear();
-            self.written = 0;
-            *buffer = std::mem::take(&mut self.bytes);
-        } else {
-            self.bytes.shrink_to(2 * self.bytes.len());
-        }
+    /// Keeps not much more memory than for what is left.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.shrink_to(2 * self.bytes.len());
+    }
+
+    /// Becomes an empty queue, for another connection. Keeps its memory up to a limit.
+    pub(super) fn recycle(&mut self, kept: usize) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        bytes.shrink_to(kept);
+        *self = Self { bytes, ..Self::default() };
     }
 }
 

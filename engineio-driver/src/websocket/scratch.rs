@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use engineio_proto::wire::Frame;
 
+use super::output::Output;
+
 /// The maximum size of one read, in bytes.
 pub(super) const READ: usize = 32 * 1024;
 /// The same while a large frame arrives.
@@ -27,8 +29,18 @@ pub(super) struct Scratch {
     /// The bytes in `chunk` that are not decoded.
     pub(super) input: Range<usize>,
     pub(super) frames: Frames,
-    /// An empty buffer for bytes to send.
-    pub(super) buffer: Vec<u8>,
+    pub(super) rest: Rest,
+}
+
+/// What a WebSocket keeps from one turn to the next, if there is anything.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// Bytes to send.
+    pub(super) output: Output,
+    /// Bytes that were read and not decoded, while the session does not read.
+    pub(super) kept: Vec<u8>,
+    /// The maximum number of bytes in `output` that answer the peer's pings.
+    pub(super) answers: usize,
 }
 
 /// Frames on their way to the session, and from it.
@@ -45,8 +57,29 @@ impl Scratch {
     pub(super) fn take() -> Box<Self> {
         let kept = SCRATCH.try_with(Cell::take).ok().flatten();
         kept.unwrap_or_else(|| {
-            Box::new(Self { chunk: vec![0; READ_LARGE], input: 0..0, frames: Frames::default(), buffer: Vec::new() })
+            Box::new(Self { chunk: vec![0; READ_LARGE], input: 0..0, frames: Frames::default(), rest: Rest::default() })
         })
+    }
+
+    /// Takes over what a WebSocket has kept.
+    pub(super) fn resume(&mut self, rest: &mut Option<Box<Rest>>) {
+        if let Some(mut rest) = rest.take() {
+            std::mem::swap(&mut self.rest, &mut rest);
+        }
+    }
+
+    /// Returns what a WebSocket must keep.
+    pub(super) fn suspend(&mut self) -> Option<Box<Rest>> {
+        if !self.input.is_empty() {
+            self.rest.kept = self.input().to_vec();
+            self.input = 0..0;
+        }
+        let Rest { output, kept, .. } = &mut self.rest;
+        if output.is_done() && kept.is_empty() {
+            return None;
+        }
+        output.shrink();
+        Some(Box::new(std::mem::take(&mut self.rest)))
     }
 
     /// Keeps the memory for the next WebSocket of this thread, except for buffers that have become large.
@@ -55,9 +88,7 @@ impl Scratch {
             frames.clear();
             frames.shrink_to(KEPT_FRAMES);
         }
-        self.input = 0..0;
-        self.buffer.clear();
-        self.buffer.shrink_to(KEPT_BYTES);
+        self.rest.output.recycle(KEPT_BYTES);
         let _ = SCRATCH.try_with(|kept| kept.set(Some(self)));
     }
 
@@ -66,9 +97,14 @@ impl Scratch {
         self.chunk.get_mut(self.input.clone()).unwrap_or_default()
     }
 
-    /// Puts bytes back that were not decoded.
-    pub(super) fn restore(&mut self, bytes: &mut Vec<u8>) {
-        let bytes = std::mem::take(bytes);
+    /// Returns whether there are bytes that are not decoded.
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty() || !self.rest.kept.is_empty()
+    }
+
+    /// Puts bytes back that were kept.
+    pub(super) fn restore(&mut self) {
+        let bytes = std::mem::take(&mut self.rest.kept);
         self.input = 0..bytes.len();
         match self.chunk.get_mut(..bytes.len()) {
             Some(chunk) => chunk.copy_from_slice(&bytes),

@@ -14,8 +14,7 @@ use hyper::rt::{Read, ReadBuf, Sleep, Write};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 
 use super::frames::Codec;
-use super::output::Output;
-use super::scratch::{Frames, READ, READ_LARGE, Scratch};
+use super::scratch::{Frames, READ, READ_LARGE, Rest, Scratch};
 use crate::session::AnySession;
 use crate::tasks::Guard;
 
@@ -37,10 +36,9 @@ pub(crate) struct ChannelTask {
     under_way: Option<Guard>,
     stage: Stage,
     codec: Codec,
-    /// Bytes that were read and not decoded, while the session does not read.
-    kept: Vec<u8>,
-    output: Output,
-    /// The number of messages that were pulled: those in `output`, and all before.
+    /// What could not be decoded or written. Hardly ever there, so it is boxed: a message then touches less memory.
+    rest: Option<Box<Rest>>,
+    /// The number of messages that were pulled: those that wait to be written, and all before.
     pulled: u64,
     /// The number of messages that are written.
     flushed: u64,
@@ -52,8 +50,6 @@ pub(crate) struct ChannelTask {
     blocked: bool,
     /// The connection has taken more bytes since, and the session has not been told.
     unblocked: bool,
-    /// The maximum number of bytes in `output` that answer the peer's pings.
-    answers: usize,
     /// The session accepts frames.
     reading: bool,
     /// The peer's close frame has arrived.
@@ -66,7 +62,7 @@ enum Stage {
     Open(Upgraded),
     /// The session no longer uses the channel. What is in `output` is still written, and the peer's close frame is
     /// awaited.
-    Closing(Upgraded, Pin<Box<dyn Sleep>>),
+    Closing(Box<(Upgraded, Pin<Box<dyn Sleep>>)>),
     Done,
 }
 
@@ -103,34 +99,31 @@ impl ChannelTask {
             session,
             stage,
             codec,
-            kept: Vec::new(),
-            output: Output::default(),
+            rest: None,
             pulled: 0,
             flushed: 0,
             reported: 0,
             wants_written: false,
             blocked: false,
             unblocked: false,
-            answers: 0,
             reading: true,
             goodbye: false,
         }
     }
 
-    /// Passes on frames that arrived, and pulls frames to send if it `pulls`.
+    /// Passes on frames that arrived, and pulls frames to send while there is `room` for their bytes.
     fn visit(
         &mut self,
         cx: &Context<'_>,
         frames: &mut Frames,
-        pulls: bool,
+        room: Option<usize>,
         end: Option<ChannelEnd>,
         error: Option<io::Error>,
     ) -> Visit {
         let channel = self.channel;
-        let room = WRITE_AHEAD.saturating_sub(self.output.left());
         let details = end.and_then(|_| self.codec.close_frame());
         let (flushed, unblocked, mut pulled) = (self.flushed, std::mem::take(&mut self.unblocked), self.pulled);
-        let news = self.reported < flushed;
+        let has_written = self.reported < flushed;
         let visit = self.session.visit(|visit| {
             let mut done = Visit::default();
             if let Some(error) = error {
@@ -141,7 +134,7 @@ impl ChannelTask {
             let Some((machine, now)) = timed else {
                 return Visit { close: true, ..done };
             };
-            if news {
+            if has_written {
                 machine.channel_written(now, channel, flushed);
             }
             if unblocked {
@@ -153,7 +146,7 @@ impl ChannelTask {
             if let Some(end) = end {
                 machine.channel_closed(now, channel, end, details);
             }
-            if pulls {
+            if let Some(room) = room {
                 done.drained = machine.next_frames(now, channel, room, &mut |frame| frames.outgoing.push(frame));
             }
             done.reading = machine.wants_frames(channel);
@@ -175,12 +168,9 @@ impl ChannelTask {
     /// Takes turns, with the memory of the thread. Ready in another stage.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = Scratch::take();
-        self.output.lend(&mut scratch.buffer);
+        scratch.resume(&mut self.rest);
         let polled = self.poll_turns(cx, &mut scratch);
-        if !scratch.input.is_empty() {
-            self.kept = scratch.input().to_vec();
-        }
-        self.output.give_back(&mut scratch.buffer);
+        self.rest = scratch.suspend();
         scratch.give_back();
         polled
     }
@@ -188,19 +178,19 @@ impl ChannelTask {
     /// Takes turns until there is only waiting to do: reads, visits the session, writes. The session is visited only for a
     /// reason: the task was woken, frames arrived, there is room for more frames, or a report of what is written is awaited.
     fn poll_turns(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
-        let mut worth_a_visit = true;
+        let mut must_visit = true;
         // Only a read that finds nothing leads to a wakeup later.
-        let mut unread = true;
+        let mut may_read = true;
         for _ in 0..BUDGET {
             let Stage::Open(io) = &mut self.stage else { return Poll::Ready(()) };
             // A client that does not take the answers to its pings is not read any further.
-            let reading = self.reading && self.answers < WRITE_AHEAD;
-            if reading && scratch.input.is_empty() && !self.kept.is_empty() {
-                scratch.restore(&mut self.kept);
-            } else if reading && scratch.input.is_empty() && unread {
+            let reading = self.reading && scratch.rest.answers < WRITE_AHEAD;
+            if reading && scratch.input.is_empty() && !scratch.rest.kept.is_empty() {
+                scratch.restore();
+            } else if reading && scratch.input.is_empty() && may_read {
                 let size = if self.codec.left() > READ { READ_LARGE } else { READ };
                 match poll_read(io, cx, scratch.chunk.get_mut(..size).unwrap_or_default()) {
-                    Poll::Pending => unread = false,
+                    Poll::Pending => may_read = false,
                     Poll::Ready(Err(error)) => return self.end(cx, ChannelEnd::Lost, Some(error)),
                     Poll::Ready(Ok(0)) => return self.end(cx, ChannelEnd::Lost, None),
                     Poll::Ready(Ok(len)) => scratch.input = 0..len,
@@ -209,33 +199,31 @@ impl ChannelTask {
             let end = if reading { self.decode(scratch) } else { None };
             let passes_on = !scratch.frames.incoming.is_empty();
             // If the application goes next, what it answers is pulled together with what waits now.
-            let yields = passes_on && end.is_none() && scratch.input.is_empty() && self.kept.is_empty();
+            let yields = passes_on && end.is_none() && !scratch.has_input();
             let mut drained = true;
-            if worth_a_visit || passes_on || end.is_some() {
-                let visit = self.visit(cx, &mut scratch.frames, !yields, end, None);
-                self.send(&mut scratch.frames);
-                self.output.mark(self.pulled);
+            if must_visit || passes_on || end.is_some() {
+                let room = (!yields).then(|| WRITE_AHEAD.saturating_sub(scratch.rest.output.left()));
+                let visit = self.visit(cx, &mut scratch.frames, room, end, None);
+                self.send(scratch);
                 if visit.close || end.is_some() {
                     self.goodbye = end == Some(ChannelEnd::Closed);
-                    self.start_closing(scratch.input());
-                    scratch.input = 0..0;
+                    self.start_closing(scratch);
                     return Poll::Ready(());
                 }
                 drained = yields || visit.drained;
             }
-            if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+            if let Poll::Ready(Err(error)) = self.poll_write(cx, &mut scratch.rest) {
                 return self.end(cx, ChannelEnd::Lost, Some(error));
             }
-            let news = self.unblocked || (self.wants_written && self.reported < self.flushed);
-            worth_a_visit = news || (!self.blocked && !drained);
-            if yields && !worth_a_visit {
+            let must_report = self.unblocked || (self.wants_written && self.reported < self.flushed);
+            must_visit = must_report || (!self.blocked && !drained);
+            if yields && !must_visit {
                 // The answers leave in the next turn.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let undecoded = !scratch.input.is_empty() || !self.kept.is_empty();
-            let readable = self.reading && self.answers < WRITE_AHEAD && (unread || undecoded);
-            if !readable && !worth_a_visit {
+            let readable = self.reading && scratch.rest.answers < WRITE_AHEAD && (may_read || scratch.has_input());
+            if !readable && !must_visit {
                 return Poll::Pending;
             }
         }
@@ -244,68 +232,77 @@ impl ChannelTask {
     }
 
     /// Writes what is ready, and notes what the connection took.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, rest: &mut Rest) -> Poll<io::Result<()>> {
         let Stage::Open(io) = &mut self.stage else { return Poll::Ready(Ok(())) };
-        let before = self.output.left();
-        let blocked = self.output.poll_write(io, cx)?.is_pending();
-        self.unblocked |= self.blocked && (!blocked || self.output.left() < before);
+        let Rest { output, answers, .. } = rest;
+        let before = output.left();
+        let blocked = output.poll_write(io, cx)?.is_pending();
+        self.unblocked |= self.blocked && (!blocked || output.left() < before);
         self.blocked = blocked;
-        self.answers = self.answers.min(self.output.left());
+        *answers = (*answers).min(output.left());
         // While more is sent, a slow connection may never take everything at once.
-        self.flushed = if blocked { self.flushed.max(self.output.taken()) } else { self.pulled };
-        self.output.mark(self.pulled);
+        self.flushed = if blocked { self.flushed.max(output.taken()) } else { self.pulled };
+        output.mark(self.pulled);
         Poll::Ready(Ok(()))
     }
 
     /// Decodes as many frames as one visit passes on.
     fn decode(&mut self, scratch: &mut Scratch) -> Option<ChannelEnd> {
-        let mut bytes = scratch.chunk.get_mut(scratch.input.clone()).unwrap_or_default();
+        let Scratch { chunk, input, frames, rest: Rest { output, answers, .. } } = scratch;
+        let mut bytes = chunk.get_mut(input.clone()).unwrap_or_default();
         let mut end = None;
-        while end.is_none() && !bytes.is_empty() && scratch.frames.incoming.len() < FRAMES {
-            let len = self.output.left();
-            let next = self.codec.decode(&mut bytes, self.output.buffer());
-            self.answers += self.output.left() - len;
+        while end.is_none() && !bytes.is_empty() && frames.incoming.len() < FRAMES {
+            let len = output.left();
+            let next = self.codec.decode(&mut bytes, output.buffer());
+            *answers += output.left() - len;
             match next {
-                Some(Ok(frame)) => scratch.frames.incoming.push(frame),
+                Some(Ok(frame)) => frames.incoming.push(frame),
                 Some(Err(how)) => end = Some(how),
                 None => break,
             }
         }
-        scratch.input.start = scratch.input.end - bytes.len();
+        input.start = input.end - bytes.len();
         end
     }
 
     /// Encodes the frames that were pulled.
-    fn send(&mut self, frames: &mut Frames) {
+    fn send(&mut self, scratch: &mut Scratch) {
+        let Scratch { frames, rest: Rest { output, .. }, .. } = scratch;
+        if frames.outgoing.is_empty() {
+            return;
+        }
         let Stage::Open(io) = &self.stage else { return };
         let share_from = if io.is_write_vectored() { SHARE } else { usize::MAX };
         for frame in frames.outgoing.drain(..) {
-            if let Some(payload) = self.codec.send(frame, share_from, self.output.buffer()) {
-                self.output.share(payload);
+            if let Some(payload) = self.codec.send(frame, share_from, output.buffer()) {
+                output.share(payload);
             }
         }
+        output.mark(self.pulled);
     }
 
     /// Ends the channel after its connection is lost.
     fn end(&mut self, cx: &Context<'_>, end: ChannelEnd, error: Option<io::Error>) -> Poll<()> {
-        self.visit(cx, &mut Frames::default(), true, Some(end), error);
+        self.visit(cx, &mut Frames::default(), None, Some(end), error);
         self.stage = Stage::Done;
         Poll::Ready(())
     }
 
-    /// Begins the orderly close. `rest` is what was read and not decoded: the peer's close frame may be in it.
-    fn start_closing(&mut self, rest: &mut [u8]) {
-        self.codec.close(self.output.buffer());
-        let mut kept = std::mem::take(&mut self.kept);
-        for bytes in [&mut kept, rest] {
-            self.goodbye |= self.codec.receive_goodbye(bytes, self.output.buffer());
+    /// Begins the orderly close. The peer's close frame may be in what was read and not decoded.
+    fn start_closing(&mut self, scratch: &mut Scratch) {
+        self.codec.close(scratch.rest.output.buffer());
+        let mut kept = std::mem::take(&mut scratch.rest.kept);
+        let Scratch { chunk, input, rest: Rest { output, .. }, .. } = scratch;
+        let read = chunk.get_mut(std::mem::take(input)).unwrap_or_default();
+        for bytes in [&mut kept, read] {
+            self.goodbye |= self.codec.receive_goodbye(bytes, output.buffer());
         }
         let sleep = {
             let environment = self.session.environment();
             environment.runtime().sleep(environment.close_timeout)
         };
         if let Stage::Open(io) = std::mem::replace(&mut self.stage, Stage::Done) {
-            self.stage = Stage::Closing(io, sleep);
+            self.stage = Stage::Closing(Box::new((io, sleep)));
         }
     }
 
@@ -315,22 +312,27 @@ impl ChannelTask {
         if self.poll_goodbye(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Stage::Closing(_, sleep) = &mut self.stage else { return Poll::Ready(()) };
-        let is_over = sleep.as_mut().poll(cx).is_ready();
+        let Stage::Closing(closing) = &mut self.stage else { return Poll::Ready(()) };
+        let is_over = closing.1.as_mut().poll(cx).is_ready();
         let is_overdue = |guard: &Guard| guard.poll_overdue(cx).is_ready();
         if is_over || self.under_way.as_ref().is_some_and(is_overdue) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = Scratch::take();
-        let polled = self.poll_goodbye_with(cx, scratch.chunk.get_mut(..READ).unwrap_or_default());
+        scratch.resume(&mut self.rest);
+        let polled = self.poll_goodbye_with(cx, &mut scratch);
+        self.rest = scratch.suspend();
         scratch.give_back();
         polled
     }
 
-    fn poll_goodbye_with(&mut self, cx: &mut Context<'_>, chunk: &mut [u8]) -> Poll<()> {
-        let Stage::Closing(io, _) = &mut self.stage else { return Poll::Ready(()) };
-        if ready!(self.output.poll_write(io, cx)).is_err() {
+    fn poll_goodbye_with(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        let Stage::Closing(closing) = &mut self.stage else { return Poll::Ready(()) };
+        let io = &mut closing.0;
+        let Scratch { chunk, rest: Rest { output, .. }, .. } = scratch;
+        let chunk = chunk.get_mut(..READ).unwrap_or_default();
+        if ready!(output.poll_write(io, cx)).is_err() {
             return Poll::Ready(());
         }
         for _ in 0..BUDGET {
@@ -346,7 +348,7 @@ impl ChannelTask {
                 Err(_) | Ok(0) => return Poll::Ready(()),
                 Ok(len) => {
                     let bytes = chunk.get_mut(..len).unwrap_or_default();
-                    self.goodbye = self.codec.receive_goodbye(bytes, self.output.buffer());
+                    self.goodbye = self.codec.receive_goodbye(bytes, output.buffer());
                 }
             }
         }
@@ -367,7 +369,7 @@ impl Future for ChannelTask {
                     Err(_) => return this.end(cx, ChannelEnd::Closed, None),
                 },
                 Stage::Open(_) => ready!(this.poll_open(cx)),
-                Stage::Closing(..) => {
+                Stage::Closing(_) => {
                     ready!(this.poll_closing(cx));
                     this.stage = Stage::Done;
                 }

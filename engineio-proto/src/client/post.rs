@@ -3,7 +3,7 @@
 use super::Client;
 use super::closing::CLOSE;
 use crate::client::state::State;
-use crate::parts::event::{CloseReason, Event, ExchangeId};
+use crate::parts::event::{CloseReason, ExchangeId};
 use crate::wire::packet::{Packet, PacketKind};
 use crate::wire::payload::Payload;
 
@@ -15,7 +15,7 @@ pub(super) struct Post {
     pub(super) exchange: ExchangeId,
     /// The number of the last message in it; if it has none, of the last message before it.
     pub(super) message: u64,
-    /// It carries more than the close packet, so [`Event::Flush`] was announced.
+    /// It carries more than the close packet, so `Event::Flush` was announced.
     pub(super) is_flushed: bool,
     /// It carries the close packet, so it is the last one.
     pub(super) is_last: bool,
@@ -39,7 +39,7 @@ impl Client {
                 && payload.packets().len() < self.config.max_packets);
         let is_last = leaving && self.flow.outbox.is_empty() && fits;
         if is_flushed {
-            self.flow.emit(Event::Flush { packets: payload.packets().len() });
+            self.flow.emit_flush(payload.packets().len());
         }
         if is_last {
             payload.push(CLOSE);
@@ -78,7 +78,7 @@ impl Client {
         self.flow.outbox.set_written(post.message);
         self.note_written();
         if post.is_flushed {
-            self.flow.emit(Event::Drain);
+            self.flow.emit_drain();
         }
         if post.is_last {
             self.finish(CloseReason::ForcedClose);

@@ -8,12 +8,13 @@ use crate::wire::message::Message;
 
 /// Messages in order, with the exact size that they count for.
 #[derive(Clone, Default)]
+#[repr(C)]
 pub(crate) struct Buffer {
+    cost: usize,
+    /// The messages after the first one.
+    rest: VecDeque<Message>,
     /// The first message, if the queue was empty when it came. Most queues never have more, and need no other memory.
     first: Option<Message>,
-    /// The messages after it.
-    rest: VecDeque<Message>,
-    cost: usize,
 }
 
 /// A queue that has grown beyond this releases its memory when it is empty.

@@ -4,19 +4,18 @@
 //! Nothing here decides about the protocol. A machine changes the flow; at the end of each call, the flow announces
 //! what has changed.
 
-use alloc::collections::VecDeque;
-
-use crate::parts::buffer::{Room, pop_and_shrink};
+use crate::parts::buffer::Room;
 use crate::parts::event::{ChannelId, CloseReason, Event, TransportError};
 use crate::parts::inbox::Inbox;
 use crate::parts::outbox::Outbox;
+use crate::parts::outputs::Outputs;
 use crate::parts::stats::Stats;
 use crate::wire::message::Message;
 use crate::wire::packet::Packet;
 use crate::wire::payload::Payload;
 
 /// The outputs that both sides have.
-pub(crate) trait Output {
+pub(crate) trait Output: Clone {
     fn channel_ready(channel: ChannelId) -> Self;
     fn channel_read(channel: ChannelId, enabled: bool) -> Self;
     fn channel_close(channel: ChannelId) -> Self;
@@ -34,20 +33,23 @@ pub(crate) struct Limits {
     pub(crate) receive: usize,
 }
 
-/// The plumbing of one session.
+/// The plumbing of one session. What a message on a channel needs is together, so that it touches little memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Flow<O> {
-    pub(crate) inbox: Inbox,
-    pub(crate) outbox: Outbox,
-    outputs: VecDeque<O>,
+#[repr(C)]
+pub(crate) struct Flow<O: Output> {
     /// Frames were announced, and not all of them were pulled since.
     frames_announced: bool,
     /// The embedder was asked to stop reading from the channel.
     reading_stopped: bool,
     /// A heartbeat was announced during the current round of handling input.
     heartbeat_announced: bool,
+    /// [`Event::Flush`] and [`Event::Drain`] are not announced.
+    ignores_writes: bool,
     end: End,
     sent_bytes: u64,
+    outputs: Outputs<O>,
+    pub(crate) outbox: Outbox,
+    pub(crate) inbox: Inbox,
     heartbeats_sent: u32,
     heartbeats_received: u32,
 }
@@ -65,20 +67,18 @@ enum End {
     Closed(CloseReason),
 }
 
-/// An output queue that has grown beyond this releases its memory when it is empty.
-const KEEP_OUTPUTS: usize = 8;
-
 impl<O: Output> Flow<O> {
     pub(crate) fn new() -> Self {
         Self {
-            inbox: Inbox::default(),
-            outbox: Outbox::default(),
-            outputs: VecDeque::new(),
             frames_announced: false,
             reading_stopped: false,
             heartbeat_announced: false,
+            ignores_writes: false,
             end: End::Open,
             sent_bytes: 0,
+            outputs: Outputs::new(),
+            outbox: Outbox::default(),
+            inbox: Inbox::default(),
             heartbeats_sent: 0,
             heartbeats_received: 0,
         }
@@ -87,20 +87,35 @@ impl<O: Output> Flow<O> {
     // Outputs.
 
     pub(crate) fn output(&mut self, output: O) {
-        if self.outputs.capacity() == 0 {
-            // There are hardly ever more at a time, and an idle session keeps the memory.
-            self.outputs.reserve_exact(2);
-        }
-        self.outputs.push_back(output);
+        self.outputs.push(output);
     }
 
     pub(crate) fn emit(&mut self, event: Event) {
-        self.output(O::event(event));
+        self.outputs.event(event);
+    }
+
+    /// Announces packets that are handed over, unless nobody wants to know.
+    pub(crate) fn emit_flush(&mut self, packets: usize) {
+        if !self.ignores_writes {
+            self.emit(Event::Flush { packets });
+        }
+    }
+
+    /// Announces that they are handed over, unless nobody wants to know.
+    pub(crate) fn emit_drain(&mut self) {
+        if !self.ignores_writes {
+            self.emit(Event::Drain);
+        }
+    }
+
+    /// From now on, [`Event::Flush`] and [`Event::Drain`] are announced, or not.
+    pub(crate) const fn observe_writes(&mut self, observes: bool) {
+        self.ignores_writes = !observes;
     }
 
     #[inline]
     pub(crate) fn poll_output(&mut self) -> Option<O> {
-        pop_and_shrink(&mut self.outputs, KEEP_OUTPUTS)
+        self.outputs.pop()
     }
 
     pub(crate) fn has_output(&self) -> bool {
@@ -154,6 +169,10 @@ impl<O: Output> Flow<O> {
     #[inline(always)]
     pub(crate) fn next_message(&mut self, batch: &mut usize) -> Option<Message> {
         let message = self.hand_over()?;
+        if self.ignores_writes {
+            *batch = 0;
+            return Some(message);
+        }
         if *batch == 0 {
             self.start_batch(batch);
         }
@@ -163,6 +182,10 @@ impl<O: Output> Flow<O> {
 
     /// Notes that a heartbeat goes out on a channel, before all messages. `batch` counts packets as above.
     pub(crate) fn heartbeat_pulled(&mut self, batch: &mut usize) {
+        if self.ignores_writes {
+            *batch = 0;
+            return;
+        }
         if *batch == 0 {
             self.start_batch(batch);
         } else {
@@ -252,7 +275,7 @@ impl<O: Output> Flow<O> {
     /// Announces that there are frames to pull from a channel.
     pub(crate) fn announce_frames(&mut self, channel: ChannelId) {
         if !core::mem::replace(&mut self.frames_announced, true) {
-            self.output(O::channel_ready(channel));
+            self.outputs.channel_ready(channel);
         }
     }
 

@@ -12,21 +12,23 @@ use crate::wire::frame::Frame;
 use crate::wire::message::Message;
 use crate::wire::packet::{Packet, PacketError, PacketKind};
 
-/// Received messages that the application has not taken, and data that is not decoded yet.
+/// Received messages that the application has not taken, and data that is not decoded yet. The body is last because a
+/// message on a channel does not need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Inbox {
     messages: Buffer,
-    /// An HTTP body, decoded as far as there was room.
-    body: Option<Body>,
-    /// Frames that wait for the body before them, or for room. They exist only when the application is slow.
-    #[allow(clippy::box_collection)] // Hardly ever there, and small where it is not.
-    frames: Option<Box<VecDeque<Frame>>>,
+    received: u64,
+    received_bytes: u64,
     /// The application still takes messages.
     wanted: bool,
     /// The application was told that there are messages.
     told: bool,
-    received: u64,
-    received_bytes: u64,
+    /// Frames that wait for the body before them, or for room. They exist only when the application is slow.
+    #[allow(clippy::box_collection)] // Hardly ever there, and small where it is not.
+    frames: Option<Box<VecDeque<Frame>>>,
+    /// An HTTP body, decoded as far as there was room.
+    body: Option<Body>,
 }
 
 /// An HTTP body that is being decoded.
@@ -51,12 +53,12 @@ impl Default for Inbox {
     fn default() -> Self {
         Self {
             messages: Buffer::default(),
-            body: None,
-            frames: None,
-            wanted: true,
-            told: false,
             received: 0,
             received_bytes: 0,
+            wanted: true,
+            told: false,
+            frames: None,
+            body: None,
         }
     }
 }

@@ -14,21 +14,24 @@ use crate::wire::message::Message;
 const MAX_ANSWERS: usize = 8;
 
 /// Messages that were accepted and not handed over, and the cursors of the others.
+///
+/// The answers are last because a message on a channel does not need them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Outbox {
-    queue: Buffer,
+    room: Awaited,
     accepted: u64,
+    queue: Buffer,
     written: u64,
+    /// The number of messages for which the application waits until they are written; [`NOTHING`] if it does not wait.
+    awaited: u64,
+    /// The number of messages that a channel has written. They count once no answer is under way any more.
+    written_on_channel: u64,
     /// The HTTP answers that were given to the embedder and not reported as written: the first one here, the others in
     /// `more_answers`.
     answer: Option<Answer>,
     #[allow(clippy::box_collection)] // Hardly ever there, and small where it is not.
     more_answers: Option<Box<VecDeque<Answer>>>,
-    /// The number of messages that a channel has written. They count once no answer is under way any more.
-    written_on_channel: u64,
-    room: Awaited,
-    /// The number of messages for which the application waits until they are written; [`NOTHING`] if it does not wait.
-    awaited: u64,
 }
 
 /// Whether the application waits for room.
@@ -56,14 +59,14 @@ struct Answer {
 impl Default for Outbox {
     fn default() -> Self {
         Self {
-            queue: Buffer::default(),
+            room: Awaited::No,
             accepted: 0,
+            queue: Buffer::default(),
             written: 0,
+            awaited: NOTHING,
+            written_on_channel: 0,
             answer: None,
             more_answers: None,
-            written_on_channel: 0,
-            room: Awaited::No,
-            awaited: NOTHING,
         }
     }
 }

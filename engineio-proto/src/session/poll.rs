@@ -5,7 +5,7 @@
 use super::{Session, Stage};
 use crate::http::rejection::Rejection;
 use crate::http::response::Response;
-use crate::parts::event::{CloseReason, Event, ExchangeId, TransportError};
+use crate::parts::event::{CloseReason, ExchangeId, TransportError};
 use crate::parts::transport::TransportKind;
 use crate::parts::wait::{Deadline, at_least};
 use crate::session::event::Output;
@@ -50,9 +50,9 @@ impl Session {
         } else if waiting && self.flow.outbox.may_answer() {
             // If too many answers are under way, this poll waits until one of them is written, or until it is released.
             let payload = self.next_payload();
-            self.flow.emit(Event::Flush { packets: payload.packets().len() });
+            self.flow.emit_flush(payload.packets().len());
             self.respond_with_packets(exchange, payload);
-            self.flow.emit(Event::Drain);
+            self.flow.emit_drain();
         } else if closing && self.flow.outbox.is_written() {
             self.finish(CloseReason::ForcedClose);
         } else if let Stage::Probed(probe) = &mut self.stage {

@@ -132,9 +132,41 @@ fn a_probe_leaves_nothing_to_the_next_one() {
 #[test]
 fn an_idle_session_is_small() {
     let size = size_of::<Session>();
-    assert!(size <= 528, "{size} bytes");
+    assert!(size <= 544, "{size} bytes");
     let session = drained(on_channel());
-    assert_eq!(session.flow.capacities()[..3], [0; 3]);
+    assert_eq!(session.flow.capacities(), [0; 4]);
+}
+
+#[test]
+fn what_is_handed_over_is_announced_only_while_somebody_observes_it() {
+    let outputs = |session: &mut Session| -> Vec<_> { core::iter::from_fn(|| session.poll_output()).collect() };
+    let announced = |session: &mut Session| {
+        for text in ["a", "b"] {
+            session.send(text).unwrap();
+        }
+        while session.next_frame(NOW, CHANNEL).is_some() {}
+        outputs(session)
+    };
+    let ready = Output::ChannelReady { channel: CHANNEL };
+    let batch = [Output::Event(Event::Flush { packets: 2 }), Output::Event(Event::Drain)];
+    let mut session = drained(on_channel());
+    assert_eq!(announced(&mut session), [core::slice::from_ref(&ready), &batch].concat());
+    session.observe_writes(false);
+    assert_eq!(announced(&mut session), core::slice::from_ref(&ready));
+    // It is observed again in the middle of a batch: what is left of it is one.
+    for text in ["a", "b", "c"] {
+        session.send(text).unwrap();
+    }
+    assert!(session.next_frame(NOW, CHANNEL).is_some());
+    session.observe_writes(true);
+    while session.next_frame(NOW, CHANNEL).is_some() {}
+    assert_eq!(outputs(&mut session), [core::slice::from_ref(&ready), &batch].concat());
+
+    let mut session = drained(polling());
+    session.observe_writes(false);
+    session.send("a").unwrap();
+    session.handle_input(NOW, Input::Poll { exchange: ExchangeId(2) });
+    assert!(matches!(outputs(&mut session)[..], [Output::Respond { .. }]));
 }
 
 #[test]
