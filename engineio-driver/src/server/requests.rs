@@ -14,8 +14,9 @@ use http::header::{CONTENT_TYPE, EXPECT};
 use http::request;
 use http_body::Body;
 
-use super::admission::{Result, serve_channel};
+use super::admission::serve_channel;
 use super::exchange::Waiting;
+use super::handling::Result;
 use super::reply::Replies;
 use super::session::{Answer, Served};
 use super::state::{Aborted, Inner};
