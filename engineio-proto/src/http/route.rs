@@ -170,10 +170,13 @@ impl<'a> Query<'a> {
         // Most clients encode nothing.
         let mut rest = query;
         while !rest.is_empty() {
-            let pair;
-            (pair, rest) = split(rest, b'&');
-            let (name, value) = split(pair, b'=');
-            parsed.set(name, Cow::Borrowed(value));
+            let end = memchr::memchr(b'&', rest.as_bytes()).unwrap_or(rest.len());
+            let (pair, after) = rest.split_at(end);
+            // Names are short.
+            let sign = pair.bytes().position(|byte| byte == b'=').unwrap_or(pair.len());
+            let (name, value) = pair.split_at(sign);
+            parsed.set(name, Cow::Borrowed(value.get(1..).unwrap_or_default()));
+            rest = after.get(1..).unwrap_or_default();
         }
         parsed
     }
@@ -187,12 +190,6 @@ impl<'a> Query<'a> {
             _ => (),
         }
     }
-}
-
-/// Splits a text at the first `byte`, which is of ASCII.
-fn split(text: &str, byte: u8) -> (&str, &str) {
-    let at = memchr::memchr(byte, text.as_bytes()).unwrap_or(text.len());
-    (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default())
 }
 
 fn legal_in_header(byte: u8) -> bool {
