@@ -49,6 +49,8 @@ pub(crate) struct Current {
     foreign: AtomicBool,
     /// The session whose answer is being written.
     answering: Mutex<Option<Weak<dyn Answered>>>,
+    /// There is one.
+    watched: AtomicBool,
 }
 
 /// What a connection is doing.
@@ -78,9 +80,18 @@ impl Current {
 
     /// An answer is being written, of this session if it is one of a session.
     pub(crate) fn answered(&self, session: Option<Arc<dyn Answered>>) {
-        *self.answering() = session.as_ref().map(Arc::downgrade);
+        self.watch(session.as_ref().map(Arc::downgrade));
         self.foreign.store(false, Ordering::Relaxed);
         self.set(Stage::Answered);
+    }
+
+    /// Sets the session whose answer is being written. Takes the lock only if there is one, or was one.
+    fn watch(&self, session: Option<Weak<dyn Answered>>) {
+        let is_some = session.is_some();
+        if is_some || self.watched.load(Ordering::Relaxed) {
+            *self.answering() = session;
+            self.watched.store(is_some, Ordering::Relaxed);
+        }
     }
 
     /// An answer is being written whose body goes on until [`Current::complete`]. It is that of another service, or, if
@@ -88,7 +99,7 @@ impl Current {
     #[cfg(feature = "tower")]
     pub(crate) fn streams(&self, session: Option<Weak<dyn Answered>>) {
         self.foreign.store(session.is_none(), Ordering::Relaxed);
-        *self.answering() = session;
+        self.watch(session);
         self.set(Stage::Streaming);
     }
 
@@ -102,8 +113,15 @@ impl Current {
 
     fn stage(&self) -> Stage {
         use Stage::{Answered, Asked, Held, Idle, Streaming, Switched, Switching};
-        let stages = [Idle, Asked, Held, Streaming, Answered, Switching, Switched];
-        stages.get(usize::from(self.stage.load(Ordering::Acquire))).copied().unwrap_or(Idle)
+        match self.stage.load(Ordering::Acquire) {
+            1 => Asked,
+            2 => Held,
+            3 => Streaming,
+            4 => Answered,
+            5 => Switching,
+            6 => Switched,
+            _ => Idle,
+        }
     }
 
     fn is_foreign(&self) -> bool {
@@ -112,7 +130,7 @@ impl Current {
 
     /// Everything is written.
     fn written(&self) {
-        *self.answering() = None;
+        self.watch(None);
         self.set(Stage::Idle);
     }
 

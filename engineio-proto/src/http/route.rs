@@ -160,6 +160,9 @@ struct Query<'a> {
     base64: bool,
 }
 
+/// The names of the parameters that count.
+const NAMES: [&str; 4] = ["sid", "EIO", "transport", "b64"];
+
 impl<'a> Query<'a> {
     fn parse(query: &'a str) -> Self {
         let mut parsed = Self::default();
@@ -172,10 +175,11 @@ impl<'a> Query<'a> {
         while !rest.is_empty() {
             let end = memchr::memchr(b'&', rest.as_bytes()).unwrap_or(rest.len());
             let (pair, after) = rest.split_at(end);
-            // Names are short.
-            let sign = pair.bytes().position(|byte| byte == b'=').unwrap_or(pair.len());
-            let (name, value) = pair.split_at(sign);
-            parsed.set(name, Cow::Borrowed(value.get(1..).unwrap_or_default()));
+            match NAMES.iter().find_map(|name| Some((*name, pair.strip_prefix(name)?.strip_prefix('=')?))) {
+                Some((name, value)) => parsed.set(name, Cow::Borrowed(value)),
+                // Without a sign, the value is empty.
+                None => parsed.set(pair, Cow::Borrowed("")),
+            }
             rest = after.get(1..).unwrap_or_default();
         }
         parsed
