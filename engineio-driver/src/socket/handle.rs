@@ -152,6 +152,7 @@ impl Handle {
         self.send_message(message.into())
     }
 
+    #[inline]
     fn send_message(&self, message: Message) -> impl Future<Output = Result<(), SendError>> {
         self.send_when_ready(message, |handle, message| handle.try_send(message), send)
     }
