@@ -85,20 +85,23 @@ pub(crate) fn serve<H: Handler>(
         let _under_way = &under_way;
         loop {
             // Nothing of the event is kept while its message is handled, which would make every session larger.
-            let message = loop {
-                let Some(event) = events.next().await else { return };
-                let socket = events.handle();
-                match event {
-                    Event::Message(message) => break message,
-                    Event::Flush { packets } => handler.flush(socket, packets).await,
-                    Event::Drain => handler.drain(socket).await,
-                    Event::Upgrading(transport) => handler.upgrading(socket, transport).await,
-                    Event::Upgraded(transport) => handler.upgraded(socket, transport).await,
-                    Event::Heartbeat => handler.heartbeat(socket).await,
-                    // These do not concern a server: an upgrade that fails there only ends its probe.
-                    Event::UpgradeFailed(_) | Event::Lagged { .. } => (),
-                    Event::Close(reason) => handler.close(socket, reason).await,
-                }
+            let message = match events.next_taken() {
+                Some(message) => message,
+                None => loop {
+                    let Some(event) = events.next().await else { return };
+                    let socket = events.handle();
+                    match event {
+                        Event::Message(message) => break message,
+                        Event::Flush { packets } => handler.flush(socket, packets).await,
+                        Event::Drain => handler.drain(socket).await,
+                        Event::Upgrading(transport) => handler.upgrading(socket, transport).await,
+                        Event::Upgraded(transport) => handler.upgraded(socket, transport).await,
+                        Event::Heartbeat => handler.heartbeat(socket).await,
+                        // These do not concern a server: an upgrade that fails there only ends its probe.
+                        Event::UpgradeFailed(_) | Event::Lagged { .. } => (),
+                        Event::Close(reason) => handler.close(socket, reason).await,
+                    }
+                },
             };
             handler.message(events.handle(), message).await;
         }

@@ -5,6 +5,7 @@ mod backlog;
 mod connections;
 mod entropy;
 mod exchange;
+mod handling;
 mod reply;
 mod requests;
 mod session;
@@ -35,8 +36,8 @@ use crate::socket::{self, Events, Handle, Socket};
 use crate::tasks::{Guard, Phase, Tasks};
 use state::Inner;
 
-pub(crate) use admission::Handling;
 pub(crate) use connections::{Connections, Slot};
+pub(crate) use handling::Handling;
 pub(crate) use state::Options;
 pub use state::{Aborted, ConnectionError, Refusal, RemoteAddr};
 

@@ -167,8 +167,12 @@ macro_rules! surface {
                 mut take: impl FnMut(crate::Message),
             ) -> bool {
                 self.advance(now);
-                // Otherwise, more data may be decoded into the room of every message.
-                let settles_once = self.is_settled_after(Step::Taken);
+                if self.is_settled_after(Step::Taken) {
+                    let is_last = self.flow.inbox.take_many(messages, bytes, take);
+                    self.settle_after(Step::Taken);
+                    return is_last;
+                }
+                // More data may be decoded into the room of every message.
                 let (mut count, mut len) = (0, 0_usize);
                 let mut is_last = false;
                 while count < messages && len < bytes && !is_last {
@@ -180,9 +184,7 @@ macro_rules! surface {
                         }
                         None => is_last = true,
                     }
-                    if !settles_once {
-                        self.settle();
-                    }
+                    self.settle();
                 }
                 self.settle_after(Step::Taken);
                 is_last

@@ -51,7 +51,7 @@ impl Receive {
                 break Err(ReadError::Body(BodyError::TooLarge));
             }
             match ready!(body.as_mut().poll_frame(cx)) {
-                None => break Ok(std::mem::take(&mut self.read).into_boxed_slice().into()),
+                None => break Ok(self.take()),
                 Some(Err(error)) => break Err(ReadError::Lost(error)),
                 Some(Ok(frame)) => {
                     // Trailers are no data.
@@ -60,11 +60,20 @@ impl Receive {
                         break Err(ReadError::Body(BodyError::TooLarge));
                     }
                     self.keep(data);
+                    // Without this, another poll would say so.
+                    if body.is_end_stream() {
+                        break Ok(self.take());
+                    }
                 }
             }
         };
         self.done = true;
         Poll::Ready(read)
+    }
+
+    /// Takes what was read.
+    fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.read).into_boxed_slice().into()
     }
 
     fn keep(&mut self, mut data: impl Buf) {

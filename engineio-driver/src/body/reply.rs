@@ -66,9 +66,8 @@ impl ReplyBody {
 
     /// For a connection that keeps data until it is written. There the last byte of the answer tells when it is
     /// written, so nothing is held back.
-    pub(crate) fn in_one_piece(mut self) -> Self {
+    pub(crate) fn keep_in_one_piece(&mut self) {
         self.whole = true;
-        self
     }
 }
 
@@ -245,7 +244,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_knows_when_it_is_written_is_one_piece() {
-        let mut body = reply(900_000).0.in_one_piece();
+        let mut body = reply(900_000).0;
+        body.keep_in_one_piece();
         let mut cx = Context::from_waker(Waker::noop());
         let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else { panic!("{body:?}") };
         assert_eq!(frame.into_data().unwrap().remaining(), 900_000);

@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Sleep, Timer, Write};
@@ -49,6 +49,8 @@ pub(crate) struct Current {
     foreign: AtomicBool,
     /// The session whose answer is being written.
     answering: Mutex<Option<Weak<dyn Answered>>>,
+    /// There is one.
+    watched: AtomicBool,
 }
 
 /// What a connection is doing.
@@ -78,9 +80,18 @@ impl Current {
 
     /// An answer is being written, of this session if it is one of a session.
     pub(crate) fn answered(&self, session: Option<Arc<dyn Answered>>) {
-        *self.answering() = session.as_ref().map(Arc::downgrade);
+        self.watch(session.as_ref().map(Arc::downgrade));
         self.foreign.store(false, Ordering::Relaxed);
         self.set(Stage::Answered);
+    }
+
+    /// Sets the session whose answer is being written. Takes the lock only if there is one, or was one.
+    fn watch(&self, session: Option<Weak<dyn Answered>>) {
+        let is_some = session.is_some();
+        if is_some || self.watched.load(Ordering::Relaxed) {
+            *self.answering() = session;
+            self.watched.store(is_some, Ordering::Relaxed);
+        }
     }
 
     /// An answer is being written whose body goes on until [`Current::complete`]. It is that of another service, or, if
@@ -88,7 +99,7 @@ impl Current {
     #[cfg(feature = "tower")]
     pub(crate) fn streams(&self, session: Option<Weak<dyn Answered>>) {
         self.foreign.store(session.is_none(), Ordering::Relaxed);
-        *self.answering() = session;
+        self.watch(session);
         self.set(Stage::Streaming);
     }
 
@@ -102,8 +113,15 @@ impl Current {
 
     fn stage(&self) -> Stage {
         use Stage::{Answered, Asked, Held, Idle, Streaming, Switched, Switching};
-        let stages = [Idle, Asked, Held, Streaming, Answered, Switching, Switched];
-        stages.get(usize::from(self.stage.load(Ordering::Acquire))).copied().unwrap_or(Idle)
+        match self.stage.load(Ordering::Acquire) {
+            1 => Asked,
+            2 => Held,
+            3 => Streaming,
+            4 => Answered,
+            5 => Switching,
+            6 => Switched,
+            _ => Idle,
+        }
     }
 
     fn is_foreign(&self) -> bool {
@@ -112,7 +130,7 @@ impl Current {
 
     /// Everything is written.
     fn written(&self) {
-        *self.answering() = None;
+        self.watch(None);
         self.set(Stage::Idle);
     }
 
@@ -429,22 +447,39 @@ impl Http {
 
 /// Wakes a task at a time that may move. A time that moves to later costs nothing until the earlier one is reached.
 #[derive(Default)]
-struct Alarm(Option<(Instant, Pin<Box<dyn Sleep>>)>);
+struct Alarm(Option<Armed>);
+
+struct Armed {
+    at: Instant,
+    sleep: Pin<Box<dyn Sleep>>,
+    /// The task that it wakes then.
+    task: Option<Waker>,
+}
 
 impl Alarm {
     fn poll(&mut self, runtime: &Runtime, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let (armed, sleep) = self.0.get_or_insert_with(|| (until, runtime.sleep_until(until)));
+        let Armed { at, sleep, task } =
+            self.0.get_or_insert_with(|| Armed { at: until, sleep: runtime.sleep_until(until), task: None });
+        let is_registered = task.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
+        if is_registered && *at <= until && runtime.now() < *at {
+            return Poll::Pending;
+        }
         loop {
-            if until < *armed {
-                *armed = until;
+            if until < *at {
+                *at = until;
                 runtime.reset(sleep, until);
             }
-            ready!(sleep.as_mut().poll(cx));
-            if until <= *armed {
+            if sleep.as_mut().poll(cx).is_pending() {
+                if !is_registered {
+                    *task = Some(cx.waker().clone());
+                }
+                return Poll::Pending;
+            }
+            if until <= *at {
                 self.0 = None;
                 return Poll::Ready(());
             }
-            *armed = until;
+            *at = until;
             runtime.reset(sleep, until);
         }
     }

@@ -40,7 +40,8 @@ impl Service<Request<Incoming>> for HyperService {
     }
 }
 
-/// Answers a request that may be for the server.
+/// Answers a request that may be for the server. Inlined, because a request is large.
+#[inline(always)]
 pub(super) fn answer(server: &Server, request: Request<Incoming>, remote_addr: Option<SocketAddr>) -> Answer {
     if server.matches(&request) {
         return Answer(Some(server.handle_from(request, remote_addr)));

@@ -26,10 +26,11 @@ pub(crate) trait Answer {
 impl Answer for Response<ReplyBody> {
     type Body = ReplyBody;
 
-    fn observe(self, current: &Arc<Current>) -> Self {
+    fn observe(mut self, current: &Arc<Current>) -> Self {
         current.answered(self.body().session());
         // The connection keeps the data of an answer until it is written, so nothing need be held back.
-        self.map(ReplyBody::in_one_piece)
+        self.body_mut().keep_in_one_piece();
+        self
     }
 }
 

@@ -1,196 +1,48 @@
-//! From a request to a session, new or existing. The core decides the steps and their order.
+//! From a request to a new session. The core decides the steps and their order.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
-use engineio_proto::http::{Rejection, Request};
+use engineio_proto::http::Rejection;
 use engineio_proto::server::{Admission, Entry, NotAdmitted, Opening};
 use engineio_proto::{ChannelId, Instant, Sid, TransportKind};
-use http::header::{EXPECT, HeaderMap, ORIGIN};
-use http::{HeaderValue, request};
-use http_body::Body;
+use http::request;
 use hyper::upgrade::OnUpgrade;
 
 use super::backlog::Room;
 use super::exchange::Waiting;
 use super::reply::Replies;
-use super::requests::{self, Entered, Posting};
 use super::session::Served;
 use super::sessions;
-use super::state::{Aborted, Inner, RemoteAddr};
+use super::state::{Inner, RemoteAddr};
 use crate::body::ReplyBody;
 use crate::session::{AnySession, Attached, Cell, Link, PartKind, RequestHead};
 use crate::socket::Socket;
 use crate::websocket::{ChannelTask, accept};
 
-pub(crate) type Result = std::result::Result<http::Response<ReplyBody>, Aborted>;
-
-/// The answer to a request for this server.
-///
-/// A future with a small, known size: hyper stores one in each connection. While a request waits for its answer, its head
-/// is already dropped, because it would keep hyper's read buffer allocated.
-pub(crate) struct Handling<B> {
-    stage: Stage<B>,
-    replies: Replies,
-    /// Dropped last, because the timer of the server drives the session.
-    server: Arc<Inner>,
-}
-
-enum Stage<B> {
-    /// The request was not looked at. The address is that of the client, if the request does not have it as an extension.
-    Arrived(http::Request<B>, Option<SocketAddr>),
-    /// A new session, for which the application may be asked. The body of the request is read after the answer.
-    Asking(Asking, Option<B>),
-    /// A GET waits for its answer.
-    Polling(Waiting, Option<B>),
-    /// A POST.
-    Posting(Posting<B>),
-    Done,
-}
-
-type Asking = Pin<Box<dyn Future<Output = std::result::Result<Admitted, NotAdmitted>> + Send>>;
-
 /// A session that was opened, with the answer to its first request.
-enum Admitted {
+pub(super) enum Admitted {
     Polling(Waiting),
     Channel(http::Response<ReplyBody>),
 }
 
-/// A body is not pinned before it is boxed.
-impl<B> Unpin for Handling<B> {}
-
-impl<B> Handling<B> {
-    pub(crate) const fn new(server: Arc<Inner>, request: http::Request<B>, remote: Option<SocketAddr>) -> Self {
-        Self { server, replies: Replies::NONE, stage: Stage::Arrived(request, remote) }
-    }
-}
-
-impl<B> Future for Handling<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-{
-    type Output = Result;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result> {
-        let this = &mut *self;
-        if let Stage::Arrived(..) = &this.stage {
-            let Stage::Arrived(request, remote) = std::mem::replace(&mut this.stage, Stage::Done) else {
-                return Poll::Pending;
-            };
-            if let Some(answer) = this.arrive(request, remote, cx) {
-                return Poll::Ready(answer);
-            }
-        }
-        if let Stage::Asking(asking, unread) = &mut this.stage {
-            let admitted = ready!(asking.as_mut().poll(cx));
-            let unread = unread.take();
-            match admitted {
-                Ok(Admitted::Polling(waiting)) => this.stage = Stage::Polling(waiting, unread),
-                Ok(Admitted::Channel(switching)) => return Poll::Ready(this.finish(Ok(switching), unread)),
-                Err(refused) => return Poll::Ready(this.finish(Ok(this.replies.refuse(refused)), unread)),
-            }
-        }
-        match &mut this.stage {
-            Stage::Polling(waiting, unread) => {
-                let answer = ready!(Pin::new(&mut *waiting).poll(cx));
-                let (answer, unread) = (requests::deliver(waiting, answer, this.replies), unread.take());
-                Poll::Ready(this.finish(answer, unread))
-            }
-            Stage::Posting(posting) => {
-                let answer = ready!(posting.poll(&this.server, this.replies, cx));
-                this.stage = Stage::Done;
-                Poll::Ready(answer)
-            }
-            Stage::Arrived(..) | Stage::Asking(..) | Stage::Done => Poll::Pending,
-        }
-    }
-}
-
-impl<B> Handling<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-{
-    /// Passes the request on. Returns the answer, if it is ready.
-    fn arrive(
-        &mut self,
-        request: http::Request<B>,
-        remote: Option<SocketAddr>,
-        cx: &mut Context<'_>,
-    ) -> Option<Result> {
-        let server = &self.server;
-        let (mut parts, body) = request.into_parts();
-        let is_upgrade = accept::asks_for_upgrade(&parts);
-        if is_upgrade {
-            accept::join_protocols(&mut parts.headers);
-        }
-        let request = Request {
-            method: accept::method(&parts),
-            query: parts.uri.query().unwrap_or_default(),
-            origin: parts.headers.get(ORIGIN).map(HeaderValue::as_bytes),
-            upgrade: is_upgrade,
-        };
-        self.replies = Replies::new(&parts, request.is_upgrade(&server.config));
-        let mut body = Some(body);
-        let entered = match Admission::begin(&request, &server.config) {
-            Ok(Admission::Session(request)) => {
-                requests::enter(server, &mut parts, &mut body, &request, self.replies, cx)
-            }
-            Ok(admission) => {
-                let unread = unread(body, &parts.headers);
-                let asking = admit(Arc::clone(server), parts, remote, admission, self.replies);
-                self.stage = Stage::Asking(Box::pin(asking), unread);
-                return None;
-            }
-            Err(rejection) => Err(rejection.into()),
-        };
-        let entered = entered.inspect_err(|refused| report(server, refused, &mut parts, remote));
-        let unread = unread(body, &parts.headers);
-        match entered {
-            Ok(Entered::Poll(waiting)) => self.stage = Stage::Polling(waiting, unread),
-            Ok(Entered::Post(posting)) => self.stage = Stage::Posting(posting),
-            Ok(Entered::Channel(switching)) => return Some(self.finish(Ok(switching), unread)),
-            Ok(Entered::Aborted) => return Some(self.finish(Err(Aborted), unread)),
-            Err(refused) => return Some(self.finish(Ok(self.replies.refuse(refused)), unread)),
-        }
-        None
-    }
-
-    /// The answer is ready: the rest of the body, if there is one, is read in another task.
-    fn finish(&mut self, answer: Result, unread: Option<B>) -> Result {
-        self.stage = Stage::Done;
-        if let Some(body) = unread {
-            self.server.discard(Box::pin(body), self.server.environment.runtime().now());
-        }
-        answer
-    }
-}
-
-/// Returns a body that must be read after the answer. A client that waits for `100 Continue` sends nothing if it is not
-/// asked for.
-fn unread<B: Body>(body: Option<B>, headers: &HeaderMap) -> Option<B> {
-    body.filter(|body| !body.is_end_stream() && !headers.contains_key(EXPECT))
-}
-
 /// Reports a rejection to the application.
-fn report(server: &Inner, refused: &NotAdmitted, parts: &mut request::Parts, remote: Option<SocketAddr>) {
+pub(super) fn report(server: &Inner, refused: &NotAdmitted, parts: &mut request::Parts, remote: Option<SocketAddr>) {
     if let NotAdmitted::Rejected(rejection) = refused {
         server.report(rejection, parts, remote);
     }
 }
 
 /// Follows the steps of the admission to a new session.
-async fn admit(
+pub(super) async fn admit(
     server: Arc<Inner>,
     mut parts: request::Parts,
     remote: Option<SocketAddr>,
     admission: Admission,
     replies: Replies,
-) -> std::result::Result<Admitted, NotAdmitted> {
+) -> Result<Admitted, NotAdmitted> {
     if let Some(addr) = remote {
         parts.extensions.insert(RemoteAddr(addr));
     }
@@ -203,7 +55,7 @@ async fn follow(
     parts: &mut request::Parts,
     mut admission: Admission,
     replies: Replies,
-) -> std::result::Result<Admitted, NotAdmitted> {
+) -> Result<Admitted, NotAdmitted> {
     loop {
         admission = match admission {
             // The request of an existing session has no steps.
@@ -241,7 +93,7 @@ enum Opened {
 
 /// Opens a session, if neither the sessions nor the backlog are full. If the sessions are full, one that has shown nothing
 /// but its handshake makes room.
-fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> std::result::Result<Opened, NotAdmitted> {
+fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> Result<Opened, NotAdmitted> {
     let sid = opening.sid().clone();
     let now = server.environment.clock.now();
     let room = room(server, &sid, now)?;
@@ -288,7 +140,7 @@ fn open(server: &Arc<Inner>, parts: &mut request::Parts, opening: Opening) -> st
 }
 
 /// Finds room for a session. A session that has ended and was not accepted gives its place up.
-fn room(server: &Arc<Inner>, sid: &Sid, now: Instant) -> std::result::Result<Room, Rejection> {
+fn room(server: &Arc<Inner>, sid: &Sid, now: Instant) -> Result<Room, Rejection> {
     loop {
         let room = match server.sessions.check(sid, now) {
             Ok(()) => server.backlog.reserve().ok_or(Rejection::Full),

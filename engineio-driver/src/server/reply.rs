@@ -1,11 +1,13 @@
 //! The only place where a server's answers are finished, so that additions to answers are made once.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use engineio_proto::http::{Reply, Response, needs_xss_header};
+use engineio_proto::http::{Headers, Reply, Response, needs_xss_header};
 use engineio_proto::server::NotAdmitted;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, USER_AGENT};
-use http::{HeaderValue, request};
+use engineio_proto::wire::{Codec, Payload};
+use http::header::{HeaderMap, HeaderName, X_XSS_PROTECTION};
+use http::{HeaderValue, StatusCode, request};
 
 use crate::body::{Delivery, ReplyBody};
 use crate::websocket::accept;
@@ -23,66 +25,82 @@ impl Replies {
     /// For a request that was not looked at.
     pub(crate) const NONE: Self = Self { upgrade: false, xss: false };
 
-    pub(crate) fn new(parts: &request::Parts, upgrade: bool) -> Self {
-        let agent = parts.headers.get(USER_AGENT);
+    pub(crate) fn new(agent: Option<&HeaderValue>, upgrade: bool) -> Self {
         Self { upgrade, xss: agent.is_some_and(|agent| needs_xss_header(agent.as_bytes())) }
     }
 
-    /// Finishes the answer of a session. `delivery` learns whether it is written.
-    pub(crate) fn answer(self, response: Response, delivery: Option<Delivery>) -> http::Response<ReplyBody> {
-        let is_content = response.is_content();
-        self.finish(response.into_reply(), is_content, delivery)
+    /// Finishes the answer of a session. `delivery` learns whether it is written; `headers` is an empty map, whose memory
+    /// is used.
+    pub(crate) fn answer(
+        self,
+        response: Response,
+        delivery: Option<Delivery>,
+        mut headers: HeaderMap,
+    ) -> http::Response<ReplyBody> {
+        // Nearly all answers have the headers of one of these.
+        static PAYLOAD: LazyLock<Vec<Pair>> = LazyLock::new(|| {
+            let payload = Payload::from_packets(Codec::V4, []);
+            pairs(Response::Payload(payload).into_reply().headers).collect()
+        });
+        static ACCEPTED: LazyLock<Vec<Pair>> =
+            LazyLock::new(|| pairs(Response::Accepted.into_reply().headers).collect());
+        let prepared = match response {
+            Response::Payload(_) => Some(&PAYLOAD),
+            Response::Accepted => Some(&ACCEPTED),
+            _ => None,
+        };
+        let adds_xss = self.xss && response.is_content();
+        let reply = response.into_reply();
+        match prepared {
+            Some(prepared) => append(&mut headers, prepared.iter().cloned()),
+            None => append(&mut headers, pairs(reply.headers)),
+        }
+        if adds_xss {
+            headers.append(X_XSS_PROTECTION, HeaderValue::from_static("0"));
+        }
+        finish(reply.status, headers, ReplyBody::from(reply.body).with_delivery(delivery))
     }
 
     /// Finishes the answer to a request that does not reach a session.
     pub(crate) fn refuse(self, refused: NotAdmitted) -> http::Response<ReplyBody> {
-        self.finish(refused.into_reply(self.upgrade), false, None)
+        other(refused.into_reply(self.upgrade))
     }
 
     /// Finishes the 101 for a handshake whose head was checked.
     pub(crate) fn switch(self, parts: &request::Parts) -> http::Response<ReplyBody> {
-        self.finish(accept::switch(parts), false, None)
-    }
-
-    /// Adds what every answer has.
-    fn finish(self, mut reply: Reply, is_content: bool, delivery: Option<Delivery>) -> http::Response<ReplyBody> {
-        if self.xss && is_content {
-            reply.headers.push("x-xss-protection", "0");
-        }
-        let mut response = http::Response::new(ReplyBody::from(reply.body).with_delivery(delivery));
-        *response.status_mut() =
-            http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-        for (name, value) in reply.headers.into_pairs() {
-            let value = match value {
-                Cow::Borrowed(value) => Ok(constant(value)),
-                Cow::Owned(value) => HeaderValue::try_from(value),
-            };
-            if let Ok(value) = value {
-                response.headers_mut().append(header_name(name), value);
-            }
-        }
-        response
+        other(accept::switch(parts))
     }
 }
 
-/// Returns the name of a header. Names that most answers have are constants, which need not be parsed.
-fn header_name(name: &'static str) -> HeaderName {
-    match name {
-        "content-type" => CONTENT_TYPE,
-        "cache-control" => CACHE_CONTROL,
-        name => HeaderName::from_static(name),
+/// Finishes an answer that is no answer of a session.
+fn other(reply: Reply) -> http::Response<ReplyBody> {
+    let mut headers = HeaderMap::new();
+    append(&mut headers, pairs(reply.headers));
+    finish(reply.status, headers, ReplyBody::from(reply.body))
+}
+
+fn finish(status: u16, headers: HeaderMap, body: ReplyBody) -> http::Response<ReplyBody> {
+    let mut response = http::Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.headers_mut() = headers;
+    response
+}
+
+fn append(headers: &mut HeaderMap, pairs: impl Iterator<Item = Pair>) {
+    for (name, value) in pairs {
+        headers.append(name, value);
     }
 }
 
-/// Returns a constant value. Those that most answers have need not be checked.
-fn constant(value: &'static str) -> HeaderValue {
-    static TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
-    static HTML: HeaderValue = HeaderValue::from_static("text/html");
-    static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-    match value {
-        "text/plain; charset=UTF-8" => TEXT.clone(),
-        "text/html" => HTML.clone(),
-        "no-store" => NO_STORE.clone(),
-        value => HeaderValue::from_static(value),
-    }
+type Pair = (HeaderName, HeaderValue);
+
+/// Returns the headers of an answer of the core.
+fn pairs(headers: Headers) -> impl Iterator<Item = Pair> {
+    headers.into_pairs().filter_map(|(name, value)| {
+        let value = match value {
+            Cow::Borrowed(value) => HeaderValue::from_static(value),
+            Cow::Owned(value) => HeaderValue::try_from(value).ok()?,
+        };
+        Some((HeaderName::from_static(name), value))
+    })
 }

@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use engineio_proto::ChannelId;
-use engineio_proto::http::{Operation, Rejection, Response, SessionRequest, is_octet_stream};
+use engineio_proto::http::{Operation, Rejection, Response, SessionRequest};
 use engineio_proto::server::{BodyError, Config, Entry, Input, NotAdmitted};
-use http::header::{CONTENT_TYPE, EXPECT};
-use http::request;
+use http::{HeaderMap, request};
 use http_body::Body;
 
-use super::admission::{Result, serve_channel};
+use super::admission::serve_channel;
 use super::exchange::Waiting;
+use super::handling::{Content, Result};
 use super::reply::Replies;
 use super::session::{Answer, Served};
 use super::state::{Aborted, Inner};
@@ -43,6 +43,7 @@ pub(crate) fn enter<B>(
     server: &Arc<Inner>,
     parts: &mut request::Parts,
     body: &mut Option<B>,
+    content: Content,
     request: &SessionRequest,
     replies: Replies,
     cx: &mut Context<'_>,
@@ -55,26 +56,24 @@ where
     match request.operation {
         Operation::Upgrade => upgrade(server, cell, parts, request, replies).map(Entered::Channel),
         Operation::Post => {
-            let octet_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|value| is_octet_stream(value.as_bytes()));
             let Some(body) = body.take() else { return Ok(Entered::Aborted) };
             let mut body = Box::pin(body);
             let mut receive = Receive::new(server.config.max_body());
             // Most bodies arrive with their heads; both are then one visit to the session. A client that waits for `100
             // Continue` gets that only if the head is valid.
-            let asks = parts.headers.contains_key(EXPECT);
-            let read = if asks { Poll::Pending } else { receive.poll(body.as_mut(), cx) };
+            let read = if content.is_awaited { Poll::Pending } else { receive.poll(body.as_mut(), cx) };
             let is_pending = read.is_pending();
             let read = match read {
                 Poll::Ready(read) => received(&server.config, read),
                 Poll::Pending => None,
             };
             let is_lost = read.is_none() && !is_pending;
-            match Waiting::enter(&server.config, cell, request, octet_stream, read, cx) {
+            match Waiting::enter(&server.config, cell, request, content.octet_stream, read, cx) {
                 Ok(_) if is_lost => Ok(Entered::Aborted),
                 Ok(waiting) => Ok(Entered::Post(Posting::new(server, waiting, body, receive))),
                 Err(refused) => {
-                    if !asks {
-                        server.discard(body, server.environment.runtime().now());
+                    if !content.is_awaited {
+                        server.discard(body, None);
                     }
                     Err(refused)
                 }
@@ -119,11 +118,11 @@ fn upgrade(
     Ok(response)
 }
 
-/// Returns the answer to a GET. If it is lost later, the session learns it.
-pub(crate) fn deliver(waiting: &Waiting, answer: Answer, replies: Replies) -> Result {
+/// Returns the answer to a GET, with its headers in an empty map. If it is lost later, the session learns it.
+pub(crate) fn deliver(waiting: &Waiting, answer: Answer, replies: Replies, headers: HeaderMap) -> Result {
     let Answer::Response(response) = answer else { return Err(Aborted) };
     let delivery = matches!(response, Response::Payload(_)).then(|| waiting.delivery());
-    Ok(replies.answer(response, delivery))
+    Ok(replies.answer(response, delivery, headers))
 }
 
 /// A POST: its body is read, then it waits for its answer.
@@ -132,8 +131,8 @@ pub(crate) struct Posting<B> {
     /// `None` once the answer is ready.
     body: Option<Pin<Box<B>>>,
     receive: Receive,
-    /// When the request arrived.
-    since: Instant,
+    /// When the request arrived, if its body did not arrive with it.
+    since: Option<Instant>,
 }
 
 impl<B> Posting<B>
@@ -142,10 +141,18 @@ where
     B::Data: Send,
 {
     fn new(server: &Inner, waiting: Waiting, body: Pin<Box<B>>, receive: Receive) -> Self {
-        Self { waiting, body: Some(body), receive, since: server.environment.runtime().now() }
+        let since = (!receive.is_done()).then(|| server.environment.runtime().now());
+        Self { waiting, body: Some(body), receive, since }
     }
 
-    pub(crate) fn poll(&mut self, server: &Inner, replies: Replies, cx: &mut Context<'_>) -> Poll<Result> {
+    /// The headers of the answer are put into `headers`, an empty map.
+    pub(crate) fn poll(
+        &mut self,
+        server: &Inner,
+        replies: Replies,
+        headers: HeaderMap,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result> {
         let Self { waiting, body, receive, since } = self;
         if let (false, Some(body)) = (waiting.is_answered() || receive.is_done(), &mut *body) {
             if let Poll::Ready(read) = receive.poll(body.as_mut(), cx) {
@@ -160,6 +167,6 @@ where
         if let Some(body) = body.take() {
             server.discard(body, *since);
         }
-        Poll::Ready(Ok(replies.answer(response, None)))
+        Poll::Ready(Ok(replies.answer(response, None, headers)))
     }
 }

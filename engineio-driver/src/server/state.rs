@@ -191,8 +191,9 @@ impl Inner {
     }
 
     /// Drops the rest of the body of a request whose answer is ready. A client that is still sending would not read the
-    /// answer if its connection broke, so the rest is read first, up to a limit. `since`: when the request arrived.
-    pub(crate) fn discard<B>(&self, body: Pin<Box<B>>, since: StdInstant)
+    /// answer if its connection broke, so the rest is read first, up to a limit. `since`: when the request arrived, if not
+    /// just now.
+    pub(crate) fn discard<B>(&self, body: Pin<Box<B>>, since: Option<StdInstant>)
     where
         B: Body + Send + 'static,
         B::Data: Send,
@@ -201,7 +202,8 @@ impl Inner {
             let runtime = self.environment.runtime();
             // A body that has had its time gets a little more, to read the answer.
             let least = self.config.body_timeout.min(LINGER);
-            let left = self.config.body_timeout.saturating_sub(runtime.now().saturating_duration_since(since));
+            let passed = since.map_or(Duration::ZERO, |since| runtime.now().saturating_duration_since(since));
+            let left = self.config.body_timeout.saturating_sub(passed);
             let deadline = runtime.sleep(left.max(least));
             runtime.spawn(body::discard(body, self.config.max_payload, deadline));
         }
@@ -215,7 +217,7 @@ impl Inner {
     {
         // A client that waits for `100 Continue` sends nothing if it is not asked for.
         if !body.is_end_stream() && !headers.contains_key(EXPECT) {
-            self.discard(Box::pin(body), self.environment.runtime().now());
+            self.discard(Box::pin(body), None);
         }
     }
 

@@ -161,6 +161,23 @@ impl<S: Side + ?Sized> Cell<S> {
         result
     }
 
+    /// Passes messages to the machine, if they do not depend on the time and nothing follows from them: without the rest
+    /// of a visit. Otherwise returns what was to be passed.
+    ///
+    /// # Errors
+    /// Returns what was to be passed, if it needs a visit.
+    pub(crate) fn stream<W, T>(&self, what: W, work: impl FnOnce(&mut dyn Machine, W) -> T) -> Result<T, W> {
+        let mut state = self.lock();
+        let machine = state.side.machine_mut();
+        let Some(machine) = machine.filter(|machine| !machine.needs_time()) else { return Err(what) };
+        let result = work(machine, what);
+        if machine.has_output() {
+            drop(state);
+            self.visit(|_| ());
+        }
+        Ok(result)
+    }
+
     /// Returns whether a task waits for messages or events, and was not woken since. Takes no lock.
     pub(crate) fn receiver_waits(&self) -> bool {
         self.receiver_waits.load(Ordering::Acquire)

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use engineio_proto::Message;
 use futures_core::Stream;
 
 use super::Socket;
@@ -51,6 +52,11 @@ impl Events {
     /// Cancel safe: an event is taken only by a call that returns it.
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Returns a message that was taken together with the one before it.
+    pub(crate) fn next_taken(&mut self) -> Option<Message> {
+        self.socket.taken.next(&self.socket.handle)
     }
 
     fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {

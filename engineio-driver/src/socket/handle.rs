@@ -125,7 +125,8 @@ impl Handle {
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         // Converted before locking: the conversion may run code of the application.
         let message = message.into();
-        self.try_send_deferred(message, &mut Deferred::default())
+        let streamed = self.session.stream(message, |machine, message| machine.send(Instant::ZERO, message));
+        streamed.unwrap_or_else(|message| self.try_send_deferred(message, &mut Deferred::default()))
     }
 
     pub(crate) fn try_send_deferred(&self, message: Message, deferred: &mut Deferred) -> Result<(), SendError> {
@@ -151,6 +152,7 @@ impl Handle {
         self.send_message(message.into())
     }
 
+    #[inline]
     fn send_message(&self, message: Message) -> impl Future<Output = Result<(), SendError>> {
         self.send_when_ready(message, |handle, message| handle.try_send(message), send)
     }

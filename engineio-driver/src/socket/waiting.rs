@@ -26,17 +26,25 @@ impl<'a> Waiting<'a> {
         poll
     }
 
+    #[inline]
     fn leave(&mut self) {
-        let Some(waker) = self.waker.take() else { return };
+        if let Some(waker) = self.waker.take() {
+            self.remove(&waker);
+        }
+    }
+
+    #[cold]
+    fn remove(&mut self, waker: &Waker) {
         self.session.visit(|visit| {
             let list = (self.list)(visit.attached);
             // Another future of the same task may depend on it.
-            visit.deferred.wake(list.remove(&waker));
+            visit.deferred.wake(list.remove(waker));
         });
     }
 }
 
 impl Drop for Waiting<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.leave();
     }

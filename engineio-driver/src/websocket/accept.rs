@@ -12,13 +12,12 @@ use tungstenite::handshake::derive_accept_key;
 /// Returns whether the headers of a request or an answer are those of a WebSocket. Other upgrades do not count.
 pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     let values = |name| headers.get_all::<HeaderName>(name).into_iter().map(HeaderValue::as_bytes);
-    // Most requests have no such header.
     has_token(values(UPGRADE), "websocket") && has_token(values(CONNECTION), "upgrade")
 }
 
-/// Returns whether a request asks for a WebSocket.
-pub(crate) fn asks_for_upgrade(parts: &request::Parts) -> bool {
-    is_upgrade(&parts.headers) || is_extended_connect(parts)
+/// Returns whether a request asks for a WebSocket. `upgrades`: whether it has the field `Upgrade`.
+pub(crate) fn asks_for_upgrade(parts: &request::Parts, upgrades: bool) -> bool {
+    (upgrades && is_upgrade(&parts.headers)) || is_extended_connect(parts)
 }
 
 /// The form of a WebSocket handshake in HTTP/2: RFC 8441. A plain CONNECT has no path, so it is not for a server.
@@ -139,10 +138,10 @@ mod tests {
     fn an_extended_connect_asks_for_a_websocket() {
         for (version, asks) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
             let (mut parts, ()) = Request::connect("/engine.io/").version(version).body(()).unwrap().into_parts();
-            assert_eq!(asks_for_upgrade(&parts), asks);
+            assert_eq!(asks_for_upgrade(&parts, false), asks);
             assert_eq!(method(&parts), if asks { Method::Get } else { Method::Other });
             parts.method = http::Method::GET;
-            assert!(!asks_for_upgrade(&parts));
+            assert!(!asks_for_upgrade(&parts, false));
         }
     }
 

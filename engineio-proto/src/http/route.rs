@@ -160,6 +160,9 @@ struct Query<'a> {
     base64: bool,
 }
 
+/// The names of the parameters that count.
+const NAMES: [&str; 4] = ["sid", "EIO", "transport", "b64"];
+
 impl<'a> Query<'a> {
     fn parse(query: &'a str) -> Self {
         let mut parsed = Self::default();
@@ -170,10 +173,14 @@ impl<'a> Query<'a> {
         // Most clients encode nothing.
         let mut rest = query;
         while !rest.is_empty() {
-            let pair;
-            (pair, rest) = split(rest, b'&');
-            let (name, value) = split(pair, b'=');
-            parsed.set(name, Cow::Borrowed(value));
+            let end = memchr::memchr(b'&', rest.as_bytes()).unwrap_or(rest.len());
+            let (pair, after) = rest.split_at(end);
+            match NAMES.iter().find_map(|name| Some((*name, pair.strip_prefix(name)?.strip_prefix('=')?))) {
+                Some((name, value)) => parsed.set(name, Cow::Borrowed(value)),
+                // Without a sign, the value is empty.
+                None => parsed.set(pair, Cow::Borrowed("")),
+            }
+            rest = after.get(1..).unwrap_or_default();
         }
         parsed
     }
@@ -187,12 +194,6 @@ impl<'a> Query<'a> {
             _ => (),
         }
     }
-}
-
-/// Splits a text at the first `byte`, which is of ASCII.
-fn split(text: &str, byte: u8) -> (&str, &str) {
-    let at = memchr::memchr(byte, text.as_bytes()).unwrap_or(text.len());
-    (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default())
 }
 
 fn legal_in_header(byte: u8) -> bool {

@@ -18,7 +18,7 @@ pub(crate) struct Buffer {
 }
 
 /// A queue that has grown beyond this releases its memory when it is empty.
-const KEEP: usize = 16;
+const KEEP: usize = 32;
 
 /// Whether a buffer has room for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +99,26 @@ impl Buffer {
         next
     }
 
-    pub(crate) fn front(&self) -> Option<&Message> {
-        self.first.as_ref().or_else(|| self.rest.front())
+    /// Passes the first messages to `take`: no more than there are.
+    pub(crate) fn pop_many(&mut self, count: usize, mut take: impl FnMut(Message)) {
+        let mut cost = 0_usize;
+        let mut take = |message: Message| {
+            cost = cost.saturating_add(message.cost());
+            take(message);
+        };
+        let mut rest = count;
+        if count > 0 {
+            if let Some(first) = self.first.take() {
+                rest -= 1;
+                take(first);
+            }
+        }
+        let rest = rest.min(self.rest.len());
+        self.rest.drain(..rest).for_each(take);
+        self.cost -= cost;
+        if self.rest.is_empty() && self.rest.capacity() > KEEP {
+            release(&mut self.rest);
+        }
     }
 
     pub(crate) fn clear(&mut self) {

@@ -151,17 +151,21 @@ impl<O: Output> Flow<O> {
     /// limit goes alone.
     pub(crate) fn fill(&mut self, payload: &mut Payload, max_len: usize, max_packets: usize) {
         let codec = payload.codec();
-        let mut len = payload.encoded_len();
-        while let Some(message) = self.outbox.front() {
-            let is_first = payload.packets().is_empty();
+        let (mut len, mut packets) = (payload.encoded_len(), payload.packets().len());
+        let (mut count, mut bytes) = (0, 0);
+        for message in self.outbox.iter() {
+            let is_first = packets == 0;
             let more = len.saturating_add(usize::from(!is_first)).saturating_add(codec.message_len(message));
-            if !is_first && (more > max_len || payload.packets().len() >= max_packets) {
+            if !is_first && (more > max_len || packets >= max_packets) {
                 break;
             }
             len = more;
-            let Some(message) = self.hand_over() else { break };
-            payload.push(Packet::from(message));
+            packets += 1;
+            count += 1;
+            bytes += message.len() as u64;
         }
+        self.outbox.hand_over_many(count, |message| payload.push(Packet::from(message)));
+        self.sent_bytes += bytes;
     }
 
     /// Returns the next message for a channel. `batch` counts the packets that are still to be pulled since

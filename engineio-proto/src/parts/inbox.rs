@@ -83,6 +83,7 @@ impl Inbox {
 
     /// Decodes the next packet if there is room for a message: from the body first, then from the frames unless they
     /// are held back. `excerpt` is the default one for the first call of several.
+    #[inline(always)]
     pub(crate) fn next(
         &mut self,
         limit: usize,
@@ -137,6 +138,23 @@ impl Inbox {
         let message = self.messages.pop();
         self.told &= message.is_some();
         message
+    }
+
+    /// Passes messages to `take` while fewer than `count` were taken and they have fewer than `bytes` bytes of data. Returns
+    /// whether all were taken.
+    pub(crate) fn take_many(&mut self, count: usize, bytes: usize, take: impl FnMut(Message)) -> bool {
+        let (mut taken, mut len) = (0, 0_usize);
+        for message in self.messages.iter() {
+            if taken == count || len >= bytes {
+                break;
+            }
+            taken += 1;
+            len = len.saturating_add(message.len());
+        }
+        self.messages.pop_many(taken, take);
+        let all = taken < count && len < bytes;
+        self.told &= !all;
+        all
     }
 
     /// The application takes no more messages: drops those that have arrived, and those that will.

@@ -85,11 +85,6 @@ impl Outbox {
         self.queue.push(message);
     }
 
-    /// Returns the message to hand over next.
-    pub(crate) fn front(&self) -> Option<&Message> {
-        self.queue.front()
-    }
-
     /// Hands over the next message.
     #[inline]
     pub(crate) fn hand_over(&mut self) -> Option<Message> {
@@ -98,6 +93,14 @@ impl Outbox {
             self.room = Awaited::Coming;
         }
         Some(message)
+    }
+
+    /// Hands over the next messages: no more than there are.
+    pub(crate) fn hand_over_many(&mut self, count: usize, take: impl FnMut(Message)) {
+        if count > 0 && self.room == Awaited::Yes {
+            self.room = Awaited::Coming;
+        }
+        self.queue.pop_many(count, take);
     }
 
     /// Returns whether every accepted message was handed over.

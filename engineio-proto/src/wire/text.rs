@@ -22,9 +22,9 @@ use bytestring::ByteString;
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(ByteString);
 
-/// Text of at most this many bytes is checked again, where that saves a second reference to its buffer: the first one
-/// takes an allocation.
-const CHECKED_TWICE: usize = 64;
+/// Text of at most this many bytes is copied or checked again where that saves a second reference to its buffer: the
+/// first one takes an allocation.
+const SHORT: usize = 64;
 
 /// Text of at least this many bytes is checked with SIMD instructions. ASCII takes as long with and without them, and
 /// other text a seventh of the time; text of fewer bytes is usually ASCII, and takes less time without them.
@@ -44,14 +44,15 @@ impl Text {
 
     /// Converts bytes that should be UTF-8. Invalid sequences are replaced with U+FFFD. Copies only if it must replace.
     pub fn from_utf8_lossy(bytes: Bytes) -> Self {
-        // A second reference to the bytes would cost more than a second check, unless there are many of them.
-        let spare = (bytes.len() > CHECKED_TWICE).then(|| bytes.clone());
-        if spare.is_none() && str::from_utf8(&bytes).is_err() {
-            return Self::copy_lossy(&bytes);
-        }
+        let mut copy = [0; SHORT];
+        let copied = copy.get_mut(..bytes.len()).map(|copy| {
+            copy.copy_from_slice(&bytes);
+            &*copy
+        });
+        let shared = copied.is_none().then(|| bytes.clone());
         match ByteString::try_from(bytes) {
             Ok(text) => Self(text),
-            Err(_) => Self::copy_lossy(&spare.unwrap_or_default()),
+            Err(_) => Self::replace(copied.or(shared.as_deref()).unwrap_or_default()),
         }
     }
 
@@ -98,7 +99,7 @@ impl Text {
 
     /// Returns the text after its first byte, which must be ASCII, without copying.
     pub(crate) fn into_tail(self) -> Self {
-        if self.len() > CHECKED_TWICE {
+        if self.len() > SHORT {
             return self.0.get(1..).map_or_else(Self::new, |rest| Self(self.0.slice_ref(rest)));
         }
         let mut bytes = self.into_bytes();
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(rest, "héé");
         assert_eq!(rest.as_bytes().as_ptr(), text.as_bytes()[1..].as_ptr());
         assert_eq!(Text::new().into_tail(), "");
-        for len in CHECKED_TWICE - 1..CHECKED_TWICE + 3 {
+        for len in SHORT - 1..SHORT + 3 {
             let text = Text::from("é".repeat(len / 2) + &"x".repeat(len % 2)).into_bytes();
             let text = Text::try_from(Bytes::from([b"4", &text[..]].concat())).unwrap();
             let place = text.as_bytes()[1..].as_ptr();

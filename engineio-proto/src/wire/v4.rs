@@ -192,6 +192,7 @@ impl Iterator for Decoder {
 
 impl Decoder {
     /// Decodes the next packet. With an excerpt, small packets are copied out of the body together.
+    #[inline(always)]
     pub(crate) fn decode(&mut self, mut excerpt: Option<&mut Excerpt>) -> Option<Result<Packet, PacketError>> {
         let rest = self.rest.as_mut()?;
         let end = memchr::memchr(SEPARATOR, rest).unwrap_or(rest.len());
