@@ -278,7 +278,7 @@ impl Codec {
 }
 
 impl Unfinished {
-    const fn is_nothing(&self) -> bool {
+    fn is_nothing(&self) -> bool {
         self.frame.is_none() && self.message.is_none() && self.control.is_empty()
     }
 }

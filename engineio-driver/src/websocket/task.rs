@@ -60,7 +60,7 @@ enum Stage {
     /// The 101 is being sent or awaited.
     Accepting(OnUpgrade),
     Open(Upgraded),
-    /// The session no longer uses the channel. What is in `output` is still written, and the peer's close frame is
+    /// The session no longer uses the channel. What waits to be written is still written, and the peer's close frame is
     /// awaited.
     Closing(Box<(Upgraded, Pin<Box<dyn Sleep>>)>),
     Done,
