@@ -126,6 +126,6 @@ fn an_echo_leaves_nothing_but_room_for_outputs() {
         while session.poll_output().is_some() {}
         std::mem::forget(session);
     });
-    // The id, and room for four outputs.
-    assert_eq!((counted.count_current, counted.bytes_current), (2, 40 + 4 * 48));
+    // The id, and room for two outputs.
+    assert_eq!((counted.count_current, counted.bytes_current), (2, 40 + 2 * 48));
 }
