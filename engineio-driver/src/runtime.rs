@@ -150,3 +150,66 @@ impl Clock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use hyper_util::rt::TokioTimer;
+
+    use super::*;
+
+    /// A clock that advances by a second whenever it is read.
+    struct Ticking(Mutex<StdInstant>);
+
+    impl Timer for Ticking {
+        fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+            TokioTimer::new().sleep(duration)
+        }
+
+        fn sleep_until(&self, deadline: StdInstant) -> Pin<Box<dyn Sleep>> {
+            TokioTimer::new().sleep_until(deadline)
+        }
+
+        fn now(&self) -> StdInstant {
+            let mut now = self.0.lock().unwrap();
+            *now += Duration::from_secs(1);
+            *now
+        }
+    }
+
+    struct Never;
+
+    impl Executor<Task> for Never {
+        fn execute(&self, _: Task) {}
+    }
+
+    fn ticking() -> Runtime {
+        Runtime::new(Never, Ticking(Mutex::new(StdInstant::now())))
+    }
+
+    #[test]
+    fn a_clock_stands_still_during_a_turn() {
+        let (runtime, other) = (ticking(), ticking());
+        let before = runtime.now();
+        let during = runtime.turn(|| {
+            let during = runtime.now();
+            assert_eq!(runtime.clone().now(), during);
+            // The clock of another runtime goes on, until it has a turn.
+            assert_ne!(other.now(), other.now());
+            other.turn(|| assert_eq!(other.now(), other.now()));
+            assert_eq!(runtime.now(), during);
+            during
+        });
+        assert_eq!(during, before + Duration::from_secs(1));
+        assert_eq!(runtime.now(), during + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_turn_that_panics_ends() {
+        let runtime = ticking();
+        let turn = std::panic::AssertUnwindSafe(|| runtime.turn(|| std::panic::panic_any(runtime.now())));
+        std::panic::catch_unwind(turn).unwrap_err();
+        assert_ne!(runtime.now(), runtime.now());
+    }
+}

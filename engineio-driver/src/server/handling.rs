@@ -234,3 +234,55 @@ impl Content {
         body.filter(|body| !body.is_end_stream() && !self.is_awaited)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Full};
+    use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+    use super::*;
+    use crate::rt::Runtime;
+    use crate::{Builder, Server};
+
+    async fn ask(server: &Server, method: &str, sid: &str, headers: usize) -> (Vec<String>, Bytes) {
+        let target = format!("/engine.io/?EIO=4&transport=polling{sid}");
+        let mut request = http::Request::builder().method(method).uri(target).header("user-agent", ";MSIE");
+        for number in 0..headers {
+            request = request.header(format!("x-{number}"), "of the request");
+        }
+        let answer = server.handle(request.body(Full::new(Bytes::from_static(b"4a"))).unwrap()).await.unwrap();
+        let headers = answer.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+        (headers.collect(), answer.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_in_the_header_map_of_its_request_has_only_its_own_headers() {
+        let server = Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap();
+        ask(&server, "GET", "", 0).await;
+        let socket = server.accept().await;
+        let sid = format!("&sid={}", socket.id().as_str());
+        let own =
+            |content: &str| [content, "cache-control: no-store", "x-xss-protection: 0"].map(String::from).to_vec();
+        for headers in [0, 5, 90] {
+            let (accepted, body) = ask(&server, "POST", &sid, headers).await;
+            assert_eq!((accepted, &body[..]), (own("content-type: text/html"), &b"ok"[..]));
+            socket.try_send("b").unwrap();
+            let (payload, body) = ask(&server, "GET", &sid, headers).await;
+            assert_eq!((payload, &body[..]), (own("content-type: text/plain; charset=UTF-8"), &b"4b"[..]));
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_fields_counts() {
+        let mut headers = HeaderMap::new();
+        for (name, values) in [("origin", ["a", "b"]), ("content-type", ["text/plain", "application/octet-stream"])] {
+            for value in values {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+        }
+        let fields = Fields::of(&headers);
+        assert_eq!(fields.origin.map(HeaderValue::as_bytes), Some(&b"a"[..]));
+        assert!(!fields.content.octet_stream && !fields.content.is_awaited && !fields.upgrade);
+    }
+}
