@@ -63,8 +63,6 @@
 //! * `tower` (default): `serve_with`, and the tower service and layer.
 //! * `tracing`: events for what happens to sessions.
 #![forbid(unsafe_code)]
-#![warn(clippy::indexing_slicing, clippy::string_slice)]
-#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::string_slice))]
 
 mod connect;
 mod serve;
