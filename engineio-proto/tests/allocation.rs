@@ -371,14 +371,14 @@ fn a_burst_by_polling_gives_its_memory_back() {
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn sizes() {
-    assert_eq!(size_of::<Session>(), 528);
+    assert_eq!(size_of::<Session>(), 544);
     assert_eq!(size_of::<Input>(), 64);
     assert_eq!(size_of::<Output>(), 48);
     assert_eq!(size_of::<Frame>(), 48);
     assert_eq!(size_of::<Packet>(), 40);
     assert_eq!(size_of::<Message>(), 40);
     assert_eq!(size_of::<SessionKey>(), 8);
-    assert_eq!(size_of::<Client>(), 600);
+    assert_eq!(size_of::<Client>(), 616);
     assert_eq!(size_of::<client::Input>(), 64);
     assert_eq!(size_of::<client::Output>(), 64);
 }
