@@ -23,7 +23,7 @@ type Row = (&'static str, fn() -> Work);
 /// Work that can be done again and again.
 type Work = Box<dyn FnMut()>;
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 13] = [
     ("decode-payload-100x100-text", || decode_payload(texts(100, 100))),
     ("encode-payload-100x100-text", || encode_payload(texts(100, 100))),
     ("decode-payload-10x10k-binary", || decode_payload(binaries(10, 10 << 10))),
@@ -33,7 +33,8 @@ const ROWS: [Row; 12] = [
     ("decode-frame-16-text", decode_frame),
     ("encode-frame-16-text", encode_frame),
     ("session-websocket-echo", websocket_echo),
-    ("session-websocket-echo-x16", websocket_echoes),
+    ("session-websocket-echo-x1", websocket_echoes::<1>),
+    ("session-websocket-echo-x16", websocket_echoes::<16>),
     ("session-polling-echo", polling_echo),
     ("session-heartbeat", heartbeat),
 ];
@@ -141,10 +142,9 @@ fn websocket_echo() -> Work {
     })
 }
 
-/// Sixteen text messages arrive with one read, are taken, sent back, pulled and written: what our driver asks of a session.
+/// Text messages arrive with one read, are taken, sent back, pulled and written: what our driver asks of a session.
 /// The machine alone: the memory of the messages was allocated before, and is freed after.
-fn websocket_echoes() -> Work {
-    const MESSAGES: usize = 16;
+fn websocket_echoes<const MESSAGES: usize>() -> Work {
     let mut session = on_channel();
     let frame = || Frame::Text { head: "4", data: Text::from("hello, world") };
     let mut frames = prepared(move || (0..MESSAGES).map(|_| frame()).collect::<Vec<_>>());

@@ -114,7 +114,9 @@ impl Buffer {
             }
         }
         let rest = rest.min(self.rest.len());
-        self.rest.drain(..rest).for_each(take);
+        if rest > 0 {
+            self.rest.drain(..rest).for_each(take);
+        }
         self.cost -= cost;
         if self.rest.is_empty() && self.rest.capacity() > KEEP {
             release(&mut self.rest);
