@@ -1,6 +1,5 @@
 //! The services that the driver needs from a runtime: starting tasks, and timers.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -10,19 +9,6 @@ use std::time::{Duration, Instant as StdInstant};
 
 use engineio_proto::Instant;
 use hyper::rt::{Executor, Sleep, Timer};
-
-thread_local! {
-    static TURN: Cell<Option<Turn>> = const { Cell::new(None) };
-}
-
-/// The turn of a thread, during which its clock stands still.
-#[derive(Clone, Copy)]
-struct Turn {
-    /// Whose clock.
-    timer: usize,
-    /// The time, once it was needed.
-    now: Option<StdInstant>,
-}
 
 /// A task that the driver starts.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -47,34 +33,9 @@ impl Runtime {
         self.executor.execute(Box::pin(task));
     }
 
-    /// Returns the current time by the runtime's clock. During a [turn](Self::turn), the time of its first call.
+    /// Returns the current time by the runtime's clock.
     pub(crate) fn now(&self) -> StdInstant {
-        let Some(turn) = TURN.get().filter(|turn| turn.timer == self.identity()) else { return self.timer.now() };
-        turn.now.unwrap_or_else(|| {
-            let now = self.timer.now();
-            TURN.set(Some(Turn { now: Some(now), ..turn }));
-            now
-        })
-    }
-
-    /// Does work that takes no time, such as a poll of a future: the clock is read once for all of it.
-    pub(crate) fn turn<T>(&self, work: impl FnOnce() -> T) -> T {
-        /// Restores the turn around this one, also if `work` panics.
-        struct Restore(Option<Turn>);
-
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                TURN.set(self.0);
-            }
-        }
-
-        let _restore = Restore(TURN.replace(Some(Turn { timer: self.identity(), now: None })));
-        work()
-    }
-
-    /// Tells the clocks of several runtimes apart.
-    fn identity(&self) -> usize {
-        Arc::as_ptr(&self.timer).cast::<()>().addr()
+        self.timer.now()
     }
 
     pub(crate) fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
@@ -136,7 +97,7 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Instant {
-        let elapsed = self.runtime.now().saturating_duration_since(self.epoch);
+        let elapsed = self.runtime.timer.now().saturating_duration_since(self.epoch);
         Instant::ZERO + elapsed
     }
 

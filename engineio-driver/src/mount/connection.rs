@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Sleep, Timer, Write};
@@ -447,39 +447,22 @@ impl Http {
 
 /// Wakes a task at a time that may move. A time that moves to later costs nothing until the earlier one is reached.
 #[derive(Default)]
-struct Alarm(Option<Armed>);
-
-struct Armed {
-    at: Instant,
-    sleep: Pin<Box<dyn Sleep>>,
-    /// The task that it wakes then.
-    task: Option<Waker>,
-}
+struct Alarm(Option<(Instant, Pin<Box<dyn Sleep>>)>);
 
 impl Alarm {
     fn poll(&mut self, runtime: &Runtime, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let Armed { at, sleep, task } =
-            self.0.get_or_insert_with(|| Armed { at: until, sleep: runtime.sleep_until(until), task: None });
-        let is_registered = task.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
-        if is_registered && *at <= until && runtime.now() < *at {
-            return Poll::Pending;
-        }
+        let (armed, sleep) = self.0.get_or_insert_with(|| (until, runtime.sleep_until(until)));
         loop {
-            if until < *at {
-                *at = until;
+            if until < *armed {
+                *armed = until;
                 runtime.reset(sleep, until);
             }
-            if sleep.as_mut().poll(cx).is_pending() {
-                if !is_registered {
-                    *task = Some(cx.waker().clone());
-                }
-                return Poll::Pending;
-            }
-            if until <= *at {
+            ready!(sleep.as_mut().poll(cx));
+            if until <= *armed {
                 self.0 = None;
                 return Poll::Ready(());
             }
-            *at = until;
+            *armed = until;
             runtime.reset(sleep, until);
         }
     }

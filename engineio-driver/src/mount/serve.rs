@@ -133,14 +133,13 @@ impl Server {
         // The connection is made inside the future, which would have room for it twice otherwise.
         async move {
             let Some(slot) = slot else { return };
-            let runtime = server.runtime().clone();
             let connection = server.connection(io, service, slot);
             drop(server);
             let mut connection = pin!(connection);
             // The sessions of a connection learn how it ends.
-            if !race(pin!(poll_fn(|cx| runtime.turn(|| connection.as_mut().poll(cx)))), under_way.ending()).await {
+            if !race(connection.as_mut(), under_way.ending()).await {
                 connection.as_mut().graceful_shutdown();
-                race(pin!(poll_fn(|cx| runtime.turn(|| connection.as_mut().poll(cx)))), under_way.overdue()).await;
+                race(connection, under_way.overdue()).await;
             }
         }
     }
