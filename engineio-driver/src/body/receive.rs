@@ -60,7 +60,7 @@ impl Receive {
                         break Err(ReadError::Body(BodyError::TooLarge));
                     }
                     self.keep(data);
-                    // Without this, another poll would say so.
+                    // Saves the poll that would return the end.
                     if body.is_end_stream() {
                         break Ok(self.take());
                     }

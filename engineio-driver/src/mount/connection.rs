@@ -49,7 +49,7 @@ pub(crate) struct Current {
     foreign: AtomicBool,
     /// The session whose answer is being written.
     answering: Mutex<Option<Weak<dyn Answered>>>,
-    /// There is one.
+    /// `answering` has a session.
     watched: AtomicBool,
 }
 
@@ -471,6 +471,8 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::{Future as _, poll_fn};
+    use std::pin::pin;
     use std::task::Waker;
 
     use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -583,5 +585,24 @@ mod tests {
         // A request that waits is lost.
         current.set(Stage::Held);
         assert_eq!(flush(&mut connection).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+
+    /// A sleep of tokio returns `Pending` without having registered a waker if the task has used up its budget. An alarm
+    /// that was not polled again after that never rang.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_task_has_used_up_its_budget_keeps_its_deadline() {
+        let server = Builder::new(Runtime::new(TokioExecutor::new(), TokioTimer::new())).build().unwrap();
+        let (client, io) = tokio::io::duplex(1000);
+        let service = crate::mount::HyperService::new(server.clone(), None);
+        let mut connection = pin!(server.serve_connection(hyper_util::rt::TokioIo::new(io), service));
+        let mut is_first = true;
+        let served = poll_fn(|cx| {
+            while is_first && pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
+            is_first = false;
+            connection.as_mut().poll(cx)
+        });
+        let header_timeout = server.header_timeout();
+        tokio::time::timeout(2 * header_timeout, served).await.expect("the client sends no head");
+        drop(client);
     }
 }

@@ -94,8 +94,10 @@ impl Sessions {
         if let Ok(key) = inserted {
             registry.set_evictable(key, evictable);
         }
-        state.all = None;
+        // It is long, so it is dropped without the lock.
+        let all = state.all.take();
         drop(state);
+        drop(all);
         inserted?;
         Ok((made.ok_or(Rejection::Full)?, evicted))
     }
@@ -150,7 +152,9 @@ impl Sessions {
         state.registry.forget(key);
         state.closed += 1;
         // No session is dropped with the list: the registry has each of them.
-        state.all = None;
+        let all = state.all.take();
+        drop(state);
+        drop(all);
     }
 
     /// Returns how many sessions have closed since the server was built, or `None` if no session that closes makes room
@@ -163,8 +167,10 @@ impl Sessions {
     /// Removes a session that has ended, which makes room for another.
     pub(crate) fn remove(&self, key: SessionKey) -> Option<Entry> {
         let mut state = self.lock();
-        state.all = None;
-        state.registry.remove(key)
+        let (all, removed) = (state.all.take(), state.registry.remove(key));
+        drop(state);
+        drop(all);
+        removed
     }
 
     /// Changes when a session is woken. Returns the time for which it is queued.

@@ -53,7 +53,7 @@ pub(crate) struct Queue {
     readable: bool,
     /// [`Event::Flush`] and [`Event::Drain`] are not recorded.
     ignores_writes: bool,
-    /// The events after it.
+    /// The events after `readable`.
     others: Option<Box<Others>>,
 }
 

@@ -265,7 +265,7 @@ impl Wake for State {
     }
 }
 
-/// The waker of something else: of the bits that it wakes.
+/// A waker of the session's task for one purpose. `WAKES`: the bits of the parts that are polled then.
 struct PartWaker<const WAKES: u8>(Arc<State>);
 
 impl<const WAKES: u8> Wake for PartWaker<WAKES> {

@@ -32,7 +32,7 @@ pub(super) struct Scratch {
     pub(super) rest: Rest,
 }
 
-/// What a WebSocket keeps from one turn to the next, if there is anything.
+/// What a WebSocket keeps between the polls of its task, if there is anything.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
     /// Bytes to send.
@@ -89,6 +89,7 @@ impl Scratch {
             frames.shrink_to(KEPT_FRAMES);
         }
         self.rest.output.recycle(KEPT_BYTES);
+        self.rest.answers = 0;
         let _ = SCRATCH.try_with(|kept| kept.set(Some(self)));
     }
 

@@ -101,11 +101,8 @@ impl Buffer {
 
     /// Passes the first messages to `take`: no more than there are.
     pub(crate) fn pop_many(&mut self, count: usize, mut take: impl FnMut(Message)) {
-        let mut cost = 0_usize;
-        let mut take = |message: Message| {
-            cost = cost.saturating_add(message.cost());
-            take(message);
-        };
+        // Counted before, so that the count is right even if `take` panics.
+        self.cost -= self.iter().take(count).map(Message::cost).sum::<usize>();
         let mut rest = count;
         if count > 0 {
             if let Some(first) = self.first.take() {
@@ -117,7 +114,6 @@ impl Buffer {
         if rest > 0 {
             self.rest.drain(..rest).for_each(take);
         }
-        self.cost -= cost;
         if self.rest.is_empty() && self.rest.capacity() > KEEP {
             release(&mut self.rest);
         }

@@ -101,7 +101,7 @@ impl<O: Output> Flow<O> {
         }
     }
 
-    /// Announces that they are handed over, unless nobody wants to know.
+    /// Announces that the packets of the last `Flush` are handed over, unless nobody wants to know.
     pub(crate) fn emit_drain(&mut self) {
         if !self.ignores_writes {
             self.emit(Event::Drain);

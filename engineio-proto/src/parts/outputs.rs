@@ -9,8 +9,8 @@ use crate::parts::flow::Output;
 
 /// Outputs in order.
 ///
-/// While messages stream through a channel, there is at most one output at a time, and it is a small one. So the first
-/// one is kept here: it needs no other memory.
+/// While messages stream through a channel whose writes are not observed, there is at most one output at a time, and it is
+/// a small one. So the first one is kept here: it needs no other memory.
 #[derive(Clone)]
 pub(crate) struct Outputs<O> {
     /// The first output, if the queue was empty when it came, and if it is small.
