@@ -15,9 +15,9 @@ use bytes::Bytes;
 use cases::{SEED, cases};
 use chaos::{Beside, Crowd, Lone, ops};
 use engineio_proto::http::{Method, Request, Route};
-use engineio_proto::server::{Admission, Config, Entry, Input};
+use engineio_proto::server::{Admission, Config, Entry, Input, Output};
 use engineio_proto::wire::{Codec, Frame, Packet, PacketError, PacketKind, Payload, SEPARATOR};
-use engineio_proto::{ChannelEnd, ChannelId, ExchangeId, Instant, Message, Phase, Server, Sid, Text};
+use engineio_proto::{ChannelEnd, ChannelId, Event, ExchangeId, Instant, Message, Phase, Server, Sid, Text};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -252,6 +252,22 @@ proptest! {
         }
         prop_assert_eq!(late.drain(), outputs);
         prop_assert!(late.session == early.session);
+    }
+
+    /// An embedder that does not observe writes misses the events of writes, and nothing else.
+    #[test]
+    fn observing_writes_changes_nothing_else(on_channel: bool, ops in vec(ops(), 1..400)) {
+        let mut observed = Lone::new(on_channel);
+        let mut unobserved = Lone::new(on_channel);
+        prop_assert_eq!(observed.drain(), unobserved.drain());
+        unobserved.session.observe_writes(false);
+        let is_write = |output: &Output| matches!(output, Output::Event(Event::Flush { .. } | Event::Drain));
+        for op in &ops {
+            prop_assert_eq!(observed.play(op), unobserved.play(op));
+            let mut outputs = observed.drain();
+            outputs.retain(|output| !is_write(output));
+            prop_assert_eq!(outputs, unobserved.drain());
+        }
     }
 
     /// The same in a container, which is drained at any time, or at the end: each of its sessions does what it does alone.
