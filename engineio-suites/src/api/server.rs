@@ -170,6 +170,24 @@ pub async fn a_broadcast_goes_to_all_that_have_room() {
     assert_eq!(full.get().await.brief(), (200, "bAQIDBA=="));
 }
 
+/// The list of sessions is kept from one broadcast to the next.
+pub async fn a_broadcast_goes_to_those_that_are_open_then() {
+    let host = Host::start(builder()).await;
+    let (mut first, _) = WebSocket::open(host.addr).await;
+    let first_socket = host.accept().await;
+    assert_eq!(host.server.broadcast("one"), Broadcast { sent: 1, full: 0 });
+    let (mut second, _) = WebSocket::open(host.addr).await;
+    let _second_socket = host.accept().await;
+    assert_eq!(host.server.broadcast("both"), Broadcast { sent: 2, full: 0 });
+    for text in ["4one", "4both"] {
+        assert_eq!(first.next().await, Frame::text(text));
+    }
+    assert_eq!(second.next().await, Frame::text("4both"));
+    first_socket.abort();
+    assert_eq!(host.server.broadcast("the other"), Broadcast { sent: 1, full: 0 });
+    assert_eq!(second.next().await, Frame::text("4the other"));
+}
+
 /// Covers, S-082
 pub async fn sec15_all_sessions_can_be_closed_at_once() {
     let host = Host::start(builder()).await;
